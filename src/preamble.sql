@@ -1,0 +1,3 @@
+-- walhouse: joined at build from src/preamble.sql and each room's SQL, in the order of src/rooms.
+\echo Use "CREATE EXTENSION walhouse" to load this file. \quit
+
