@@ -1,0 +1,182 @@
+/*
+ * base.h
+ *		What every room stands on: SQL text and SPI, settings, transactions, users, locks, names.
+ *
+ * Nothing here knows of feeds or models.  base is linked into both libraries, so it defines no setting and holds no
+ * global state of its own; wh_base_init() is called by walhouse alone.
+ */
+#ifndef WH_BASE_H
+#define WH_BASE_H
+
+#include "access/htup.h"
+#include "access/tupdesc.h"
+#include "access/xlogdefs.h"
+#include "lib/stringinfo.h"
+#include "nodes/pg_list.h"
+#include "utils/elog.h"
+#include "utils/timestamp.h"
+
+#include "base/compat.h"
+
+extern void wh_base_init(void);
+
+/* -------- sqltext.c: SQL made in C; the one place that quotes -------- */
+
+/*
+ * wh_sql_append appends formatted SQL:
+ *	%I	const char *	identifier, quoted where needed
+ *	%L	const char *	literal; NULL gives NULL
+ *	%T	Oid				relation, qualified and quoted
+ *	%X	XLogRecPtr		literal of type pg_lsn
+ *	%s	const char *	as it is: SQL that was built before
+ *	%d %u %l			int, unsigned, int64
+ *	%%					a percent sign
+ */
+extern void wh_sql_append(StringInfo sql, const char *format, ...);
+extern char *wh_sql(const char *format, ...);
+
+/* wh_sql_relation returns the qualified, quoted name of a relation; error when it is gone. */
+extern char *wh_sql_relation(Oid relid);
+
+/* wh_sql_literal and wh_sql_identifier return a quoted literal and identifier. */
+extern char *wh_sql_literal(const char *value);
+extern const char *wh_sql_identifier(const char *name);
+
+/* -------- spi.c: statements -------- */
+
+/* An argument of a statement: made by the WH_ARG macros. */
+typedef struct WhArg
+{
+	Oid			type;
+	Datum		value;
+	bool		isnull;
+} WhArg;
+
+#define WH_ARG_TEXT(s) wh_arg_text(s)
+#define WH_ARG_INT4(n) ((WhArg) {INT4OID, Int32GetDatum(n), false})
+#define WH_ARG_INT8(n) ((WhArg) {INT8OID, Int64GetDatum(n), false})
+#define WH_ARG_OID(n) ((WhArg) {OIDOID, ObjectIdGetDatum(n), false})
+#define WH_ARG_REGCLASS(n) ((WhArg) {REGCLASSOID, ObjectIdGetDatum(n), false})
+#define WH_ARG_BOOL(b) ((WhArg) {BOOLOID, BoolGetDatum(b), false})
+#define WH_ARG_LSN(n) ((WhArg) {PG_LSNOID, UInt64GetDatum(n), false})
+#define WH_ARG_TIMESTAMPTZ(t) ((WhArg) {TIMESTAMPTZOID, Int64GetDatum(t), false})
+#define WH_ARG_JSONB(d) ((WhArg) {JSONBOID, (d), false})
+#define WH_ARG_NULL(type) ((WhArg) {(type), (Datum) 0, true})
+
+extern WhArg wh_arg_text(const char *value);	/* NULL gives NULL */
+
+/* The result of a query, in the caller's memory context. */
+typedef struct WhRows
+{
+	uint64		count;
+	TupleDesc	desc;
+	HeapTuple  *tuples;
+} WhRows;
+
+/*
+ * wh_spi_execute runs a statement as the current user and returns the number of rows that it processed.
+ * wh_spi_query runs one and returns its rows.  Both connect to SPI and leave it again, check the result, and raise what
+ * the statement raises; args may be NULL when nargs is 0.  They need a transaction, and take a snapshot if none is active.
+ */
+extern uint64 wh_spi_execute(const char *sql, int nargs, const WhArg *args);
+extern WhRows *wh_spi_query(const char *sql, int nargs, const WhArg *args);
+
+/*
+ * The same as the owner of the extension, for walhouse's own catalog tables alone: the caller has checked that the user
+ * may do it.  Never with SQL that a user wrote.
+ */
+extern uint64 wh_catalog_execute(const char *sql, int nargs, const WhArg *args);
+extern WhRows *wh_catalog_query(const char *sql, int nargs, const WhArg *args);
+
+/* Values of a result: row from 0, column from 1.  The typed ones raise on NULL, wh_rows_text gives NULL. */
+extern Datum wh_rows_datum(const WhRows *rows, uint64 row, int column, bool *isnull);
+extern char *wh_rows_text(const WhRows *rows, uint64 row, int column);
+extern int32 wh_rows_int4(const WhRows *rows, uint64 row, int column);
+extern int64 wh_rows_int8(const WhRows *rows, uint64 row, int column);
+extern bool wh_rows_bool(const WhRows *rows, uint64 row, int column);
+extern Oid	wh_rows_oid(const WhRows *rows, uint64 row, int column);
+extern XLogRecPtr wh_rows_lsn(const WhRows *rows, uint64 row, int column);	/* NULL: InvalidXLogRecPtr */
+
+/* -------- txn.c: transactions of procedures and workers -------- */
+
+/*
+ * wh_txn_open makes the calling procedure or worker ready for several transactions: refuses a transaction block
+ * (ERRCODE_INVALID_TRANSACTION_STATE, naming `command`) and a session that has a replication origin, connects to SPI
+ * without atomicity, and starts the first transaction's settings.  atomic is what the CallContext says; a worker passes
+ * false after StartTransactionCommand().
+ */
+extern void wh_txn_open(const char *command, bool atomic);
+
+/* wh_txn_commit commits and goes on in a new transaction, with settings and origin set again. */
+extern void wh_txn_commit(void);
+
+/* wh_txn_close ends what wh_txn_open began; the transaction that is open stays open for the caller. */
+extern void wh_txn_close(void);
+
+/* wh_txn_procedure_atomic says whether a function was called where it may not commit (reads fcinfo->context). */
+struct FunctionCallInfoBaseData;
+extern bool wh_txn_procedure_atomic(struct FunctionCallInfoBaseData *fcinfo);
+
+/*
+ * wh_txn_mark_own gives the current transaction the origin by which all that walhouse writes is known, so that a feed
+ * never captures it.  Cleared at the end of the transaction.  wh_txn_commit does it; plain functions call it once.
+ */
+extern void wh_txn_mark_own(void);
+
+/*
+ * wh_txn_try runs body(arg) in a subtransaction.  True: done.  False: rolled back, and *error is a copy of what was
+ * raised, in the caller's context; user, settings and SPI are as before.  Cancels and shutdowns are raised on.
+ */
+extern bool wh_txn_try(void (*body) (void *arg), void *arg, ErrorData **error);
+
+/* -------- settings.c -------- */
+
+/*
+ * wh_settings_pin sets, for the rest of the transaction, what results may depend on: search_path (pg_catalog, pg_temp),
+ * DateStyle, IntervalStyle, extra_float_digits, row_security off, no statement_timeout, and TimeZone when it is given.
+ */
+extern void wh_settings_pin(const char *time_zone);
+
+/* -------- users.c -------- */
+
+typedef struct WhUser
+{
+	Oid			userid;
+	int			sec_context;
+} WhUser;
+
+/* wh_user_become acts as `owner` under SECURITY_RESTRICTED_OPERATION until wh_user_restore; restore before a commit. */
+extern void wh_user_become(Oid owner, WhUser *saved);
+extern void wh_user_restore(const WhUser *saved);
+
+/* wh_user_check_owner raises unless the current user has the role `owner`; `what` is e.g. feed "shop". */
+extern void wh_user_check_owner(Oid owner, const char *kind, const char *name);
+
+/* The owner of the extension and the OID of a relation in schema walhouse. */
+extern Oid	wh_extension_owner(void);
+extern Oid	wh_catalog_relid(const char *name);
+
+/* -------- locks.c: the two locks of a feed -------- */
+
+typedef enum WhFeedLock
+{
+	WH_LOCK_STREAM = 1,			/* session level: who reads the slot */
+	WH_LOCK_STATE = 2			/* transaction level: who changes what the feed has */
+} WhFeedLock;
+
+/* wh_lock_stream takes the stream lock if it is free; false when somebody has it, and *holder is the pid (0 unknown). */
+extern bool wh_lock_stream(int32 feed_id, int *holder);
+extern void wh_unlock_stream(int32 feed_id);
+
+/* wh_lock_state waits for the state lock; held to the end of the transaction. */
+extern void wh_lock_state(int32 feed_id);
+
+/* -------- names.c -------- */
+
+/* wh_name returns base || suffix, cut with a hash where it would pass NAMEDATALEN. */
+extern char *wh_name(const char *base, const char *suffix);
+
+/* wh_name_parse splits a possibly quoted, possibly qualified name; *schema is NULL when there is none. */
+extern void wh_name_parse(const char *name, char **schema, char **relation);
+
+#endif							/* WH_BASE_H */

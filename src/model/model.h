@@ -1,0 +1,175 @@
+/*
+ * model.h
+ *		What all models share: the catalog, the compiled query, the SQL that reads changes and states, verify.
+ *
+ * A model's query reads one mirror.  Compiled, it is a list of expressions and a condition over the alias "s", whose
+ * columns are the mirror's; the same text is evaluated over the mirror, over images in the log, and over the state at a
+ * position.  The model's key is the mirror's key, so that a source row is at most one model row.
+ */
+#ifndef WH_MODEL_H
+#define WH_MODEL_H
+
+#include "access/xlogdefs.h"
+#include "lib/stringinfo.h"
+#include "nodes/pg_list.h"
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+
+#include "changelog/changelog.h"
+
+typedef enum WhModelKind
+{
+	WH_MODEL_DIMENSION,
+	WH_MODEL_DATE,				/* a date dimension: generated, belongs to no feed */
+	WH_MODEL_FACT
+} WhModelKind;
+
+typedef struct WhModelColumn
+{
+	char	   *name;
+	Oid			type;
+	int32		typmod;
+	Oid			collation;
+	char	   *expression;		/* SQL over alias s */
+	bool		is_key;
+	int			scd;			/* dimensions: 0, 1, 2; of key columns 0 */
+} WhModelColumn;
+
+/* A model, read from the catalog and compiled; lives in the caller's context. */
+typedef struct WhModel
+{
+	int32		id;
+	WhModelKind kind;
+	Oid			relid;
+	char	   *name;			/* qualified and quoted */
+	char	   *short_name;		/* the relation's name alone: <short_name>_sk */
+	Oid			owner;
+	char	   *state;
+	WhFeed	   *feed;			/* NULL for date dimensions */
+	WhFeedTable *source;		/* the table whose mirror the query reads; NULL for date dimensions */
+	Oid			view;
+	List	   *columns;		/* of WhModelColumn *, the query's */
+	List	   *key;			/* of WhModelColumn *, in key order */
+	char	   *condition;		/* the query's WHERE over alias s; NULL: none */
+	Jsonb	   *options;		/* the arguments of its declaration, as the kind stored them */
+	XLogRecPtr	history_start;
+	XLogRecPtr	position;		/* to_lsn of its last load; InvalidXLogRecPtr before its build */
+} WhModel;
+
+/* What a load did to a model. */
+typedef struct WhCounts
+{
+	int64		inserted;
+	int64		updated;
+	int64		deleted;
+	int64		inferred;
+	int64		rejected;
+} WhCounts;
+
+/* One load or build, as kinds see it. */
+typedef struct WhLoad
+{
+	int64		id;				/* load_id, given to every row written */
+	WhFeed	   *feed;
+	XLogRecPtr	to;				/* the position that models are brought to */
+	TimestampTz clock;			/* the feed clock at `to` */
+} WhLoad;
+
+/* One row of verify(). */
+typedef struct WhVerdict
+{
+	XLogRecPtr	horizon;
+	XLogRecPtr	position;
+	int64		expected;
+	int64		found;
+	int64		missing;
+	int64		unexpected;
+	int64		different;
+} WhVerdict;
+
+/*
+ * What a kind of model does.  All are called in a transaction with settings pinned, as the model's owner under
+ * SECURITY_RESTRICTED_OPERATION, under the feed's state lock (but for build).
+ */
+typedef struct WhModelRoutine
+{
+	/* Fills the empty model as of load->to and no later; history_start is set. Runs in one snapshot, without the state lock. */
+	void		(*build) (WhModel *model, WhLoad *load, WhCounts *counts);
+	/* Under the state lock, before the model goes live: mends what moved while the build ran.  May be NULL. */
+	void		(*finish_build) (WhModel *model, WhLoad *load, WhCounts *counts);
+	/* Makes sure that all rows of (model->position, load->to] have a partition: lists what is missing (WhMissingPartition *). May be NULL. */
+	List	   *(*missing_partitions) (WhModel *model, WhLoad *load);
+	/* Brings the model from its position to load->to. */
+	void		(*load) (WhModel *model, WhLoad *load, WhCounts *counts);
+	/* Compares with a full recomputation at the model's position. */
+	void		(*verify) (WhModel *model, WhVerdict *verdict);
+	/* Drops what the kind keeps outside the model's relation and view (ahead, rejected, other catalog rows).  May be NULL. */
+	void		(*drop) (WhModel *model);
+} WhModelRoutine;
+
+typedef struct WhMissingPartition
+{
+	Oid			parent;
+	char	   *name;
+	char	   *from_literal;
+	char	   *to_literal;
+} WhMissingPartition;
+
+/* Kinds register themselves at _PG_init: fact stands above model, so model calls it through this. */
+extern void wh_model_register(WhModelKind kind, const WhModelRoutine *routine);
+extern const WhModelRoutine *wh_model_routine(WhModelKind kind);
+extern void wh_model_init(void);
+
+/* -------- catalog.c -------- */
+extern WhModel *wh_model_get(Oid relid, bool missing_ok);
+extern WhModel *wh_model_get_by_id(int32 model_id);
+/* Ids of a feed's models in order of dependence: dimensions, then facts; each by id. */
+extern List *wh_model_ids(int32 feed_id);
+/* Writes a model's state and error (NULL: none); as the catalog's owner. */
+extern void wh_model_set_state(int32 model_id, const char *state, const char *error);
+extern void wh_model_set_history_start(int32 model_id, XLogRecPtr lsn);
+/* The model's options: values of keys; NULL when absent. */
+extern char *wh_model_option(const WhModel *model, const char *key);
+
+/* -------- compile.c -------- */
+/*
+ * wh_model_declare does what every declaration needs: checks the name and the owner's rights, analyses the query, refuses
+ * what cannot be kept current (naming the construct, with a hint), checks the key, makes the view <name>_query, and
+ * inserts the catalog row.  The kind has made its table (relid) before from wh_model_analyse()'s columns.
+ */
+typedef struct WhQuery
+{
+	char	   *text;
+	WhFeed	   *feed;
+	WhFeedTable *source;
+	List	   *columns;		/* of WhModelColumn * */
+	char	   *condition;
+} WhQuery;
+
+extern WhQuery *wh_model_analyse(const char *query, const char *what);
+extern WhModel *wh_model_declare(const char *schema, const char *name, WhModelKind kind, WhQuery *query, List *key, Jsonb *options,
+								 Oid relid);
+
+/* -------- changes.c: SQL over log and mirror; $1 and $2 are positions (pg_lsn) -------- */
+
+/*
+ * wh_model_events_sql appends a SELECT of the model's events in ($1, $2]: one row per model key and source transaction
+ * that changed it, with the last image: lsn pg_lsn, clock timestamptz (the feed clock of the transaction), live boolean
+ * (false: deleted, truncated, or no longer meets the condition; then all columns but the key are NULL), and the query's columns.
+ */
+extern void wh_model_events_sql(StringInfo sql, const WhModel *model);
+
+/*
+ * wh_model_before_sql appends a SELECT of the rows that the query gave at position $1 for the keys changed in ($1, $2]:
+ * the query's columns.  (From the first log row of each key after $1: B, if any.)
+ */
+extern void wh_model_before_sql(StringInfo sql, const WhModel *model);
+
+/* wh_model_state_sql appends a SELECT of the query's rows at position $1, $1 not below the horizon: the query's columns. */
+extern void wh_model_state_sql(StringInfo sql, const WhModel *model);
+
+/* Helpers for kinds: "a.k1 = b.k1 AND …" and comma-separated quoted column lists with an optional alias. */
+extern void wh_model_key_join(StringInfo sql, const WhModel *model, const char *a, const char *b);
+extern void wh_model_column_list(StringInfo sql, List *columns, const char *alias);
+
+#endif							/* WH_MODEL_H */
