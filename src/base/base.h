@@ -47,30 +47,30 @@ extern const char *wh_sql_identifier(const char *name);
 /* An argument of a statement: made by the WH_ARG macros. */
 typedef struct WhArg
 {
-	Oid			type;
-	Datum		value;
-	bool		isnull;
+	Oid type;
+	Datum value;
+	bool isnull;
 } WhArg;
 
 #define WH_ARG_TEXT(s) wh_arg_text(s)
-#define WH_ARG_INT4(n) ((WhArg) {INT4OID, Int32GetDatum(n), false})
-#define WH_ARG_INT8(n) ((WhArg) {INT8OID, Int64GetDatum(n), false})
-#define WH_ARG_OID(n) ((WhArg) {OIDOID, ObjectIdGetDatum(n), false})
-#define WH_ARG_REGCLASS(n) ((WhArg) {REGCLASSOID, ObjectIdGetDatum(n), false})
-#define WH_ARG_BOOL(b) ((WhArg) {BOOLOID, BoolGetDatum(b), false})
-#define WH_ARG_LSN(n) ((WhArg) {PG_LSNOID, UInt64GetDatum(n), false})
-#define WH_ARG_TIMESTAMPTZ(t) ((WhArg) {TIMESTAMPTZOID, Int64GetDatum(t), false})
-#define WH_ARG_JSONB(d) ((WhArg) {JSONBOID, (d), false})
-#define WH_ARG_NULL(type) ((WhArg) {(type), (Datum) 0, true})
+#define WH_ARG_INT4(n) ((WhArg){INT4OID, Int32GetDatum(n), false})
+#define WH_ARG_INT8(n) ((WhArg){INT8OID, Int64GetDatum(n), false})
+#define WH_ARG_OID(n) ((WhArg){OIDOID, ObjectIdGetDatum(n), false})
+#define WH_ARG_REGCLASS(n) ((WhArg){REGCLASSOID, ObjectIdGetDatum(n), false})
+#define WH_ARG_BOOL(b) ((WhArg){BOOLOID, BoolGetDatum(b), false})
+#define WH_ARG_LSN(n) ((WhArg){PG_LSNOID, UInt64GetDatum(n), false})
+#define WH_ARG_TIMESTAMPTZ(t) ((WhArg){TIMESTAMPTZOID, Int64GetDatum(t), false})
+#define WH_ARG_JSONB(d) ((WhArg){JSONBOID, (d), false})
+#define WH_ARG_NULL(type) ((WhArg){(type), (Datum) 0, true})
 
-extern WhArg wh_arg_text(const char *value);	/* NULL gives NULL */
+extern WhArg wh_arg_text(const char *value); /* NULL gives NULL */
 
 /* The result of a query, in the caller's memory context. */
 typedef struct WhRows
 {
-	uint64		count;
-	TupleDesc	desc;
-	HeapTuple  *tuples;
+	uint64 count;
+	TupleDesc desc;
+	HeapTuple *tuples;
 } WhRows;
 
 /*
@@ -94,8 +94,8 @@ extern char *wh_rows_text(const WhRows *rows, uint64 row, int column);
 extern int32 wh_rows_int4(const WhRows *rows, uint64 row, int column);
 extern int64 wh_rows_int8(const WhRows *rows, uint64 row, int column);
 extern bool wh_rows_bool(const WhRows *rows, uint64 row, int column);
-extern Oid	wh_rows_oid(const WhRows *rows, uint64 row, int column);
-extern XLogRecPtr wh_rows_lsn(const WhRows *rows, uint64 row, int column);	/* NULL: InvalidXLogRecPtr */
+extern Oid wh_rows_oid(const WhRows *rows, uint64 row, int column);
+extern XLogRecPtr wh_rows_lsn(const WhRows *rows, uint64 row, int column); /* NULL: InvalidXLogRecPtr */
 
 /* -------- txn.c: transactions of procedures and workers -------- */
 
@@ -127,7 +127,7 @@ extern void wh_txn_mark_own(void);
  * wh_txn_try runs body(arg) in a subtransaction.  True: done.  False: rolled back, and *error is a copy of what was
  * raised, in the caller's context; user, settings and SPI are as before.  Cancels and shutdowns are raised on.
  */
-extern bool wh_txn_try(void (*body) (void *arg), void *arg, ErrorData **error);
+extern bool wh_txn_try(void (*body)(void *arg), void *arg, ErrorData **error);
 
 /* -------- settings.c -------- */
 
@@ -141,8 +141,8 @@ extern void wh_settings_pin(const char *time_zone);
 
 typedef struct WhUser
 {
-	Oid			userid;
-	int			sec_context;
+	Oid userid;
+	int sec_context;
 } WhUser;
 
 /* wh_user_become acts as `owner` under SECURITY_RESTRICTED_OPERATION until wh_user_restore; restore before a commit. */
@@ -153,15 +153,15 @@ extern void wh_user_restore(const WhUser *saved);
 extern void wh_user_check_owner(Oid owner, const char *kind, const char *name);
 
 /* The owner of the extension and the OID of a relation in schema walhouse. */
-extern Oid	wh_extension_owner(void);
-extern Oid	wh_catalog_relid(const char *name);
+extern Oid wh_extension_owner(void);
+extern Oid wh_catalog_relid(const char *name);
 
 /* -------- locks.c: the two locks of a feed -------- */
 
 typedef enum WhFeedLock
 {
-	WH_LOCK_STREAM = 1,			/* session level: who reads the slot */
-	WH_LOCK_STATE = 2			/* transaction level: who changes what the feed has */
+	WH_LOCK_STREAM = 1, /* session level: who reads the slot */
+	WH_LOCK_STATE = 2 /* transaction level: who changes what the feed has */
 } WhFeedLock;
 
 /* wh_lock_stream takes the stream lock if it is free; false when somebody has it, and *holder is the pid (0 unknown). */
@@ -179,4 +179,4 @@ extern char *wh_name(const char *base, const char *suffix);
 /* wh_name_parse splits a possibly quoted, possibly qualified name; *schema is NULL when there is none. */
 extern void wh_name_parse(const char *name, char **schema, char **relation);
 
-#endif							/* WH_BASE_H */
+#endif /* WH_BASE_H */

@@ -32,4 +32,4 @@ extern void wh_dimension_moved_sql(StringInfo sql, const WhModel *dimension, con
 /* True when versions in time matter to facts (any type 2 column, or deletes that close). */
 extern bool wh_dimension_is_versioned(const WhModel *dimension);
 
-#endif							/* WH_DIMENSION_H */
+#endif /* WH_DIMENSION_H */

@@ -12,4 +12,4 @@ extern void wh_fact_init(void);
 /* Ids of the dimensions that a fact refers to; they load before it, and it stops with them. */
 extern List *wh_fact_dimensions(const WhModel *fact);
 
-#endif							/* WH_FACT_H */
+#endif /* WH_FACT_H */

@@ -46,4 +46,4 @@ extern bool wh_feed_reached(WhStream *stream, XLogRecPtr lsn, bool store);
 /* Closes the stream: last feedback of what is flushed, connection, spool, stream lock.  Never raises. */
 extern void wh_feed_close(WhStream *stream);
 
-#endif							/* WH_FEED_H */
+#endif /* WH_FEED_H */

@@ -27,4 +27,4 @@ extern List *wh_load_pending_builds(int32 feed_id);
  */
 extern bool wh_load_build(int32 model_id);
 
-#endif							/* WH_LOAD_H */
+#endif /* WH_LOAD_H */

@@ -20,71 +20,71 @@
 typedef enum WhModelKind
 {
 	WH_MODEL_DIMENSION,
-	WH_MODEL_DATE,				/* a date dimension: generated, belongs to no feed */
+	WH_MODEL_DATE, /* a date dimension: generated, belongs to no feed */
 	WH_MODEL_FACT
 } WhModelKind;
 
 typedef struct WhModelColumn
 {
-	char	   *name;
-	Oid			type;
-	int32		typmod;
-	Oid			collation;
-	char	   *expression;		/* SQL over alias s */
-	bool		is_key;
-	int			scd;			/* dimensions: 0, 1, 2; of key columns 0 */
+	char *name;
+	Oid type;
+	int32 typmod;
+	Oid collation;
+	char *expression; /* SQL over alias s */
+	bool is_key;
+	int scd; /* dimensions: 0, 1, 2; of key columns 0 */
 } WhModelColumn;
 
 /* A model, read from the catalog and compiled; lives in the caller's context. */
 typedef struct WhModel
 {
-	int32		id;
+	int32 id;
 	WhModelKind kind;
-	Oid			relid;
-	char	   *name;			/* qualified and quoted */
-	char	   *short_name;		/* the relation's name alone: <short_name>_sk */
-	Oid			owner;
-	char	   *state;
-	WhFeed	   *feed;			/* NULL for date dimensions */
-	WhFeedTable *source;		/* the table whose mirror the query reads; NULL for date dimensions */
-	Oid			view;
-	List	   *columns;		/* of WhModelColumn *, the query's */
-	List	   *key;			/* of WhModelColumn *, in key order */
-	char	   *condition;		/* the query's WHERE over alias s; NULL: none */
-	Jsonb	   *options;		/* the arguments of its declaration, as the kind stored them */
-	XLogRecPtr	history_start;
-	XLogRecPtr	position;		/* to_lsn of its last load; InvalidXLogRecPtr before its build */
+	Oid relid;
+	char *name; /* qualified and quoted */
+	char *short_name; /* the relation's name alone: <short_name>_sk */
+	Oid owner;
+	char *state;
+	WhFeed *feed; /* NULL for date dimensions */
+	WhFeedTable *source; /* the table whose mirror the query reads; NULL for date dimensions */
+	Oid view;
+	List *columns; /* of WhModelColumn *, the query's */
+	List *key; /* of WhModelColumn *, in key order */
+	char *condition; /* the query's WHERE over alias s; NULL: none */
+	Jsonb *options; /* the arguments of its declaration, as the kind stored them */
+	XLogRecPtr history_start;
+	XLogRecPtr position; /* to_lsn of its last load; InvalidXLogRecPtr before its build */
 } WhModel;
 
 /* What a load did to a model. */
 typedef struct WhCounts
 {
-	int64		inserted;
-	int64		updated;
-	int64		deleted;
-	int64		inferred;
-	int64		rejected;
+	int64 inserted;
+	int64 updated;
+	int64 deleted;
+	int64 inferred;
+	int64 rejected;
 } WhCounts;
 
 /* One load or build, as kinds see it. */
 typedef struct WhLoad
 {
-	int64		id;				/* load_id, given to every row written */
-	WhFeed	   *feed;
-	XLogRecPtr	to;				/* the position that models are brought to */
-	TimestampTz clock;			/* the feed clock at `to` */
+	int64 id; /* load_id, given to every row written */
+	WhFeed *feed;
+	XLogRecPtr to; /* the position that models are brought to */
+	TimestampTz clock; /* the feed clock at `to` */
 } WhLoad;
 
 /* One row of verify(). */
 typedef struct WhVerdict
 {
-	XLogRecPtr	horizon;
-	XLogRecPtr	position;
-	int64		expected;
-	int64		found;
-	int64		missing;
-	int64		unexpected;
-	int64		different;
+	XLogRecPtr horizon;
+	XLogRecPtr position;
+	int64 expected;
+	int64 found;
+	int64 missing;
+	int64 unexpected;
+	int64 different;
 } WhVerdict;
 
 /*
@@ -94,25 +94,25 @@ typedef struct WhVerdict
 typedef struct WhModelRoutine
 {
 	/* Fills the empty model as of load->to and no later; history_start is set. Runs in one snapshot, without the state lock. */
-	void		(*build) (WhModel *model, WhLoad *load, WhCounts *counts);
+	void (*build)(WhModel *model, WhLoad *load, WhCounts *counts);
 	/* Under the state lock, before the model goes live: mends what moved while the build ran.  May be NULL. */
-	void		(*finish_build) (WhModel *model, WhLoad *load, WhCounts *counts);
+	void (*finish_build)(WhModel *model, WhLoad *load, WhCounts *counts);
 	/* Makes sure that all rows of (model->position, load->to] have a partition: lists what is missing (WhMissingPartition *). May be NULL. */
-	List	   *(*missing_partitions) (WhModel *model, WhLoad *load);
+	List *(*missing_partitions)(WhModel *model, WhLoad *load);
 	/* Brings the model from its position to load->to. */
-	void		(*load) (WhModel *model, WhLoad *load, WhCounts *counts);
+	void (*load)(WhModel *model, WhLoad *load, WhCounts *counts);
 	/* Compares with a full recomputation at the model's position. */
-	void		(*verify) (WhModel *model, WhVerdict *verdict);
+	void (*verify)(WhModel *model, WhVerdict *verdict);
 	/* Drops what the kind keeps outside the model's relation and view (ahead, rejected, other catalog rows).  May be NULL. */
-	void		(*drop) (WhModel *model);
+	void (*drop)(WhModel *model);
 } WhModelRoutine;
 
 typedef struct WhMissingPartition
 {
-	Oid			parent;
-	char	   *name;
-	char	   *from_literal;
-	char	   *to_literal;
+	Oid parent;
+	char *name;
+	char *from_literal;
+	char *to_literal;
 } WhMissingPartition;
 
 /* Kinds register themselves at _PG_init: fact stands above model, so model calls it through this. */
@@ -139,11 +139,11 @@ extern char *wh_model_option(const WhModel *model, const char *key);
  */
 typedef struct WhQuery
 {
-	char	   *text;
-	WhFeed	   *feed;
+	char *text;
+	WhFeed *feed;
 	WhFeedTable *source;
-	List	   *columns;		/* of WhModelColumn * */
-	char	   *condition;
+	List *columns; /* of WhModelColumn * */
+	char *condition;
 } WhQuery;
 
 extern WhQuery *wh_model_analyse(const char *query, const char *what);
@@ -172,4 +172,4 @@ extern void wh_model_state_sql(StringInfo sql, const WhModel *model);
 extern void wh_model_key_join(StringInfo sql, const WhModel *model, const char *a, const char *b);
 extern void wh_model_column_list(StringInfo sql, List *columns, const char *alias);
 
-#endif							/* WH_MODEL_H */
+#endif /* WH_MODEL_H */

@@ -37,4 +37,4 @@ extern void wh_partition_lsn_range(XLogRecPtr lsn, uint64 size, XLogRecPtr *from
 extern bool wh_partition_attach(Oid parent, const char *name, const char *from_literal, const char *to_literal,
 								const char *with);
 
-#endif							/* WH_PARTITION_H */
+#endif /* WH_PARTITION_H */

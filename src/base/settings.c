@@ -1,0 +1,28 @@
+/*
+ * settings.c
+ *		Settings that results may depend on, pinned for a transaction.
+ */
+#include "postgres.h"
+
+#include "utils/guc.h"
+
+#include "base/base.h"
+
+static void
+pin(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+}
+
+void
+wh_settings_pin(const char *time_zone)
+{
+	pin("search_path", "pg_catalog, pg_temp");
+	pin("DateStyle", "ISO, YMD");
+	pin("IntervalStyle", "postgres");
+	pin("extra_float_digits", "1");
+	pin("row_security", "off");
+	pin("statement_timeout", "0");
+	if (time_zone != NULL)
+		pin("TimeZone", time_zone);
+}

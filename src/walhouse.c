@@ -1,0 +1,21 @@
+/*
+ * walhouse.c
+ *		The extension library: calls each room's init, bottom up, and nothing else.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "utils/guc.h"
+
+#include "base/base.h"
+
+PG_MODULE_MAGIC;
+
+extern PGDLLEXPORT void _PG_init(void);
+
+void
+_PG_init(void)
+{
+	wh_base_init();
+	MarkGUCPrefixReserved("walhouse");
+}
