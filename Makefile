@@ -32,8 +32,14 @@ SHLIB_LINK = $(WALHOUSE_LDFLAGS) $(libpq) -lprotobuf-c
 EXTRA_CLEAN = build walhouse_output$(DLSUFFIX) walhouse_recv $(OUTPUT_OBJS) $(CLIENT_OBJS) $(OUTPUT_OBJS:.o=.bc) \
 	$(OBJS:.o=.bc)
 
-PGXS := $(shell $(PG_CONFIG) --pgxs)
+# Without PostgreSQL's build files there are still the targets that bring them.
+PGXS := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
+ifneq ($(PGXS),)
 include $(PGXS)
+else
+all install:
+	@echo "$(PG_CONFIG) finds no PostgreSQL to build for: try \`make deps\`, or set PG_CONFIG" >&2; exit 1
+endif
 
 all: walhouse_output$(DLSUFFIX) walhouse_recv
 
@@ -46,3 +52,44 @@ walhouse_output$(DLSUFFIX): $(OUTPUT_OBJS)
 build/walhouse--$(EXTVERSION).sql: src/preamble.sql $(ROOM_SQL) src/rooms walhouse.control
 	mkdir -p build
 	cat src/preamble.sql $(ROOM_SQL) > $@
+
+# ---- The development house: everything below runs in throw-away sandboxes and leaves the work tree as it was.
+
+.PHONY: help deps test one accept lint lint-selftest format demo bench matrix
+
+help: ## this list
+	@echo "make                build the two libraries and the client for PG_CONFIG's PostgreSQL"
+	@echo "make install        install them there"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{printf "make %-14s %s\n", $$1, $$2}'
+
+deps: ## install the packages that building and testing need (Debian; as root)
+	@test/deps
+
+test: ## all tests, in private servers; SUITES="lint unit regress isolation tap pgtap" chooses
+	@test/sandbox test/suites
+
+one: ## one test by its name: make one T=output_types
+	@test -n "$(T)" || { echo "usage: make one T=name" >&2; exit 2; }
+	@T=$(T) test/sandbox test/suites
+
+accept: ## take the result of a regress or isolation test as expected, showing the difference: T=name
+	@test -n "$(T)" || { echo "usage: make accept T=name" >&2; exit 2; }
+	@test/accept $(T)
+
+lint: ## the rules that need no server
+	@test/lint/run
+
+lint-selftest: ## prove that each rule of lint can fail
+	@test/lint/selftest/run
+
+format: ## clang-format 14 over all C files
+	@clang-format-14 -i $$(find src test -name '*.[ch]' ! -name '*.pb-c.*' ! -path 'test/lint/*')
+
+demo: ## two throw-away servers, a shop, and a star that fills while you watch; KEEP=1 keeps them
+	@test/sandbox test/demo/run
+
+bench: ## figures beside PostgreSQL's own replication, in one run
+	@test/sandbox test/bench/run
+
+matrix: ## build with -Werror and test on other PostgreSQL versions (slow; as root): VERSIONS="17 18"
+	@test/matrix $(VERSIONS)

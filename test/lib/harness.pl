@@ -1,0 +1,36 @@
+# harness.pl NAME COUNTS COMMAND... -- FILE...: run each FILE as `COMMAND FILE`, read the TAP it prints, and append
+# "NAME passed failed skipped" to the file COUNTS. A file that dies or breaks its plan counts as one more failure;
+# a file that skips itself as one skipped. The names of the files that failed go to COUNTS.failed.
+#   JOBS      files at a time (default 1)
+use strict;
+use warnings;
+use TAP::Harness;
+
+my ($name, $counts, @rest) = @ARGV;
+my (@command, @files);
+push @command, shift @rest while @rest && $rest[0] ne '--';
+shift @rest;
+@files = @rest;
+
+my $harness = TAP::Harness->new({ exec => \@command, jobs => $ENV{JOBS} || 1, timer => 1 });
+my $total = $harness->runtests(@files);
+
+my $skipped = $total->skipped;
+my $failed = $total->failed;
+my @failed_files;
+for my $file ($total->descriptions)
+{
+	my ($parser) = $total->parsers($file);
+	$skipped++ if $parser->skip_all;
+	push @failed_files, $file if $parser->has_problems;
+	$failed++ if $parser->has_problems && !$parser->failed;
+}
+my $passed = $total->passed - $total->skipped;
+
+open my $out, '>>', $counts or die "$counts: $!";
+print $out "$name $passed $failed $skipped\n";
+close $out;
+open $out, '>>', "$counts.failed" or die "$counts.failed: $!";
+print $out "$name $_\n" for @failed_files;
+close $out;
+exit($failed ? 1 : 0);

@@ -1,0 +1,3 @@
+#ifndef LOW_PRIVATE_H
+#define LOW_PRIVATE_H
+#endif

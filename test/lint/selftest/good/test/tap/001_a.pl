@@ -1,0 +1,1 @@
+ok(poll(1), 'sleeps are for the weak');
