@@ -14,7 +14,7 @@ MAIN_ROOMS := $(filter-out output client,$(ROOMS))
 
 room_objs = $(patsubst %.c,%.o,$(wildcard $(foreach r,$(1),src/$(r)/*.c)))
 ROOM_SQL := $(wildcard $(foreach r,$(ROOMS),src/$(r)/$(r).sql))
-HEADERS := $(wildcard src/*/*.h)
+ROOM_HEADERS := $(wildcard src/*/*.h)
 
 MODULE_big = walhouse
 OBJS = src/walhouse.o $(call room_objs,$(MAIN_ROOMS))
@@ -44,7 +44,7 @@ endif
 all: walhouse_output$(DLSUFFIX) walhouse_recv
 
 # Debian builds PostgreSQL without autodepend: every object depends on every header.
-$(OBJS) $(OUTPUT_OBJS) $(CLIENT_OBJS): $(HEADERS)
+$(OBJS) $(OUTPUT_OBJS) $(CLIENT_OBJS): $(ROOM_HEADERS)
 
 walhouse_output$(DLSUFFIX): $(OUTPUT_OBJS)
 	$(CC) $(CFLAGS) $(OUTPUT_OBJS) $(LDFLAGS) $(LDFLAGS_SL) $(WALHOUSE_LDFLAGS) -lprotobuf-c -shared -o $@
