@@ -25,8 +25,10 @@ EXTENSION = walhouse
 DATA_built = build/walhouse--$(EXTVERSION).sql
 
 PG_CPPFLAGS = -I$(CURDIR)/src -I$(libpq_srcdir) -DWALHOUSE_VERSION='"$(EXTVERSION)"'
-PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -Wno-cast-function-type -fvisibility=hidden
-WALHOUSE_LDFLAGS = -Wl,-Bsymbolic
+PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -Wno-cast-function-type
+# Both libraries meet in one process: each shows only what PostgreSQL looks up, and uses its own code. A list does it, not
+# -fvisibility=hidden, because before version 16 that hides the SQL functions and the magic block too.
+WALHOUSE_LDFLAGS = -Wl,-Bsymbolic -Wl,--version-script=$(CURDIR)/src/exports.map
 SHLIB_LINK = $(WALHOUSE_LDFLAGS) $(libpq) -lprotobuf-c
 
 EXTRA_CLEAN = build walhouse_output$(DLSUFFIX) walhouse_recv $(OUTPUT_OBJS) $(CLIENT_OBJS) $(OUTPUT_OBJS:.o=.bc) \
@@ -45,6 +47,7 @@ all: walhouse_output$(DLSUFFIX) walhouse_recv
 
 # Debian builds PostgreSQL without autodepend: every object depends on every header.
 $(OBJS) $(OUTPUT_OBJS) $(CLIENT_OBJS): $(ROOM_HEADERS)
+$(shlib) walhouse_output$(DLSUFFIX): src/exports.map
 
 walhouse_output$(DLSUFFIX): $(OUTPUT_OBJS)
 	$(CC) $(CFLAGS) $(OUTPUT_OBJS) $(LDFLAGS) $(LDFLAGS_SL) $(WALHOUSE_LDFLAGS) -lprotobuf-c -shared -o $@
