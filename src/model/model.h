@@ -154,8 +154,9 @@ extern WhModel *wh_model_declare(const char *schema, const char *name, WhModelKi
 
 /*
  * wh_model_events_sql appends a SELECT of the model's events in ($1, $2]: one row per model key and source transaction
- * that changed it, with the last image: lsn pg_lsn, clock timestamptz (the feed clock of the transaction), live boolean
+ * that changed it, with the last image: wh_lsn pg_lsn, wh_clock timestamptz (the feed clock of the transaction), wh_live boolean
  * (false: deleted, truncated, or no longer meets the condition; then all columns but the key are NULL), and the query's columns.
+ * Output columns of a query never begin with "wh_", so that statements of kinds may add their own.
  */
 extern void wh_model_events_sql(StringInfo sql, const WhModel *model);
 
@@ -168,7 +169,10 @@ extern void wh_model_before_sql(StringInfo sql, const WhModel *model);
 /* wh_model_state_sql appends a SELECT of the query's rows at position $1, $1 not below the horizon: the query's columns. */
 extern void wh_model_state_sql(StringInfo sql, const WhModel *model);
 
-/* Helpers for kinds: "a.k1 = b.k1 AND …" and comma-separated quoted column lists with an optional alias. */
+/*
+ * Helpers for kinds: "a.k1 = b.k1 AND …" with the equality operators of the key's types, qualified; and comma-separated quoted
+ * column lists with an optional alias.
+ */
 extern void wh_model_key_join(StringInfo sql, const WhModel *model, const char *a, const char *b);
 extern void wh_model_column_list(StringInfo sql, List *columns, const char *alias);
 
