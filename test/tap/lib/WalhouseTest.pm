@@ -102,7 +102,7 @@ sub kill9
 	my $until = time() + 60;
 
 	$node->kill9;
-	while (grep { kill(0, $_) } @children)
+	while (grep { _alive($_) } @children)
 	{
 		if (time() > $until)
 		{
@@ -112,6 +112,16 @@ sub kill9
 		usleep(20_000);
 	}
 	return;
+}
+
+# _alive PID: false for a zombie, too, which some containers keep for ever.
+sub _alive
+{
+	my ($pid) = @_;
+	open my $file, '<', "/proc/$pid/stat" or return 0;
+	my $line = <$file>;
+	close $file;
+	return defined $line && $line =~ /^\d+ \(.*\) [^ZX] /s;
 }
 
 # _children PID: the processes whose parent it is.
