@@ -1,6 +1,6 @@
 # harness.pl NAME COUNTS COMMAND... -- FILE...: run each FILE as `COMMAND FILE`, read the TAP it prints, and append
 # "NAME passed failed skipped" to the file COUNTS. A file that dies or breaks its plan counts as one more failure;
-# a file that skips itself as one skipped. The names of the files that failed go to COUNTS.failed.
+# a file that skips itself as one skipped. A bail-out fails its own file and stops no other. The names of the files that failed go to COUNTS.failed.
 #   JOBS      files at a time (default 1)
 use strict;
 use warnings;
@@ -11,6 +11,9 @@ my (@command, @files);
 push @command, shift @rest while @rest && $rest[0] ne '--';
 shift @rest;
 @files = @rest;
+
+# TAP lets a file that bails out stop all the others.
+@command = ('bash', '-o', 'pipefail', '-c', '"$@" | sed -u "s/^Bail out!/not ok - bailed out:/"', 'run', @command);
 
 my $harness = TAP::Harness->new({ exec => \@command, jobs => $ENV{JOBS} || 1, timer => 1 });
 my $total = $harness->runtests(@files);

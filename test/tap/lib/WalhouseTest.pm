@@ -98,7 +98,8 @@ sub kill9
 		kill('KILL', $pid);
 		return;
 	}
-	my @children = _children($node->{_pid});
+	my $postmaster = $node->{_pid};
+	my @children = _children($postmaster);
 	my $until = time() + 60;
 
 	$node->kill9;
@@ -111,10 +112,13 @@ sub kill9
 		}
 		usleep(20_000);
 	}
+	# A zombie still owns its lock file; whoever adopted it takes a moment to notice, and in some containers for ever.
+	usleep(20_000) while kill(0, $postmaster) && time() < $until;
+	unlink($node->data_dir . '/postmaster.pid') if kill(0, $postmaster) && !_alive($postmaster);
 	return;
 }
 
-# _alive PID: false for a zombie, too, which some containers keep for ever.
+# _alive PID: false for a zombie, too.
 sub _alive
 {
 	my ($pid) = @_;
