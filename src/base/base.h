@@ -82,6 +82,12 @@ extern uint64 wh_spi_execute(const char *sql, int nargs, const WhArg *args);
 extern WhRows *wh_spi_query(const char *sql, int nargs, const WhArg *args);
 
 /*
+ * wh_spi_query_snapshot is wh_spi_query for a SELECT that must see the active snapshot, and none newer: several of them
+ * under one pushed snapshot see one state, also in READ COMMITTED.
+ */
+extern WhRows *wh_spi_query_snapshot(const char *sql, int nargs, const WhArg *args);
+
+/*
  * The same as the owner of the extension, for walhouse's own catalog tables alone: the caller has checked that the user
  * may do it.  Never with SQL that a user wrote.
  */

@@ -19,7 +19,7 @@
 
 #include "base/base.h"
 
-static uint64 run(const char *sql, int nargs, const WhArg *args, WhRows **rows);
+static uint64 run(const char *sql, int nargs, const WhArg *args, bool read_only, WhRows **rows);
 static WhRows *copy_result(MemoryContext context);
 static uint64 run_as_extension(const char *sql, int nargs, const WhArg *args, WhRows **rows);
 
@@ -39,7 +39,7 @@ wh_arg_text(const char *value)
 uint64
 wh_spi_execute(const char *sql, int nargs, const WhArg *args)
 {
-	return run(sql, nargs, args, NULL);
+	return run(sql, nargs, args, false, NULL);
 }
 
 WhRows *
@@ -47,7 +47,16 @@ wh_spi_query(const char *sql, int nargs, const WhArg *args)
 {
 	WhRows *rows;
 
-	run(sql, nargs, args, &rows);
+	run(sql, nargs, args, false, &rows);
+	return rows;
+}
+
+WhRows *
+wh_spi_query_snapshot(const char *sql, int nargs, const WhArg *args)
+{
+	WhRows *rows;
+
+	run(sql, nargs, args, true, &rows);
 	return rows;
 }
 
@@ -66,9 +75,9 @@ wh_catalog_query(const char *sql, int nargs, const WhArg *args)
 	return rows;
 }
 
-/* run executes one statement; with rows, its result is copied there. */
+/* run executes one statement, read_only in the active snapshot; with rows, its result is copied there. */
 static uint64
-run(const char *sql, int nargs, const WhArg *args, WhRows **rows)
+run(const char *sql, int nargs, const WhArg *args, bool read_only, WhRows **rows)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	Oid *types = palloc(sizeof(Oid) * (nargs + 1));
@@ -91,7 +100,7 @@ run(const char *sql, int nargs, const WhArg *args, WhRows **rows)
 	}
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "could not connect to SPI");
-	code = SPI_execute_with_args(sql, nargs, types, values, nulls, false, 0);
+	code = SPI_execute_with_args(sql, nargs, types, values, nulls, read_only, 0);
 	if (code < 0)
 		elog(ERROR, "statement failed in SPI: %s: %s", SPI_result_code_string(code), sql);
 	processed = SPI_processed;
@@ -136,7 +145,7 @@ run_as_extension(const char *sql, int nargs, const WhArg *args, WhRows **rows)
 
 	GetUserIdAndSecContext(&saved.userid, &saved.sec_context);
 	SetUserIdAndSecContext(wh_extension_owner(), saved.sec_context | SECURITY_LOCAL_USERID_CHANGE);
-	processed = run(sql, nargs, args, rows);
+	processed = run(sql, nargs, args, false, rows);
 	wh_user_restore(&saved);
 	return processed;
 }
