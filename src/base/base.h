@@ -103,6 +103,24 @@ extern bool wh_rows_bool(const WhRows *rows, uint64 row, int column);
 extern Oid wh_rows_oid(const WhRows *rows, uint64 row, int column);
 extern XLogRecPtr wh_rows_lsn(const WhRows *rows, uint64 row, int column); /* NULL: InvalidXLogRecPtr */
 
+/* -------- stage.c: rows kept for later statements -------- */
+
+/*
+ * A stage holds results of queries under names; each of its later statements reads them as relations of those names
+ * (unqualified, wh_…).  It lives in the context that is current at its creation, no longer than the transaction.
+ */
+typedef struct WhStage WhStage;
+
+extern WhStage *wh_stage_create(void);
+
+/* wh_stage_fill keeps the rows of a query under `name`, in the place of what had that name; returns their number. */
+extern uint64 wh_stage_fill(WhStage *stage, const char *name, const char *sql, int nargs, const WhArg *args);
+extern uint64 wh_stage_count(const WhStage *stage, const char *name);
+
+/* Statements that see the stage: as the current user, and as the extension's owner (see wh_catalog_execute). */
+extern uint64 wh_stage_execute(const WhStage *stage, const char *sql, int nargs, const WhArg *args);
+extern uint64 wh_stage_catalog(const WhStage *stage, const char *sql, int nargs, const WhArg *args);
+
 /* -------- txn.c: transactions of procedures and workers -------- */
 
 /*

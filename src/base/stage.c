@@ -1,0 +1,186 @@
+/*
+ * stage.c
+ *		Rows that are kept for later statements of the same transaction, and read there by name.
+ *
+ * What temporary tables are for, without their catalog writes and where they are forbidden (a security-restricted
+ * operation): the result of a query goes into a tuplestore, in memory up to work_mem and on disk beyond it, and every later
+ * statement of the stage sees it as an ephemeral named relation.  The planner knows how many rows it has.
+ *
+ * A stage lives in the memory context that was current at its creation and must not outlive the transaction: its files
+ * belong to the resource owner that was current when they were filled.
+ */
+#include "postgres.h"
+
+#include "executor/spi.h"
+#include "executor/tstoreReceiver.h"
+#include "miscadmin.h"
+#include "nodes/params.h"
+#include "utils/memutils.h"
+#include "utils/plancache.h"
+#include "utils/queryenvironment.h"
+#include "utils/snapmgr.h"
+#include "utils/tuplestore.h"
+
+#include "base/base.h"
+
+struct WhStage
+{
+	MemoryContext context;
+	List *relations; /* of EphemeralNamedRelation */
+};
+
+static EphemeralNamedRelation find(const WhStage *stage, const char *name);
+static void keep(WhStage *stage, const char *name, TupleDesc desc, Tuplestorestate *store, uint64 count);
+static uint64 run(const WhStage *stage, const char *sql, int nargs, const WhArg *args, DestReceiver *dest,
+				  TupleDesc *desc);
+static ParamListInfo make_params(int nargs, const WhArg *args, Oid **types);
+
+WhStage *
+wh_stage_create(void)
+{
+	WhStage *stage = palloc0(sizeof(WhStage));
+
+	stage->context = CurrentMemoryContext;
+	return stage;
+}
+
+uint64
+wh_stage_fill(WhStage *stage, const char *name, const char *sql, int nargs, const WhArg *args)
+{
+	MemoryContext caller = MemoryContextSwitchTo(stage->context);
+	Tuplestorestate *store = tuplestore_begin_heap(false, false, work_mem);
+	DestReceiver *dest = CreateTuplestoreDestReceiver();
+	TupleDesc desc;
+	uint64 count;
+
+	SetTuplestoreDestReceiverParams(dest, store, stage->context, false, NULL, NULL);
+	run(stage, sql, nargs, args, dest, &desc);
+	count = tuplestore_tuple_count(store);
+	keep(stage, name, desc, store, count);
+	MemoryContextSwitchTo(caller);
+	return count;
+}
+
+uint64
+wh_stage_count(const WhStage *stage, const char *name)
+{
+	EphemeralNamedRelation relation = find(stage, name);
+
+	return relation == NULL ? 0 : (uint64) relation->md.enrtuples;
+}
+
+uint64
+wh_stage_execute(const WhStage *stage, const char *sql, int nargs, const WhArg *args)
+{
+	return run(stage, sql, nargs, args, NULL, NULL);
+}
+
+uint64
+wh_stage_catalog(const WhStage *stage, const char *sql, int nargs, const WhArg *args)
+{
+	WhUser saved;
+	uint64 processed;
+
+	GetUserIdAndSecContext(&saved.userid, &saved.sec_context);
+	SetUserIdAndSecContext(wh_extension_owner(), saved.sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	processed = run(stage, sql, nargs, args, NULL, NULL);
+	wh_user_restore(&saved);
+	return processed;
+}
+
+static EphemeralNamedRelation
+find(const WhStage *stage, const char *name)
+{
+	ListCell *cell;
+
+	foreach(cell, stage->relations)
+	{
+		EphemeralNamedRelation relation = lfirst(cell);
+
+		if (strcmp(relation->md.name, name) == 0)
+			return relation;
+	}
+	return NULL;
+}
+
+/* keep puts a result under its name, in the place of what had it before. */
+static void
+keep(WhStage *stage, const char *name, TupleDesc desc, Tuplestorestate *store, uint64 count)
+{
+	EphemeralNamedRelation relation = find(stage, name);
+
+	if (relation == NULL)
+	{
+		relation = palloc0(sizeof(EphemeralNamedRelationData));
+		relation->md.name = pstrdup(name);
+		relation->md.enrtype = ENR_NAMED_TUPLESTORE;
+		stage->relations = lappend(stage->relations, relation);
+	}
+	else
+		tuplestore_end(relation->reldata);
+	relation->md.tupdesc = desc;
+	relation->md.enrtuples = count;
+	relation->reldata = store;
+}
+
+/* run executes one statement that sees the stage; with dest, its rows go there, and *desc describes them. */
+static uint64
+run(const WhStage *stage, const char *sql, int nargs, const WhArg *args, DestReceiver *dest, TupleDesc *desc)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	SPIExecuteOptions options = {0};
+	SPIPlanPtr plan;
+	ListCell *cell;
+	Oid *types;
+	uint64 processed;
+	int code;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	foreach(cell, stage->relations)
+	{
+		code = SPI_register_relation(lfirst(cell));
+		if (code != SPI_OK_REL_REGISTER)
+			elog(ERROR, "could not register a stage: %s", SPI_result_code_string(code));
+	}
+	options.params = make_params(nargs, args, &types);
+	options.dest = dest;
+	plan = SPI_prepare(sql, nargs, types);
+	if (plan == NULL)
+		elog(ERROR, "could not prepare a statement: %s: %s", SPI_result_code_string(SPI_result), sql);
+	if (desc != NULL)
+	{
+		CachedPlanSource *source = linitial(SPI_plan_get_plan_sources(plan));
+		MemoryContext own = MemoryContextSwitchTo(stage->context);
+
+		*desc = CreateTupleDescCopy(source->resultDesc);
+		MemoryContextSwitchTo(own);
+	}
+	code = SPI_execute_plan_extended(plan, &options);
+	if (code < 0)
+		elog(ERROR, "statement failed in SPI: %s: %s", SPI_result_code_string(code), sql);
+	processed = SPI_processed;
+	if (SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "could not disconnect from SPI");
+	PopActiveSnapshot();
+	MemoryContextSwitchTo(caller);
+	return processed;
+}
+
+static ParamListInfo
+make_params(int nargs, const WhArg *args, Oid **types)
+{
+	ParamListInfo params = makeParamList(nargs);
+
+	*types = palloc(sizeof(Oid) * (nargs + 1));
+	for (int i = 0; i < nargs; i++)
+	{
+		(*types)[i] = args[i].type;
+		params->params[i].value = args[i].value;
+		params->params[i].isnull = args[i].isnull;
+		params->params[i].pflags = PARAM_FLAG_CONST;
+		params->params[i].ptype = args[i].type;
+	}
+	return params;
+}
