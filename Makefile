@@ -52,6 +52,31 @@ $(shlib) walhouse_output$(DLSUFFIX): src/exports.map
 walhouse_output$(DLSUFFIX): $(OUTPUT_OBJS)
 	$(CC) $(CFLAGS) $(OUTPUT_OBJS) $(LDFLAGS) $(LDFLAGS_SL) $(WALHOUSE_LDFLAGS) -lprotobuf-c -shared -o $@
 
+# The generated code's names would pass for SQL functions in src/exports.map.
+src/wire/walhouse.pb-c.o: override CFLAGS += -fvisibility=hidden
+
+# The client takes the format and, from libpgcommon, StringInfo; of the server nothing.
+walhouse_recv: $(CLIENT_OBJS) $(call room_objs,wire)
+	$(CC) $(CFLAGS) $^ $(LDFLAGS) $(LDFLAGS_EX) $(libpq_pgport) -lprotobuf-c -lm -o $@
+
+install: install-programs
+install-programs: walhouse_output$(DLSUFFIX) walhouse_recv
+	$(MKDIR_P) '$(DESTDIR)$(pkglibdir)' '$(DESTDIR)$(bindir)'
+	$(INSTALL_SHLIB) walhouse_output$(DLSUFFIX) '$(DESTDIR)$(pkglibdir)/'
+	$(INSTALL_PROGRAM) walhouse_recv '$(DESTDIR)$(bindir)/'
+
+uninstall: uninstall-programs
+uninstall-programs:
+	rm -f '$(DESTDIR)$(pkglibdir)/walhouse_output$(DLSUFFIX)' '$(DESTDIR)$(bindir)/walhouse_recv'
+
+proto: ## write the C code of src/wire/walhouse.proto again, after a change of it
+	cd src/wire && protoc-c --c_out=. walhouse.proto
+
+proto-check: ## fail where src/wire/walhouse.pb-c.[ch] are not what protoc-c writes
+	@test/unit/proto-check
+
+.PHONY: install-programs uninstall-programs proto proto-check
+
 build/walhouse--$(EXTVERSION).sql: src/preamble.sql $(ROOM_SQL) src/rooms walhouse.control
 	mkdir -p build
 	cat src/preamble.sql $(ROOM_SQL) > $@

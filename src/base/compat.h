@@ -8,7 +8,13 @@
 #ifndef WH_COMPAT_H
 #define WH_COMPAT_H
 
+#include "access/htup.h"
+#include "utils/rel.h"
+#include "utils/relcache.h"
 #include "utils/regproc.h"
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
 
 #if PG_VERSION_NUM < 150000
 #error "walhouse needs PostgreSQL 15 or later"
@@ -19,6 +25,49 @@
 #define wh_compat_qualified_name_list(string) stringToQualifiedNameList((string), NULL)
 #else
 #define wh_compat_qualified_name_list(string) stringToQualifiedNameList(string)
+#endif
+
+/* The version of the server that this was built for, for those who tell it to others. */
+#define WH_SERVER_VERSION PG_VERSION_NUM
+
+/* 16: core sends keepalives while a plugin skips changes; before, the plugin must */
+#define WH_PLUGIN_KEEPS_ALIVE (PG_VERSION_NUM < 160000)
+
+/* 17: a tuple in a change of the reorder buffer is a HeapTuple, no longer a ReorderBufferTupleBuf */
+#if PG_VERSION_NUM >= 170000
+#define wh_compat_change_tuple(buffer) (buffer)
+#else
+#define wh_compat_change_tuple(buffer) ((buffer) == NULL ? NULL : &(buffer)->tuple)
+#endif
+
+/* 17: intervals can be infinite */
+#if PG_VERSION_NUM >= 170000
+#define wh_compat_interval_is_nobegin(interval) INTERVAL_IS_NOBEGIN(interval)
+#define wh_compat_interval_is_noend(interval) INTERVAL_IS_NOEND(interval)
+#else
+#define wh_compat_interval_is_nobegin(interval) false
+#define wh_compat_interval_is_noend(interval) false
+#endif
+
+/* 18: generated columns whose value is computed when it is read, and is not in the tuple */
+#if PG_VERSION_NUM >= 180000
+#define wh_compat_is_virtual(attribute) ((attribute)->attgenerated == ATTRIBUTE_GENERATED_VIRTUAL)
+#else
+#define wh_compat_is_virtual(attribute) false
+#endif
+
+/* 18: a second argument, whether a deferrable key will do */
+#if PG_VERSION_NUM >= 180000
+#define wh_compat_primary_key_index(relation) RelationGetPrimaryKeyIndex((relation), true)
+#else
+#define wh_compat_primary_key_index(relation) RelationGetPrimaryKeyIndex(relation)
+#endif
+
+/* 18: the magic block has room for the library's name and version */
+#if PG_VERSION_NUM >= 180000
+#define WH_MODULE_MAGIC(library) PG_MODULE_MAGIC_EXT(.name = library, .version = WALHOUSE_VERSION)
+#else
+#define WH_MODULE_MAGIC(library) PG_MODULE_MAGIC
 #endif
 
 #endif /* WH_COMPAT_H */

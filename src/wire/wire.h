@@ -26,7 +26,7 @@
 typedef struct WhSlice
 {
 	const uint8_t *data;
-	size_t		len;
+	size_t len;
 } WhSlice;
 
 /* Why a message cannot be read: a constant string, NULL while all is well. */
@@ -42,7 +42,7 @@ typedef enum WhEntryKind
 	WH_ENTRY_RELATION = 4,
 	WH_ENTRY_ROWS = 5,
 	WH_ENTRY_TRUNCATE = 6,
-	WH_ENTRY_UNKNOWN = 1000		/* of a later version: to be skipped */
+	WH_ENTRY_UNKNOWN = 1000 /* of a later version: to be skipped */
 } WhEntryKind;
 
 typedef enum WhOp
@@ -84,44 +84,44 @@ typedef enum WhValueKind
 
 typedef struct WhWireBegin
 {
-	uint32_t	xid;
-	uint64_t	commit_lsn;
-	uint64_t	end_lsn;
-	int64_t		commit_time;	/* microseconds since 1970-01-01 UTC */
-	WhSlice		origin;			/* not terminated; data is NULL when there is none */
+	uint32_t xid;
+	uint64_t commit_lsn;
+	uint64_t end_lsn;
+	int64_t commit_time; /* microseconds since 1970-01-01 UTC */
+	WhSlice origin; /* not terminated; data is NULL when there is none */
 } WhWireBegin;
 
 typedef struct WhWireCommit
 {
-	uint32_t	xid;
-	uint64_t	commit_lsn;
-	uint64_t	end_lsn;
-	int64_t		commit_time;	/* microseconds since 1970-01-01 UTC */
-	uint64_t	changes;
+	uint32_t xid;
+	uint64_t commit_lsn;
+	uint64_t end_lsn;
+	int64_t commit_time; /* microseconds since 1970-01-01 UTC */
+	uint64_t changes;
 } WhWireCommit;
 
 /* A run of changes; walk it with wh_wire_next_change(). */
 typedef struct WhWireRows
 {
-	uint32_t	schema;
-	WhOp		op;
+	uint32_t schema;
+	WhOp op;
 	WhBeforeKind before_kind;
-	uint64_t	first_seq;
-	size_t		changes;		/* how many changes the run has */
-	WhSlice		after_rest;		/* cursor of wh_wire_next_change() */
-	WhSlice		before_rest;	/* likewise */
+	uint64_t first_seq;
+	size_t changes; /* how many changes the run has */
+	WhSlice after_rest; /* cursor of wh_wire_next_change() */
+	WhSlice before_rest; /* likewise */
 } WhWireRows;
 
 typedef struct WhEntry
 {
 	WhEntryKind kind;
-	WhSlice		payload;		/* the entry's own message; unpack rare kinds from it */
+	WhSlice payload; /* the entry's own message; unpack rare kinds from it */
 	union
 	{
 		WhWireBegin begin;
 		WhWireCommit commit;
-		WhWireRows	rows;
-	}			u;
+		WhWireRows rows;
+	} u;
 } WhEntry;
 
 /*
@@ -149,10 +149,10 @@ typedef enum WhWireType
 /* One field of a message: number holds varints and fixed values, bytes the length-delimited ones. */
 typedef struct WhField
 {
-	uint32_t	tag;			/* the field number; in rows below 2001, the attnum */
-	WhWireType	type;
-	uint64_t	number;
-	WhSlice		bytes;
+	uint32_t tag; /* the field number; in rows below 2001, the attnum */
+	WhWireType type;
+	uint64_t number;
+	WhSlice bytes;
 } WhField;
 
 /* wh_wire_next_field takes the next field off *message.  Returns false at the end and on an error. */
@@ -167,16 +167,16 @@ wh_wire_zigzag(uint64_t n)
 /* What Numeric, TimeTz, Interval and Special hold.  The readers return false on a malformed message. */
 typedef struct WhWireNumeric
 {
-	int64_t		unscaled;
-	uint32_t	scale;
-	WhSlice		big;			/* decimal text; data is NULL when unscaled and scale hold the value */
+	int64_t unscaled;
+	uint32_t scale;
+	WhSlice big; /* decimal text; data is NULL when unscaled and scale hold the value */
 } WhWireNumeric;
 
 typedef struct WhWireInterval
 {
-	int32_t		months;
-	int32_t		days;
-	int64_t		microseconds;
+	int32_t months;
+	int32_t days;
+	int64_t microseconds;
 } WhWireInterval;
 
 typedef enum WhSpecialKind
@@ -184,15 +184,15 @@ typedef enum WhSpecialKind
 	WH_SPECIAL_POSITIVE_INFINITY = 1,
 	WH_SPECIAL_NEGATIVE_INFINITY = 2,
 	WH_SPECIAL_NAN = 3,
-	WH_SPECIAL_OUT_OF_RANGE = 4,	/* bytes holds text */
-	WH_SPECIAL_NOT_UTF8 = 5		/* bytes holds the raw value */
+	WH_SPECIAL_OUT_OF_RANGE = 4, /* bytes holds text */
+	WH_SPECIAL_NOT_UTF8 = 5 /* bytes holds the raw value */
 } WhSpecialKind;
 
 typedef struct WhWireSpecial
 {
-	uint32_t	attnum;
+	uint32_t attnum;
 	WhSpecialKind kind;
-	WhSlice		bytes;
+	WhSlice bytes;
 } WhWireSpecial;
 
 extern bool wh_wire_read_numeric(WhSlice message, WhWireNumeric *numeric);
@@ -203,4 +203,4 @@ extern bool wh_wire_read_special(WhSlice message, WhWireSpecial *special);
 /* wh_wire_next_packed takes the next varint off a packed field (WH_ROW_UNCHANGED). */
 extern bool wh_wire_next_packed(WhSlice *packed, uint64_t *value, WhWireError *error);
 
-#endif							/* WH_WIRE_H */
+#endif /* WH_WIRE_H */

@@ -1,0 +1,148 @@
+/*
+ * output_private.h
+ *		What the files of the output plugin share.
+ *
+ * A WhOutput lives as long as its LogicalDecodingContext, in a memory context below it: one START_REPLICATION or one call
+ * of an SQL function.  Nothing of a transaction survives its commit callback.
+ */
+#ifndef WH_OUTPUT_PRIVATE_H
+#define WH_OUTPUT_PRIVATE_H
+
+#include "postgres.h"
+
+#include "catalog/pg_publication.h"
+#include "nodes/pg_list.h"
+#include "replication/logical.h"
+#include "utils/hsearch.h"
+
+#include "base/compat.h"
+#include "output/output.h"
+#include "wire/encode.h"
+#include "wire/wire.h"
+
+/* -------- options -------- */
+
+typedef struct WhOutputOptions
+{
+	List *publications; /* names; NIL: all tables */
+	const char *publication; /* the option as it was given, or NULL */
+	bool sends_own_writes;
+	bool is_json;
+} WhOutputOptions;
+
+/* wh_output_read_options reads ctx->output_plugin_options into the current memory context, or reports what is wrong. */
+extern void wh_output_read_options(List *given, WhOutputOptions *options);
+
+/* -------- columns and relations -------- */
+
+/* How a column's value is turned into its field. */
+typedef enum WhWriter
+{
+	WH_WRITE_BOOL,
+	WH_WRITE_INT2,
+	WH_WRITE_INT4,
+	WH_WRITE_INT8,
+	WH_WRITE_UINT32,
+	WH_WRITE_UINT64,
+	WH_WRITE_FLOAT4,
+	WH_WRITE_FLOAT8,
+	WH_WRITE_NUMERIC,
+	WH_WRITE_DATE,
+	WH_WRITE_TIME,
+	WH_WRITE_TIMETZ,
+	WH_WRITE_TIMESTAMP,
+	WH_WRITE_INTERVAL,
+	WH_WRITE_UUID,
+	WH_WRITE_BYTES,
+	WH_WRITE_TEXT, /* a varlena that is text as it stands */
+	WH_WRITE_NAME,
+	WH_WRITE_OUTPUT /* through the type's output function */
+} WhWriter;
+
+typedef struct WhOutputColumn
+{
+	int attnum;
+	WhWriter writer;
+	WhValueKind kind;
+	bool is_varlena;
+	bool is_key; /* of the replica identity index */
+	uint8_t tag_size;
+	uint8_t tag[WH_WIRE_MAX_TAG];
+	FmgrInfo output;
+} WhOutputColumn;
+
+typedef struct WhOutputRelation
+{
+	Oid relid; /* hash key */
+	bool is_valid; /* cleared by invalidation callbacks, which do nothing else */
+	bool is_sent; /* the definition has gone into a batch of this session */
+	PublicationActions actions; /* what is sent */
+	uint32 schema; /* 0: never described */
+	uint64 fingerprint; /* of the definition that schema stands for */
+	char replica_identity;
+	int ncolumns; /* 0 where nothing is sent */
+	WhOutputColumn *columns;
+	Datum *values; /* natts each, of the tuples in hand */
+	bool *nulls;
+	Datum *old_values;
+	bool *old_nulls;
+	StringInfo definition; /* until it is sent */
+	MemoryContext context; /* of everything above */
+} WhOutputRelation;
+
+/* -------- the session -------- */
+
+typedef struct WhOutput
+{
+	struct WhOutput *next; /* in the list that invalidation callbacks walk */
+	MemoryContext context; /* the session's */
+	MemoryContext change_context; /* reset after each change */
+	WhOutputOptions options;
+	HTAB *relations;
+	List *publications; /* WhPublication, while publications_valid */
+	MemoryContext publication_context;
+	bool publications_valid;
+	uint32 last_schema;
+	int encoding; /* the database's */
+	Oid to_utf8; /* conversion function, once it has been needed */
+	WhBatch batch;
+	StringInfoData unchanged; /* attnums of the row in hand, packed */
+	StringInfoData specials; /* fields 2002 of the row in hand */
+	struct WhJson *json; /* renderer, where the format is json */
+	bool hello_sent;
+
+	/* of the transaction in hand */
+	bool begin_sent;
+	bool settings_pinned;
+	uint64 seq; /* ordinal of the last change, sent or not */
+	uint64 changes; /* sent */
+	int quiet_changes; /* since the server last looked at the connection */
+} WhOutput;
+
+/* wh_output_pin_settings pins, until the decoded transaction ends, the settings that output functions look at. */
+extern void wh_output_pin_settings(WhOutput *session);
+
+/* -------- relation.c -------- */
+
+extern void wh_output_init_relations(WhOutput *session);
+
+/* wh_output_find_relation returns what is known of a relation, compiled anew when it may have changed. */
+extern WhOutputRelation *wh_output_find_relation(WhOutput *session, Relation relation);
+
+extern void wh_output_trim_relations(WhOutput *session);
+
+/* -------- publication.c -------- */
+
+/* wh_output_published says which changes of a relation are sent. */
+extern PublicationActions wh_output_published(WhOutput *session, Relation relation);
+
+/* -------- value.c -------- */
+
+/* wh_output_write_row writes the fields of a row: all columns, or those of the identity key. */
+extern void wh_output_write_row(WhOutput *session, WhOutputRelation *relation, StringInfo out,
+								Datum *values, bool *nulls, bool keys_only);
+
+/* wh_output_to_utf8 returns text in UTF-8, or NULL where it cannot be. *len is updated. */
+extern const char *wh_output_to_utf8(WhOutput *session, const char *text, size_t *len);
+
+#endif /* WH_OUTPUT_PRIVATE_H */

@@ -1,0 +1,396 @@
+/*
+ * encode.c
+ *		Writing batches.
+ *
+ * Protobuf puts the length of a message before it.  Small messages are written in place: one byte is reserved for the
+ * length, and the message moves up when that was too little (wh_wire_open, wh_wire_close).  The rows of a run, which
+ * are nearly all of a stream, go into two buffers of their own (after and before, since protobuf-c packs all of one
+ * field before the next); when the run ends all lengths are known and the two are copied behind their headers.  A row
+ * reserves as many bytes for its length as the row before it in the run needed, so that rows of a kind seldom move.
+ *
+ * Nothing here calls the server: palloc, repalloc and StringInfo exist in programs too.
+ */
+#include "c.h"
+
+#include "utils/palloc.h"
+
+#include "wire/encode.h"
+
+/* A buffer that one large value has made bigger than this is given back when the batch is reset. */
+#define WH_BUFFER_KEEP (1024 * 1024)
+
+/* Fields of Batch, Entry and Rows. */
+#define BATCH_ENTRY 1
+#define ROWS_AFTER 4
+#define ROWS_BEFORE 5
+
+static void write_fixed_transaction(StringInfo out, const WhWireCommit *transaction);
+static void frame_run(WhBatch *batch);
+static StringInfo begin_row(WhBatch *batch, StringInfo buffer, uint32_t number);
+static void shrink(StringInfo buffer);
+
+size_t
+wh_wire_varint_size(uint64_t n)
+{
+	size_t size = 1;
+
+	while (n >= 0x80)
+	{
+		n >>= 7;
+		size++;
+	}
+	return size;
+}
+
+/* -------- one field -------- */
+
+void
+wh_wire_append_uint(StringInfo out, uint32_t number, uint64_t value)
+{
+	uint8_t *at;
+
+	enlargeStringInfo(out, WH_WIRE_MAX_TAG + WH_WIRE_MAX_VARINT);
+	at = (uint8_t *) out->data + out->len;
+	at = wh_wire_put_tag(at, number, WH_WIRE_VARINT);
+	at = wh_wire_put_varint(at, value);
+	out->len = (char *) at - out->data;
+}
+
+void
+wh_wire_append_sint(StringInfo out, uint32_t number, int64_t value)
+{
+	wh_wire_append_uint(out, number, wh_wire_unzigzag(value));
+}
+
+void
+wh_wire_append_fixed64(StringInfo out, uint32_t number, uint64_t value)
+{
+	uint8_t *at;
+
+	enlargeStringInfo(out, WH_WIRE_MAX_TAG + 8);
+	at = (uint8_t *) out->data + out->len;
+	at = wh_wire_put_tag(at, number, WH_WIRE_FIXED64);
+	at = wh_wire_put_fixed64(at, value);
+	out->len = (char *) at - out->data;
+}
+
+void
+wh_wire_append_bytes(StringInfo out, uint32_t number, const void *data, size_t len)
+{
+	uint8_t *at;
+
+	enlargeStringInfo(out, WH_WIRE_MAX_TAG + WH_WIRE_MAX_VARINT + (int) len);
+	at = (uint8_t *) out->data + out->len;
+	at = wh_wire_put_tag(at, number, WH_WIRE_BYTES);
+	at = wh_wire_put_varint(at, len);
+	if (len > 0)
+		memcpy(at, data, len);
+	at += len;
+	out->len = (char *) at - out->data;
+}
+
+void
+wh_wire_append_string(StringInfo out, uint32_t number, const char *text)
+{
+	wh_wire_append_bytes(out, number, text, strlen(text));
+}
+
+/* wh_wire_open starts a nested message and returns the mark for wh_wire_close. */
+int
+wh_wire_open(StringInfo out, uint32_t number)
+{
+	uint8_t *at;
+
+	enlargeStringInfo(out, WH_WIRE_MAX_TAG + 1);
+	at = (uint8_t *) out->data + out->len;
+	at = wh_wire_put_tag(at, number, WH_WIRE_BYTES);
+	at++;
+	out->len = (char *) at - out->data;
+	return out->len;
+}
+
+void
+wh_wire_close(StringInfo out, int mark)
+{
+	size_t len = out->len - mark;
+	size_t size = wh_wire_varint_size(len);
+
+	if (size > 1)
+	{
+		enlargeStringInfo(out, (int) size);
+		memmove(out->data + mark - 1 + size, out->data + mark, len);
+	}
+	wh_wire_put_varint((uint8_t *) out->data + mark - 1, len);
+	out->len += (int) size - 1;
+}
+
+/* -------- batches -------- */
+
+void
+wh_wire_init_batch(WhBatch *batch)
+{
+	memset(batch, 0, sizeof(*batch));
+	initStringInfo(&batch->out);
+	initStringInfo(&batch->run.after);
+	initStringInfo(&batch->run.before);
+}
+
+void
+wh_wire_add_hello(WhBatch *batch, const WhWireHello *hello)
+{
+	StringInfo out = &batch->out;
+	int entry;
+	int message;
+
+	wh_wire_finish_batch(batch);
+	entry = wh_wire_open(out, BATCH_ENTRY);
+	message = wh_wire_open(out, WH_ENTRY_HELLO);
+	wh_wire_append_uint(out, 1, WH_WIRE_PROTOCOL);
+	wh_wire_append_string(out, 2, hello->plugin_version);
+	wh_wire_append_uint(out, 3, hello->server_version);
+	wh_wire_append_fixed64(out, 4, hello->system_identifier);
+	wh_wire_append_uint(out, 5, hello->timeline);
+	wh_wire_append_uint(out, 6, hello->database_oid);
+	wh_wire_append_string(out, 7, hello->database);
+	wh_wire_append_string(out, 8, hello->encoding);
+	for (int i = 0; i < hello->options; i++)
+	{
+		int option = wh_wire_open(out, 9);
+
+		wh_wire_append_string(out, 1, hello->option_names[i]);
+		wh_wire_append_string(out, 2, hello->option_values[i]);
+		wh_wire_close(out, option);
+	}
+	wh_wire_close(out, message);
+	wh_wire_close(out, entry);
+}
+
+void
+wh_wire_add_begin(WhBatch *batch, const WhWireBegin *begin)
+{
+	StringInfo out = &batch->out;
+	WhWireCommit transaction = {begin->xid, begin->commit_lsn, begin->end_lsn, begin->commit_time, 0};
+	int entry;
+	int message;
+
+	wh_wire_finish_batch(batch);
+	entry = wh_wire_open(out, BATCH_ENTRY);
+	message = wh_wire_open(out, WH_ENTRY_BEGIN);
+	write_fixed_transaction(out, &transaction);
+	if (begin->origin.data != NULL)
+		wh_wire_append_bytes(out, 5, begin->origin.data, begin->origin.len);
+	wh_wire_close(out, message);
+	wh_wire_close(out, entry);
+}
+
+void
+wh_wire_add_commit(WhBatch *batch, const WhWireCommit *commit)
+{
+	StringInfo out = &batch->out;
+	int entry;
+	int message;
+
+	wh_wire_finish_batch(batch);
+	entry = wh_wire_open(out, BATCH_ENTRY);
+	message = wh_wire_open(out, WH_ENTRY_COMMIT);
+	write_fixed_transaction(out, commit);
+	wh_wire_append_uint(out, 5, commit->changes);
+	wh_wire_close(out, message);
+	wh_wire_close(out, entry);
+}
+
+/* write_fixed_transaction writes fields 1 to 4, which Begin and Commit share. */
+static void
+write_fixed_transaction(StringInfo out, const WhWireCommit *transaction)
+{
+	wh_wire_append_uint(out, 1, transaction->xid);
+	wh_wire_append_fixed64(out, 2, transaction->commit_lsn);
+	wh_wire_append_fixed64(out, 3, transaction->end_lsn);
+	wh_wire_append_fixed64(out, 4, (uint64_t) transaction->commit_time);
+}
+
+void
+wh_wire_add_truncate(WhBatch *batch, uint64_t seq, const uint32_t *schemas, int nschemas,
+					 bool cascade, bool restart_identity)
+{
+	StringInfo out = &batch->out;
+	int entry;
+	int message;
+
+	wh_wire_finish_batch(batch);
+	entry = wh_wire_open(out, BATCH_ENTRY);
+	message = wh_wire_open(out, WH_ENTRY_TRUNCATE);
+	wh_wire_append_uint(out, 1, seq);
+	if (nschemas > 0)
+	{
+		int packed = wh_wire_open(out, 2);
+
+		for (int i = 0; i < nschemas; i++)
+		{
+			uint8_t *at;
+
+			enlargeStringInfo(out, WH_WIRE_MAX_VARINT);
+			at = (uint8_t *) out->data + out->len;
+			out->len = (char *) wh_wire_put_varint(at, schemas[i]) - out->data;
+		}
+		wh_wire_close(out, packed);
+	}
+	wh_wire_append_uint(out, 3, cascade);
+	wh_wire_append_uint(out, 4, restart_identity);
+	wh_wire_close(out, message);
+	wh_wire_close(out, entry);
+}
+
+void
+wh_wire_add_relation(WhBatch *batch, uint32_t schema, WhSlice definition)
+{
+	StringInfo out = &batch->out;
+	int entry;
+	int message;
+
+	wh_wire_finish_batch(batch);
+	entry = wh_wire_open(out, BATCH_ENTRY);
+	message = wh_wire_open(out, WH_ENTRY_RELATION);
+	wh_wire_append_uint(out, 1, schema);
+	appendBinaryStringInfo(out, (const char *) definition.data, (int) definition.len);
+	wh_wire_close(out, message);
+	wh_wire_close(out, entry);
+}
+
+/*
+ * wh_wire_begin_change counts one change into a run.  A delete without an old image leaves no trace in after or
+ * before, so that it is always a run of its own: readers take such a run for one change.
+ */
+void
+wh_wire_begin_change(WhBatch *batch, uint32_t schema, WhOp op, WhBeforeKind before_kind, uint64_t seq)
+{
+	WhRun *run = &batch->run;
+	bool is_countable = op != WH_OP_DELETE || before_kind != WH_BEFORE_NONE;
+
+	if (!run->is_open || run->schema != schema || run->op != op || run->before_kind != before_kind ||
+		run->next_seq != seq || !is_countable)
+	{
+		wh_wire_finish_batch(batch);
+		run->is_open = true;
+		run->schema = schema;
+		run->op = op;
+		run->before_kind = before_kind;
+		run->first_seq = seq;
+		batch->row_prefix = 1;
+	}
+	run->next_seq = seq + 1;
+}
+
+StringInfo
+wh_wire_begin_after(WhBatch *batch)
+{
+	return begin_row(batch, &batch->run.after, ROWS_AFTER);
+}
+
+StringInfo
+wh_wire_begin_before(WhBatch *batch)
+{
+	return begin_row(batch, &batch->run.before, ROWS_BEFORE);
+}
+
+static StringInfo
+begin_row(WhBatch *batch, StringInfo buffer, uint32_t number)
+{
+	enlargeStringInfo(buffer, 1 + WH_WIRE_MAX_VARINT);
+	buffer->data[buffer->len] = (char) ((number << 3) | WH_WIRE_BYTES);
+	buffer->len += 1 + batch->row_prefix;
+	batch->row = buffer;
+	batch->row_start = buffer->len;
+	return buffer;
+}
+
+void
+wh_wire_end_row(WhBatch *batch)
+{
+	StringInfo buffer = batch->row;
+	int start = batch->row_start;
+	size_t len = buffer->len - start;
+	int size = (int) wh_wire_varint_size(len);
+	int moved = size - batch->row_prefix;
+
+	if (moved != 0)
+	{
+		enlargeStringInfo(buffer, WH_WIRE_MAX_VARINT);
+		memmove(buffer->data + start + moved, buffer->data + start, len);
+		buffer->len += moved;
+	}
+	wh_wire_put_varint((uint8_t *) buffer->data + start - batch->row_prefix, len);
+	batch->row_prefix = size;
+	batch->row = NULL;
+}
+
+void
+wh_wire_finish_batch(WhBatch *batch)
+{
+	if (batch->run.is_open)
+		frame_run(batch);
+}
+
+/* frame_run writes the open run as an entry, from its two buffers, and empties them. */
+static void
+frame_run(WhBatch *batch)
+{
+	WhRun *run = &batch->run;
+	StringInfo out = &batch->out;
+	uint8_t head[64];
+	uint8_t *at = head;
+	size_t rows;
+	size_t entry;
+
+	at = wh_wire_put_tag(at, 1, WH_WIRE_VARINT);
+	at = wh_wire_put_varint(at, run->schema);
+	at = wh_wire_put_tag(at, 2, WH_WIRE_VARINT);
+	at = wh_wire_put_varint(at, run->op);
+	at = wh_wire_put_tag(at, 3, WH_WIRE_VARINT);
+	at = wh_wire_put_varint(at, run->first_seq);
+	rows = (at - head) + (size_t) run->after.len + run->before.len + 2;
+	entry = 1 + wh_wire_varint_size(rows) + rows;
+
+	enlargeStringInfo(out, (int) (entry + 1 + WH_WIRE_MAX_VARINT));
+	{
+		uint8_t *to = (uint8_t *) out->data + out->len;
+
+		to = wh_wire_put_tag(to, BATCH_ENTRY, WH_WIRE_BYTES);
+		to = wh_wire_put_varint(to, entry);
+		to = wh_wire_put_tag(to, WH_ENTRY_ROWS, WH_WIRE_BYTES);
+		to = wh_wire_put_varint(to, rows);
+		memcpy(to, head, at - head);
+		to += at - head;
+		memcpy(to, run->after.data, run->after.len);
+		to += run->after.len;
+		memcpy(to, run->before.data, run->before.len);
+		to += run->before.len;
+		to = wh_wire_put_tag(to, 6, WH_WIRE_VARINT);
+		to = wh_wire_put_varint(to, run->before_kind);
+		out->len = (char *) to - out->data;
+	}
+	resetStringInfo(&run->after);
+	resetStringInfo(&run->before);
+	run->is_open = false;
+}
+
+void
+wh_wire_reset_batch(WhBatch *batch)
+{
+	batch->run.is_open = false;
+	batch->row = NULL;
+	shrink(&batch->out);
+	shrink(&batch->run.after);
+	shrink(&batch->run.before);
+}
+
+static void
+shrink(StringInfo buffer)
+{
+	if (buffer->maxlen > WH_BUFFER_KEEP)
+	{
+		buffer->data = repalloc(buffer->data, 1024);
+		buffer->maxlen = 1024;
+	}
+	resetStringInfo(buffer);
+}

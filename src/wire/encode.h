@@ -1,0 +1,173 @@
+/*
+ * encode.h
+ *		Writing the wire format.  Include postgres.h, postgres_fe.h or c.h first.
+ *
+ * Everything goes into StringInfos, which exist in the server and, through libpgcommon, in programs.  All lengths are
+ * minimal varints and all fields ascend, so that what is written here is byte for byte what protobuf-c packs.
+ *
+ * A WhBatch collects the entries of one message.  Changes go into a run (WhRun) kept aside, framed when the run ends:
+ *
+ *		StringInfo row = wh_wire_begin_after(batch);
+ *		... fields, in ascending order ...
+ *		wh_wire_end_row(batch);
+ *
+ * Memory is that of the context in which wh_wire_init_batch() was called.
+ */
+#ifndef WH_WIRE_ENCODE_H
+#define WH_WIRE_ENCODE_H
+
+#include "lib/stringinfo.h"
+
+#include "wire/wire.h"
+
+/* The most bytes that a tag, or a varint, can take. */
+#define WH_WIRE_MAX_TAG 5
+#define WH_WIRE_MAX_VARINT 10
+
+/* -------- raw writers: the caller has made room -------- */
+
+static inline uint8_t *
+wh_wire_put_varint(uint8_t *at, uint64_t n)
+{
+	while (n >= 0x80)
+	{
+		*at++ = (uint8_t) (n | 0x80);
+		n >>= 7;
+	}
+	*at++ = (uint8_t) n;
+	return at;
+}
+
+static inline uint64_t
+wh_wire_unzigzag(int64_t n)
+{
+	return ((uint64_t) n << 1) ^ (uint64_t) (n >> 63);
+}
+
+static inline uint8_t *
+wh_wire_put_fixed32(uint8_t *at, uint32_t n)
+{
+	for (int i = 0; i < 4; i++, n >>= 8)
+		*at++ = (uint8_t) n;
+	return at;
+}
+
+static inline uint8_t *
+wh_wire_put_fixed64(uint8_t *at, uint64_t n)
+{
+	for (int i = 0; i < 8; i++, n >>= 8)
+		*at++ = (uint8_t) n;
+	return at;
+}
+
+static inline uint8_t *
+wh_wire_put_tag(uint8_t *at, uint32_t number, WhWireType type)
+{
+	return wh_wire_put_varint(at, ((uint64_t) number << 3) | type);
+}
+
+extern size_t wh_wire_varint_size(uint64_t n);
+
+/* -------- one field, with its tag -------- */
+
+extern void wh_wire_append_uint(StringInfo out, uint32_t number, uint64_t value);
+extern void wh_wire_append_sint(StringInfo out, uint32_t number, int64_t value);
+extern void wh_wire_append_fixed64(StringInfo out, uint32_t number, uint64_t value);
+extern void wh_wire_append_bytes(StringInfo out, uint32_t number, const void *data, size_t len);
+extern void wh_wire_append_string(StringInfo out, uint32_t number, const char *text);
+
+/* A nested message of unknown length: everything appended between open and close.  They nest. */
+extern int wh_wire_open(StringInfo out, uint32_t number);
+extern void wh_wire_close(StringInfo out, int mark);
+
+/* -------- batches -------- */
+
+typedef struct WhRun
+{
+	bool is_open;
+	uint32_t schema;
+	WhOp op;
+	WhBeforeKind before_kind;
+	uint64_t first_seq;
+	uint64_t next_seq;
+	StringInfoData after; /* framed fields Rows.after */
+	StringInfoData before; /* framed fields Rows.before */
+} WhRun;
+
+typedef struct WhBatch
+{
+	StringInfoData out; /* finished entries */
+	WhRun run;
+	StringInfo row; /* the row being written, after or before of the run */
+	int row_start; /* where its fields start */
+	int row_prefix; /* bytes reserved for its length */
+} WhBatch;
+
+typedef struct WhWireHello
+{
+	const char *plugin_version;
+	uint32_t server_version;
+	uint64_t system_identifier;
+	uint32_t timeline;
+	uint32_t database_oid;
+	const char *database;
+	const char *encoding;
+	int options;
+	const char *const *option_names;
+	const char *const *option_values;
+} WhWireHello;
+
+extern void wh_wire_init_batch(WhBatch *batch);
+
+/* wh_wire_batch_size says how many bytes wait in the batch, those of the open run included. */
+static inline size_t
+wh_wire_batch_size(const WhBatch *batch)
+{
+	return (size_t) batch->out.len + batch->run.after.len + batch->run.before.len;
+}
+
+extern void wh_wire_add_hello(WhBatch *batch, const WhWireHello *hello);
+extern void wh_wire_add_begin(WhBatch *batch, const WhWireBegin *begin);
+extern void wh_wire_add_commit(WhBatch *batch, const WhWireCommit *commit);
+extern void wh_wire_add_truncate(WhBatch *batch, uint64_t seq, const uint32_t *schemas, int nschemas,
+								 bool cascade, bool restart_identity);
+
+/* wh_wire_add_relation adds a Relation: the id, then definition, which holds the fields from 2 on, encoded. */
+extern void wh_wire_add_relation(WhBatch *batch, uint32_t schema, WhSlice definition);
+
+/* wh_wire_begin_change opens a run, or goes on with the one that is open where the change belongs to it. */
+extern void wh_wire_begin_change(WhBatch *batch, uint32_t schema, WhOp op, WhBeforeKind before_kind,
+								 uint64_t seq);
+extern StringInfo wh_wire_begin_after(WhBatch *batch);
+extern StringInfo wh_wire_begin_before(WhBatch *batch);
+extern void wh_wire_end_row(WhBatch *batch);
+
+/* wh_wire_finish_batch closes the open run; batch->out then is a whole Batch.  wh_wire_reset_batch empties it. */
+extern void wh_wire_finish_batch(WhBatch *batch);
+extern void wh_wire_reset_batch(WhBatch *batch);
+
+/* -------- descriptors -------- */
+
+/*
+ * wh_wire_append_descriptor appends the FileDescriptorProto of a row: file walhouse/row/s<schema>.proto, package
+ * walhouse.row.s<schema>, message Row, then the messages that its fields use.  Names are those of the columns, in UTF-8;
+ * attnums ascend.
+ */
+typedef struct WhWireField
+{
+	uint32_t attnum;
+	const char *name;
+	WhValueKind kind;
+} WhWireField;
+
+extern void wh_wire_append_descriptor(StringInfo out, uint32_t schema, const WhWireField *fields, int nfields);
+
+/* -------- numeric -------- */
+
+/*
+ * wh_wire_numeric_from_disk reads the data of a numeric as PostgreSQL stores it (after the varlena header).  Returns
+ * false when it is NaN, infinite, malformed, or does not fit 64 bits when scaled to its display scale.
+ */
+extern bool wh_wire_numeric_from_disk(const void *data, size_t len, int64_t *unscaled, uint32_t *scale);
+
+#endif /* WH_WIRE_ENCODE_H */
