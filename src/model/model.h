@@ -54,6 +54,7 @@ typedef struct WhModel
 	Jsonb *options; /* the arguments of its declaration, as the kind stored them */
 	XLogRecPtr history_start;
 	XLogRecPtr position; /* to_lsn of its last load; InvalidXLogRecPtr before its build */
+	void *kind_data; /* what its kind keeps while it works on the model; NULL at first */
 } WhModel;
 
 /* What a load did to a model. */
