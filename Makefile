@@ -110,8 +110,8 @@ lint: ## the rules that need no server
 lint-selftest: ## prove that each rule of lint can fail
 	@test/lint/selftest/run
 
-format: ## clang-format 14 over all C files
-	@clang-format-14 -i $$(find src test -name '*.[ch]' ! -name '*.pb-c.*' ! -path 'test/lint/*')
+format: ## clang-format 14 over all C files, and long lines broken; ROOM=feed: one room alone
+	@test/lint/format $(if $(ROOM),src/$(ROOM))
 
 demo: ## two throw-away servers, a shop, and a star that fills while you watch; KEEP=1 keeps them
 	@test/sandbox test/demo/run
