@@ -2,6 +2,7 @@
 # "NAME passed failed skipped" to the file COUNTS. A file that dies or breaks its plan counts as one more failure;
 # a file that skips itself as one skipped. A bail-out fails its own file and stops no other. The names of the files that failed go to COUNTS.failed.
 #   JOBS      files at a time (default 1)
+#   COMMENTS  1: what tests print as comments is shown, too
 use strict;
 use warnings;
 use TAP::Harness;
@@ -15,7 +16,8 @@ shift @rest;
 # TAP lets a file that bails out stop all the others.
 @command = ('bash', '-o', 'pipefail', '-c', '"$@" | sed -u "s/^Bail out!/not ok - bailed out:/"', 'run', @command);
 
-my $harness = TAP::Harness->new({ exec => \@command, jobs => $ENV{JOBS} || 1, timer => 1 });
+my $harness = TAP::Harness->new({ exec => \@command, jobs => $ENV{JOBS} || 1, timer => 1,
+	failures => 1, comments => $ENV{COMMENTS} || 0 });
 my $total = $harness->runtests(@files);
 
 my $skipped = $total->skipped;
