@@ -1,0 +1,130 @@
+-- The demo's report, read from the warehouse as its owner. Variables: began (when the trade began), bold, dim, plain.
+\set ON_ERROR_STOP on
+\set QUIET on
+\pset linestyle unicode
+\pset border 1
+\pset footer off
+\pset null -
+\pset numericlocale on
+SET TimeZone = 'UTC';
+SET search_path = pg_catalog;
+
+\echo
+\echo :bold'What came, and how fast':plain
+SELECT t.source_name AS "source table", c.inserts, c.updates, c.deletes, c.before AS "images before"
+FROM (VALUES ('customers'), ('products'), ('orders'), ('order_items'), ('returns')) t (source_name),
+	LATERAL (SELECT query_to_xml(format($$ SELECT count(*) FILTER (WHERE op = 'I') AS i, count(*) FILTER (WHERE op = 'U') AS u,
+			count(*) FILTER (WHERE op = 'D') AS d, count(*) FILTER (WHERE op = 'B') AS b FROM shop_log.%I $$, t.source_name),
+			false, true, '') AS x) q,
+	LATERAL (SELECT (xpath('/row/i/text()', q.x))[1]::text::bigint AS inserts, (xpath('/row/u/text()', q.x))[1]::text::bigint AS updates,
+		(xpath('/row/d/text()', q.x))[1]::text::bigint AS deletes, (xpath('/row/b/text()', q.x))[1]::text::bigint AS before) c;
+
+-- Each source transaction of the trade, with the end of the load that brought it into the star.
+WITH moments AS (
+	SELECT end_lsn AS lsn, 0 AS kind, commit_time AS at FROM shop_log.txn WHERE commit_time >= :'began'
+	UNION ALL
+	SELECT to_lsn, 1, started + duration_ms * interval '1 ms' FROM walhouse.load WHERE kind = 'load' AND error IS NULL
+), landed AS (
+	SELECT kind, at, min(at) FILTER (WHERE kind = 1) OVER (ORDER BY lsn, kind ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) AS seen
+	FROM moments
+), delay AS (
+	SELECT extract(epoch FROM seen - at) * 1000 AS ms FROM landed WHERE kind = 0
+)
+SELECT count(*) AS "source transactions", (SELECT count(*) FROM moments WHERE kind = 1 AND at >= :'began') AS loads,
+	percentile_cont(0.5) WITHIN GROUP (ORDER BY ms)::numeric(9,1) AS "median ms to the star",
+	percentile_cont(0.99) WITHIN GROUP (ORDER BY ms)::numeric(9,1) AS "99 of 100 below", max(ms)::numeric(9,1) AS worst
+FROM delay;
+
+\echo
+\echo :bold'The star':plain
+SELECT m.relation::text AS model, m.kind, r.rows, sum(l.inserted) AS inserted, sum(l.updated) AS updated, sum(l.deleted) AS deleted
+FROM walhouse.model m
+	LEFT JOIN walhouse.load_model l ON l.model_id = m.model_id
+		AND l.load_id IN (SELECT load_id FROM walhouse.load WHERE kind = 'load')
+	CROSS JOIN LATERAL (SELECT (xpath('/row/n/text()', query_to_xml(format('SELECT count(*) AS n FROM %s', m.relation),
+		false, true, '')))[1]::text::bigint AS rows) r
+GROUP BY m.model_id, m.relation, m.kind, r.rows
+ORDER BY m.model_id;
+
+\echo
+\echo :bold'A question to the star':plain' revenue of the last six months, by what the customer was when he bought'
+SELECT to_char(f.ordered_at, 'YYYY-MM') AS month,
+	count(DISTINCT f.order_id) AS orders,
+	sum(f.net) AS revenue,
+	sum(f.net) FILTER (WHERE c.segment = 'business') AS business,
+	sum(f.net) FILTER (WHERE p.category = 'furniture') AS furniture,
+	(100 * sum(f.amount - f.net) / sum(f.amount))::numeric(5,1) AS "returned %"
+FROM dw.sales f
+	JOIN dw.customer c USING (customer_sk)
+	JOIN dw.product p USING (product_sk)
+WHERE f.ordered_at >= date_trunc('month', :'began'::timestamptz - interval '5 months')
+GROUP BY 1
+ORDER BY 1;
+
+-- The customer of whom there is most to tell.
+SELECT c.customer_id AS customer
+FROM dw.customer c JOIN dw.sales f USING (customer_sk)
+WHERE f.ordered_at >= :'began' AND c.customer_id IN (SELECT customer_id FROM dw.customer WHERE is_current)
+GROUP BY 1
+ORDER BY least(count(DISTINCT c.customer_sk), 4) DESC, count(*), 1
+LIMIT 1 \gset
+
+\echo
+\echo :bold'One customer, each address with what was bought there':plain
+SELECT c.name, c.street, c.city, c.country, to_char(c.valid_from, 'HH24:MI:SS.MS') AS "from",
+	CASE c.valid_to WHEN 'infinity' THEN 'now' ELSE to_char(c.valid_to, 'HH24:MI:SS.MS') END AS "to",
+	count(DISTINCT f.order_id) AS orders, coalesce(sum(f.net), 0) AS revenue
+FROM dw.customer c LEFT JOIN dw.sales f USING (customer_sk)
+WHERE c.customer_id = :customer
+GROUP BY c.customer_sk
+ORDER BY c.valid_from;
+
+\echo
+\echo :bold'The partitions':plain' made as rows came that needed them'
+WITH part AS (
+	SELECT m.relation::text AS fact, c.relname AS name, tableoid_rows.rows,
+		row_number() OVER (PARTITION BY m.relation ORDER BY c.relname DESC) AS back
+	FROM walhouse.model m
+		JOIN pg_inherits i ON i.inhparent = m.relation
+		JOIN pg_class c ON c.oid = i.inhrelid
+		CROSS JOIN LATERAL (SELECT (xpath('/row/n/text()', query_to_xml(format('SELECT count(*) AS n FROM %s', c.oid::regclass),
+			false, true, '')))[1]::text::bigint AS rows) tableoid_rows
+)
+SELECT fact, count(*) AS partitions, sum(rows) AS rows,
+	max(name || '  ' || rows) FILTER (WHERE back = 1) AS newest,
+	max(name || '  ' || rows) FILTER (WHERE back = 2) AS "the one before"
+FROM part
+GROUP BY fact
+ORDER BY fact;
+
+-- A line that was bought and brought back while the demo looked on.
+SELECT f.order_id, f.line_no, f.load_id
+FROM dw.sales f
+	JOIN walhouse.load l USING (load_id)
+WHERE f.ordered_at >= :'began' AND f.returned > 0 AND l.kind = 'load'
+ORDER BY f.ordered_at DESC
+LIMIT 1 \gset
+
+\echo
+\echo :bold'One row of dw.sales, back to the source':plain
+SELECT f.order_id, f.line_no, f.quantity AS qty, f.amount, f.net, p.name AS product, c.name AS customer, c.city, f.load_id
+FROM dw.sales f JOIN dw.customer c USING (customer_sk) JOIN dw.product p USING (product_sk)
+WHERE f.order_id = :order_id AND f.line_no = :line_no;
+
+\echo :dim'… was written by load':plain
+SELECT load_id, from_lsn AS "after LSN", to_lsn AS "up to LSN", transactions, duration_ms::numeric(9,1) AS ms
+FROM walhouse.load
+WHERE load_id = :load_id;
+
+\echo :dim'… and the change log knows each source transaction that touched it':plain
+SELECT g.lsn, t.xid, to_char(t.commit_time, 'HH24:MI:SS.MS') AS committed,
+	CASE g.op WHEN 'I' THEN 'inserted' WHEN 'U' THEN 'updated to' WHEN 'B' THEN 'was' WHEN 'D' THEN 'deleted' END AS what,
+	g.quantity, g.returned, g.lsn > l.from_lsn AND g.lsn <= l.to_lsn AS "in that load"
+FROM shop_log.order_items g
+	JOIN shop_log.txn t ON t.end_lsn = g.lsn
+	CROSS JOIN (SELECT from_lsn, to_lsn FROM walhouse.load WHERE load_id = :load_id) l
+WHERE g.order_id = :order_id AND g.line_no = :line_no
+ORDER BY g.lsn, g.seq, g.op;
+
+\echo
+\echo :bold'Verified':plain' each model against a full recomputation at its own position'
