@@ -57,7 +57,7 @@ src/wire/walhouse.pb-c.o: override CFLAGS += -fvisibility=hidden
 
 # The client takes the format and, from libpgcommon, StringInfo; of the server nothing.
 walhouse_recv: $(CLIENT_OBJS) $(call room_objs,wire)
-	$(CC) $(CFLAGS) $^ $(LDFLAGS) $(LDFLAGS_EX) $(libpq_pgport) -lprotobuf-c -lm -o $@
+	$(CC) $(CFLAGS) $^ $(LDFLAGS) $(LDFLAGS_EX) -L$(pkglibdir) -lpgcommon -lpgport $(libpq) -lprotobuf-c -lm -o $@
 
 install: install-programs
 install-programs: walhouse_output$(DLSUFFIX) walhouse_recv
