@@ -34,13 +34,13 @@ SHLIB_LINK = $(WALHOUSE_LDFLAGS) $(libpq) -lprotobuf-c
 EXTRA_CLEAN = build walhouse_output$(DLSUFFIX) walhouse_recv $(OUTPUT_OBJS) $(CLIENT_OBJS) $(OUTPUT_OBJS:.o=.bc) \
 	$(OBJS:.o=.bc)
 
-# Without PostgreSQL's build files there are still the targets that bring them.
+# Without PostgreSQL's build files there are still the targets that bring them, or do without.
+HOUSE_TARGETS = help deps test one accept lint lint-selftest format proto proto-check demo bench matrix
 PGXS := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
 ifneq ($(PGXS),)
 include $(PGXS)
-else
-all install:
-	@echo "$(PG_CONFIG) finds no PostgreSQL to build for: try \`make deps\`, or set PG_CONFIG" >&2; exit 1
+else ifeq ($(filter $(HOUSE_TARGETS),$(MAKECMDGOALS)),)
+$(error $(PG_CONFIG) finds no PostgreSQL to build for: try `make deps`, or set PG_CONFIG)
 endif
 
 all: walhouse_output$(DLSUFFIX) walhouse_recv
@@ -83,7 +83,7 @@ build/walhouse--$(EXTVERSION).sql: src/preamble.sql $(ROOM_SQL) src/rooms walhou
 
 # ---- The development house: everything below runs in throw-away sandboxes and leaves the work tree as it was.
 
-.PHONY: help deps test one accept lint lint-selftest format demo bench matrix
+.PHONY: $(HOUSE_TARGETS)
 
 help: ## this list
 	@echo "make                build the two libraries and the client for PG_CONFIG's PostgreSQL"
