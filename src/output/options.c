@@ -2,7 +2,8 @@
  * options.c
  *		The plugin's options, as START_REPLICATION and the SQL functions pass them.
  *
- * All that is wrong is an error: an option that is silently ignored would send more than its author wanted.
+ * All that is wrong is an error: an option that is silently ignored would send more than its
+ * author wanted.
  */
 #include "output/output_private.h"
 
@@ -19,7 +20,8 @@ typedef enum OptionIndex
 	OPTION_COUNT
 } OptionIndex;
 
-static const char *const option_names[OPTION_COUNT] = {"protocol", "publication", "own_writes", "format"};
+static const char *const option_names[OPTION_COUNT] = {"protocol", "publication", "own_writes",
+													   "format"};
 
 static OptionIndex find_option(const char *name);
 static bool choose(const char *name, const char *value, const char *no, const char *yes);
@@ -103,9 +105,11 @@ read_publications(const char *value)
 	List *names = NIL;
 
 	if (!SplitIdentifierString(pstrdup(value), ',', &names) || names == NIL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid value \"%s\" for option \"%s\"", value, "publication"),
-				 errhint("Name one or more publications, separated by commas and quoted as identifiers.")));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid value \"%s\" for option \"%s\"", value, "publication"),
+			 errhint(
+				 "Name one or more publications, separated by commas and quoted as identifiers.")));
 	return names;
 }

@@ -2,8 +2,8 @@
  * output.h
  *		The output plugin's only symbol.
  *
- * The library walhouse_output is loaded by name when a slot with this plugin is created or read.  It has no GUC, hook,
- * shared memory or background worker.
+ * The library walhouse_output is loaded by name when a slot with this plugin is created or
+ * read.  It has no GUC, hook, shared memory or background worker.
  */
 #ifndef WH_OUTPUT_H
 #define WH_OUTPUT_H

@@ -2,8 +2,9 @@
  * output_private.h
  *		What the files of the output plugin share.
  *
- * A WhOutput lives as long as its LogicalDecodingContext, in a memory context below it: one START_REPLICATION or one call
- * of an SQL function.  Nothing of a transaction survives its commit callback.
+ * A WhOutput lives as long as its LogicalDecodingContext, in a memory context below it: one
+ * START_REPLICATION or one call of an SQL function.  Nothing of a transaction survives its commit
+ * callback.
  */
 #ifndef WH_OUTPUT_PRIVATE_H
 #define WH_OUTPUT_PRIVATE_H
@@ -18,6 +19,7 @@
 #include "base/compat.h"
 #include "output/output.h"
 #include "wire/encode.h"
+#include "wire/json.h"
 #include "wire/wire.h"
 
 /* -------- options -------- */
@@ -30,7 +32,10 @@ typedef struct WhOutputOptions
 	bool is_json;
 } WhOutputOptions;
 
-/* wh_output_read_options reads ctx->output_plugin_options into the current memory context, or reports what is wrong. */
+/*
+ * wh_output_read_options reads ctx->output_plugin_options into the current memory context, or
+ * reports what is wrong.
+ */
 extern void wh_output_read_options(List *given, WhOutputOptions *options);
 
 /* -------- columns and relations -------- */
@@ -108,7 +113,7 @@ typedef struct WhOutput
 	WhBatch batch;
 	StringInfoData unchanged; /* attnums of the row in hand, packed */
 	StringInfoData specials; /* fields 2002 of the row in hand */
-	struct WhJson *json; /* renderer, where the format is json */
+	WhJson *json; /* renderer, where the format is json */
 	bool hello_sent;
 
 	/* of the transaction in hand */
@@ -119,14 +124,20 @@ typedef struct WhOutput
 	int quiet_changes; /* since the server last looked at the connection */
 } WhOutput;
 
-/* wh_output_pin_settings pins, until the decoded transaction ends, the settings that output functions look at. */
+/*
+ * wh_output_pin_settings pins, until the decoded transaction ends, the settings that output
+ * functions look at.
+ */
 extern void wh_output_pin_settings(WhOutput *session);
 
 /* -------- relation.c -------- */
 
 extern void wh_output_init_relations(WhOutput *session);
 
-/* wh_output_find_relation returns what is known of a relation, compiled anew when it may have changed. */
+/*
+ * wh_output_find_relation returns what is known of a relation, compiled anew when it may have
+ * changed.
+ */
 extern WhOutputRelation *wh_output_find_relation(WhOutput *session, Relation relation);
 
 extern void wh_output_trim_relations(WhOutput *session);

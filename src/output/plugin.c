@@ -2,13 +2,14 @@
  * plugin.c
  *		The output plugin: callbacks, sessions, batches.
  *
- * Changes of a transaction collect in session->batch.  It goes out when it has WH_BATCH_SIZE bytes, and in the commit
- * callback, whatever it has: once that returns, the server's keepalives cover the transaction, and a reader that confirms
- * one would lose what were still here.  So nothing waits over a commit, and shutdown has nothing to do.  Begin is written
- * with the first change, so that a transaction without changes to send costs nothing but progress.
+ * Changes of a transaction collect in session->batch.  It goes out when it has WH_BATCH_SIZE
+ * bytes, and in the commit callback, whatever it has: once that returns, the server's keepalives
+ * cover the transaction, and a reader that confirms one would lose what were still here.  So
+ * nothing waits over a commit, and shutdown has nothing to do.  Begin is written with the first
+ * change, so that a transaction without changes to send costs nothing but progress.
  *
- * An error in a callback ends the session (there is no streaming yet), and with it the batch; nothing half written goes
- * out.  Each change is worked on in a context that is reset after it.
+ * An error in a callback ends the session (there is no streaming yet), and with it the batch;
+ * nothing half written goes out.  Each change is worked on in a context that is reset after it.
  */
 #include "output/output_private.h"
 
@@ -23,26 +24,33 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+
 WH_MODULE_MAGIC("walhouse_output");
 
 /* A batch is sent once it has this many bytes. */
 #define WH_BATCH_SIZE (64 * 1024)
 
-/* On servers that do not do it themselves, the connection is looked after every so many changes without output. */
+/*
+ * On servers that do not do it themselves, the connection is looked after every so many changes
+ * without output.
+ */
 #define WH_QUIET_CHANGES 100
 
 static void startup(LogicalDecodingContext *ctx, OutputPluginOptions *options, bool is_init);
 static void begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn);
-static void change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation relation, ReorderBufferChange *change);
+static void change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation relation,
+				   ReorderBufferChange *change);
 static void truncate_relations(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, int nrelations,
 							   Relation relations[], ReorderBufferChange *change);
 static void commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr commit_lsn);
 static bool filter_by_origin(LogicalDecodingContext *ctx, RepOriginId origin);
 static void shut_down(LogicalDecodingContext *ctx);
-static void send_insert(WhOutput *session, WhOutputRelation *entry, Relation relation, HeapTuple tuple);
-static void send_update(WhOutput *session, WhOutputRelation *entry, Relation relation, HeapTuple old,
+static void send_insert(WhOutput *session, WhOutputRelation *entry, Relation relation,
 						HeapTuple tuple);
-static void send_delete(WhOutput *session, WhOutputRelation *entry, Relation relation, HeapTuple old);
+static void send_update(WhOutput *session, WhOutputRelation *entry, Relation relation,
+						HeapTuple old, HeapTuple tuple);
+static void send_delete(WhOutput *session, WhOutputRelation *entry, Relation relation,
+						HeapTuple old);
 static WhBeforeKind before_kind(const WhOutputRelation *entry, HeapTuple old);
 static void fill_unchanged(WhOutputRelation *entry, WhBeforeKind kind);
 static void add_hello(WhOutput *session);
@@ -50,6 +58,8 @@ static void add_begin(WhOutput *session, ReorderBufferTXN *txn);
 static void add_relation(WhOutput *session, WhOutputRelation *entry);
 static int64 to_unix_time(TimestampTz time);
 static void flush(LogicalDecodingContext *ctx, WhOutput *session, bool is_last);
+static void flush_json(LogicalDecodingContext *ctx, WhOutput *session);
+static void write_line(void *arg, const char *line, int len);
 static void keep_alive(LogicalDecodingContext *ctx, WhOutput *session);
 
 void
@@ -66,26 +76,35 @@ _PG_output_plugin_init(OutputPluginCallbacks *callbacks)
 
 /* -------- sessions -------- */
 
-/* startup runs at the start of decoding, and with is_init, then without options, when a slot is created. */
+/*
+ * startup runs at the start of decoding, and with is_init, then without options, when a slot is
+ * created.
+ */
 static void
 startup(LogicalDecodingContext *ctx, OutputPluginOptions *options, bool is_init)
 {
-	MemoryContext context = AllocSetContextCreate(ctx->context, "walhouse output", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext context =
+		AllocSetContextCreate(ctx->context, "walhouse output", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(context);
 	WhOutput *session = palloc0(sizeof(WhOutput));
 
 	session->context = context;
-	session->change_context = AllocSetContextCreate(context, "walhouse change", ALLOCSET_DEFAULT_SIZES);
-	session->publication_context = AllocSetContextCreate(context, "walhouse publications", ALLOCSET_SMALL_SIZES);
+	session->change_context =
+		AllocSetContextCreate(context, "walhouse change", ALLOCSET_DEFAULT_SIZES);
+	session->publication_context =
+		AllocSetContextCreate(context, "walhouse publications", ALLOCSET_SMALL_SIZES);
 	session->encoding = GetDatabaseEncoding();
 	if (!is_init)
 		wh_output_read_options(ctx->output_plugin_options, &session->options);
 	wh_wire_init_batch(&session->batch);
+	if (session->options.is_json)
+		session->json = wh_wire_create_json();
 	initStringInfo(&session->unchanged);
 	initStringInfo(&session->specials);
 	wh_output_init_relations(session);
 	ctx->output_plugin_private = session;
-	options->output_type = session->options.is_json ? OUTPUT_PLUGIN_TEXTUAL_OUTPUT : OUTPUT_PLUGIN_BINARY_OUTPUT;
+	options->output_type =
+		session->options.is_json ? OUTPUT_PLUGIN_TEXTUAL_OUTPUT : OUTPUT_PLUGIN_BINARY_OUTPUT;
 	options->receive_rewrites = false;
 	ctx->streaming = false;
 	ctx->twophase = false;
@@ -102,7 +121,10 @@ shut_down(LogicalDecodingContext *ctx)
 	ctx->output_plugin_private = NULL;
 }
 
-/* filter_by_origin is asked for every record, also before there is a snapshot: it compares ids alone. */
+/*
+ * filter_by_origin is asked for every record, also before there is a snapshot: it compares ids
+ * alone.
+ */
 static bool
 filter_by_origin(LogicalDecodingContext *ctx, RepOriginId origin)
 {
@@ -112,8 +134,9 @@ filter_by_origin(LogicalDecodingContext *ctx, RepOriginId origin)
 }
 
 /*
- * wh_output_pin_settings sets what output functions look at, as SET LOCAL does.  The reorder buffer decodes a transaction
- * in a transaction, or subtransaction, of its own and rolls it back, which restores them.
+ * wh_output_pin_settings sets what output functions look at, as SET LOCAL does.  The reorder
+ * buffer decodes a transaction in a transaction, or subtransaction, of its own and rolls it back,
+ * which restores them.
  */
 void
 wh_output_pin_settings(WhOutput *session)
@@ -170,7 +193,8 @@ commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr commit_lsn
 }
 
 static void
-change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation relation, ReorderBufferChange *change)
+change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation relation,
+	   ReorderBufferChange *change)
 {
 	WhOutput *session = (WhOutput *) ctx->output_plugin_private;
 	MemoryContext caller = MemoryContextSwitchTo(session->change_context);
@@ -260,12 +284,14 @@ send_insert(WhOutput *session, WhOutputRelation *entry, Relation relation, HeapT
 
 	heap_deform_tuple(tuple, RelationGetDescr(relation), entry->values, entry->nulls);
 	wh_wire_begin_change(batch, entry->schema, WH_OP_INSERT, WH_BEFORE_NONE, session->seq);
-	wh_output_write_row(session, entry, wh_wire_begin_after(batch), entry->values, entry->nulls, false);
+	wh_output_write_row(session, entry, wh_wire_begin_after(batch), entry->values, entry->nulls,
+						false);
 	wh_wire_end_row(batch);
 }
 
 static void
-send_update(WhOutput *session, WhOutputRelation *entry, Relation relation, HeapTuple old, HeapTuple tuple)
+send_update(WhOutput *session, WhOutputRelation *entry, Relation relation, HeapTuple old,
+			HeapTuple tuple)
 {
 	WhBatch *batch = &session->batch;
 	WhBeforeKind kind = before_kind(entry, old);
@@ -277,12 +303,13 @@ send_update(WhOutput *session, WhOutputRelation *entry, Relation relation, HeapT
 		fill_unchanged(entry, kind);
 	}
 	wh_wire_begin_change(batch, entry->schema, WH_OP_UPDATE, kind, session->seq);
-	wh_output_write_row(session, entry, wh_wire_begin_after(batch), entry->values, entry->nulls, false);
+	wh_output_write_row(session, entry, wh_wire_begin_after(batch), entry->values, entry->nulls,
+						false);
 	wh_wire_end_row(batch);
 	if (kind != WH_BEFORE_NONE)
 	{
-		wh_output_write_row(session, entry, wh_wire_begin_before(batch), entry->old_values, entry->old_nulls,
-							kind == WH_BEFORE_KEY);
+		wh_output_write_row(session, entry, wh_wire_begin_before(batch), entry->old_values,
+							entry->old_nulls, kind == WH_BEFORE_KEY);
 		wh_wire_end_row(batch);
 	}
 }
@@ -297,12 +324,15 @@ send_delete(WhOutput *session, WhOutputRelation *entry, Relation relation, HeapT
 	if (kind == WH_BEFORE_NONE)
 		return;
 	heap_deform_tuple(old, RelationGetDescr(relation), entry->old_values, entry->old_nulls);
-	wh_output_write_row(session, entry, wh_wire_begin_before(batch), entry->old_values, entry->old_nulls,
-						kind == WH_BEFORE_KEY);
+	wh_output_write_row(session, entry, wh_wire_begin_before(batch), entry->old_values,
+						entry->old_nulls, kind == WH_BEFORE_KEY);
 	wh_wire_end_row(batch);
 }
 
-/* before_kind says what an old tuple holds: with a key, its other columns are NULL, which is no data. */
+/*
+ * before_kind says what an old tuple holds: with a key, its other columns are NULL, which is no
+ * data.
+ */
 static WhBeforeKind
 before_kind(const WhOutputRelation *entry, HeapTuple old)
 {
@@ -311,7 +341,10 @@ before_kind(const WhOutputRelation *entry, HeapTuple old)
 	return entry->replica_identity == REPLICA_IDENTITY_FULL ? WH_BEFORE_FULL : WH_BEFORE_KEY;
 }
 
-/* fill_unchanged takes TOAST values that the new row only points at from the old one, where it has them. */
+/*
+ * fill_unchanged takes TOAST values that the new row only points at from the old one, where it
+ * has them.
+ */
 static void
 fill_unchanged(WhOutputRelation *entry, WhBeforeKind kind)
 {
@@ -331,7 +364,10 @@ fill_unchanged(WhOutputRelation *entry, WhBeforeKind kind)
 
 /* -------- entries -------- */
 
-/* add_begin writes Begin with a transaction's first change, and before the session's first one Hello. */
+/*
+ * add_begin writes Begin with a transaction's first change, and before the session's first one
+ * Hello.
+ */
 static void
 add_begin(WhOutput *session, ReorderBufferTXN *txn)
 {
@@ -427,16 +463,47 @@ to_unix_time(TimestampTz time)
 
 /* -------- output -------- */
 
-/* flush sends what the batch holds.  Only the last write of a callback carries its position to the server's books. */
+/*
+ * flush sends what the batch holds.  Only the last write of a callback carries its position to
+ * the server's books.
+ */
 static void
 flush(LogicalDecodingContext *ctx, WhOutput *session, bool is_last)
 {
 	WhBatch *batch = &session->batch;
 
 	wh_wire_finish_batch(batch);
-	OutputPluginPrepareWrite(ctx, is_last);
-	appendBinaryStringInfo(ctx->out, batch->out.data, batch->out.len);
-	OutputPluginWrite(ctx, is_last);
+	if (session->options.is_json)
+		flush_json(ctx, session);
+	else
+	{
+		OutputPluginPrepareWrite(ctx, is_last);
+		appendBinaryStringInfo(ctx->out, batch->out.data, batch->out.len);
+		OutputPluginWrite(ctx, is_last);
+	}
 	wh_wire_reset_batch(batch);
 	session->quiet_changes = 0;
+}
+
+/* flush_json sends the batch as JSON, a message a line. */
+static void
+flush_json(LogicalDecodingContext *ctx, WhOutput *session)
+{
+	WhSlice batch = {(const uint8_t *) session->batch.out.data, session->batch.out.len};
+	MemoryContext caller = MemoryContextSwitchTo(session->context);
+	WhWireError error = NULL;
+
+	if (!wh_wire_render_json(session->json, batch, write_line, ctx, &error))
+		elog(ERROR, "could not render a batch: %s", error);
+	MemoryContextSwitchTo(caller);
+}
+
+static void
+write_line(void *arg, const char *line, int len)
+{
+	LogicalDecodingContext *ctx = (LogicalDecodingContext *) arg;
+
+	OutputPluginPrepareWrite(ctx, true);
+	appendBinaryStringInfo(ctx->out, line, len);
+	OutputPluginWrite(ctx, true);
 }

@@ -2,12 +2,15 @@
  * publication.c
  *		Which tables, and which of their changes, are sent.
  *
- * Without option publication: every permanent table of a user.  With it: what the publications hold, as the catalog was
- * at the change (the historic snapshot), also through a schema or a partitioned ancestor; rows go out under the name of
- * the partition that they are in.  A publication with a column list, a row filter or publish_via_partition_root would
- * need rows to be cut; until that is built it is refused whole, for sending more than its owner meant would be a leak.
+ * Without option publication: every permanent table of a user.  With it: what the publications
+ * hold, as the catalog was at the change (the historic snapshot), also through a schema or a
+ * partitioned ancestor; rows go out under the name of the partition that they are in.  A
+ * publication with a column list, a row filter or publish_via_partition_root would need rows to
+ * be cut; until that is built it is refused whole, for sending more than its owner meant would be
+ * a leak.
  *
- * The list of publications is looked up at the first change and after each invalidation of their catalogs.
+ * The list of publications is looked up at the first change and after each invalidation of their
+ * catalogs.
  */
 #include "output/output_private.h"
 
@@ -94,12 +97,15 @@ load_publications(WhOutput *session)
 		Publication *publication = GetPublicationByName(name, true);
 
 		if (publication == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_OBJECT),
-					 errmsg("publication \"%s\" does not exist", name),
-					 errdetail("The publication must have existed when the change being decoded was made."),
-					 errhint("Create it with CREATE PUBLICATION before the slot; a slot that is older must be "
-							 "created again, or advanced with pg_replication_slot_advance.")));
+			ereport(
+				ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("publication \"%s\" does not exist", name),
+				 errdetail(
+					 "The publication must have existed when the change being decoded was made."),
+				 errhint(
+					 "Create it with CREATE PUBLICATION before the slot; an older slot must be "
+					 "created again, or advanced with pg_replication_slot_advance.")));
 		refuse_publication(publication);
 		session->publications = lappend(session->publications, publication);
 	}
@@ -129,9 +135,12 @@ refuse_publication(const Publication *publication)
 	systable_endscan(scan);
 	table_close(catalog, AccessShareLock);
 	if (what != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("publication \"%s\" has %s", publication->name, what),
-				 errdetail("The plugin sends whole rows of all partitions under their own names."),
-				 errhint("Use a publication without column lists, row filters and publish_via_partition_root.")));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("publication \"%s\" has %s", publication->name, what),
+			 errdetail("The plugin sends whole rows of all partitions under their own names."),
+			 errhint(
+				 "Use a publication without column lists, row filters and "
+				 "publish_via_partition_root.")));
 }

@@ -1,17 +1,22 @@
 /*
  * relation.c
- *		What the plugin knows of each relation: the plan by which its rows are written, and its definition.
+ *		What the plugin knows of each relation: the plan by which its rows are written, and its
+ *		definition.
  *
- * One entry a relation, by OID.  Invalidation callbacks come at any time, also from the middle of our own catalog access:
- * they only clear flags.  The next change of the relation then compiles the entry anew, from the catalog as it was at that
- * change (the historic snapshot).  Most invalidations change nothing that matters (ANALYZE, an index): the definition's
- * fingerprint tells, and the schema id stays.  A new definition gets a new id; ids are never used twice in a session.
+ * One entry a relation, by OID.  Invalidation callbacks come at any time, also from the middle of
+ * our own catalog access: they only clear flags.  The next change of the relation then compiles
+ * the entry anew, from the catalog as it was at that change (the historic snapshot).  Most
+ * invalidations change nothing that matters (ANALYZE, an index): the definition's fingerprint
+ * tells, and the schema id stays.  A new definition gets a new id; ids are never used twice in a
+ * session.
  *
- * Callbacks cannot be unregistered, so they are registered once a process and walk a list of sessions, from which a
- * session takes itself when its memory context is reset, also by an error: the SQL functions outlive theirs.
+ * Callbacks cannot be unregistered, so they are registered once a process and walk a list of
+ * sessions, from which a session takes itself when its memory context is reset, also by an error:
+ * the SQL functions outlive theirs.
  *
- * Each entry has a memory context of its own, which is replaced when it is compiled anew.  The cache is limited by starting
- * afresh when it holds WH_RELATIONS_LIMIT entries; definitions are then sent again.
+ * Each entry has a memory context of its own, which is replaced when it is compiled anew.  The
+ * cache is limited by starting afresh when it holds WH_RELATIONS_LIMIT entries; definitions are
+ * then sent again.
  */
 #include "output/output_private.h"
 
@@ -42,10 +47,13 @@ static void compile_columns(WhOutputRelation *entry, Relation relation, Bitmapse
 static void compile_column(WhOutputColumn *column, Form_pg_attribute attribute);
 static WhWriter choose_writer(Oid type, char type_kind, WhValueKind *kind);
 static void describe(WhOutput *session, WhOutputRelation *entry, Relation relation);
-static void describe_column(WhOutput *session, StringInfo out, Relation relation, WhOutputColumn *column);
+static void describe_column(WhOutput *session, StringInfo out, Relation relation,
+							WhOutputColumn *column);
 static void append_attnums(StringInfo out, uint32_t number, Oid index);
-static void append_missing(WhOutput *session, StringInfo out, Relation relation, WhOutputColumn *column);
-static void append_descriptor(WhOutput *session, StringInfo out, Relation relation, WhOutputRelation *entry);
+static void append_missing(WhOutput *session, StringInfo out, Relation relation,
+						   WhOutputColumn *column);
+static void append_descriptor(WhOutput *session, StringInfo out, Relation relation,
+							  WhOutputRelation *entry);
 static const char *utf8_name(WhOutput *session, const char *name);
 
 /* -------- the cache -------- */
@@ -156,7 +164,10 @@ wh_output_find_relation(WhOutput *session, Relation relation)
 	return entry;
 }
 
-/* wh_output_trim_relations starts the cache afresh when it has grown too large.  Only between transactions. */
+/*
+ * wh_output_trim_relations starts the cache afresh when it has grown too large.  Only between
+ * transactions.
+ */
 void
 wh_output_trim_relations(WhOutput *session)
 {
@@ -183,7 +194,8 @@ static void
 compile(WhOutput *session, WhOutputRelation *entry, Relation relation)
 {
 	WhOutputRelation fresh = *entry;
-	MemoryContext context = AllocSetContextCreate(session->context, "walhouse relation", ALLOCSET_SMALL_SIZES);
+	MemoryContext context =
+		AllocSetContextCreate(session->context, "walhouse relation", ALLOCSET_SMALL_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(context);
 	int natts = RelationGetNumberOfAttributes(relation);
 
@@ -195,7 +207,8 @@ compile(WhOutput *session, WhOutputRelation *entry, Relation relation)
 	fresh.nulls = fresh.old_nulls = NULL;
 	fresh.definition = NULL;
 	fresh.replica_identity = relation->rd_rel->relreplident;
-	if (fresh.actions.pubinsert || fresh.actions.pubupdate || fresh.actions.pubdelete || fresh.actions.pubtruncate)
+	if (fresh.actions.pubinsert || fresh.actions.pubupdate || fresh.actions.pubdelete ||
+		fresh.actions.pubtruncate)
 	{
 		fresh.values = palloc0(sizeof(Datum) * Max(natts, 1));
 		fresh.nulls = palloc0(sizeof(bool) * Max(natts, 1));
@@ -324,7 +337,10 @@ choose_writer(Oid type, char type_kind, WhValueKind *kind)
 
 /* -------- definitions -------- */
 
-/* describe encodes the definition and gives it an id where it is not the one that was sent before. */
+/*
+ * describe encodes the definition and gives it an id where it is not the one that was sent
+ * before.
+ */
 static void
 describe(WhOutput *session, WhOutputRelation *entry, Relation relation)
 {
@@ -351,7 +367,8 @@ describe(WhOutput *session, WhOutputRelation *entry, Relation relation)
 	}
 	wh_output_pin_settings(session);
 	wh_wire_append_uint(out, 2, RelationGetRelid(relation));
-	wh_wire_append_string(out, 3, utf8_name(session, get_namespace_name(RelationGetNamespace(relation))));
+	wh_wire_append_string(out, 3,
+						  utf8_name(session, get_namespace_name(RelationGetNamespace(relation))));
 	wh_wire_append_string(out, 4, utf8_name(session, RelationGetRelationName(relation)));
 	wh_wire_append_uint(out, 5, replica_identity);
 	for (int i = 0; i < entry->ncolumns; i++)
@@ -388,8 +405,9 @@ describe_column(WhOutput *session, StringInfo out, Relation relation, WhOutputCo
 	wh_wire_append_string(out, 2, utf8_name(session, NameStr(attribute->attname)));
 	wh_wire_append_uint(out, 3, attribute->atttypid);
 	wh_wire_append_uint(out, 4, (uint64) (int64) attribute->atttypmod);
-	wh_wire_append_string(out, 5,
-						  utf8_name(session, format_type_with_typemod(attribute->atttypid, attribute->atttypmod)));
+	wh_wire_append_string(
+		out, 5,
+		utf8_name(session, format_type_with_typemod(attribute->atttypid, attribute->atttypmod)));
 	wh_wire_append_string(out, 6, utf8_name(session, get_namespace_name(type->typnamespace)));
 	wh_wire_append_uint(out, 7, column->kind);
 	wh_wire_append_uint(out, 8, attribute->attnotnull);
@@ -423,7 +441,8 @@ append_attnums(StringInfo out, uint32_t number, Oid index)
 
 		enlargeStringInfo(out, WH_WIRE_MAX_VARINT);
 		at = (uint8_t *) out->data + out->len;
-		out->len = (char *) wh_wire_put_varint(at, relation->rd_index->indkey.values[i]) - out->data;
+		out->len =
+			(char *) wh_wire_put_varint(at, relation->rd_index->indkey.values[i]) - out->data;
 	}
 	wh_wire_close(out, packed);
 	RelationClose(relation);
@@ -440,7 +459,8 @@ append_missing(WhOutput *session, StringInfo out, Relation relation, WhOutputCol
 		return;
 	missing = &desc->constr->missing[column->attnum - 1];
 	if (missing->am_present)
-		wh_wire_append_string(out, 9, utf8_name(session, OutputFunctionCall(&column->output, missing->am_value)));
+		wh_wire_append_string(
+			out, 9, utf8_name(session, OutputFunctionCall(&column->output, missing->am_value)));
 }
 
 static void
@@ -465,7 +485,10 @@ append_descriptor(WhOutput *session, StringInfo out, Relation relation, WhOutput
 	pfree(fields);
 }
 
-/* utf8_name returns a name in UTF-8; where that cannot be, its bytes beyond ASCII are written as \xHH. */
+/*
+ * utf8_name returns a name in UTF-8; where that cannot be, its bytes beyond ASCII are written as
+ * \xHH.
+ */
 static const char *
 utf8_name(WhOutput *session, const char *name)
 {

@@ -2,13 +2,15 @@
  * value.c
  *		From a deformed tuple to the fields of a row.
  *
- * Fixed-size types, text and bytea are copied as they stand; numeric is read from its digits; only what is left goes
- * through an output function, under pinned settings.  NULL is no field at all.  An infinity, a NaN of numeric, a value
- * out of the field's range and text that is not valid UTF-8 are no field either, but an entry in field 2002; a TOAST
- * value that was not logged is an attnum in field 2001.  Both come after the columns, so that fields ascend.
+ * Fixed-size types, text and bytea are copied as they stand; numeric is read from its digits;
+ * only what is left goes through an output function, under pinned settings.  NULL is no field at
+ * all.  An infinity, a NaN of numeric, a value out of the field's range and text that is not
+ * valid UTF-8 are no field either, but an entry in field 2002; a TOAST value that was not logged
+ * is an attnum in field 2001.  Both come after the columns, so that fields ascend.
  *
- * Everything allocated here is in the session's change context.  Values on disk (VARATT_IS_EXTERNAL_ONDISK) are never
- * fetched: the historic snapshot cannot see a TOAST table's rows.
+ * Everything allocated here is in the session's change context.  Values on disk
+ * (VARATT_IS_EXTERNAL_ONDISK) are never fetched: the historic snapshot cannot see a TOAST table's
+ * rows.
  */
 #include "output/output_private.h"
 
@@ -32,13 +34,18 @@ static void write_value(WhOutput *session, WhOutputColumn *column, StringInfo ou
 static void write_varlena(WhOutput *session, WhOutputColumn *column, StringInfo out, Datum value);
 static uint8_t *write_fixed(WhOutput *session, WhOutputColumn *column, uint8_t *at, Datum value);
 static uint8_t *write_date(WhOutput *session, WhOutputColumn *column, uint8_t *at, DateADT date);
-static uint8_t *write_timestamp(WhOutput *session, WhOutputColumn *column, uint8_t *at, Timestamp value);
+static uint8_t *write_timestamp(WhOutput *session, WhOutputColumn *column, uint8_t *at,
+								Timestamp value);
 static uint8_t *write_timetz(WhOutputColumn *column, uint8_t *at, const TimeTzADT *value);
-static uint8_t *write_interval(WhOutput *session, WhOutputColumn *column, uint8_t *at, const Interval *value);
-static void write_numeric(WhOutput *session, WhOutputColumn *column, StringInfo out, struct varlena *value);
-static void write_text(WhOutput *session, WhOutputColumn *column, StringInfo out, const char *text, size_t len);
+static uint8_t *write_interval(WhOutput *session, WhOutputColumn *column, uint8_t *at,
+							   const Interval *value);
+static void write_numeric(WhOutput *session, WhOutputColumn *column, StringInfo out,
+						  struct varlena *value);
+static void write_text(WhOutput *session, WhOutputColumn *column, StringInfo out,
+					   const char *text, size_t len);
 static void write_bytes(WhOutputColumn *column, StringInfo out, const char *data, size_t len);
-static void note_special(WhOutput *session, WhOutputColumn *column, WhSpecialKind kind, const char *data, size_t len);
+static void note_special(WhOutput *session, WhOutputColumn *column, WhSpecialKind kind,
+						 const char *data, size_t len);
 static void note_unchanged(WhOutput *session, WhOutputColumn *column);
 static void write_meta(WhOutput *session, StringInfo out);
 
@@ -77,7 +84,8 @@ static void
 write_meta(WhOutput *session, StringInfo out)
 {
 	if (session->unchanged.len > 0)
-		wh_wire_append_bytes(out, WH_ROW_UNCHANGED, session->unchanged.data, session->unchanged.len);
+		wh_wire_append_bytes(out, WH_ROW_UNCHANGED, session->unchanged.data,
+							 session->unchanged.len);
 	if (session->specials.len > 0)
 		appendBinaryStringInfo(out, session->specials.data, session->specials.len);
 }
@@ -88,12 +96,17 @@ note_unchanged(WhOutput *session, WhOutputColumn *column)
 	StringInfo out = &session->unchanged;
 
 	enlargeStringInfo(out, WH_WIRE_MAX_VARINT);
-	out->len = (char *) wh_wire_put_varint((uint8_t *) out->data + out->len, column->attnum) - out->data;
+	out->len =
+		(char *) wh_wire_put_varint((uint8_t *) out->data + out->len, column->attnum) - out->data;
 }
 
-/* note_special keeps a Special for the end of the row; data is text or raw bytes, as the kind has it, or NULL. */
+/*
+ * note_special keeps a Special for the end of the row; data is text or raw bytes, as the kind has
+ * it, or NULL.
+ */
 static void
-note_special(WhOutput *session, WhOutputColumn *column, WhSpecialKind kind, const char *data, size_t len)
+note_special(WhOutput *session, WhOutputColumn *column, WhSpecialKind kind, const char *data,
+			 size_t len)
 {
 	StringInfo out = &session->specials;
 	int message = wh_wire_open(out, WH_ROW_SPECIAL);
@@ -133,7 +146,9 @@ write_value(WhOutput *session, WhOutputColumn *column, StringInfo out, Datum val
 			break;
 		default:
 			enlargeStringInfo(out, WH_FIELD_ROOM);
-			out->len = (char *) write_fixed(session, column, (uint8_t *) out->data + out->len, value) - out->data;
+			out->len =
+				(char *) write_fixed(session, column, (uint8_t *) out->data + out->len, value) -
+				out->data;
 			break;
 	}
 }
@@ -171,7 +186,10 @@ put_signed(const WhOutputColumn *column, uint8_t *at, int64 value)
 	return put_unsigned(column, at, wh_wire_unzigzag(value));
 }
 
-/* write_fixed writes a value of fixed size at a place with WH_FIELD_ROOM bytes, and returns the place behind it. */
+/*
+ * write_fixed writes a value of fixed size at a place with WH_FIELD_ROOM bytes, and returns the
+ * place behind it.
+ */
 static uint8_t *
 write_fixed(WhOutput *session, WhOutputColumn *column, uint8_t *at, Datum value)
 {
@@ -231,7 +249,10 @@ write_date(WhOutput *session, WhOutputColumn *column, uint8_t *at, DateADT date)
 	return at;
 }
 
-/* write_timestamp shifts to the Unix epoch; the last 30 years that PostgreSQL can hold then need more than 64 bits. */
+/*
+ * write_timestamp shifts to the Unix epoch; the last 30 years that PostgreSQL can hold then need
+ * more than 64 bits.
+ */
 static uint8_t *
 write_timestamp(WhOutput *session, WhOutputColumn *column, uint8_t *at, Timestamp value)
 {
@@ -278,7 +299,8 @@ write_interval(WhOutput *session, WhOutputColumn *column, uint8_t *at, const Int
 	if (wh_compat_interval_is_nobegin(value) || wh_compat_interval_is_noend(value))
 	{
 		note_special(session, column,
-					 wh_compat_interval_is_nobegin(value) ? WH_SPECIAL_NEGATIVE_INFINITY : WH_SPECIAL_POSITIVE_INFINITY,
+					 wh_compat_interval_is_nobegin(value) ? WH_SPECIAL_NEGATIVE_INFINITY :
+															WH_SPECIAL_POSITIVE_INFINITY,
 					 NULL, 0);
 		return at;
 	}
@@ -355,8 +377,9 @@ write_bytes(WhOutputColumn *column, StringInfo out, const char *data, size_t len
 /* -------- encodings -------- */
 
 /*
- * wh_output_to_utf8 checks or converts text of the database's encoding.  A UTF-8 database can hold text that is not
- * valid (functions in C make it), an SQL_ASCII one anything, and others characters that Unicode lacks.
+ * wh_output_to_utf8 checks or converts text of the database's encoding.  A UTF-8 database can
+ * hold text that is not valid (functions in C make it), an SQL_ASCII one anything, and others
+ * characters that Unicode lacks.
  */
 const char *
 wh_output_to_utf8(WhOutput *session, const char *text, size_t *len)

@@ -2,10 +2,11 @@
  * decode.c
  *		Reading batches, in place.
  *
- * Every reader takes a slice and moves it forward; nothing is copied or allocated, so the slices that come out live as
- * long as the buffer.  The input is not trusted: every length is checked against what is left, varints end after ten
- * bytes, and fields and entries that this version does not know are skipped.  A run is checked as a whole when its
- * entry is taken, so that walking its changes cannot find a before without its after.
+ * Every reader takes a slice and moves it forward; nothing is copied or allocated, so the slices
+ * that come out live as long as the buffer.  The input is not trusted: every length is checked
+ * against what is left, varints end after ten bytes, and fields and entries that this version
+ * does not know are skipped.  A run is checked as a whole when its entry is taken, so that
+ * walking its changes cannot find a before without its after.
  */
 #include "wire/wire.h"
 
@@ -18,7 +19,8 @@ static bool read_entry(WhSlice message, WhEntry *entry, WhWireError *error);
 static bool read_begin(WhSlice message, WhWireBegin *begin, WhWireError *error);
 static bool read_commit(WhSlice message, WhWireCommit *commit, WhWireError *error);
 static bool read_rows(WhSlice message, WhWireRows *rows, WhWireError *error);
-static bool check_rows(WhWireRows *rows, uint32_t seen, size_t nafter, size_t nbefore, WhWireError *error);
+static bool check_rows(WhWireRows *rows, uint32_t seen, size_t nafter, size_t nbefore,
+					   WhWireError *error);
 static bool next_row(WhSlice *rest, uint32_t tag, WhSlice *row, WhWireError *error);
 
 /* -------- fields -------- */
@@ -190,7 +192,8 @@ read_transaction_field(const WhField *field, WhWireCommit *transaction, WhWireEr
 	switch (field->tag)
 	{
 		case 1:
-			return is_type(field, WH_WIRE_VARINT, error) && take_uint32(field, &transaction->xid, error);
+			return is_type(field, WH_WIRE_VARINT, error) &&
+				   take_uint32(field, &transaction->xid, error);
 		case 2:
 			transaction->commit_lsn = field->number;
 			break;
@@ -280,7 +283,8 @@ read_rows(WhSlice message, WhWireRows *rows, WhWireError *error)
 	{
 		if (field.tag > 6)
 			continue;
-		if (!is_type(&field, field.tag == 4 || field.tag == 5 ? WH_WIRE_BYTES : WH_WIRE_VARINT, error))
+		if (!is_type(&field, field.tag == 4 || field.tag == 5 ? WH_WIRE_BYTES : WH_WIRE_VARINT,
+					 error))
 			return false;
 		seen |= 1u << field.tag;
 		if (field.tag == 4)
@@ -304,7 +308,10 @@ read_rows(WhSlice message, WhWireRows *rows, WhWireError *error)
 	return *error == NULL && check_rows(rows, seen, nafter, nbefore, error);
 }
 
-/* check_rows holds the numbers of after and before images to operation and before_kind, and counts the changes. */
+/*
+ * check_rows holds the numbers of after and before images to operation and before_kind, and
+ * counts the changes.
+ */
 static bool
 check_rows(WhWireRows *rows, uint32_t seen, size_t nafter, size_t nbefore, WhWireError *error)
 {
@@ -328,8 +335,8 @@ check_rows(WhWireRows *rows, uint32_t seen, size_t nafter, size_t nbefore, WhWir
 }
 
 /*
- * wh_wire_next_change counts changes down: once none is left, it returns false.  The number that rows->changes shows
- * while walking is that of the changes still to come.
+ * wh_wire_next_change counts changes down: once none is left, it returns false.  The number that
+ * rows->changes shows while walking is that of the changes still to come.
  */
 bool
 wh_wire_next_change(WhWireRows *rows, WhSlice *after, WhSlice *before, WhWireError *error)

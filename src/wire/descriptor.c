@@ -2,10 +2,11 @@
  * descriptor.c
  *		The FileDescriptorProto that lets any protobuf library read a table's rows.
  *
- * One file, depending on nothing: message Row with a field for each column, then Numeric, TimeTz, Interval and Special,
- * beside Row rather than in it, so that no column's name can clash with theirs.  A field's name is the column's name with
- * all but letters, digits and underscores replaced; where two names, or their JSON forms, would be the same, the later
- * column's gets its attnum as a suffix.  The real name is in Relation.column.
+ * One file, depending on nothing: message Row with a field for each column, then Numeric, TimeTz,
+ * Interval and Special, beside Row rather than in it, so that no column's name can clash with
+ * theirs.  A field's name is the column's name with all but letters, digits and underscores
+ * replaced; where two names, or their JSON forms, would be the same, the later column's gets its
+ * attnum as a suffix.  The real name is in Relation.column.
  *
  * The numbers below are the field numbers and enum values of google/protobuf/descriptor.proto.
  */
@@ -98,8 +99,8 @@ static const char *const special_kinds[] = {
 static void append_row(StringInfo out, const char *package, const WhWireField *fields, int nfields);
 static void append_helper(StringInfo out, const char *package, const char *name);
 static void append_special_kind(StringInfo out);
-static void append_field(StringInfo out, const char *package, const char *name, uint32_t number, Label label,
-						 Type type, const char *type_name);
+static void append_field(StringInfo out, const char *package, const char *name, uint32_t number,
+						 Label label, Type type, const char *type_name);
 static Type field_type(WhValueKind kind, const char **type_name);
 static char *field_name(const WhWireField *field, char **taken, int ntaken);
 static char *plain_name(const char *name);
@@ -157,7 +158,8 @@ append_helper(StringInfo out, const char *package, const char *name)
 		const HelperField *field = &helper_fields[i];
 
 		if (strcmp(field->message, name) == 0)
-			append_field(out, package, field->name, field->number, field->label, field->type, field->type_name);
+			append_field(out, package, field->name, field->number, field->label, field->type,
+						 field->type_name);
 	}
 	if (strcmp(name, "Special") == 0)
 		append_special_kind(out);

@@ -2,11 +2,13 @@
  * encode.c
  *		Writing batches.
  *
- * Protobuf puts the length of a message before it.  Small messages are written in place: one byte is reserved for the
- * length, and the message moves up when that was too little (wh_wire_open, wh_wire_close).  The rows of a run, which
- * are nearly all of a stream, go into two buffers of their own (after and before, since protobuf-c packs all of one
- * field before the next); when the run ends all lengths are known and the two are copied behind their headers.  A row
- * reserves as many bytes for its length as the row before it in the run needed, so that rows of a kind seldom move.
+ * Protobuf puts the length of a message before it.  Small messages are written in place: one byte
+ * is reserved for the length, and the message moves up when that was too little (wh_wire_open,
+ * wh_wire_close).  The rows of a run, which are nearly all of a stream, go into two buffers of
+ * their own (after and before, since protobuf-c packs all of one field before the next); when the
+ * run ends all lengths are known and the two are copied behind their headers.  A row reserves as
+ * many bytes for its length as the row before it in the run needed, so that rows of a kind seldom
+ * move.
  *
  * Nothing here calls the server: palloc, repalloc and StringInfo exist in programs too.
  */
@@ -169,7 +171,8 @@ void
 wh_wire_add_begin(WhBatch *batch, const WhWireBegin *begin)
 {
 	StringInfo out = &batch->out;
-	WhWireCommit transaction = {begin->xid, begin->commit_lsn, begin->end_lsn, begin->commit_time, 0};
+	WhWireCommit transaction = {begin->xid, begin->commit_lsn, begin->end_lsn, begin->commit_time,
+								0};
 	int entry;
 	int message;
 
@@ -258,17 +261,19 @@ wh_wire_add_relation(WhBatch *batch, uint32_t schema, WhSlice definition)
 }
 
 /*
- * wh_wire_begin_change counts one change into a run.  A delete without an old image leaves no trace in after or
- * before, so that it is always a run of its own: readers take such a run for one change.
+ * wh_wire_begin_change counts one change into a run.  A delete without an old image leaves no
+ * trace in after or before, so that it is always a run of its own: readers take such a run for
+ * one change.
  */
 void
-wh_wire_begin_change(WhBatch *batch, uint32_t schema, WhOp op, WhBeforeKind before_kind, uint64_t seq)
+wh_wire_begin_change(WhBatch *batch, uint32_t schema, WhOp op, WhBeforeKind before_kind,
+					 uint64_t seq)
 {
 	WhRun *run = &batch->run;
 	bool is_countable = op != WH_OP_DELETE || before_kind != WH_BEFORE_NONE;
 
-	if (!run->is_open || run->schema != schema || run->op != op || run->before_kind != before_kind ||
-		run->next_seq != seq || !is_countable)
+	if (!run->is_open || run->schema != schema || run->op != op ||
+		run->before_kind != before_kind || run->next_seq != seq || !is_countable)
 	{
 		wh_wire_finish_batch(batch);
 		run->is_open = true;

@@ -2,10 +2,12 @@
  * encode.h
  *		Writing the wire format.  Include postgres.h, postgres_fe.h or c.h first.
  *
- * Everything goes into StringInfos, which exist in the server and, through libpgcommon, in programs.  All lengths are
- * minimal varints and all fields ascend, so that what is written here is byte for byte what protobuf-c packs.
+ * Everything goes into StringInfos, which exist in the server and, through libpgcommon, in
+ * programs.  All lengths are minimal varints and all fields ascend, so that what is written here
+ * is byte for byte what protobuf-c packs.
  *
- * A WhBatch collects the entries of one message.  Changes go into a run (WhRun) kept aside, framed when the run ends:
+ * A WhBatch collects the entries of one message.  Changes go into a run (WhRun) kept aside,
+ * framed when the run ends:
  *
  *		StringInfo row = wh_wire_begin_after(batch);
  *		... fields, in ascending order ...
@@ -129,29 +131,38 @@ wh_wire_batch_size(const WhBatch *batch)
 extern void wh_wire_add_hello(WhBatch *batch, const WhWireHello *hello);
 extern void wh_wire_add_begin(WhBatch *batch, const WhWireBegin *begin);
 extern void wh_wire_add_commit(WhBatch *batch, const WhWireCommit *commit);
-extern void wh_wire_add_truncate(WhBatch *batch, uint64_t seq, const uint32_t *schemas, int nschemas,
-								 bool cascade, bool restart_identity);
+extern void wh_wire_add_truncate(WhBatch *batch, uint64_t seq, const uint32_t *schemas,
+								 int nschemas, bool cascade, bool restart_identity);
 
-/* wh_wire_add_relation adds a Relation: the id, then definition, which holds the fields from 2 on, encoded. */
+/*
+ * wh_wire_add_relation adds a Relation: the id, then definition, which holds the fields from 2
+ * on, encoded.
+ */
 extern void wh_wire_add_relation(WhBatch *batch, uint32_t schema, WhSlice definition);
 
-/* wh_wire_begin_change opens a run, or goes on with the one that is open where the change belongs to it. */
+/*
+ * wh_wire_begin_change opens a run, or goes on with the one that is open where the change belongs
+ * to it.
+ */
 extern void wh_wire_begin_change(WhBatch *batch, uint32_t schema, WhOp op, WhBeforeKind before_kind,
 								 uint64_t seq);
 extern StringInfo wh_wire_begin_after(WhBatch *batch);
 extern StringInfo wh_wire_begin_before(WhBatch *batch);
 extern void wh_wire_end_row(WhBatch *batch);
 
-/* wh_wire_finish_batch closes the open run; batch->out then is a whole Batch.  wh_wire_reset_batch empties it. */
+/*
+ * wh_wire_finish_batch closes the open run; batch->out then is a whole Batch. 
+ * wh_wire_reset_batch empties it.
+ */
 extern void wh_wire_finish_batch(WhBatch *batch);
 extern void wh_wire_reset_batch(WhBatch *batch);
 
 /* -------- descriptors -------- */
 
 /*
- * wh_wire_append_descriptor appends the FileDescriptorProto of a row: file walhouse/row/s<schema>.proto, package
- * walhouse.row.s<schema>, message Row, then the messages that its fields use.  Names are those of the columns, in UTF-8;
- * attnums ascend.
+ * wh_wire_append_descriptor appends the FileDescriptorProto of a row: file
+ * walhouse/row/s<schema>.proto, package walhouse.row.s<schema>, message Row, then the messages
+ * that its fields use.  Names are those of the columns, in UTF-8; attnums ascend.
  */
 typedef struct WhWireField
 {
@@ -160,14 +171,17 @@ typedef struct WhWireField
 	WhValueKind kind;
 } WhWireField;
 
-extern void wh_wire_append_descriptor(StringInfo out, uint32_t schema, const WhWireField *fields, int nfields);
+extern void wh_wire_append_descriptor(StringInfo out, uint32_t schema, const WhWireField *fields,
+									  int nfields);
 
 /* -------- numeric -------- */
 
 /*
- * wh_wire_numeric_from_disk reads the data of a numeric as PostgreSQL stores it (after the varlena header).  Returns
- * false when it is NaN, infinite, malformed, or does not fit 64 bits when scaled to its display scale.
+ * wh_wire_numeric_from_disk reads the data of a numeric as PostgreSQL stores it (after the
+ * varlena header).  Returns false when it is NaN, infinite, malformed, or does not fit 64 bits
+ * when scaled to its display scale.
  */
-extern bool wh_wire_numeric_from_disk(const void *data, size_t len, int64_t *unscaled, uint32_t *scale);
+extern bool wh_wire_numeric_from_disk(const void *data, size_t len, int64_t *unscaled,
+									  uint32_t *scale);
 
 #endif /* WH_WIRE_ENCODE_H */

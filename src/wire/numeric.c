@@ -2,9 +2,10 @@
  * numeric.c
  *		From PostgreSQL's stored numeric to an integer and a scale.
  *
- * A numeric is stored as digits in base 10,000 with a weight (the power of 10,000 of the first digit) and a display
- * scale.  The layout is part of what pg_upgrade keeps, so it is read here directly: numeric_out for each value costs
- * several times as much.  Reading digit for digit is exact; what does not fit 64 bits is left to numeric_out.
+ * A numeric is stored as digits in base 10,000 with a weight (the power of 10,000 of the first
+ * digit) and a display scale.  The layout is part of what pg_upgrade keeps, so it is read here
+ * directly: numeric_out for each value costs several times as much.  Reading digit for digit is
+ * exact; what does not fit 64 bits is left to numeric_out.
  */
 #include "c.h"
 
@@ -22,7 +23,8 @@
 #define BASE 10000
 #define BASE_DIGITS 4
 
-static bool scale_digits(const uint16_t *digits, int ndigits, int weight, int scale, uint64_t *value);
+static bool scale_digits(const uint16_t *digits, int ndigits, int weight, int scale,
+						 uint64_t *value);
 static bool multiply_power(uint64_t *value, int exponent);
 
 bool
@@ -66,7 +68,10 @@ wh_wire_numeric_from_disk(const void *data, size_t len, int64_t *unscaled, uint3
 		weight = stored;
 	}
 
-	/* 64 bits hold at most 20 decimal digits: six of these digits, stored without leading or trailing zeros. */
+	/*
+	 * 64 bits hold at most 20 decimal digits: six of these digits, stored without leading or
+	 * trailing zeros.
+	 */
 	ndigits = (int) (len / sizeof(uint16_t));
 	if (ndigits > (int) lengthof(digits))
 		return false;
@@ -79,7 +84,10 @@ wh_wire_numeric_from_disk(const void *data, size_t len, int64_t *unscaled, uint3
 	return true;
 }
 
-/* scale_digits computes the digits' value times 10^scale.  Returns false when that is no integer of 64 bits. */
+/*
+ * scale_digits computes the digits' value times 10^scale.  Returns false when that is no integer
+ * of 64 bits.
+ */
 static bool
 scale_digits(const uint16_t *digits, int ndigits, int weight, int scale, uint64_t *value)
 {

@@ -2,10 +2,11 @@
  * wire.h
  *		The wire format: the room's one public header.
  *
- * The encoder writes into a StringInfo and is for the server; the decoder reads a buffer in place, allocates nothing and
- * calls nothing of the server, so that the feed, walhouse_recv, the unit tests and the fuzzer share it.  Messages that are
- * rare (Hello, Relation, Truncate) are unpacked by protobuf-c's generated code; Begin, Commit, Rows and the rows
- * themselves are read by hand.
+ * The encoder writes into a StringInfo and is for the server; the decoder reads a buffer in
+ * place, allocates nothing and calls nothing of the server, so that the feed, walhouse_recv, the
+ * unit tests and the fuzzer share it.  Messages that are rare (Hello, Relation, Truncate) are
+ * unpacked by protobuf-c's generated code; Begin, Commit, Rows and the rows themselves are read
+ * by hand.
  *
  * src/wire/README.md is the contract of the format, walhouse.proto its definition.
  */
@@ -125,16 +126,17 @@ typedef struct WhEntry
 } WhEntry;
 
 /*
- * wh_wire_next_entry takes the next entry off *batch (set it to the whole message first).  Returns false at the end and
- * on an error; then *error says which.
+ * wh_wire_next_entry takes the next entry off *batch (set it to the whole message
+ * first).  Returns false at the end and on an error; then *error says which.
  */
 extern bool wh_wire_next_entry(WhSlice *batch, WhEntry *entry, WhWireError *error);
 
 /*
- * wh_wire_next_change takes the next change off a run.  after and before have data NULL where the change has none.
- * Returns false at the end and on an error.
+ * wh_wire_next_change takes the next change off a run.  after and before have data NULL where the
+ * change has none. Returns false at the end and on an error.
  */
-extern bool wh_wire_next_change(WhWireRows *rows, WhSlice *after, WhSlice *before, WhWireError *error);
+extern bool wh_wire_next_change(WhWireRows *rows, WhSlice *after, WhSlice *before,
+								WhWireError *error);
 
 /* -------- decoder: rows -------- */
 
@@ -146,7 +148,9 @@ typedef enum WhWireType
 	WH_WIRE_FIXED32 = 5
 } WhWireType;
 
-/* One field of a message: number holds varints and fixed values, bytes the length-delimited ones. */
+/*
+ * One field of a message: number holds varints and fixed values, bytes the length-delimited ones.
+ */
 typedef struct WhField
 {
 	uint32_t tag; /* the field number; in rows below 2001, the attnum */
@@ -155,7 +159,10 @@ typedef struct WhField
 	WhSlice bytes;
 } WhField;
 
-/* wh_wire_next_field takes the next field off *message.  Returns false at the end and on an error. */
+/*
+ * wh_wire_next_field takes the next field off *message.  Returns false at the end and on an
+ * error.
+ */
 extern bool wh_wire_next_field(WhSlice *message, WhField *field, WhWireError *error);
 
 static inline int64_t
@@ -164,7 +171,10 @@ wh_wire_zigzag(uint64_t n)
 	return (int64_t) ((n >> 1) ^ (~(n & 1) + 1));
 }
 
-/* What Numeric, TimeTz, Interval and Special hold.  The readers return false on a malformed message. */
+/*
+ * What Numeric, TimeTz, Interval and Special hold.  The readers return false on a malformed
+ * message.
+ */
 typedef struct WhWireNumeric
 {
 	int64_t unscaled;
