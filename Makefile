@@ -75,7 +75,22 @@ proto: ## write the C code of src/wire/walhouse.proto again, after a change of i
 proto-check: ## fail where src/wire/walhouse.pb-c.[ch] are not what protoc-c writes
 	@test/unit/proto-check
 
-.PHONY: install-programs uninstall-programs proto proto-check
+# A unit test is named after its room, and is linked with that room's sources (or those that UNIT_SOURCES_<test> names),
+# built anew with the sanitizers; without a server, so libpgcommon stands in.
+UNIT_TESTS := $(patsubst test/unit/%.c,build/unit/%,$(wildcard test/unit/*.c))
+unit_sources = $(or $(UNIT_SOURCES_$(1)),$(wildcard src/$(firstword $(subst _, ,$(1)))/*.c))
+UNIT_CFLAGS = -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined -U_FORTIFY_SOURCE
+
+.SECONDEXPANSION:
+build/unit/%: test/unit/%.c $$(call unit_sources,$$*) $(ROOM_HEADERS)
+	@mkdir -p build/unit
+	$(CC) $(filter-out -O2 -D_FORTIFY_SOURCE=2,$(CFLAGS) $(CPPFLAGS)) $(UNIT_CFLAGS) $(filter %.c,$^) \
+		$(LDFLAGS) $(libpq_pgport) -lprotobuf-c -lm -o $@
+
+unit: proto-check $(UNIT_TESTS) ## unit tests in C, without a server
+	@for t in $(UNIT_TESTS); do echo "# $$t"; $$t || exit 1; done
+
+.PHONY: install-programs uninstall-programs proto proto-check unit
 
 build/walhouse--$(EXTVERSION).sql: src/preamble.sql $(ROOM_SQL) src/rooms walhouse.control
 	mkdir -p build

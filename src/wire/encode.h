@@ -151,7 +151,7 @@ extern StringInfo wh_wire_begin_before(WhBatch *batch);
 extern void wh_wire_end_row(WhBatch *batch);
 
 /*
- * wh_wire_finish_batch closes the open run; batch->out then is a whole Batch. 
+ * wh_wire_finish_batch closes the open run; batch->out then is a whole Batch.
  * wh_wire_reset_batch empties it.
  */
 extern void wh_wire_finish_batch(WhBatch *batch);

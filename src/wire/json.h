@@ -23,7 +23,7 @@ extern WhJson *wh_wire_create_json(void);
 extern void wh_wire_free_json(WhJson *json);
 
 /*
- * wh_wire_render_json emits a line for each entry of a batch, and for each change of a run. 
+ * wh_wire_render_json emits a line for each entry of a batch, and for each change of a run.
  * Returns false on an error.
  */
 extern bool wh_wire_render_json(WhJson *json, WhSlice batch, WhJsonEmit emit, void *arg,

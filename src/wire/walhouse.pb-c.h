@@ -324,7 +324,7 @@ struct  Walhouse__V1__Relation
   size_t n_identity_key;
   uint32_t *identity_key;
   /*
-   * google.protobuf.FileDescriptorProto with one message, the row
+   * google.protobuf.FileDescriptorProto; its first message, Row, is the row
    */
   ProtobufCBinaryData descriptor;
 };
