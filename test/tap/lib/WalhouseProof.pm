@@ -1,0 +1,171 @@
+# WalhouseProof: what the proof tests (2xx) share on top of WalhouseTest: feeds, comparisons, positions.
+package WalhouseProof;
+
+use strict;
+use warnings;
+use Exporter 'import';
+use Test::More;
+use WalhouseTest;
+use Time::HiRes qw(time usleep);
+
+our @EXPORT = qw(create_server same empty verify_clean models_reach reach source_lsn lsn_diff fails_with worker_pid
+	mirrors_equal value ask until_true);
+
+# value NODE, QUERY[, DATABASE]: one value, without the newline.
+sub value
+{
+	my ($node, $query, $database) = @_;
+	my $out = sql($node, $query, $database);
+	chomp $out;
+	return $out;
+}
+
+# ask NODE, QUERY[, DATABASE]: its answer, or nothing: the server may be down, or in crash recovery.
+sub ask
+{
+	my ($node, $query, $database) = @_;
+	my ($status, $out) = $node->psql($database || 'postgres', $query, timeout => 60);
+	return defined $status && $status == 0 && $out ne '' ? $out : undef;
+}
+
+# until_true CODE, SECONDS: calls the code until it gives a true value, which it returns; false when the time is over.
+sub until_true
+{
+	my ($code, $seconds) = @_;
+	my $until = time() + $seconds;
+	while (1)
+	{
+		my $value = $code->();
+		return $value if $value;
+		return 0 if time() > $until;
+		usleep(10_000);
+	}
+}
+
+# create_server HOUSE, NAME, SOURCE[, DATABASE of the source[, DATABASE of the house]]: server and user mapping.
+sub create_server
+{
+	my ($house, $name, $source, $source_db, $house_db) = @_;
+	my $options = server_options($source, $source_db);
+	my $user = getpwuid($>);
+	sql($house, qq{
+		CREATE SERVER "$name" FOREIGN DATA WRAPPER walhouse OPTIONS ($options);
+		CREATE USER MAPPING FOR CURRENT_USER SERVER "$name" OPTIONS (user '$user');
+	}, $house_db);
+	return;
+}
+
+# source_lsn SOURCE: where its WAL ends now.
+sub source_lsn
+{
+	my ($source) = @_;
+	return value($source, 'SELECT pg_current_wal_insert_lsn()');
+}
+
+# lsn_diff NODE, A, B: A - B in bytes.
+sub lsn_diff
+{
+	my ($node, $one, $other) = @_;
+	return value($node, "SELECT pg_wal_lsn_diff('$one', '$other')");
+}
+
+# reach HOUSE, FEED, SOURCE: wait, with a worker running, until all that the source has committed is in the log, and all
+# live models are at the feed's position.
+sub reach
+{
+	my ($house, $feed, $source, $seconds, $database) = @_;
+	my $lsn = source_lsn($source);
+	my ($status, $out, $err) = $house->psql($database || 'postgres',
+		"SELECT walhouse.wait_for('$feed', '$lsn'::pg_lsn, '" . ($seconds || 120) . " seconds')", timeout => 300);
+	diag("wait_for: $err") if $status;
+	return 0 if $status;
+	return models_reach($house, $feed, $seconds, $database);
+}
+
+# models_reach HOUSE, FEED[, SECONDS]: wait until every model of the feed is live with nothing of the log unread.
+sub models_reach
+{
+	my ($house, $feed, $seconds, $database) = @_;
+	return poll($house, $database || 'postgres', qq{
+		SELECT count(*) FROM walhouse.model m
+		JOIN walhouse.feed f USING (feed_id)
+		WHERE f.name = '$feed' AND (m.state <> 'live' OR EXISTS (
+			SELECT FROM "${feed}_log".txn t WHERE t.end_lsn > (
+				SELECT l.to_lsn FROM walhouse.load_model l WHERE l.model_id = m.model_id ORDER BY l.load_id DESC LIMIT 1)))
+	}, '0', $seconds || 120);
+}
+
+# empty NODE, NAME, QUERY: the query has no rows; those that it has are shown.
+sub empty
+{
+	my ($node, $name, $query, $database) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my ($status, $out, $err) = $node->psql($database || 'postgres', "SET TimeZone = 'UTC'; $query");
+	return fail("$name: $err") if $status;
+	my @lines = split /\n/, $out;
+	my $count = @lines;
+	splice @lines, 12, $count - 12, '… (' . ($count - 12) . ' more)' if $count > 12;
+	return is(join("\n", @lines), '', $name);
+}
+
+# same NODE, NAME, EXPECTED, FOUND: two queries give the same rows, with the same multiplicity.
+sub same
+{
+	my ($node, $name, $expected, $found, $database) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return empty($node, $name, qq{
+		WITH expected AS ($expected), found AS ($found)
+		(SELECT 'missing' AS what, e::text FROM (SELECT * FROM expected EXCEPT ALL SELECT * FROM found) AS e)
+		UNION ALL
+		(SELECT 'unexpected', f::text FROM (SELECT * FROM found EXCEPT ALL SELECT * FROM expected) AS f)
+		ORDER BY 2, 1}, $database);
+}
+
+# verify_clean HOUSE, WHAT, MODEL...: walhouse.verify finds rows, and nothing wrong, in each model.
+sub verify_clean
+{
+	my ($house, $what, @models) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my $database = 'postgres';
+	for my $model (@models)
+	{
+		my ($status, $out, $err) = $house->psql($database, qq{
+			SELECT missing, unexpected, different, expected = found, expected > 0 FROM walhouse.verify('$model')});
+		is($status ? $err : $out, '0|0|0|t|t', "$what: verify of $model is clean");
+	}
+	return;
+}
+
+# fails_with NODE, NAME, STATEMENT, QR...: the statement fails, and its error matches each pattern.
+sub fails_with
+{
+	my ($node, $name, $statement, @patterns) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my ($status, $out, $err) = $node->psql('postgres', $statement, timeout => 120);
+	return fail("$name: it did not fail, and gave $out") unless $status;
+	like($err, $_, $name) for @patterns;
+	return 1;
+}
+
+# worker_pid HOUSE: the process id of the feed worker, or nothing.
+sub worker_pid
+{
+	my ($house) = @_;
+	return ask($house, q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'walhouse feed worker' LIMIT 1});
+}
+
+# mirrors_equal HOUSE, SOURCE, FEED, TABLE...: each mirror has exactly the source's rows (as text).
+sub mirrors_equal
+{
+	my ($house, $source, $feed, @tables) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	for my $table (@tables)
+	{
+		my $digest = q{SELECT count(*) || ' ' || coalesce(md5(string_agg(t::text, E'\n' ORDER BY t::text COLLATE "C")), '') FROM %s AS t};
+		is(value($house, sprintf($digest, "\"$feed\".$table")), value($source, sprintf($digest, $table)),
+			"mirror of $table equals its source");
+	}
+	return;
+}
+
+1;
