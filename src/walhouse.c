@@ -8,6 +8,8 @@
 #include "utils/guc.h"
 
 #include "base/base.h"
+#include "dimension/dimension.h"
+#include "model/model.h"
 
 PG_MODULE_MAGIC;
 
@@ -17,5 +19,7 @@ void
 _PG_init(void)
 {
 	wh_base_init();
+	wh_model_init();
+	wh_dimension_init();
 	MarkGUCPrefixReserved("walhouse");
 }

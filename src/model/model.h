@@ -33,6 +33,7 @@ typedef struct WhModelColumn
 	char *expression; /* SQL over alias s */
 	bool is_key;
 	int scd; /* dimensions: 0, 1, 2; of key columns 0 */
+	AttrNumber attnum; /* of the mirror, when the column is a plain reference to one; else 0 */
 } WhModelColumn;
 
 /* A model, read from the catalog and compiled; lives in the caller's context. */
@@ -102,10 +103,15 @@ typedef struct WhModelRoutine
 	List *(*missing_partitions)(WhModel *model, WhLoad *load);
 	/* Brings the model from its position to load->to. */
 	void (*load)(WhModel *model, WhLoad *load, WhCounts *counts);
-	/* Compares with a full recomputation at the model's position. */
+	/*
+	 * Compares with a full recomputation at the model's position, from wh_model_verify_start(). One snapshot is active, which
+	 * the position was read in: only wh_spi_query_snapshot() sees it. horizon and position are filled before.
+	 */
 	void (*verify)(WhModel *model, WhVerdict *verdict);
 	/* Drops what the kind keeps outside the model's relation and view (ahead, rejected, other catalog rows).  May be NULL. */
 	void (*drop)(WhModel *model);
+	/* OIDs of the relations of this kind's models that refer to another model: it is not dropped before them.  May be NULL. */
+	List *(*referrers)(const WhModel *model);
 } WhModelRoutine;
 
 typedef struct WhMissingPartition
@@ -131,25 +137,46 @@ extern void wh_model_set_state(int32 model_id, const char *state, const char *er
 extern void wh_model_set_history_start(int32 model_id, XLogRecPtr lsn);
 /* The model's options: values of keys; NULL when absent. */
 extern char *wh_model_option(const WhModel *model, const char *key);
+/* The column of that name; NULL when there is none. */
+extern WhModelColumn *wh_model_column(List *columns, const char *name);
+/* Type 0, 1, 2, … of a column by an scd argument ({"*": 2, "name": 1}); −1 when the value is no number. */
+extern int wh_model_scd(JsonbContainer *scd, const char *column);
+/* The position from which the log of the model's table is complete, and the one from which verify() recomputes. */
+extern XLogRecPtr wh_model_horizon(const WhModel *model);
+extern XLogRecPtr wh_model_verify_start(const WhModel *model);
 
-/* -------- compile.c -------- */
-/*
- * wh_model_declare does what every declaration needs: checks the name and the owner's rights, analyses the query, refuses
- * what cannot be kept current (naming the construct, with a hint), checks the key, makes the view <name>_query, and
- * inserts the catalog row.  The kind has made its table (relid) before from wh_model_analyse()'s columns.
- */
+/* -------- analyse.c, functions.c, declare.c -------- */
+
 typedef struct WhQuery
 {
 	char *text;
 	WhFeed *feed;
 	WhFeedTable *source;
-	List *columns; /* of WhModelColumn * */
+	List *columns; /* of WhModelColumn *; is_key set by wh_model_check_key */
 	char *condition;
 } WhQuery;
 
+/*
+ * wh_model_prepare does all that a declaration checks, before anything is made, with the caller's search_path: the name
+ * (schema and relation are returned; neither it nor <name>_query is taken), the query, the key (of char *), and the rights
+ * of the caller, who will be the owner.  `what` is the kind for messages: dimension, fact.  It is made of the next three.
+ */
+extern WhQuery *wh_model_prepare(const char *name, const char *query_text, List *key, const char *what, char **schema,
+								 char **relation);
+extern void wh_model_check_name(const char *name, const char *what, char **schema, char **relation);
 extern WhQuery *wh_model_analyse(const char *query, const char *what);
-extern WhModel *wh_model_declare(const char *schema, const char *name, WhModelKind kind, WhQuery *query, List *key, Jsonb *options,
-								 Oid relid);
+extern void wh_model_check_key(WhQuery *query, List *key, const char *what);
+
+/* wh_model_column_definition appends "name type COLLATE …", as CREATE TABLE wants it. */
+extern void wh_model_column_definition(StringInfo sql, const WhModelColumn *column);
+
+/*
+ * wh_model_declare makes the view <name>_query and the catalog row, and comments them; the kind has made its table (relid)
+ * before.  query is NULL for models without one, which are live at once; key is a list of char *.  Still with the
+ * caller's search_path.
+ */
+extern WhModel *wh_model_declare(const char *schema, const char *name, WhModelKind kind, WhQuery *query, List *key,
+								 Jsonb *options, Oid relid);
 
 /* -------- changes.c: SQL over log and mirror; $1 and $2 are positions (pg_lsn) -------- */
 
@@ -176,5 +203,17 @@ extern void wh_model_state_sql(StringInfo sql, const WhModel *model);
  */
 extern void wh_model_key_join(StringInfo sql, const WhModel *model, const char *a, const char *b);
 extern void wh_model_column_list(StringInfo sql, List *columns, const char *alias);
+
+/* The default equality operator of a type: OPERATOR(schema.=). */
+extern const char *wh_model_equality(Oid type);
+/* wh_model_names makes a list of char * of an argument of type text[]; raises on NULL elements and other dimensions. */
+struct ArrayType;
+extern List *wh_model_names(struct ArrayType *array, const char *argument);
+
+/* The log column of a column of the mirror, by its attnum there. */
+extern const char *wh_model_log_of_mirror(const WhFeedTable *table, AttrNumber attnum);
+/* Names of a source column, by its attnum at the source, in mirror and log. */
+extern const char *wh_model_mirror_column(const WhFeedTable *table, int attnum);
+extern const char *wh_model_log_column(const WhFeedTable *table, int attnum);
 
 #endif /* WH_MODEL_H */

@@ -62,3 +62,20 @@ SELECT pg_catalog.pg_extension_config_dump('walhouse.model_model_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('walhouse.load', '');
 SELECT pg_catalog.pg_extension_config_dump('walhouse.load_load_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('walhouse.load_model', '');
+
+CREATE FUNCTION walhouse.verify(relation regclass, OUT model regclass, OUT horizon pg_lsn, OUT "position" pg_lsn,
+    OUT expected bigint, OUT found bigint, OUT missing bigint, OUT unexpected bigint, OUT different bigint)
+RETURNS SETOF record LANGUAGE c STRICT VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'walhouse_verify';
+COMMENT ON FUNCTION walhouse.verify(regclass) IS
+    'Compares a model with a full recomputation from change log and mirror, at the model''s own position and in one snapshot. relation: the model; its owner''s role is needed. Recomputed from horizon on; missing, unexpected and different count rows, all 0 when the model is right. Surrogate keys, load ids, the unknown member and inferred members are left out. Raises when the model is not built.';
+
+CREATE FUNCTION walhouse.verify(OUT model regclass, OUT horizon pg_lsn, OUT "position" pg_lsn,
+    OUT expected bigint, OUT found bigint, OUT missing bigint, OUT unexpected bigint, OUT different bigint)
+RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'walhouse_verify_all';
+COMMENT ON FUNCTION walhouse.verify() IS
+    'Verifies every built model whose owner''s role the caller has: one row for each, as verify(regclass).';
+
+CREATE FUNCTION walhouse.drop_model(name regclass) RETURNS void
+LANGUAGE c STRICT VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'walhouse_drop_model';
+COMMENT ON FUNCTION walhouse.drop_model(regclass) IS
+    'Drops a model: its table, its view and all that is known of it. name: the model; its owner''s role is needed. Waits for a load that is under way. Raises while facts refer to a dimension, and while other objects depend on the table. A model whose table was dropped by hand is named by the OID that walhouse.model shows.';

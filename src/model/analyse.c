@@ -1,0 +1,357 @@
+/*
+ * analyse.c
+ *		A model's query: parse, refuse what cannot be kept current, compile the rest.
+ *
+ * The text is analysed by PostgreSQL's own parser, with the caller's search_path and rights, as CREATE VIEW would.  The
+ * shape is judged on the raw tree, where every clause still knows its place in the text; functions, columns and types on
+ * the analysed one.  Refusals name the construct, point at it, and say what to do.
+ *
+ * Compiled, each column is an expression over the alias "s", deparsed with nothing but pg_catalog in the search_path, so
+ * that every other name is qualified.  A stored model is compiled from its view by the same function, so a rename of a
+ * mirror's column or of a function is followed by itself.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
+#include "nodes/nodeFuncs.h"
+#include "parser/analyze.h"
+#include "parser/parser.h"
+#include "parser/parsetree.h"
+#include "rewrite/rewriteManip.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/ruleutils.h"
+#include "utils/syscache.h"
+#include "utils/typcache.h"
+
+#include "base/base.h"
+#include "model/model.h"
+#include "model/model_private.h"
+
+static void position_callback(void *arg);
+static Query *analyse(WhModelText *text);
+static void check_shape(WhModelText *text, SelectStmt *select);
+static void check_from(WhModelText *text, SelectStmt *select);
+static void check_mirror(WhModelText *text, Query *query);
+static void check_columns(WhModelText *text, Query *query);
+static void check_type(WhModelText *text, TargetEntry *entry);
+static bool column_name_is_reserved(const char *name);
+static char *deparse(Node *node, int varno, Oid relid);
+
+WhQuery *
+wh_model_analyse(const char *query, const char *what)
+{
+	WhModelText text = {query, what};
+	ErrorContextCallback callback = {error_context_stack, position_callback, &text};
+	Query *analysed;
+	WhQuery *result;
+
+	error_context_stack = &callback;
+	analysed = analyse(&text);
+	check_mirror(&text, analysed);
+	wh_model_check_expressions(&text, analysed);
+	check_columns(&text, analysed);
+	error_context_stack = callback.previous;
+
+	result = wh_model_compile(analysed);
+	result->text = pstrdup(query);
+	return result;
+}
+
+int
+wh_model_position(const WhModelText *text, int location)
+{
+	if (location < 0)
+		return 0;
+	return errposition(pg_mbstrlen_with_len(text->query, location) + 1);
+}
+
+void
+wh_model_refuse(const WhModelText *text, const char *construct, int location, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("the query of a %s cannot be kept current with %s", text->what, construct),
+			 hint == NULL ? 0 : errhint("%s", hint),
+			 wh_model_position(text, location)));
+}
+
+/* position_callback makes positions in the query positions in an argument, not in the user's statement. */
+static void
+position_callback(void *arg)
+{
+	WhModelText *text = arg;
+	int position = geterrposition();
+
+	if (position > 0)
+	{
+		errposition(0);
+		internalerrposition(position);
+		internalerrquery(text->query);
+	}
+}
+
+/* analyse returns the analysed query of a text that has the shape of a model's. */
+static Query *
+analyse(WhModelText *text)
+{
+	List *statements = raw_parser(text->query, RAW_PARSE_DEFAULT);
+	RawStmt *statement;
+
+	if (list_length(statements) != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("the query of a %s must be one SELECT, not %d statements", text->what, list_length(statements))));
+	statement = linitial_node(RawStmt, statements);
+	if (!IsA(statement->stmt, SelectStmt))
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("the query of a %s must be a SELECT", text->what)));
+	check_shape(text, castNode(SelectStmt, statement->stmt));
+	return parse_analyze_fixedparams(statement, text->query, NULL, 0, NULL);
+}
+
+/* check_shape refuses clauses that make a row depend on other rows than its own source row. */
+static void
+check_shape(WhModelText *text, SelectStmt *select)
+{
+	const char *one_row = "Each row must come from one source row; aggregate in a query over the model.";
+
+	if (select->withClause != NULL)
+		wh_model_refuse(text, "a WITH clause", select->withClause->location, "Write the query over the mirror itself.");
+	if (select->op != SETOP_NONE)
+		wh_model_refuse(text, "UNION, INTERSECT or EXCEPT", -1, "Declare a model for each part.");
+	if (select->valuesLists != NIL)
+		wh_model_refuse(text, "VALUES", -1, "Select from a mirror.");
+	if (select->intoClause != NULL)
+		wh_model_refuse(text, "INTO", -1, "Leave it away: walhouse makes the table.");
+	if (select->distinctClause != NIL)
+		wh_model_refuse(text, "DISTINCT", exprLocation((Node *) select->distinctClause), one_row);
+	if (select->groupClause != NIL)
+		wh_model_refuse(text, "GROUP BY", exprLocation((Node *) select->groupClause), one_row);
+	if (select->havingClause != NULL)
+		wh_model_refuse(text, "HAVING", exprLocation(select->havingClause), one_row);
+	if (select->windowClause != NIL)
+		wh_model_refuse(text, "a WINDOW clause", exprLocation((Node *) select->windowClause), one_row);
+	if (select->sortClause != NIL)
+		wh_model_refuse(text, "ORDER BY", exprLocation((Node *) select->sortClause), "Tables have no order; leave it away.");
+	if (select->limitCount != NULL || select->limitOffset != NULL)
+		wh_model_refuse(text, "LIMIT or OFFSET",
+						exprLocation(select->limitCount != NULL ? select->limitCount : select->limitOffset),
+						"Choose rows by a condition in WHERE.");
+	if (select->lockingClause != NIL)
+		wh_model_refuse(text, "FOR UPDATE or FOR SHARE", -1, "Leave it away.");
+	check_from(text, select);
+}
+
+static void
+check_from(WhModelText *text, SelectStmt *select)
+{
+	Node *item;
+
+	if (select->fromClause == NIL)
+		wh_model_refuse(text, "no FROM clause", -1, "Select from a mirror: a table in the schema of a feed.");
+	item = linitial(select->fromClause);
+	if (list_length(select->fromClause) > 1)
+		wh_model_refuse(text, "several tables in FROM", exprLocation(lsecond(select->fromClause)),
+						"Models over several tables are not yet there; declare one model for each table.");
+	if (IsA(item, JoinExpr))
+		wh_model_refuse(text, "a join", exprLocation(((JoinExpr *) item)->rarg),
+						"Models over several tables are not yet there; declare one model for each table.");
+	if (IsA(item, RangeSubselect))
+		wh_model_refuse(text, "a subquery in FROM", exprLocation(((RangeSubselect *) item)->subquery),
+						"Write the query over the mirror itself.");
+	if (IsA(item, RangeTableSample))
+		wh_model_refuse(text, "TABLESAMPLE", ((RangeTableSample *) item)->location, "Choose rows by a condition in WHERE.");
+	if (!IsA(item, RangeVar))
+		wh_model_refuse(text, "a function in FROM", exprLocation(item), "Select from a mirror: a table in the schema of a feed.");
+}
+
+/* wh_model_mirror returns the place in the range table of the one relation that a compiled query reads. */
+int
+wh_model_mirror(Query *query, Oid *relid)
+{
+	RangeTblRef *ref;
+
+	if (query->jointree == NULL || list_length(query->jointree->fromlist) != 1 ||
+		!IsA(linitial(query->jointree->fromlist), RangeTblRef))
+		elog(ERROR, "the query of a model does not read one relation");
+	ref = linitial_node(RangeTblRef, query->jointree->fromlist);
+	*relid = rt_fetch(ref->rtindex, query->rtable)->relid;
+	return ref->rtindex;
+}
+
+/* check_mirror refuses relations that are no mirror, and mirrors with row security. */
+static void
+check_mirror(WhModelText *text, Query *query)
+{
+	Oid relid;
+	int varno = wh_model_mirror(query, &relid);
+	RangeTblEntry *rte = rt_fetch(varno, query->rtable);
+	HeapTuple tuple;
+	bool row_security;
+
+	if (rte->rtekind != RTE_RELATION || wh_changelog_table_of_mirror(relid) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("the query of a %s must read a mirror, and \"%s\" is none", text->what, rte->eref->aliasname),
+				 errdetail("Mirrors are the tables in the schema of a feed, one for each table that it captures."),
+				 errhint("See walhouse.feed_table, or add the table to a feed with CALL walhouse.create_feed.")));
+	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", relid);
+	row_security = ((Form_pg_class) GETSTRUCT(tuple))->relrowsecurity;
+	ReleaseSysCache(tuple);
+	if (row_security)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("mirror %s has row security", wh_sql_relation(relid)),
+				 errdetail("A model over it would hold rows that some may not see."),
+				 errhint("ALTER TABLE %s DISABLE ROW LEVEL SECURITY, and restrict the model.", wh_sql_relation(relid))));
+}
+
+/* check_columns judges names and types of the output columns. */
+static void
+check_columns(WhModelText *text, Query *query)
+{
+	List *names = NIL;
+	ListCell *lc;
+
+	foreach(lc, query->targetList)
+	{
+		TargetEntry *entry = lfirst_node(TargetEntry, lc);
+		int location = exprLocation((Node *) entry->expr);
+
+		if (entry->resjunk)
+			continue;
+		if (entry->resname == NULL || strcmp(entry->resname, "?column?") == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+					 errmsg("column %d of the query has no name", entry->resno),
+					 errhint("Name it with AS."),
+					 wh_model_position(text, location)));
+		if (list_member(names, makeString(entry->resname)))
+			ereport(ERROR,
+					(errcode(ERRCODE_DUPLICATE_COLUMN),
+					 errmsg("column name \"%s\" appears twice in the query", entry->resname),
+					 errhint("Name one of them otherwise with AS."),
+					 wh_model_position(text, location)));
+		if (column_name_is_reserved(entry->resname))
+			ereport(ERROR,
+					(errcode(ERRCODE_RESERVED_NAME),
+					 errmsg("column name \"%s\" is reserved for walhouse", entry->resname),
+					 errhint("Name the column otherwise with AS."),
+					 wh_model_position(text, location)));
+		names = lappend(names, makeString(entry->resname));
+		check_type(text, entry);
+	}
+	if (names == NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+				 errmsg("the query of a %s has no columns", text->what)));
+}
+
+static bool
+column_name_is_reserved(const char *name)
+{
+	static const char *const reserved[] = {"valid_from", "valid_to", "is_current", "is_inferred", "load_id"};
+
+	for (int i = 0; i < lengthof(reserved); i++)
+		if (strcmp(name, reserved[i]) == 0)
+			return true;
+	return strncmp(name, "wh_", 3) == 0;
+}
+
+static void
+check_type(WhModelText *text, TargetEntry *entry)
+{
+	Oid type = exprType((Node *) entry->expr);
+	char kind = get_typtype(type);
+
+	if (kind == TYPTYPE_PSEUDO)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+				 errmsg("column \"%s\" has pseudo-type %s", entry->resname, format_type_be(type)),
+				 errhint("Cast it to the type that the model's table shall have."),
+				 wh_model_position(text, exprLocation((Node *) entry->expr))));
+	if (kind == TYPTYPE_DOMAIN && DomainHasConstraints(type))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+				 errmsg("column \"%s\" has type %s, a domain with constraints", entry->resname, format_type_be(type)),
+				 errdetail("Unknown and inferred members have NULL there."),
+				 errhint("Cast it to %s.", format_type_be(getBaseType(type))),
+				 wh_model_position(text, exprLocation((Node *) entry->expr))));
+}
+
+WhQuery *
+wh_model_compile(Query *query)
+{
+	WhQuery *result = palloc0(sizeof(WhQuery));
+	Oid relid;
+	int varno = wh_model_mirror(query, &relid);
+	int guc_level = wh_model_pin_names();
+	ListCell *lc;
+
+	result->source = wh_changelog_table_of_mirror(relid);
+	if (result->source == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("relation %s is no mirror any more", wh_sql_relation(relid))));
+	result->feed = wh_changelog_feed_by_id(result->source->feed_id, false);
+	foreach(lc, query->targetList)
+	{
+		TargetEntry *entry = lfirst_node(TargetEntry, lc);
+		WhModelColumn *column;
+
+		if (entry->resjunk)
+			continue;
+		column = palloc0(sizeof(WhModelColumn));
+		column->name = pstrdup(entry->resname);
+		column->type = exprType((Node *) entry->expr);
+		column->typmod = exprTypmod((Node *) entry->expr);
+		column->collation = exprCollation((Node *) entry->expr);
+		column->expression = deparse((Node *) entry->expr, varno, relid);
+		column->attnum = IsA(entry->expr, Var) ? ((Var *) entry->expr)->varattno : 0;
+		result->columns = lappend(result->columns, column);
+	}
+	if (query->jointree->quals != NULL)
+		result->condition = deparse(query->jointree->quals, varno, relid);
+	AtEOXact_GUC(false, guc_level);
+	return result;
+}
+
+/* deparse returns an expression over the mirror as SQL over alias s. */
+static char *
+deparse(Node *node, int varno, Oid relid)
+{
+	node = copyObject(node);
+	if (varno != 1)
+		ChangeVarNodes(node, varno, 1, 0);
+	return deparse_expression(node, deparse_context_for("s", relid), true, false);
+}
+
+int
+wh_model_pin_names(void)
+{
+	int guc_level = NewGUCNestLevel();
+
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	return guc_level;
+}
+
+void
+wh_model_column_definition(StringInfo sql, const WhModelColumn *column)
+{
+	int guc_level = wh_model_pin_names();
+	char *type = format_type_extended(column->type, column->typmod, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY);
+
+	wh_sql_append(sql, "%I %s", column->name, type);
+	if (OidIsValid(column->collation) && column->collation != get_typcollation(column->type))
+		wh_sql_append(sql, " COLLATE %s", generate_collation_name(column->collation));
+	AtEOXact_GUC(false, guc_level);
+}

@@ -1,0 +1,248 @@
+/*
+ * changes.c
+ *		SQL that reads a model's changes and states from change log and mirror.
+ *
+ * Each statement is built of the same pieces: a subquery that reads log columns under the mirror's names, chooses one row
+ * per key (and transaction), and carries "wh.…" columns beside them; over it, as "s", the model's condition and
+ * expressions.  Sorting and DISTINCT ON use the default operators of the key's types, which need no name.
+ *
+ * The state of a key at position p is its first log row after p: none, then the mirror has it; B, then that image; else
+ * there was no such row.  The last image of a key in a transaction is its row with the greatest (seq, op) that is no B; a
+ * TRUNCATE after it, or after a B alone, has removed the row.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_operator.h"
+#include "commands/defrem.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+#include "access/htup_details.h"
+#include "utils/typcache.h"
+
+#include "base/base.h"
+#include "model/model.h"
+#include "model/model_private.h"
+
+static void log_columns(StringInfo sql, const WhModel *model, const char *alias);
+static void mirror_columns(StringInfo sql, const WhModel *model, const char *alias);
+static void source_key(StringInfo sql, const WhModel *model, const char *alias);
+static void expressions(StringInfo sql, const WhModel *model, const char *guard);
+
+void
+wh_model_events_sql(StringInfo sql, const WhModel *model)
+{
+	Oid log = model->source->log;
+
+	wh_sql_append(sql, "SELECT s.\"wh.lsn\" AS wh_lsn, t.clock AS wh_clock, s.\"wh.live\" AS wh_live, ");
+	expressions(sql, model, "s.\"wh.live\"");
+	/* OFFSET 0 keeps the condition from being evaluated once for each column. */
+	wh_sql_append(sql, " FROM (SELECT s.*, CASE WHEN s.\"wh.op\" IN ('I', 'U') AND s.\"wh.kept\" THEN %s ELSE false END AS \"wh.live\"",
+				  model->condition == NULL ? "true" : wh_sql("COALESCE(%s, false)", model->condition));
+	wh_sql_append(sql, " FROM (SELECT i.*, COALESCE(i.\"wh.seq\" > r.seq, true) AS \"wh.kept\" FROM (SELECT DISTINCT ON (");
+	source_key(sql, model, NULL);
+	wh_sql_append(sql, ", \"wh.lsn\") l.lsn AS \"wh.lsn\", l.seq AS \"wh.seq\", l.op AS \"wh.op\", ");
+	log_columns(sql, model, "l");
+	wh_sql_append(sql, " FROM %T l WHERE l.lsn > $1 AND l.lsn <= $2 AND l.op <> 'T' ORDER BY ", log);
+	source_key(sql, model, NULL);
+	wh_sql_append(sql, ", \"wh.lsn\", \"wh.seq\" DESC, \"wh.op\" DESC) i "
+					   "LEFT JOIN (SELECT l.lsn, pg_catalog.max(l.seq) AS seq FROM %T l "
+					   "WHERE l.lsn > $1 AND l.lsn <= $2 AND l.op = 'T' GROUP BY l.lsn) r ON r.lsn = i.\"wh.lsn\" "
+					   "WHERE i.\"wh.op\" <> 'B' OR r.lsn IS NOT NULL) s OFFSET 0) s JOIN %T t ON t.end_lsn = s.\"wh.lsn\"",
+				  log, wh_changelog_txn_relid(model->feed));
+}
+
+void
+wh_model_before_sql(StringInfo sql, const WhModel *model)
+{
+	wh_sql_append(sql, "SELECT ");
+	expressions(sql, model, NULL);
+	wh_sql_append(sql, " FROM (SELECT * FROM (SELECT DISTINCT ON (");
+	source_key(sql, model, NULL);
+	wh_sql_append(sql, ") l.op AS \"wh.op\", ");
+	log_columns(sql, model, "l");
+	wh_sql_append(sql, " FROM %T l WHERE l.lsn > $1 AND l.lsn <= $2 AND l.op <> 'T' ORDER BY ", model->source->log);
+	source_key(sql, model, NULL);
+	wh_sql_append(sql, ", l.lsn, l.seq, l.op) s WHERE s.\"wh.op\" = 'B' OFFSET 0) s");
+	if (model->condition != NULL)
+		wh_sql_append(sql, " WHERE %s", model->condition);
+}
+
+void
+wh_model_state_sql(StringInfo sql, const WhModel *model)
+{
+	Oid log = model->source->log;
+	ListCell *lc;
+
+	wh_sql_append(sql, "SELECT ");
+	expressions(sql, model, NULL);
+	wh_sql_append(sql, " FROM (SELECT ");
+	mirror_columns(sql, model, "m");
+	wh_sql_append(sql, " FROM %T m WHERE NOT EXISTS (SELECT FROM %T l WHERE l.lsn > $1 AND l.op <> 'T'",
+				  model->source->mirror, log);
+	foreach(lc, model->source->key)
+	{
+		const char *column = wh_model_mirror_column(model->source, lfirst_int(lc));
+		Oid type = get_atttype(model->source->mirror, get_attnum(model->source->mirror, column));
+
+		wh_sql_append(sql, " AND l.%I %s m.%I", wh_model_log_column(model->source, lfirst_int(lc)),
+					  wh_model_equality(type), column);
+	}
+	wh_sql_append(sql, ") UNION ALL SELECT ");
+	mirror_columns(sql, model, "f");
+	wh_sql_append(sql, " FROM (SELECT DISTINCT ON (");
+	source_key(sql, model, NULL);
+	wh_sql_append(sql, ") l.op AS \"wh.op\", ");
+	log_columns(sql, model, "l");
+	wh_sql_append(sql, " FROM %T l WHERE l.lsn > $1 AND l.op <> 'T' ORDER BY ", log);
+	source_key(sql, model, NULL);
+	wh_sql_append(sql, ", l.lsn, l.seq, l.op) f WHERE f.\"wh.op\" = 'B' OFFSET 0) s");
+	if (model->condition != NULL)
+		wh_sql_append(sql, " WHERE %s", model->condition);
+}
+
+/* log_columns appends the log's columns under the mirror's names. */
+static void
+log_columns(StringInfo sql, const WhModel *model, const char *alias)
+{
+	const char *separator = "";
+	ListCell *lc;
+
+	foreach(lc, model->source->columns)
+	{
+		WhFeedColumn *column = lfirst(lc);
+
+		wh_sql_append(sql, "%s%s.%I AS %I", separator, alias, column->log_column, column->mirror_column);
+		separator = ", ";
+	}
+}
+
+static void
+mirror_columns(StringInfo sql, const WhModel *model, const char *alias)
+{
+	const char *separator = "";
+	ListCell *lc;
+
+	foreach(lc, model->source->columns)
+	{
+		wh_sql_append(sql, "%s%s.%I", separator, alias, ((WhFeedColumn *) lfirst(lc))->mirror_column);
+		separator = ", ";
+	}
+}
+
+/* source_key appends the source's key under the mirror's names; without an alias they are output columns. */
+static void
+source_key(StringInfo sql, const WhModel *model, const char *alias)
+{
+	const char *separator = "";
+	ListCell *lc;
+
+	foreach(lc, model->source->key)
+	{
+		wh_sql_append(sql, alias == NULL ? "%s%s%I" : "%s%s.%I", separator, alias == NULL ? "" : alias,
+					  wh_model_mirror_column(model->source, lfirst_int(lc)));
+		separator = ", ";
+	}
+}
+
+/* expressions appends the query's columns over s; with a guard, all but the key are NULL where it is false. */
+static void
+expressions(StringInfo sql, const WhModel *model, const char *guard)
+{
+	const char *separator = "";
+	ListCell *lc;
+
+	foreach(lc, model->columns)
+	{
+		WhModelColumn *column = lfirst(lc);
+
+		if (guard == NULL || column->is_key)
+			wh_sql_append(sql, "%s%s AS %I", separator, column->expression, column->name);
+		else
+			wh_sql_append(sql, "%sCASE WHEN %s THEN %s END AS %I", separator, guard, column->expression, column->name);
+		separator = ", ";
+	}
+}
+
+static WhFeedColumn *
+feed_column(const WhFeedTable *table, int attnum)
+{
+	ListCell *lc;
+
+	foreach(lc, table->columns)
+		if (((WhFeedColumn *) lfirst(lc))->attnum == attnum)
+			return lfirst(lc);
+	elog(ERROR, "table \"%s\" has no column %d in the catalog", table->source_name, attnum);
+}
+
+const char *
+wh_model_mirror_column(const WhFeedTable *table, int attnum)
+{
+	return feed_column(table, attnum)->mirror_column;
+}
+
+const char *
+wh_model_log_column(const WhFeedTable *table, int attnum)
+{
+	return feed_column(table, attnum)->log_column;
+}
+
+const char *
+wh_model_log_of_mirror(const WhFeedTable *table, AttrNumber attnum)
+{
+	char *name = get_attname(table->mirror, attnum, false);
+	ListCell *lc;
+
+	foreach(lc, table->columns)
+		if (strcmp(((WhFeedColumn *) lfirst(lc))->mirror_column, name) == 0)
+			return ((WhFeedColumn *) lfirst(lc))->log_column;
+	elog(ERROR, "mirror column \"%s\" of table \"%s\" is not in the catalog", name, table->source_name);
+}
+
+const char *
+wh_model_equality(Oid type)
+{
+	TypeCacheEntry *entry = lookup_type_cache(type, TYPECACHE_EQ_OPR);
+	HeapTuple tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(entry->eq_opr));
+	Form_pg_operator operator;
+	char *result;
+
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("type with OID %u has no equality operator", type)));
+	operator=(Form_pg_operator) GETSTRUCT(tuple);
+	result = wh_sql("OPERATOR(%I.%s)", get_namespace_name(operator->oprnamespace), NameStr(operator->oprname));
+	ReleaseSysCache(tuple);
+	return result;
+}
+
+void
+wh_model_key_join(StringInfo sql, const WhModel *model, const char *a, const char *b)
+{
+	const char *separator = "";
+	ListCell *lc;
+
+	foreach(lc, model->key)
+	{
+		WhModelColumn *column = lfirst(lc);
+
+		wh_sql_append(sql, "%s%s.%I %s %s.%I", separator, a, column->name, wh_model_equality(column->type), b, column->name);
+		separator = " AND ";
+	}
+}
+
+void
+wh_model_column_list(StringInfo sql, List *columns, const char *alias)
+{
+	const char *separator = "";
+	ListCell *lc;
+
+	foreach(lc, columns)
+	{
+		wh_sql_append(sql, alias == NULL ? "%s%s%I" : "%s%s.%I", separator, alias == NULL ? "" : alias,
+					  ((WhModelColumn *) lfirst(lc))->name);
+		separator = ", ";
+	}
+}

@@ -1,0 +1,293 @@
+/*
+ * declare.c
+ *		Declaring and dropping models: names, rights, keys, the view, the catalog row.
+ *
+ * A declaration is DDL and one catalog row, in the caller's transaction, as the caller, who becomes the owner; it takes
+ * none of the feed's locks.  All that can be checked is checked before anything is made.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/genam.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "commands/defrem.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+#include "base/base.h"
+#include "model/model.h"
+#include "model/model_private.h"
+
+static void check_key_column(WhModelColumn *column, const char *what);
+static char *missing_key_columns(WhQuery *query);
+static void check_rights(WhQuery *query, const char *schema, const char *what);
+static void lack(StringInfo detail, StringInfo hint, const char *privilege, const char *on);
+static const char *kind_name(WhModelKind kind);
+
+WhQuery *
+wh_model_prepare(const char *name, const char *query_text, List *key, const char *what, char **schema, char **relation)
+{
+	WhQuery *query;
+
+	wh_model_check_name(name, what, schema, relation);
+	query = wh_model_analyse(query_text, what);
+	wh_model_check_key(query, key, what);
+	check_rights(query, *schema, what);
+	return query;
+}
+
+void
+wh_model_check_name(const char *name, const char *what, char **schema, char **relation)
+{
+	Oid namespace;
+	char *view;
+
+	wh_name_parse(name, schema, relation);
+	if (*schema == NULL)
+	{
+		RangeVar *var = makeRangeVar(NULL, *relation, -1);
+
+		*schema = get_namespace_name(RangeVarGetCreationNamespace(var));
+	}
+	namespace = get_namespace_oid(*schema, true);
+	if (!OidIsValid(namespace))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_SCHEMA),
+				 errmsg("schema \"%s\" does not exist", *schema),
+				 errhint("CREATE SCHEMA %s;", wh_sql_identifier(*schema))));
+	if (isAnyTempNamespace(namespace))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+				 errmsg("a %s cannot be temporary", what)));
+	view = wh_name(*relation, "_query");
+	if (OidIsValid(get_relname_relid(*relation, namespace)) || OidIsValid(get_relname_relid(view, namespace)))
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_TABLE),
+				 errmsg("relation \"%s\" already exists",
+						OidIsValid(get_relname_relid(*relation, namespace)) ? *relation : view),
+				 errdetail("A %s makes the table \"%s\" and the view \"%s\" in schema \"%s\".", what, *relation, view, *schema),
+				 errhint("Choose another name, or drop it: SELECT walhouse.drop_model(…) if it is a model.")));
+}
+
+void
+wh_model_check_key(WhQuery *query, List *key, const char *what)
+{
+	ListCell *lc;
+	char *missing;
+
+	if (key == NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a %s needs a key", what),
+				 errhint("Give the columns of the query that are the key of the source table: key => '{id}'.")));
+	foreach(lc, key)
+	{
+		WhModelColumn *column = wh_model_column(query->columns, lfirst(lc));
+
+		if (column == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("key column \"%s\" is no column of the query", (char *) lfirst(lc))));
+		if (column->is_key)
+			ereport(ERROR,
+					(errcode(ERRCODE_DUPLICATE_COLUMN),
+					 errmsg("key column \"%s\" is given twice", column->name)));
+		column->is_key = true;
+		check_key_column(column, what);
+	}
+	missing = missing_key_columns(query);
+	if (missing != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the key of a %s over one table must be the key of that table", what),
+				 errdetail("%s", missing),
+				 errhint("Select the key columns of \"%s\" as they are, and name them all in key.", query->source->source_name)));
+}
+
+/* check_key_column refuses types without a default order, and collations under which different strings are equal. */
+static void
+check_key_column(WhModelColumn *column, const char *what)
+{
+	if (!OidIsValid(GetDefaultOpClass(column->type, BTREE_AM_OID)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("key column \"%s\" has type %s, which has no default order", column->name, format_type_be(column->type)),
+				 errdetail("The key of a %s stands in a btree index.", what)));
+	if (OidIsValid(column->collation) && !get_collation_isdeterministic(column->collation))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("key column \"%s\" has a nondeterministic collation", column->name),
+				 errhint("Use COLLATE with a deterministic one in the source table.")));
+}
+
+/* missing_key_columns says how the key differs from the mirror's; NULL when it does not. */
+static char *
+missing_key_columns(WhQuery *query)
+{
+	StringInfoData detail;
+	int matched = 0;
+	int keys = 0;
+	ListCell *lc;
+
+	initStringInfo(&detail);
+	foreach(lc, query->columns)
+		keys += ((WhModelColumn *) lfirst(lc))->is_key ? 1 : 0;
+	foreach(lc, query->source->key)
+	{
+		const char *name = wh_model_mirror_column(query->source, lfirst_int(lc));
+		AttrNumber attnum = get_attnum(query->source->mirror, name);
+		bool found = false;
+		ListCell *lc2;
+
+		foreach(lc2, query->columns)
+		{
+			WhModelColumn *column = lfirst(lc2);
+
+			found = found || (column->is_key && column->attnum == attnum);
+		}
+		if (found)
+			matched++;
+		else
+			appendStringInfo(&detail, "%s\"%s\"", detail.len > 0 ? ", " : "The key lacks column ", name);
+	}
+	if (detail.len == 0 && matched == keys)
+		return NULL;
+	if (detail.len > 0)
+		appendStringInfo(&detail, " of %s.", wh_sql_relation(query->source->mirror));
+	if (matched < keys)
+		appendStringInfo(&detail, "%s%d of its columns %s not in the key of %s.", detail.len > 0 ? " " : "", keys - matched,
+						 keys - matched == 1 ? "is" : "are", wh_sql_relation(query->source->mirror));
+	return detail.data;
+}
+
+/* check_rights reports all privileges that the future owner lacks at once. */
+static void
+check_rights(WhQuery *query, const char *schema, const char *what)
+{
+	Oid tables[3];
+	StringInfoData detail;
+	StringInfoData hint;
+	char *target = wh_sql("%I", schema);
+
+	tables[0] = query->source->mirror;
+	tables[1] = query->source->log;
+	tables[2] = wh_changelog_txn_relid(query->feed);
+	initStringInfo(&detail);
+	initStringInfo(&hint);
+	if (!wh_rows_bool(wh_spi_query("SELECT pg_catalog.has_schema_privilege($1, 'CREATE')", 1,
+								   (WhArg[]){WH_ARG_TEXT(schema)}),
+					  0, 1))
+		lack(&detail, &hint, "CREATE", psprintf("SCHEMA %s", target));
+	for (int i = 0; i < lengthof(tables); i++)
+	{
+		const char *table_schema = get_namespace_name(get_rel_namespace(tables[i]));
+
+		if (i < 2 && !wh_rows_bool(wh_spi_query("SELECT pg_catalog.has_schema_privilege($1, 'USAGE')", 1,
+												(WhArg[]){WH_ARG_TEXT(table_schema)}),
+								   0, 1))
+			lack(&detail, &hint, "USAGE", wh_sql("SCHEMA %I", table_schema));
+		if (pg_class_aclcheck(tables[i], GetUserId(), ACL_SELECT) != ACLCHECK_OK)
+			lack(&detail, &hint, "SELECT", wh_sql("TABLE %T", tables[i]));
+	}
+	if (detail.len > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("role \"%s\" lacks privileges that the owner of this %s needs", GetUserNameFromId(GetUserId(), false), what),
+				 errdetail("Missing: %s.", detail.data),
+				 errhint("%s", hint.data)));
+}
+
+static void
+lack(StringInfo detail, StringInfo hint, const char *privilege, const char *on)
+{
+	appendStringInfo(detail, "%s%s on %s", detail->len > 0 ? ", " : "", privilege, on);
+	appendStringInfo(hint, "%sGRANT %s ON %s TO %s;", hint->len > 0 ? " " : "", privilege, on,
+					 wh_sql_identifier(GetUserNameFromId(GetUserId(), false)));
+}
+
+WhModel *
+wh_model_declare(const char *schema, const char *name, WhModelKind kind, WhQuery *query, List *key, Jsonb *options,
+				 Oid relid)
+{
+	WhArg args[6];
+	Oid view = InvalidOid;
+	StringInfoData keys;
+	ListCell *lc;
+
+	initStringInfo(&keys);
+	foreach(lc, key)
+		wh_sql_append(&keys, "%s%L", keys.len > 0 ? ", " : "", (char *) lfirst(lc));
+	if (query != NULL)
+	{
+		char *view_name = wh_name(name, "_query");
+
+		/* The text is one SELECT: wh_model_analyse has parsed it. */
+		wh_spi_execute(wh_sql("CREATE VIEW %I.%I AS %s", schema, view_name, query->text), 0, NULL);
+		view = get_relname_relid(view_name, get_namespace_oid(schema, false));
+		wh_spi_execute(wh_sql("COMMENT ON VIEW %T IS %L", view,
+							  psprintf("query of the model %s.%s, kept by walhouse", schema, name)),
+					   0, NULL);
+	}
+	args[0] = WH_ARG_REGCLASS(relid);
+	args[1] = WH_ARG_TEXT(kind_name(kind));
+	args[2] = query == NULL ? WH_ARG_NULL(INT4OID) : WH_ARG_INT4(query->feed->id);
+	args[3] = query == NULL ? WH_ARG_NULL(REGCLASSOID) : WH_ARG_REGCLASS(view);
+	args[4] = WH_ARG_JSONB(JsonbPGetDatum(options));
+	args[5] = WH_ARG_TEXT(query == NULL ? "live" : "new");
+	wh_catalog_execute(wh_sql("INSERT INTO walhouse.model (relation, kind, feed_id, query, options, state, key) "
+							  "VALUES ($1, $2, $3, $4, $5, $6, ARRAY[%s]::pg_catalog.text[])",
+							  keys.data),
+					   6, args);
+	wh_spi_execute(wh_sql("COMMENT ON TABLE %T IS %L", relid,
+						  psprintf("%s kept by walhouse; drop it with walhouse.drop_model()", kind_name(kind))),
+				   0, NULL);
+	return wh_model_get(relid, false);
+}
+
+static const char *
+kind_name(WhModelKind kind)
+{
+	switch (kind)
+	{
+		case WH_MODEL_DIMENSION:
+			return "dimension";
+		case WH_MODEL_DATE:
+			return "date";
+		case WH_MODEL_FACT:
+			return "fact";
+	}
+	elog(ERROR, "unknown kind of model %d", kind);
+}
+
+List *
+wh_model_names(ArrayType *array, const char *argument)
+{
+	List *names = NIL;
+	Datum *values;
+	bool *nulls;
+	int count;
+
+	if (ARR_NDIM(array) > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
+				 errmsg("%s must be an array of one dimension", argument)));
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &values, &nulls, &count);
+	for (int i = 0; i < count; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("%s must not have NULL elements", argument)));
+		names = lappend(names, TextDatumGetCString(values[i]));
+	}
+	return names;
+}

@@ -1,0 +1,185 @@
+/*
+ * verify.c
+ *		walhouse.verify() and walhouse.drop_model(): what every kind has, by its routine.
+ *
+ * verify() reads the model's position, its rows, the log and the mirror in one snapshot, so loads go on meanwhile.  It runs
+ * as the model's owner, with the settings that loads pin, and takes no lock of the feed.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/pg_lsn.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+#include "base/base.h"
+#include "model/model.h"
+#include "model/model_private.h"
+
+static void verify_one(FunctionCallInfo fcinfo, Oid relid);
+static void put_verdict(FunctionCallInfo fcinfo, const WhModel *model, const WhVerdict *verdict);
+static void drop_remains(Oid relid);
+static void drop_relation(Oid relid);
+static void forget(int32 model_id);
+
+PG_FUNCTION_INFO_V1(walhouse_verify);
+PG_FUNCTION_INFO_V1(walhouse_verify_all);
+PG_FUNCTION_INFO_V1(walhouse_drop_model);
+
+Datum
+walhouse_verify(PG_FUNCTION_ARGS)
+{
+	InitMaterializedSRF(fcinfo, 0);
+	verify_one(fcinfo, PG_GETARG_OID(0));
+	return (Datum) 0;
+}
+
+/* walhouse_verify_all verifies every model that has rows and whose owner's role the caller has. */
+Datum
+walhouse_verify_all(PG_FUNCTION_ARGS)
+{
+	WhRows *rows = wh_catalog_query("SELECT m.relation FROM walhouse.model m JOIN pg_catalog.pg_class c "
+									"ON c.oid = m.relation WHERE m.kind = 'date' OR EXISTS "
+									"(SELECT FROM walhouse.load_model l WHERE l.model_id = m.model_id) ORDER BY m.model_id",
+									0, NULL);
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (uint64 i = 0; i < rows->count; i++)
+	{
+		Oid relid = wh_rows_oid(rows, i, 1);
+
+		if (pg_class_ownercheck(relid, GetUserId()))
+			verify_one(fcinfo, relid);
+	}
+	return (Datum) 0;
+}
+
+static void
+verify_one(FunctionCallInfo fcinfo, Oid relid)
+{
+	WhVerdict verdict = {0};
+	int guc_level = NewGUCNestLevel();
+	WhModel *model;
+	WhUser saved;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	model = wh_model_get(relid, false);
+	wh_user_check_owner(model->owner, "model", model->name);
+	if (model->kind != WH_MODEL_DATE && XLogRecPtrIsInvalid(model->position))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("model %s is not built yet", model->name),
+				 errhint("CALL walhouse.build(%s);", wh_sql_literal(model->name))));
+	wh_settings_pin(model->feed == NULL ? "UTC" : model->feed->time_zone);
+	if (model->kind != WH_MODEL_DATE)
+	{
+		verdict.position = model->position;
+		verdict.horizon = wh_model_verify_start(model);
+	}
+	wh_user_become(model->owner, &saved);
+	wh_model_routine(model->kind)->verify(model, &verdict);
+	wh_user_restore(&saved);
+	PopActiveSnapshot();
+	AtEOXact_GUC(false, guc_level);
+	put_verdict(fcinfo, model, &verdict);
+}
+
+static void
+put_verdict(FunctionCallInfo fcinfo, const WhModel *model, const WhVerdict *verdict)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	bool has_feed = model->kind != WH_MODEL_DATE;
+	Datum values[8];
+	bool nulls[8] = {false, !has_feed, !has_feed};
+
+	values[0] = ObjectIdGetDatum(model->relid);
+	values[1] = LSNGetDatum(verdict->horizon);
+	values[2] = LSNGetDatum(verdict->position);
+	values[3] = Int64GetDatum(verdict->expected);
+	values[4] = Int64GetDatum(verdict->found);
+	values[5] = Int64GetDatum(verdict->missing);
+	values[6] = Int64GetDatum(verdict->unexpected);
+	values[7] = Int64GetDatum(verdict->different);
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+/*
+ * walhouse_drop_model drops a model: its table, its view, what its kind keeps, its rows in the catalog.  The feed's state
+ * lock comes first, so that no load works on the model meanwhile.
+ */
+Datum
+walhouse_drop_model(PG_FUNCTION_ARGS)
+{
+	Oid relid = PG_GETARG_OID(0);
+	WhModel *model;
+	Oid view;
+
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
+	{
+		drop_remains(relid);
+		PG_RETURN_VOID();
+	}
+	model = wh_model_get_broken(relid);
+	wh_user_check_owner(model->owner, "model", model->name);
+	if (model->feed != NULL)
+		wh_lock_state(model->feed->id);
+	wh_model_check_references(model);
+	if (wh_model_routine(model->kind)->drop != NULL)
+		wh_model_routine(model->kind)->drop(model);
+	view = model->view;
+	forget(model->id);
+	if (OidIsValid(view))
+		drop_relation(view);
+	drop_relation(relid);
+	PG_RETURN_VOID();
+}
+
+/* drop_remains drops what is left of a model whose relation somebody has dropped. */
+static void
+drop_remains(Oid relid)
+{
+	WhRows *rows = wh_catalog_query("SELECT m.model_id, COALESCE(m.query, 0::pg_catalog.oid), COALESCE(m.feed_id, 0) "
+									"FROM walhouse.model m WHERE m.relation = $1",
+									1, (WhArg[]){WH_ARG_REGCLASS(relid)});
+	Oid view;
+
+	if (rows->count == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("there is no model with relation %u", relid)));
+	view = wh_rows_oid(rows, 0, 2);
+	if (wh_rows_int4(rows, 0, 3) != 0)
+		wh_lock_state(wh_rows_int4(rows, 0, 3));
+	if (get_rel_relkind(view) == RELKIND_VIEW && !pg_class_ownercheck(view, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_VIEW, get_rel_name(view));
+	forget(wh_rows_int4(rows, 0, 1));
+	drop_relation(view);
+}
+
+static void
+drop_relation(Oid relid)
+{
+	char relkind = get_rel_relkind(relid);
+
+	if (relkind != '\0')
+		wh_spi_execute(wh_sql("DROP %s %T", relkind == RELKIND_VIEW ? "VIEW" : "TABLE", relid), 0, NULL);
+}
+
+static void
+forget(int32 model_id)
+{
+	WhArg args[] = {WH_ARG_INT4(model_id)};
+
+	wh_catalog_execute("DELETE FROM walhouse.load_model WHERE model_id = $1", 1, args);
+	wh_catalog_execute("DELETE FROM walhouse.model WHERE model_id = $1", 1, args);
+}
