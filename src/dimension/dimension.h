@@ -1,6 +1,7 @@
 /*
  * dimension.h
- *		Dimensions: declaration, slowly changing rows, inferred members, and the look-up that facts use.
+ *		Dimensions: declaration, slowly changing rows, inferred members, and the look-up that facts
+ * use.
  */
 #ifndef WH_DIMENSION_H
 #define WH_DIMENSION_H
@@ -12,25 +13,31 @@
 extern void wh_dimension_init(void);
 
 /*
- * wh_dimension_lookup_sql appends a scalar subquery: the surrogate key of the dimension's version for the key expressions `keys`
- * (SQL, as many as the dimension's key has columns) as of `event_time` (SQL of type timestamptz): −1 when a key expression is NULL,
- * NULL when the dimension has no row for the key.  It reads O(1) rows per probe.  Date dimensions ignore event_time.
+ * wh_dimension_lookup_sql appends a scalar subquery: the surrogate key of the dimension's version
+ * for the key expressions `keys` (SQL, as many as the dimension's key has columns) as of
+ * `event_time` (SQL of type timestamptz): −1 when a key expression is NULL, NULL when the
+ * dimension has no row for the key.  It reads O(1) rows per probe.  Date dimensions ignore
+ * event_time.
  */
-extern void wh_dimension_lookup_sql(StringInfo sql, const WhModel *dimension, List *keys, const char *event_time);
+extern void wh_dimension_lookup_sql(StringInfo sql, const WhModel *dimension, List *keys,
+									const char *event_time);
 
 /*
- * wh_dimension_infer_sql appends an INSERT of inferred members for the distinct keys that `keys_query` (SQL; the dimension's key columns,
- * in key order, by position) yields and that have no row; $n of the query stay as they are; load_id is `load_id`.  Never for a key
- * with a NULL.  ON CONFLICT DO NOTHING.  Run it as the dimension's owner (SQL must not call what a user wrote: keys_query reads
- * values that were computed before).
+ * wh_dimension_infer_sql appends an INSERT of inferred members for the distinct keys that
+ * `keys_query` (SQL; the dimension's key columns, in key order, by position) yields and that have
+ * no row; $n of the query stay as they are; load_id is `load_id`.  Never for a key with a NULL.
+ * ON CONFLICT DO NOTHING.  Run it as the dimension's owner (SQL must not call what a user wrote:
+ * keys_query reads values that were computed before).
  */
-extern void wh_dimension_infer_sql(StringInfo sql, const WhModel *dimension, const char *keys_query, int64 load_id);
+extern void wh_dimension_infer_sql(StringInfo sql, const WhModel *dimension,
+								   const char *keys_query, int64 load_id);
 
 /*
- * wh_dimension_moved_sql appends a SELECT of the keys (the dimension's key columns, under their names) of which `load`, the one that
- * is under way, may have opened or moved versions: those that the log names between the dimension's position before this
- * load and load->to.  No index could find them in the dimension; the log does, without running what a user wrote.  It
- * needs no parameters, and works before and after the load's row of walhouse.load_model is written.
+ * wh_dimension_moved_sql appends a SELECT of the keys (the dimension's key columns, under their
+ * names) of which `load`, the one that is under way, may have opened or moved versions: those
+ * that the log names between the dimension's position before this load and load->to.  No index
+ * could find them in the dimension; the log does, without running what a user wrote.  It needs no
+ * parameters, and works before and after the load's row of walhouse.load_model is written.
  */
 extern void wh_dimension_moved_sql(StringInfo sql, const WhModel *dimension, const WhLoad *load);
 

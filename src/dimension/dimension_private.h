@@ -15,7 +15,8 @@
 /* The name of the surrogate key column, as it was at declaration. */
 extern char *wh_dimension_sk(const WhModel *model);
 
-/* The columns of one SCD type; type 1 has the key columns too, for their image is that of the last row. */
+/* The columns of one SCD type; type 1 has the key columns too, for their image is that of the
+ * last row. */
 extern List *wh_dimension_columns_of_type(const WhModel *model, int type);
 
 /* wh_dimension_check_arguments raises when an argument of a SQL function is NULL. */
@@ -30,6 +31,7 @@ extern void wh_dimension_load(WhModel *model, WhLoad *load, WhCounts *counts);
 extern void wh_dimension_verify(WhModel *model, WhVerdict *verdict);
 extern void wh_dimension_date_verify(WhModel *model, WhVerdict *verdict);
 extern void wh_dimension_date_lookup_sql(StringInfo sql, const WhModel *dimension, const char *key);
-extern void wh_dimension_date_infer_sql(StringInfo sql, const WhModel *dimension, const char *keys_query, int64 load_id);
+extern void wh_dimension_date_infer_sql(StringInfo sql, const WhModel *dimension,
+										const char *keys_query, int64 load_id);
 
 #endif /* WH_DIMENSION_PRIVATE_H */

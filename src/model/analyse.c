@@ -2,13 +2,15 @@
  * analyse.c
  *		A model's query: parse, refuse what cannot be kept current, compile the rest.
  *
- * The text is analysed by PostgreSQL's own parser, with the caller's search_path and rights, as CREATE VIEW would.  The
- * shape is judged on the raw tree, where every clause still knows its place in the text; functions, columns and types on
- * the analysed one.  Refusals name the construct, point at it, and say what to do.
+ * The text is analysed by PostgreSQL's own parser, with the caller's search_path and rights, as
+ * CREATE VIEW would.  The shape is judged on the raw tree, where every clause still knows its
+ * place in the text; functions, columns and types on the analysed one.  Refusals name the
+ * construct, point at it, and say what to do.
  *
- * Compiled, each column is an expression over the alias "s", deparsed with nothing but pg_catalog in the search_path, so
- * that every other name is qualified.  A stored model is compiled from its view by the same function, so a rename of a
- * mirror's column or of a function is followed by itself.
+ * Compiled, each column is an expression over the alias "s", deparsed with nothing but pg_catalog
+ * in the search_path, so that every other name is qualified.  A stored model is compiled from its
+ * view by the same function, so a rename of a mirror's column or of a function is followed by
+ * itself.
  */
 #include "postgres.h"
 
@@ -80,7 +82,8 @@ wh_model_refuse(const WhModelText *text, const char *construct, int location, co
 			 wh_model_position(text, location)));
 }
 
-/* position_callback makes positions in the query positions in an argument, not in the user's statement. */
+/* position_callback makes positions in the query positions in an argument, not in the user's
+ * statement. */
 static void
 position_callback(void *arg)
 {
@@ -103,9 +106,9 @@ analyse(WhModelText *text)
 	RawStmt *statement;
 
 	if (list_length(statements) != 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_SYNTAX_ERROR),
-				 errmsg("the query of a %s must be one SELECT, not %d statements", text->what, list_length(statements))));
+		ereport(ERROR, (errcode(ERRCODE_SYNTAX_ERROR),
+						errmsg("the query of a %s must be one SELECT, not %d statements",
+							   text->what, list_length(statements))));
 	statement = linitial_node(RawStmt, statements);
 	if (!IsA(statement->stmt, SelectStmt))
 		ereport(ERROR,
@@ -119,10 +122,12 @@ analyse(WhModelText *text)
 static void
 check_shape(WhModelText *text, SelectStmt *select)
 {
-	const char *one_row = "Each row must come from one source row; aggregate in a query over the model.";
+	const char *one_row =
+		"Each row must come from one source row; aggregate in a query over the model.";
 
 	if (select->withClause != NULL)
-		wh_model_refuse(text, "a WITH clause", select->withClause->location, "Write the query over the mirror itself.");
+		wh_model_refuse(text, "a WITH clause", select->withClause->location,
+						"Write the query over the mirror itself.");
 	if (select->op != SETOP_NONE)
 		wh_model_refuse(text, "UNION, INTERSECT or EXCEPT", -1, "Declare a model for each part.");
 	if (select->valuesLists != NIL)
@@ -136,13 +141,16 @@ check_shape(WhModelText *text, SelectStmt *select)
 	if (select->havingClause != NULL)
 		wh_model_refuse(text, "HAVING", exprLocation(select->havingClause), one_row);
 	if (select->windowClause != NIL)
-		wh_model_refuse(text, "a WINDOW clause", exprLocation((Node *) select->windowClause), one_row);
+		wh_model_refuse(text, "a WINDOW clause", exprLocation((Node *) select->windowClause),
+						one_row);
 	if (select->sortClause != NIL)
-		wh_model_refuse(text, "ORDER BY", exprLocation((Node *) select->sortClause), "Tables have no order; leave it away.");
+		wh_model_refuse(text, "ORDER BY", exprLocation((Node *) select->sortClause),
+						"Tables have no order; leave it away.");
 	if (select->limitCount != NULL || select->limitOffset != NULL)
-		wh_model_refuse(text, "LIMIT or OFFSET",
-						exprLocation(select->limitCount != NULL ? select->limitCount : select->limitOffset),
-						"Choose rows by a condition in WHERE.");
+		wh_model_refuse(
+			text, "LIMIT or OFFSET",
+			exprLocation(select->limitCount != NULL ? select->limitCount : select->limitOffset),
+			"Choose rows by a condition in WHERE.");
 	if (select->lockingClause != NIL)
 		wh_model_refuse(text, "FOR UPDATE or FOR SHARE", -1, "Leave it away.");
 	check_from(text, select);
@@ -154,24 +162,31 @@ check_from(WhModelText *text, SelectStmt *select)
 	Node *item;
 
 	if (select->fromClause == NIL)
-		wh_model_refuse(text, "no FROM clause", -1, "Select from a mirror: a table in the schema of a feed.");
+		wh_model_refuse(text, "no FROM clause", -1,
+						"Select from a mirror: a table in the schema of a feed.");
 	item = linitial(select->fromClause);
 	if (list_length(select->fromClause) > 1)
-		wh_model_refuse(text, "several tables in FROM", exprLocation(lsecond(select->fromClause)),
-						"Models over several tables are not yet there; declare one model for each table.");
+		wh_model_refuse(
+			text, "several tables in FROM", exprLocation(lsecond(select->fromClause)),
+			"Models over several tables are not yet there; declare one model for each table.");
 	if (IsA(item, JoinExpr))
-		wh_model_refuse(text, "a join", exprLocation(((JoinExpr *) item)->rarg),
-						"Models over several tables are not yet there; declare one model for each table.");
+		wh_model_refuse(
+			text, "a join", exprLocation(((JoinExpr *) item)->rarg),
+			"Models over several tables are not yet there; declare one model for each table.");
 	if (IsA(item, RangeSubselect))
-		wh_model_refuse(text, "a subquery in FROM", exprLocation(((RangeSubselect *) item)->subquery),
+		wh_model_refuse(text, "a subquery in FROM",
+						exprLocation(((RangeSubselect *) item)->subquery),
 						"Write the query over the mirror itself.");
 	if (IsA(item, RangeTableSample))
-		wh_model_refuse(text, "TABLESAMPLE", ((RangeTableSample *) item)->location, "Choose rows by a condition in WHERE.");
+		wh_model_refuse(text, "TABLESAMPLE", ((RangeTableSample *) item)->location,
+						"Choose rows by a condition in WHERE.");
 	if (!IsA(item, RangeVar))
-		wh_model_refuse(text, "a function in FROM", exprLocation(item), "Select from a mirror: a table in the schema of a feed.");
+		wh_model_refuse(text, "a function in FROM", exprLocation(item),
+						"Select from a mirror: a table in the schema of a feed.");
 }
 
-/* wh_model_mirror returns the place in the range table of the one relation that a compiled query reads. */
+/* wh_model_mirror returns the place in the range table of the one relation that a compiled query
+ * reads. */
 int
 wh_model_mirror(Query *query, Oid *relid)
 {
@@ -196,11 +211,15 @@ check_mirror(WhModelText *text, Query *query)
 	bool row_security;
 
 	if (rte->rtekind != RTE_RELATION || wh_changelog_table_of_mirror(relid) == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("the query of a %s must read a mirror, and \"%s\" is none", text->what, rte->eref->aliasname),
-				 errdetail("Mirrors are the tables in the schema of a feed, one for each table that it captures."),
-				 errhint("See walhouse.feed_table, or add the table to a feed with CALL walhouse.create_feed.")));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+			 errmsg("the query of a %s must read a mirror, and \"%s\" is none", text->what,
+					rte->eref->aliasname),
+			 errdetail(
+				 "Mirrors are the tables in the schema of a feed, one for each table that it captures."),
+			 errhint(
+				 "See walhouse.feed_table, or add the table to a feed with CALL walhouse.create_feed.")));
 	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for relation %u", relid);
@@ -211,7 +230,8 @@ check_mirror(WhModelText *text, Query *query)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("mirror %s has row security", wh_sql_relation(relid)),
 				 errdetail("A model over it would hold rows that some may not see."),
-				 errhint("ALTER TABLE %s DISABLE ROW LEVEL SECURITY, and restrict the model.", wh_sql_relation(relid))));
+				 errhint("ALTER TABLE %s DISABLE ROW LEVEL SECURITY, and restrict the model.",
+						 wh_sql_relation(relid))));
 }
 
 /* check_columns judges names and types of the output columns. */
@@ -258,7 +278,8 @@ check_columns(WhModelText *text, Query *query)
 static bool
 column_name_is_reserved(const char *name)
 {
-	static const char *const reserved[] = {"valid_from", "valid_to", "is_current", "is_inferred", "load_id"};
+	static const char *const reserved[] = {"valid_from", "valid_to", "is_current", "is_inferred",
+										   "load_id"};
 
 	for (int i = 0; i < lengthof(reserved); i++)
 		if (strcmp(name, reserved[i]) == 0)
@@ -279,12 +300,12 @@ check_type(WhModelText *text, TargetEntry *entry)
 				 errhint("Cast it to the type that the model's table shall have."),
 				 wh_model_position(text, exprLocation((Node *) entry->expr))));
 	if (kind == TYPTYPE_DOMAIN && DomainHasConstraints(type))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
-				 errmsg("column \"%s\" has type %s, a domain with constraints", entry->resname, format_type_be(type)),
-				 errdetail("Unknown and inferred members have NULL there."),
-				 errhint("Cast it to %s.", format_type_be(getBaseType(type))),
-				 wh_model_position(text, exprLocation((Node *) entry->expr))));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+						errmsg("column \"%s\" has type %s, a domain with constraints",
+							   entry->resname, format_type_be(type)),
+						errdetail("Unknown and inferred members have NULL there."),
+						errhint("Cast it to %s.", format_type_be(getBaseType(type))),
+						wh_model_position(text, exprLocation((Node *) entry->expr))));
 }
 
 WhQuery *
@@ -348,7 +369,8 @@ void
 wh_model_column_definition(StringInfo sql, const WhModelColumn *column)
 {
 	int guc_level = wh_model_pin_names();
-	char *type = format_type_extended(column->type, column->typmod, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY);
+	char *type = format_type_extended(column->type, column->typmod,
+									  FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY);
 
 	wh_sql_append(sql, "%I %s", column->name, type);
 	if (OidIsValid(column->collation) && column->collation != get_typcollation(column->type))

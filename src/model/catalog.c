@@ -2,9 +2,10 @@
  * catalog.c
  *		Models as the catalog knows them, and the kinds that have registered.
  *
- * A model is read and compiled anew for each use; what is returned lives in the caller's context.  A relation or view that
- * somebody dropped by hand leaves a row that points nowhere: wh_model_ids() takes such models out and notes it in their
- * state, wh_model_get() raises, and drop_model() removes what is left.
+ * A model is read and compiled anew for each use; what is returned lives in the caller's context.
+ * A relation or view that somebody dropped by hand leaves a row that points nowhere:
+ * wh_model_ids() takes such models out and notes it in their state, wh_model_get() raises, and
+ * drop_model() removes what is left.
  */
 #include "postgres.h"
 
@@ -71,24 +72,27 @@ wh_model_get_broken(Oid relid)
 static WhModel *
 get(Oid relid, bool missing_ok, bool compile)
 {
-	WhRows *rows = wh_catalog_query("SELECT " MODEL_COLUMNS " FROM walhouse.model m WHERE m.relation = $1", 1,
-									(WhArg[]){WH_ARG_REGCLASS(relid)});
+	WhRows *rows =
+		wh_catalog_query("SELECT " MODEL_COLUMNS " FROM walhouse.model m WHERE m.relation = $1",
+						 1, (WhArg[]){WH_ARG_REGCLASS(relid)});
 
 	if (rows->count == 0 && missing_ok)
 		return NULL;
 	if (rows->count == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("\"%s\" is not a model", get_rel_name(relid) == NULL ? psprintf("%u", relid) : get_rel_name(relid)),
-				 errhint("See walhouse.model for the models of this database.")));
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("\"%s\" is not a model", get_rel_name(relid) == NULL ?
+															psprintf("%u", relid) :
+															get_rel_name(relid)),
+						errhint("See walhouse.model for the models of this database.")));
 	return load_row(rows, compile);
 }
 
 WhModel *
 wh_model_get_by_id(int32 model_id)
 {
-	WhRows *rows = wh_catalog_query("SELECT " MODEL_COLUMNS " FROM walhouse.model m WHERE m.model_id = $1", 1,
-									(WhArg[]){WH_ARG_INT4(model_id)});
+	WhRows *rows =
+		wh_catalog_query("SELECT " MODEL_COLUMNS " FROM walhouse.model m WHERE m.model_id = $1",
+						 1, (WhArg[]){WH_ARG_INT4(model_id)});
 
 	if (rows->count == 0)
 		ereport(ERROR,
@@ -120,7 +124,8 @@ load_row(const WhRows *rows, bool compile)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("the relation of model %d does not exist any more", model->id),
-				 errhint("SELECT walhouse.drop_model(%u); removes what is left of the model.", model->relid)));
+				 errhint("SELECT walhouse.drop_model(%u); removes what is left of the model.",
+						 model->relid)));
 	model->owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
 	model->short_name = pstrdup(NameStr(((Form_pg_class) GETSTRUCT(tuple))->relname));
 	ReleaseSysCache(tuple);
@@ -146,10 +151,11 @@ load_query(WhModel *model)
 	WhQuery *query;
 
 	if (view == NULL || view->rd_rel->relkind != RELKIND_VIEW)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("the view that holds the query of %s does not exist any more", model->name),
-				 errhint("SELECT walhouse.drop_model(%s); and declare the model again.", wh_sql_literal(model->name))));
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
+						errmsg("the view that holds the query of %s does not exist any more",
+							   model->name),
+						errhint("SELECT walhouse.drop_model(%s); and declare the model again.",
+								wh_sql_literal(model->name))));
 	query = wh_model_compile(copyObject(get_view_query(view)));
 	relation_close(view, AccessShareLock);
 	model->feed = query->feed;
@@ -167,16 +173,17 @@ load_key(WhModel *model, const WhRows *rows)
 	Datum *names;
 	int count;
 
-	deconstruct_array(DatumGetArrayTypeP(value), TEXTOID, -1, false, TYPALIGN_INT, &names, NULL, &count);
+	deconstruct_array(DatumGetArrayTypeP(value), TEXTOID, -1, false, TYPALIGN_INT, &names, NULL,
+					  &count);
 	for (int i = 0; i < count; i++)
 	{
 		char *name = TextDatumGetCString(names[i]);
 		WhModelColumn *column = wh_model_column(model->columns, name);
 
 		if (column == NULL && OidIsValid(model->view))
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_COLUMN),
-					 errmsg("key column \"%s\" of %s is no column of its query any more", name, model->name)));
+			ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
+							errmsg("key column \"%s\" of %s is no column of its query any more",
+								   name, model->name)));
 		if (column == NULL)
 		{
 			column = palloc0(sizeof(WhModelColumn));
@@ -234,7 +241,8 @@ wh_model_scd(JsonbContainer *scd, const char *column)
 			continue;
 		if (value->type != jbvNumeric)
 			return -1;
-		return DatumGetInt32(DirectFunctionCall1(numeric_int4, NumericGetDatum(value->val.numeric)));
+		return DatumGetInt32(
+			DirectFunctionCall1(numeric_int4, NumericGetDatum(value->val.numeric)));
 	}
 	return 2;
 }
@@ -259,11 +267,14 @@ wh_model_check_references(const WhModel *model)
 	initStringInfo(&names);
 	for (int i = 0; i < lengthof(routines); i++)
 	{
-		List *relids = routines[i] == NULL || routines[i]->referrers == NULL ? NIL : routines[i]->referrers(model);
+		List *relids = routines[i] == NULL || routines[i]->referrers == NULL ?
+						   NIL :
+						   routines[i]->referrers(model);
 		ListCell *lc;
 
 		foreach(lc, relids)
-			appendStringInfo(&names, "%s%s", names.len > 0 ? ", " : "", wh_sql_relation(lfirst_oid(lc)));
+			appendStringInfo(&names, "%s%s", names.len > 0 ? ", " : "",
+							 wh_sql_relation(lfirst_oid(lc)));
 	}
 	if (names.len > 0)
 		ereport(ERROR,
@@ -276,9 +287,10 @@ wh_model_check_references(const WhModel *model)
 List *
 wh_model_ids(int32 feed_id)
 {
-	WhRows *rows = wh_catalog_query("SELECT m.model_id, m.relation, m.state FROM walhouse.model m WHERE m.feed_id = $1 "
-									"ORDER BY m.kind = 'fact', m.model_id",
-									1, (WhArg[]){WH_ARG_INT4(feed_id)});
+	WhRows *rows = wh_catalog_query(
+		"SELECT m.model_id, m.relation, m.state FROM walhouse.model m WHERE m.feed_id = $1 "
+		"ORDER BY m.kind = 'fact', m.model_id",
+		1, (WhArg[]){WH_ARG_INT4(feed_id)});
 	List *ids = NIL;
 
 	for (uint64 i = 0; i < rows->count; i++)
@@ -288,9 +300,11 @@ wh_model_ids(int32 feed_id)
 		if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(wh_rows_oid(rows, i, 2))))
 			ids = lappend_int(ids, id);
 		else if (strcmp(wh_rows_text(rows, i, 3), "stopped") != 0)
-			wh_model_set_state(id, "stopped",
-							   psprintf("the relation was dropped; SELECT walhouse.drop_model(%u); removes the rest",
-										wh_rows_oid(rows, i, 2)));
+			wh_model_set_state(
+				id, "stopped",
+				psprintf(
+					"the relation was dropped; SELECT walhouse.drop_model(%u); removes the rest",
+					wh_rows_oid(rows, i, 2)));
 	}
 	return ids;
 }
@@ -298,9 +312,10 @@ wh_model_ids(int32 feed_id)
 void
 wh_model_set_state(int32 model_id, const char *state, const char *error)
 {
-	wh_catalog_execute("UPDATE walhouse.model SET state = $2, error = $3, "
-					   "error_time = CASE WHEN $3 IS NOT NULL THEN pg_catalog.clock_timestamp() END WHERE model_id = $1",
-					   3, (WhArg[]){WH_ARG_INT4(model_id), WH_ARG_TEXT(state), WH_ARG_TEXT(error)});
+	wh_catalog_execute(
+		"UPDATE walhouse.model SET state = $2, error = $3, "
+		"error_time = CASE WHEN $3 IS NOT NULL THEN pg_catalog.clock_timestamp() END WHERE model_id = $1",
+		3, (WhArg[]){WH_ARG_INT4(model_id), WH_ARG_TEXT(state), WH_ARG_TEXT(error)});
 }
 
 void
@@ -313,8 +328,9 @@ wh_model_set_history_start(int32 model_id, XLogRecPtr lsn)
 char *
 wh_model_option(const WhModel *model, const char *key)
 {
-	WhRows *rows = wh_spi_query("SELECT $1 OPERATOR(pg_catalog.->>) $2", 2,
-								(WhArg[]){WH_ARG_JSONB(JsonbPGetDatum(model->options)), WH_ARG_TEXT(key)});
+	WhRows *rows =
+		wh_spi_query("SELECT $1 OPERATOR(pg_catalog.->>) $2", 2,
+					 (WhArg[]){WH_ARG_JSONB(JsonbPGetDatum(model->options)), WH_ARG_TEXT(key)});
 
 	return wh_rows_text(rows, 0, 1);
 }

@@ -2,13 +2,15 @@
  * changes.c
  *		SQL that reads a model's changes and states from change log and mirror.
  *
- * Each statement is built of the same pieces: a subquery that reads log columns under the mirror's names, chooses one row
- * per key (and transaction), and carries "wh.…" columns beside them; over it, as "s", the model's condition and
- * expressions.  Sorting and DISTINCT ON use the default operators of the key's types, which need no name.
+ * Each statement is built of the same pieces: a subquery that reads log columns under the
+ * mirror's names, chooses one row per key (and transaction), and carries "wh.…" columns beside
+ * them; over it, as "s", the model's condition and expressions.  Sorting and DISTINCT ON use the
+ * default operators of the key's types, which need no name.
  *
- * The state of a key at position p is its first log row after p: none, then the mirror has it; B, then that image; else
- * there was no such row.  The last image of a key in a transaction is its row with the greatest (seq, op) that is no B; a
- * TRUNCATE after it, or after a B alone, has removed the row.
+ * The state of a key at position p is its first log row after p: none, then the mirror has it; B,
+ * then that image; else there was no such row.  The last image of a key in a transaction is its
+ * row with the greatest (seq, op) that is no B; a TRUNCATE after it, or after a B alone, has
+ * removed the row.
  */
 #include "postgres.h"
 
@@ -35,22 +37,31 @@ wh_model_events_sql(StringInfo sql, const WhModel *model)
 {
 	Oid log = model->source->log;
 
-	wh_sql_append(sql, "SELECT s.\"wh.lsn\" AS wh_lsn, t.clock AS wh_clock, s.\"wh.live\" AS wh_live, ");
+	wh_sql_append(
+		sql, "SELECT s.\"wh.lsn\" AS wh_lsn, t.clock AS wh_clock, s.\"wh.live\" AS wh_live, ");
 	expressions(sql, model, "s.\"wh.live\"");
 	/* OFFSET 0 keeps the condition from being evaluated once for each column. */
-	wh_sql_append(sql, " FROM (SELECT s.*, CASE WHEN s.\"wh.op\" IN ('I', 'U') AND s.\"wh.kept\" THEN %s ELSE false END AS \"wh.live\"",
-				  model->condition == NULL ? "true" : wh_sql("COALESCE(%s, false)", model->condition));
-	wh_sql_append(sql, " FROM (SELECT i.*, COALESCE(i.\"wh.seq\" > r.seq, true) AS \"wh.kept\" FROM (SELECT DISTINCT ON (");
+	wh_sql_append(
+		sql,
+		" FROM (SELECT s.*, CASE WHEN s.\"wh.op\" IN ('I', 'U') AND s.\"wh.kept\" THEN %s ELSE false END AS \"wh.live\"",
+		model->condition == NULL ? "true" : wh_sql("COALESCE(%s, false)", model->condition));
+	wh_sql_append(
+		sql,
+		" FROM (SELECT i.*, COALESCE(i.\"wh.seq\" > r.seq, true) AS \"wh.kept\" FROM (SELECT DISTINCT ON (");
 	source_key(sql, model, NULL);
-	wh_sql_append(sql, ", \"wh.lsn\") l.lsn AS \"wh.lsn\", l.seq AS \"wh.seq\", l.op AS \"wh.op\", ");
+	wh_sql_append(sql,
+				  ", \"wh.lsn\") l.lsn AS \"wh.lsn\", l.seq AS \"wh.seq\", l.op AS \"wh.op\", ");
 	log_columns(sql, model, "l");
-	wh_sql_append(sql, " FROM %T l WHERE l.lsn > $1 AND l.lsn <= $2 AND l.op <> 'T' ORDER BY ", log);
+	wh_sql_append(sql, " FROM %T l WHERE l.lsn > $1 AND l.lsn <= $2 AND l.op <> 'T' ORDER BY ",
+				  log);
 	source_key(sql, model, NULL);
-	wh_sql_append(sql, ", \"wh.lsn\", \"wh.seq\" DESC, \"wh.op\" DESC) i "
-					   "LEFT JOIN (SELECT l.lsn, pg_catalog.max(l.seq) AS seq FROM %T l "
-					   "WHERE l.lsn > $1 AND l.lsn <= $2 AND l.op = 'T' GROUP BY l.lsn) r ON r.lsn = i.\"wh.lsn\" "
-					   "WHERE i.\"wh.op\" <> 'B' OR r.lsn IS NOT NULL) s OFFSET 0) s JOIN %T t ON t.end_lsn = s.\"wh.lsn\"",
-				  log, wh_changelog_txn_relid(model->feed));
+	wh_sql_append(
+		sql,
+		", \"wh.lsn\", \"wh.seq\" DESC, \"wh.op\" DESC) i "
+		"LEFT JOIN (SELECT l.lsn, pg_catalog.max(l.seq) AS seq FROM %T l "
+		"WHERE l.lsn > $1 AND l.lsn <= $2 AND l.op = 'T' GROUP BY l.lsn) r ON r.lsn = i.\"wh.lsn\" "
+		"WHERE i.\"wh.op\" <> 'B' OR r.lsn IS NOT NULL) s OFFSET 0) s JOIN %T t ON t.end_lsn = s.\"wh.lsn\"",
+		log, wh_changelog_txn_relid(model->feed));
 }
 
 void
@@ -62,7 +73,8 @@ wh_model_before_sql(StringInfo sql, const WhModel *model)
 	source_key(sql, model, NULL);
 	wh_sql_append(sql, ") l.op AS \"wh.op\", ");
 	log_columns(sql, model, "l");
-	wh_sql_append(sql, " FROM %T l WHERE l.lsn > $1 AND l.lsn <= $2 AND l.op <> 'T' ORDER BY ", model->source->log);
+	wh_sql_append(sql, " FROM %T l WHERE l.lsn > $1 AND l.lsn <= $2 AND l.op <> 'T' ORDER BY ",
+				  model->source->log);
 	source_key(sql, model, NULL);
 	wh_sql_append(sql, ", l.lsn, l.seq, l.op) s WHERE s.\"wh.op\" = 'B' OFFSET 0) s");
 	if (model->condition != NULL)
@@ -79,8 +91,9 @@ wh_model_state_sql(StringInfo sql, const WhModel *model)
 	expressions(sql, model, NULL);
 	wh_sql_append(sql, " FROM (SELECT ");
 	mirror_columns(sql, model, "m");
-	wh_sql_append(sql, " FROM %T m WHERE NOT EXISTS (SELECT FROM %T l WHERE l.lsn > $1 AND l.op <> 'T'",
-				  model->source->mirror, log);
+	wh_sql_append(
+		sql, " FROM %T m WHERE NOT EXISTS (SELECT FROM %T l WHERE l.lsn > $1 AND l.op <> 'T'",
+		model->source->mirror, log);
 	foreach(lc, model->source->key)
 	{
 		const char *column = wh_model_mirror_column(model->source, lfirst_int(lc));
@@ -113,7 +126,8 @@ log_columns(StringInfo sql, const WhModel *model, const char *alias)
 	{
 		WhFeedColumn *column = lfirst(lc);
 
-		wh_sql_append(sql, "%s%s.%I AS %I", separator, alias, column->log_column, column->mirror_column);
+		wh_sql_append(sql, "%s%s.%I AS %I", separator, alias, column->log_column,
+					  column->mirror_column);
 		separator = ", ";
 	}
 }
@@ -126,12 +140,14 @@ mirror_columns(StringInfo sql, const WhModel *model, const char *alias)
 
 	foreach(lc, model->source->columns)
 	{
-		wh_sql_append(sql, "%s%s.%I", separator, alias, ((WhFeedColumn *) lfirst(lc))->mirror_column);
+		wh_sql_append(sql, "%s%s.%I", separator, alias,
+					  ((WhFeedColumn *) lfirst(lc))->mirror_column);
 		separator = ", ";
 	}
 }
 
-/* source_key appends the source's key under the mirror's names; without an alias they are output columns. */
+/* source_key appends the source's key under the mirror's names; without an alias they are output
+ * columns. */
 static void
 source_key(StringInfo sql, const WhModel *model, const char *alias)
 {
@@ -140,13 +156,15 @@ source_key(StringInfo sql, const WhModel *model, const char *alias)
 
 	foreach(lc, model->source->key)
 	{
-		wh_sql_append(sql, alias == NULL ? "%s%s%I" : "%s%s.%I", separator, alias == NULL ? "" : alias,
+		wh_sql_append(sql, alias == NULL ? "%s%s%I" : "%s%s.%I", separator,
+					  alias == NULL ? "" : alias,
 					  wh_model_mirror_column(model->source, lfirst_int(lc)));
 		separator = ", ";
 	}
 }
 
-/* expressions appends the query's columns over s; with a guard, all but the key are NULL where it is false. */
+/* expressions appends the query's columns over s; with a guard, all but the key are NULL where it
+ * is false. */
 static void
 expressions(StringInfo sql, const WhModel *model, const char *guard)
 {
@@ -160,7 +178,8 @@ expressions(StringInfo sql, const WhModel *model, const char *guard)
 		if (guard == NULL || column->is_key)
 			wh_sql_append(sql, "%s%s AS %I", separator, column->expression, column->name);
 		else
-			wh_sql_append(sql, "%sCASE WHEN %s THEN %s END AS %I", separator, guard, column->expression, column->name);
+			wh_sql_append(sql, "%sCASE WHEN %s THEN %s END AS %I", separator, guard,
+						  column->expression, column->name);
 		separator = ", ";
 	}
 }
@@ -197,7 +216,8 @@ wh_model_log_of_mirror(const WhFeedTable *table, AttrNumber attnum)
 	foreach(lc, table->columns)
 		if (strcmp(((WhFeedColumn *) lfirst(lc))->mirror_column, name) == 0)
 			return ((WhFeedColumn *) lfirst(lc))->log_column;
-	elog(ERROR, "mirror column \"%s\" of table \"%s\" is not in the catalog", name, table->source_name);
+	elog(ERROR, "mirror column \"%s\" of table \"%s\" is not in the catalog", name,
+		 table->source_name);
 }
 
 const char *
@@ -213,7 +233,8 @@ wh_model_equality(Oid type)
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
 				 errmsg("type with OID %u has no equality operator", type)));
 	operator=(Form_pg_operator) GETSTRUCT(tuple);
-	result = wh_sql("OPERATOR(%I.%s)", get_namespace_name(operator->oprnamespace), NameStr(operator->oprname));
+	result = wh_sql("OPERATOR(%I.%s)", get_namespace_name(operator->oprnamespace),
+					NameStr(operator->oprname));
 	ReleaseSysCache(tuple);
 	return result;
 }
@@ -228,7 +249,8 @@ wh_model_key_join(StringInfo sql, const WhModel *model, const char *a, const cha
 	{
 		WhModelColumn *column = lfirst(lc);
 
-		wh_sql_append(sql, "%s%s.%I %s %s.%I", separator, a, column->name, wh_model_equality(column->type), b, column->name);
+		wh_sql_append(sql, "%s%s.%I %s %s.%I", separator, a, column->name,
+					  wh_model_equality(column->type), b, column->name);
 		separator = " AND ";
 	}
 }
@@ -241,8 +263,8 @@ wh_model_column_list(StringInfo sql, List *columns, const char *alias)
 
 	foreach(lc, columns)
 	{
-		wh_sql_append(sql, alias == NULL ? "%s%s%I" : "%s%s.%I", separator, alias == NULL ? "" : alias,
-					  ((WhModelColumn *) lfirst(lc))->name);
+		wh_sql_append(sql, alias == NULL ? "%s%s%I" : "%s%s.%I", separator,
+					  alias == NULL ? "" : alias, ((WhModelColumn *) lfirst(lc))->name);
 		separator = ", ";
 	}
 }

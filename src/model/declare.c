@@ -2,8 +2,9 @@
  * declare.c
  *		Declaring and dropping models: names, rights, keys, the view, the catalog row.
  *
- * A declaration is DDL and one catalog row, in the caller's transaction, as the caller, who becomes the owner; it takes
- * none of the feed's locks.  All that can be checked is checked before anything is made.
+ * A declaration is DDL and one catalog row, in the caller's transaction, as the caller, who
+ * becomes the owner; it takes none of the feed's locks.  All that can be checked is checked before
+ * anything is made.
  */
 #include "postgres.h"
 
@@ -34,7 +35,8 @@ static void lack(StringInfo detail, StringInfo hint, const char *privilege, cons
 static const char *kind_name(WhModelKind kind);
 
 WhQuery *
-wh_model_prepare(const char *name, const char *query_text, List *key, const char *what, char **schema, char **relation)
+wh_model_prepare(const char *name, const char *query_text, List *key, const char *what,
+				 char **schema, char **relation)
 {
 	WhQuery *query;
 
@@ -69,13 +71,17 @@ wh_model_check_name(const char *name, const char *what, char **schema, char **re
 				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
 				 errmsg("a %s cannot be temporary", what)));
 	view = wh_name(*relation, "_query");
-	if (OidIsValid(get_relname_relid(*relation, namespace)) || OidIsValid(get_relname_relid(view, namespace)))
-		ereport(ERROR,
-				(errcode(ERRCODE_DUPLICATE_TABLE),
-				 errmsg("relation \"%s\" already exists",
-						OidIsValid(get_relname_relid(*relation, namespace)) ? *relation : view),
-				 errdetail("A %s makes the table \"%s\" and the view \"%s\" in schema \"%s\".", what, *relation, view, *schema),
-				 errhint("Choose another name, or drop it: SELECT walhouse.drop_model(…) if it is a model.")));
+	if (OidIsValid(get_relname_relid(*relation, namespace)) ||
+		OidIsValid(get_relname_relid(view, namespace)))
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_DUPLICATE_TABLE),
+			 errmsg("relation \"%s\" already exists",
+					OidIsValid(get_relname_relid(*relation, namespace)) ? *relation : view),
+			 errdetail("A %s makes the table \"%s\" and the view \"%s\" in schema \"%s\".", what,
+					   *relation, view, *schema),
+			 errhint(
+				 "Choose another name, or drop it: SELECT walhouse.drop_model(…) if it is a model.")));
 }
 
 void
@@ -85,10 +91,11 @@ wh_model_check_key(WhQuery *query, List *key, const char *what)
 	char *missing;
 
 	if (key == NIL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("a %s needs a key", what),
-				 errhint("Give the columns of the query that are the key of the source table: key => '{id}'.")));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("a %s needs a key", what),
+			 errhint(
+				 "Give the columns of the query that are the key of the source table: key => '{id}'.")));
 	foreach(lc, key)
 	{
 		WhModelColumn *column = wh_model_column(query->columns, lfirst(lc));
@@ -106,22 +113,25 @@ wh_model_check_key(WhQuery *query, List *key, const char *what)
 	}
 	missing = missing_key_columns(query);
 	if (missing != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the key of a %s over one table must be the key of that table", what),
-				 errdetail("%s", missing),
-				 errhint("Select the key columns of \"%s\" as they are, and name them all in key.", query->source->source_name)));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("the key of a %s over one table must be the key of that table", what),
+			 errdetail("%s", missing),
+			 errhint("Select the key columns of \"%s\" as they are, and name them all in key.",
+					 query->source->source_name)));
 }
 
-/* check_key_column refuses types without a default order, and collations under which different strings are equal. */
+/* check_key_column refuses types without a default order, and collations under which different
+ * strings are equal. */
 static void
 check_key_column(WhModelColumn *column, const char *what)
 {
 	if (!OidIsValid(GetDefaultOpClass(column->type, BTREE_AM_OID)))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("key column \"%s\" has type %s, which has no default order", column->name, format_type_be(column->type)),
-				 errdetail("The key of a %s stands in a btree index.", what)));
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("key column \"%s\" has type %s, which has no default order",
+							   column->name, format_type_be(column->type)),
+						errdetail("The key of a %s stands in a btree index.", what)));
 	if (OidIsValid(column->collation) && !get_collation_isdeterministic(column->collation))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -157,15 +167,18 @@ missing_key_columns(WhQuery *query)
 		if (found)
 			matched++;
 		else
-			appendStringInfo(&detail, "%s\"%s\"", detail.len > 0 ? ", " : "The key lacks column ", name);
+			appendStringInfo(&detail, "%s\"%s\"", detail.len > 0 ? ", " : "The key lacks column ",
+							 name);
 	}
 	if (detail.len == 0 && matched == keys)
 		return NULL;
 	if (detail.len > 0)
 		appendStringInfo(&detail, " of %s.", wh_sql_relation(query->source->mirror));
 	if (matched < keys)
-		appendStringInfo(&detail, "%s%d of its columns %s not in the key of %s.", detail.len > 0 ? " " : "", keys - matched,
-						 keys - matched == 1 ? "is" : "are", wh_sql_relation(query->source->mirror));
+		appendStringInfo(&detail, "%s%d of its columns %s not in the key of %s.",
+						 detail.len > 0 ? " " : "", keys - matched,
+						 keys - matched == 1 ? "is" : "are",
+						 wh_sql_relation(query->source->mirror));
 	return detail.data;
 }
 
@@ -191,19 +204,19 @@ check_rights(WhQuery *query, const char *schema, const char *what)
 	{
 		const char *table_schema = get_namespace_name(get_rel_namespace(tables[i]));
 
-		if (i < 2 && !wh_rows_bool(wh_spi_query("SELECT pg_catalog.has_schema_privilege($1, 'USAGE')", 1,
-												(WhArg[]){WH_ARG_TEXT(table_schema)}),
-								   0, 1))
+		if (i < 2 &&
+			!wh_rows_bool(wh_spi_query("SELECT pg_catalog.has_schema_privilege($1, 'USAGE')", 1,
+									   (WhArg[]){WH_ARG_TEXT(table_schema)}),
+						  0, 1))
 			lack(&detail, &hint, "USAGE", wh_sql("SCHEMA %I", table_schema));
 		if (pg_class_aclcheck(tables[i], GetUserId(), ACL_SELECT) != ACLCHECK_OK)
 			lack(&detail, &hint, "SELECT", wh_sql("TABLE %T", tables[i]));
 	}
 	if (detail.len > 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("role \"%s\" lacks privileges that the owner of this %s needs", GetUserNameFromId(GetUserId(), false), what),
-				 errdetail("Missing: %s.", detail.data),
-				 errhint("%s", hint.data)));
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("role \"%s\" lacks privileges that the owner of this %s needs",
+							   GetUserNameFromId(GetUserId(), false), what),
+						errdetail("Missing: %s.", detail.data), errhint("%s", hint.data)));
 }
 
 static void
@@ -215,8 +228,8 @@ lack(StringInfo detail, StringInfo hint, const char *privilege, const char *on)
 }
 
 WhModel *
-wh_model_declare(const char *schema, const char *name, WhModelKind kind, WhQuery *query, List *key, Jsonb *options,
-				 Oid relid)
+wh_model_declare(const char *schema, const char *name, WhModelKind kind, WhQuery *query,
+				 List *key, Jsonb *options, Oid relid)
 {
 	WhArg args[6];
 	Oid view = InvalidOid;
@@ -243,12 +256,14 @@ wh_model_declare(const char *schema, const char *name, WhModelKind kind, WhQuery
 	args[3] = query == NULL ? WH_ARG_NULL(REGCLASSOID) : WH_ARG_REGCLASS(view);
 	args[4] = WH_ARG_JSONB(JsonbPGetDatum(options));
 	args[5] = WH_ARG_TEXT(query == NULL ? "live" : "new");
-	wh_catalog_execute(wh_sql("INSERT INTO walhouse.model (relation, kind, feed_id, query, options, state, key) "
-							  "VALUES ($1, $2, $3, $4, $5, $6, ARRAY[%s]::pg_catalog.text[])",
-							  keys.data),
-					   6, args);
+	wh_catalog_execute(
+		wh_sql("INSERT INTO walhouse.model (relation, kind, feed_id, query, options, state, key) "
+			   "VALUES ($1, $2, $3, $4, $5, $6, ARRAY[%s]::pg_catalog.text[])",
+			   keys.data),
+		6, args);
 	wh_spi_execute(wh_sql("COMMENT ON TABLE %T IS %L", relid,
-						  psprintf("%s kept by walhouse; drop it with walhouse.drop_model()", kind_name(kind))),
+						  psprintf("%s kept by walhouse; drop it with walhouse.drop_model()",
+								   kind_name(kind))),
 				   0, NULL);
 	return wh_model_get(relid, false);
 }

@@ -1,10 +1,11 @@
 /*
  * functions.c
- *		Which expressions a model may use: those whose value is a function of the row, and of settings that loads pin.
+ *		Which expressions a model may use: those whose value is a function of the row, and of
+ * settings that loads pin.
  *
- * A recomputation must give what the loads gave (P3).  Immutable functions do; of the stable ones those that look at
- * nothing but TimeZone, DateStyle, IntervalStyle and extra_float_digits, which every load sets.  Reading a date from text
- * is not among them: 'today' is a date, too.
+ * A recomputation must give what the loads gave (P3).  Immutable functions do; of the stable ones
+ * those that look at nothing but TimeZone, DateStyle, IntervalStyle and extra_float_digits, which
+ * every load sets.  Reading a date from text is not among them: 'today' is a date, too.
  */
 #include "postgres.h"
 
@@ -76,7 +77,8 @@ wh_model_check_expressions(const WhModelText *text, Query *query)
 	(void) check_node((Node *) query->targetList, &context);
 	(void) check_node(query->jointree->quals, &context);
 	if (query->hasTargetSRFs)
-		wh_model_refuse(text, "a function that returns a set", -1, "Each row must come from one source row.");
+		wh_model_refuse(text, "a function that returns a set", -1,
+						"Each row must come from one source row.");
 }
 
 /* check_node raises for what cannot be kept current; it returns false, so that the walk goes on. */
@@ -91,15 +93,20 @@ check_node(Node *node, void *context)
 	{
 		case T_Aggref:
 		case T_GroupingFunc:
-			wh_model_refuse(check->text, "an aggregate", exprLocation(node),
-							"Each row must come from one source row; aggregate in a query over the model.");
+			wh_model_refuse(
+				check->text, "an aggregate", exprLocation(node),
+				"Each row must come from one source row; aggregate in a query over the model.");
 		case T_WindowFunc:
-			wh_model_refuse(check->text, "a window function", exprLocation(node),
-							"Each row must come from one source row; use it in a query over the model.");
+			wh_model_refuse(
+				check->text, "a window function", exprLocation(node),
+				"Each row must come from one source row; use it in a query over the model.");
 		case T_SubLink:
-			wh_model_refuse(check->text, "a subquery", exprLocation(node), "Use columns of the row alone.");
+			wh_model_refuse(check->text, "a subquery", exprLocation(node),
+							"Use columns of the row alone.");
 		case T_SQLValueFunction:
-			wh_model_refuse(check->text, "CURRENT_DATE, CURRENT_TIMESTAMP, CURRENT_USER and their kin", exprLocation(node),
+			wh_model_refuse(check->text,
+							"CURRENT_DATE, CURRENT_TIMESTAMP, CURRENT_USER and their kin",
+							exprLocation(node),
 							"Use columns of the row; valid_from has the time of a change.");
 		case T_NextValueExpr:
 			wh_model_refuse(check->text, "a sequence", -1, "Use columns of the row alone.");
@@ -110,7 +117,8 @@ check_node(Node *node, void *context)
 			if (var->varattno == InvalidAttrNumber)
 				wh_model_refuse(check->text, "a whole row", var->location, "Name the columns.");
 			if (var->varattno < 0)
-				wh_model_refuse(check->text, "a system column", var->location, "Use the columns of the source table.");
+				wh_model_refuse(check->text, "a system column", var->location,
+								"Use the columns of the source table.");
 			return false;
 		}
 		default:
@@ -129,15 +137,17 @@ check_function(Oid function, void *context)
 	char *name = get_func_name(function);
 
 	if (get_func_retset(function))
-		wh_model_refuse(check->text, psprintf("function %s, which returns a set", name), exprLocation(check->node),
-						"Each row must come from one source row.");
+		wh_model_refuse(check->text, psprintf("function %s, which returns a set", name),
+						exprLocation(check->node), "Each row must come from one source row.");
 	if (volatility == PROVOLATILE_VOLATILE)
-		wh_model_refuse(check->text, psprintf("volatile function %s", name), exprLocation(check->node),
-						"Only functions that give the same result for the same row, always, can be recomputed.");
+		wh_model_refuse(
+			check->text, psprintf("volatile function %s", name), exprLocation(check->node),
+			"Only functions that give the same result for the same row, always, can be recomputed.");
 	if (volatility == PROVOLATILE_STABLE && !stable_is_allowed(function))
-		wh_model_refuse(check->text, psprintf("stable function %s", name), exprLocation(check->node),
-						"Its result may change while the row does not. Use an immutable function; to read dates from text, "
-						"to_date or to_timestamp with a format.");
+		wh_model_refuse(
+			check->text, psprintf("stable function %s", name), exprLocation(check->node),
+			"Its result may change while the row does not. Use an immutable function; to read dates from text, "
+			"to_date or to_timestamp with a format.");
 	return false;
 }
 

@@ -1,10 +1,12 @@
 /*
  * model.h
- *		What all models share: the catalog, the compiled query, the SQL that reads changes and states, verify.
+ *		What all models share: the catalog, the compiled query, the SQL that reads changes and
+ * states, verify.
  *
- * A model's query reads one mirror.  Compiled, it is a list of expressions and a condition over the alias "s", whose
- * columns are the mirror's; the same text is evaluated over the mirror, over images in the log, and over the state at a
- * position.  The model's key is the mirror's key, so that a source row is at most one model row.
+ * A model's query reads one mirror.  Compiled, it is a list of expressions and a condition over
+ * the alias "s", whose columns are the mirror's; the same text is evaluated over the mirror, over
+ * images in the log, and over the state at a position.  The model's key is the mirror's key, so
+ * that a source row is at most one model row.
  */
 #ifndef WH_MODEL_H
 #define WH_MODEL_H
@@ -90,27 +92,33 @@ typedef struct WhVerdict
 } WhVerdict;
 
 /*
- * What a kind of model does.  All are called in a transaction with settings pinned, as the model's owner under
- * SECURITY_RESTRICTED_OPERATION, under the feed's state lock (but for build).
+ * What a kind of model does.  All are called in a transaction with settings pinned, as the
+ * model's owner under SECURITY_RESTRICTED_OPERATION, under the feed's state lock (but for build).
  */
 typedef struct WhModelRoutine
 {
-	/* Fills the empty model as of load->to and no later; history_start is set. Runs in one snapshot, without the state lock. */
+	/* Fills the empty model as of load->to and no later; history_start is set. Runs in one
+	 * snapshot, without the state lock. */
 	void (*build)(WhModel *model, WhLoad *load, WhCounts *counts);
-	/* Under the state lock, before the model goes live: mends what moved while the build ran.  May be NULL. */
+	/* Under the state lock, before the model goes live: mends what moved while the build ran. May
+	 * be NULL. */
 	void (*finish_build)(WhModel *model, WhLoad *load, WhCounts *counts);
-	/* Makes sure that all rows of (model->position, load->to] have a partition: lists what is missing (WhMissingPartition *). May be NULL. */
+	/* Makes sure that all rows of (model->position, load->to] have a partition: lists what is
+	 * missing (WhMissingPartition *). May be NULL. */
 	List *(*missing_partitions)(WhModel *model, WhLoad *load);
 	/* Brings the model from its position to load->to. */
 	void (*load)(WhModel *model, WhLoad *load, WhCounts *counts);
 	/*
-	 * Compares with a full recomputation at the model's position, from wh_model_verify_start(). One snapshot is active, which
-	 * the position was read in: only wh_spi_query_snapshot() sees it. horizon and position are filled before.
+	 * Compares with a full recomputation at the model's position, from wh_model_verify_start().
+	 * One snapshot is active, which the position was read in: only wh_spi_query_snapshot() sees
+	 * it. horizon and position are filled before.
 	 */
 	void (*verify)(WhModel *model, WhVerdict *verdict);
-	/* Drops what the kind keeps outside the model's relation and view (ahead, rejected, other catalog rows).  May be NULL. */
+	/* Drops what the kind keeps outside the model's relation and view (ahead, rejected, other
+	 * catalog rows).  May be NULL. */
 	void (*drop)(WhModel *model);
-	/* OIDs of the relations of this kind's models that refer to another model: it is not dropped before them.  May be NULL. */
+	/* OIDs of the relations of this kind's models that refer to another model: it is not dropped
+	 * before them.  May be NULL. */
 	List *(*referrers)(const WhModel *model);
 } WhModelRoutine;
 
@@ -122,7 +130,8 @@ typedef struct WhMissingPartition
 	char *to_literal;
 } WhMissingPartition;
 
-/* Kinds register themselves at _PG_init: fact stands above model, so model calls it through this. */
+/* Kinds register themselves at _PG_init: fact stands above model, so model calls it through this.
+ */
 extern void wh_model_register(WhModelKind kind, const WhModelRoutine *routine);
 extern const WhModelRoutine *wh_model_routine(WhModelKind kind);
 extern void wh_model_init(void);
@@ -139,9 +148,11 @@ extern void wh_model_set_history_start(int32 model_id, XLogRecPtr lsn);
 extern char *wh_model_option(const WhModel *model, const char *key);
 /* The column of that name; NULL when there is none. */
 extern WhModelColumn *wh_model_column(List *columns, const char *name);
-/* Type 0, 1, 2, … of a column by an scd argument ({"*": 2, "name": 1}); −1 when the value is no number. */
+/* Type 0, 1, 2, … of a column by an scd argument ({"*": 2, "name": 1}); −1 when the value is no
+ * number. */
 extern int wh_model_scd(JsonbContainer *scd, const char *column);
-/* The position from which the log of the model's table is complete, and the one from which verify() recomputes. */
+/* The position from which the log of the model's table is complete, and the one from which
+ * verify() recomputes. */
 extern XLogRecPtr wh_model_horizon(const WhModel *model);
 extern XLogRecPtr wh_model_verify_start(const WhModel *model);
 
@@ -157,12 +168,13 @@ typedef struct WhQuery
 } WhQuery;
 
 /*
- * wh_model_prepare does all that a declaration checks, before anything is made, with the caller's search_path: the name
- * (schema and relation are returned; neither it nor <name>_query is taken), the query, the key (of char *), and the rights
- * of the caller, who will be the owner.  `what` is the kind for messages: dimension, fact.  It is made of the next three.
+ * wh_model_prepare does all that a declaration checks, before anything is made, with the caller's
+ * search_path: the name (schema and relation are returned; neither it nor <name>_query is taken),
+ * the query, the key (of char *), and the rights of the caller, who will be the owner.  `what` is
+ * the kind for messages: dimension, fact.  It is made of the next three.
  */
-extern WhQuery *wh_model_prepare(const char *name, const char *query_text, List *key, const char *what, char **schema,
-								 char **relation);
+extern WhQuery *wh_model_prepare(const char *name, const char *query_text, List *key,
+								 const char *what, char **schema, char **relation);
 extern void wh_model_check_name(const char *name, const char *what, char **schema, char **relation);
 extern WhQuery *wh_model_analyse(const char *query, const char *what);
 extern void wh_model_check_key(WhQuery *query, List *key, const char *what);
@@ -171,42 +183,47 @@ extern void wh_model_check_key(WhQuery *query, List *key, const char *what);
 extern void wh_model_column_definition(StringInfo sql, const WhModelColumn *column);
 
 /*
- * wh_model_declare makes the view <name>_query and the catalog row, and comments them; the kind has made its table (relid)
- * before.  query is NULL for models without one, which are live at once; key is a list of char *.  Still with the
- * caller's search_path.
+ * wh_model_declare makes the view <name>_query and the catalog row, and comments them; the kind
+ * has made its table (relid) before.  query is NULL for models without one, which are live at
+ * once; key is a list of char *.  Still with the caller's search_path.
  */
-extern WhModel *wh_model_declare(const char *schema, const char *name, WhModelKind kind, WhQuery *query, List *key,
-								 Jsonb *options, Oid relid);
+extern WhModel *wh_model_declare(const char *schema, const char *name, WhModelKind kind,
+								 WhQuery *query, List *key, Jsonb *options, Oid relid);
 
 /* -------- changes.c: SQL over log and mirror; $1 and $2 are positions (pg_lsn) -------- */
 
 /*
- * wh_model_events_sql appends a SELECT of the model's events in ($1, $2]: one row per model key and source transaction
- * that changed it, with the last image: wh_lsn pg_lsn, wh_clock timestamptz (the feed clock of the transaction), wh_live boolean
- * (false: deleted, truncated, or no longer meets the condition; then all columns but the key are NULL), and the query's columns.
- * Output columns of a query never begin with "wh_", so that statements of kinds may add their own.
+ * wh_model_events_sql appends a SELECT of the model's events in ($1, $2]: one row per model key
+ * and source transaction that changed it, with the last image: wh_lsn pg_lsn, wh_clock
+ * timestamptz (the feed clock of the transaction), wh_live boolean (false: deleted, truncated, or
+ * no longer meets the condition; then all columns but the key are NULL), and the query's columns.
+ * Output columns of a query never begin with "wh_", so that statements of kinds may add their
+ * own.
  */
 extern void wh_model_events_sql(StringInfo sql, const WhModel *model);
 
 /*
- * wh_model_before_sql appends a SELECT of the rows that the query gave at position $1 for the keys changed in ($1, $2]:
- * the query's columns.  (From the first log row of each key after $1: B, if any.)
+ * wh_model_before_sql appends a SELECT of the rows that the query gave at position $1 for the
+ * keys changed in ($1, $2]: the query's columns.  (From the first log row of each key after $1:
+ * B, if any.)
  */
 extern void wh_model_before_sql(StringInfo sql, const WhModel *model);
 
-/* wh_model_state_sql appends a SELECT of the query's rows at position $1, $1 not below the horizon: the query's columns. */
+/* wh_model_state_sql appends a SELECT of the query's rows at position $1, $1 not below the
+ * horizon: the query's columns. */
 extern void wh_model_state_sql(StringInfo sql, const WhModel *model);
 
 /*
- * Helpers for kinds: "a.k1 = b.k1 AND …" with the equality operators of the key's types, qualified; and comma-separated quoted
- * column lists with an optional alias.
+ * Helpers for kinds: "a.k1 = b.k1 AND …" with the equality operators of the key's types,
+ * qualified; and comma-separated quoted column lists with an optional alias.
  */
 extern void wh_model_key_join(StringInfo sql, const WhModel *model, const char *a, const char *b);
 extern void wh_model_column_list(StringInfo sql, List *columns, const char *alias);
 
 /* The default equality operator of a type: OPERATOR(schema.=). */
 extern const char *wh_model_equality(Oid type);
-/* wh_model_names makes a list of char * of an argument of type text[]; raises on NULL elements and other dimensions. */
+/* wh_model_names makes a list of char * of an argument of type text[]; raises on NULL elements
+ * and other dimensions. */
 struct ArrayType;
 extern List *wh_model_names(struct ArrayType *array, const char *argument);
 

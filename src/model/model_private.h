@@ -18,15 +18,17 @@ typedef struct WhModelText
 
 /* -------- analyse.c -------- */
 
-/* wh_model_refuse raises "cannot be kept current with <construct>", pointing at a byte of the text (-1: nowhere). */
-extern void wh_model_refuse(const WhModelText *text, const char *construct, int location, const char *hint)
-	pg_attribute_noreturn();
+/* wh_model_refuse raises "cannot be kept current with <construct>", pointing at a byte of the
+ * text (-1: nowhere). */
+extern void wh_model_refuse(const WhModelText *text, const char *construct, int location,
+							const char *hint) pg_attribute_noreturn();
 extern int wh_model_position(const WhModelText *text, int location);
 
 /* The range table index of the mirror that a judged query reads. */
 extern int wh_model_mirror(Query *query, Oid *relid);
 
-/* wh_model_compile makes columns and condition from an analysed query: one that was judged, or a stored view's. */
+/* wh_model_compile makes columns and condition from an analysed query: one that was judged, or a
+ * stored view's. */
 extern WhQuery *wh_model_compile(Query *query);
 
 /* wh_model_pin_names pins search_path until AtEOXact_GUC(false, <result>). */
@@ -34,7 +36,8 @@ extern int wh_model_pin_names(void);
 
 /* -------- catalog.c -------- */
 
-/* wh_model_get_broken is wh_model_get for a model that shall go: its view may be missing or broken, and is then no query. */
+/* wh_model_get_broken is wh_model_get for a model that shall go: its view may be missing or
+ * broken, and is then no query. */
 extern WhModel *wh_model_get_broken(Oid relid);
 
 /* wh_model_check_references raises when facts refer to a dimension. */
@@ -42,7 +45,8 @@ extern void wh_model_check_references(const WhModel *model);
 
 /* -------- functions.c -------- */
 
-/* wh_model_check_expressions refuses expressions whose value depends on more than the row and on pinned settings. */
+/* wh_model_check_expressions refuses expressions whose value depends on more than the row and on
+ * pinned settings. */
 extern void wh_model_check_expressions(const WhModelText *text, Query *query);
 
 #endif /* WH_MODEL_PRIVATE_H */

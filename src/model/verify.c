@@ -2,8 +2,9 @@
  * verify.c
  *		walhouse.verify() and walhouse.drop_model(): what every kind has, by its routine.
  *
- * verify() reads the model's position, its rows, the log and the mirror in one snapshot, so loads go on meanwhile.  It runs
- * as the model's owner, with the settings that loads pin, and takes no lock of the feed.
+ * verify() reads the model's position, its rows, the log and the mirror in one snapshot, so loads
+ * go on meanwhile.  It runs as the model's owner, with the settings that loads pin, and takes no
+ * lock of the feed.
  */
 #include "postgres.h"
 
@@ -48,10 +49,11 @@ walhouse_verify(PG_FUNCTION_ARGS)
 Datum
 walhouse_verify_all(PG_FUNCTION_ARGS)
 {
-	WhRows *rows = wh_catalog_query("SELECT m.relation FROM walhouse.model m JOIN pg_catalog.pg_class c "
-									"ON c.oid = m.relation WHERE m.kind = 'date' OR EXISTS "
-									"(SELECT FROM walhouse.load_model l WHERE l.model_id = m.model_id) ORDER BY m.model_id",
-									0, NULL);
+	WhRows *rows = wh_catalog_query(
+		"SELECT m.relation FROM walhouse.model m JOIN pg_catalog.pg_class c "
+		"ON c.oid = m.relation WHERE m.kind = 'date' OR EXISTS "
+		"(SELECT FROM walhouse.load_model l WHERE l.model_id = m.model_id) ORDER BY m.model_id",
+		0, NULL);
 
 	InitMaterializedSRF(fcinfo, 0);
 	for (uint64 i = 0; i < rows->count; i++)
@@ -114,8 +116,8 @@ put_verdict(FunctionCallInfo fcinfo, const WhModel *model, const WhVerdict *verd
 }
 
 /*
- * walhouse_drop_model drops a model: its table, its view, what its kind keeps, its rows in the catalog.  The feed's state
- * lock comes first, so that no load works on the model meanwhile.
+ * walhouse_drop_model drops a model: its table, its view, what its kind keeps, its rows in the
+ * catalog.  The feed's state lock comes first, so that no load works on the model meanwhile.
  */
 Datum
 walhouse_drop_model(PG_FUNCTION_ARGS)
@@ -148,9 +150,10 @@ walhouse_drop_model(PG_FUNCTION_ARGS)
 static void
 drop_remains(Oid relid)
 {
-	WhRows *rows = wh_catalog_query("SELECT m.model_id, COALESCE(m.query, 0::pg_catalog.oid), COALESCE(m.feed_id, 0) "
-									"FROM walhouse.model m WHERE m.relation = $1",
-									1, (WhArg[]){WH_ARG_REGCLASS(relid)});
+	WhRows *rows = wh_catalog_query(
+		"SELECT m.model_id, COALESCE(m.query, 0::pg_catalog.oid), COALESCE(m.feed_id, 0) "
+		"FROM walhouse.model m WHERE m.relation = $1",
+		1, (WhArg[]){WH_ARG_REGCLASS(relid)});
 	Oid view;
 
 	if (rows->count == 0)
@@ -172,7 +175,8 @@ drop_relation(Oid relid)
 	char relkind = get_rel_relkind(relid);
 
 	if (relkind != '\0')
-		wh_spi_execute(wh_sql("DROP %s %T", relkind == RELKIND_VIEW ? "VIEW" : "TABLE", relid), 0, NULL);
+		wh_spi_execute(wh_sql("DROP %s %T", relkind == RELKIND_VIEW ? "VIEW" : "TABLE", relid), 0,
+					   NULL);
 }
 
 static void
