@@ -52,7 +52,7 @@ sub run_page
 			: $block->{language} eq 'ini' ? configure($node, $block, $where)
 			: undef;
 	}
-	accept($page, @blocks) if $ENV{DOCS_ACCEPT};
+	write_page($page, @blocks) if $ENV{DOCS_ACCEPT};
 }
 
 # blocks: the page's fenced blocks in order: language, text, number of the line; and what stands before each.
@@ -161,7 +161,7 @@ sub normal
 	return $text;
 }
 
-sub accept
+sub write_page
 {
 	my ($page, @blocks) = @_;
 	(my $name = $page) =~ s{.*/}{};
