@@ -117,8 +117,12 @@ extern WhStage *wh_stage_create(void);
 extern uint64 wh_stage_fill(WhStage *stage, const char *name, const char *sql, int nargs, const WhArg *args);
 extern uint64 wh_stage_count(const WhStage *stage, const char *name);
 
+/* The same, with the query run as the extension's owner (see wh_catalog_query). */
+extern uint64 wh_stage_fill_catalog(WhStage *stage, const char *name, const char *sql, int nargs, const WhArg *args);
+
 /* Statements that see the stage: as the current user, and as the extension's owner (see wh_catalog_execute). */
 extern uint64 wh_stage_execute(const WhStage *stage, const char *sql, int nargs, const WhArg *args);
+extern WhRows *wh_stage_query(const WhStage *stage, const char *sql, int nargs, const WhArg *args);
 extern uint64 wh_stage_catalog(const WhStage *stage, const char *sql, int nargs, const WhArg *args);
 
 /* -------- txn.c: transactions of procedures and workers -------- */

@@ -18,9 +18,9 @@
 #include "utils/snapmgr.h"
 
 #include "base/base.h"
+#include "base/base_private.h"
 
 static uint64 run(const char *sql, int nargs, const WhArg *args, bool read_only, WhRows **rows);
-static WhRows *copy_result(MemoryContext context);
 static uint64 run_as_extension(const char *sql, int nargs, const WhArg *args, WhRows **rows);
 
 WhArg
@@ -105,7 +105,7 @@ run(const char *sql, int nargs, const WhArg *args, bool read_only, WhRows **rows
 		elog(ERROR, "statement failed in SPI: %s: %s", SPI_result_code_string(code), sql);
 	processed = SPI_processed;
 	if (rows != NULL)
-		*rows = copy_result(caller);
+		*rows = wh_spi_copy_result(caller);
 	if (SPI_finish() != SPI_OK_FINISH)
 		elog(ERROR, "could not disconnect from SPI");
 	if (snapshot_pushed)
@@ -117,9 +117,8 @@ run(const char *sql, int nargs, const WhArg *args, bool read_only, WhRows **rows
 	return processed;
 }
 
-/* copy_result copies SPI's current result into a memory context. */
-static WhRows *
-copy_result(MemoryContext context)
+WhRows *
+wh_spi_copy_result(MemoryContext context)
 {
 	MemoryContext old = MemoryContextSwitchTo(context);
 	WhRows *rows = palloc0(sizeof(WhRows));

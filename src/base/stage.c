@@ -2,12 +2,13 @@
  * stage.c
  *		Rows that are kept for later statements of the same transaction, and read there by name.
  *
- * What temporary tables are for, without their catalog writes and where they are forbidden (a security-restricted
- * operation): the result of a query goes into a tuplestore, in memory up to work_mem and on disk beyond it, and every later
- * statement of the stage sees it as an ephemeral named relation.  The planner knows how many rows it has.
+ * What temporary tables are for, without their catalog writes and where they are forbidden (a
+ * security-restricted operation): the result of a query goes into a tuplestore, in memory up to
+ * work_mem and on disk beyond it, and every later statement of the stage sees it as an ephemeral
+ * named relation.  The planner knows how many rows it has.
  *
- * A stage lives in the memory context that was current at its creation and must not outlive the transaction: its files
- * belong to the resource owner that was current when they were filled.
+ * A stage lives in the memory context that was current at its creation and must not outlive the
+ * transaction: its files belong to the resource owner that was current when they were filled.
  */
 #include "postgres.h"
 
@@ -22,6 +23,7 @@
 #include "utils/tuplestore.h"
 
 #include "base/base.h"
+#include "base/base_private.h"
 
 struct WhStage
 {
@@ -30,9 +32,10 @@ struct WhStage
 };
 
 static EphemeralNamedRelation find(const WhStage *stage, const char *name);
-static void keep(WhStage *stage, const char *name, TupleDesc desc, Tuplestorestate *store, uint64 count);
-static uint64 run(const WhStage *stage, const char *sql, int nargs, const WhArg *args, DestReceiver *dest,
-				  TupleDesc *desc);
+static void keep(WhStage *stage, const char *name, TupleDesc desc, Tuplestorestate *store,
+				 uint64 count);
+static uint64 run(const WhStage *stage, const char *sql, int nargs, const WhArg *args,
+				  DestReceiver *dest, TupleDesc *desc, WhRows **rows);
 static ParamListInfo make_params(int nargs, const WhArg *args, Oid **types);
 
 WhStage *
@@ -54,10 +57,24 @@ wh_stage_fill(WhStage *stage, const char *name, const char *sql, int nargs, cons
 	uint64 count;
 
 	SetTuplestoreDestReceiverParams(dest, store, stage->context, false, NULL, NULL);
-	run(stage, sql, nargs, args, dest, &desc);
+	run(stage, sql, nargs, args, dest, &desc, NULL);
 	count = tuplestore_tuple_count(store);
 	keep(stage, name, desc, store, count);
 	MemoryContextSwitchTo(caller);
+	return count;
+}
+
+uint64
+wh_stage_fill_catalog(WhStage *stage, const char *name, const char *sql, int nargs,
+					  const WhArg *args)
+{
+	WhUser saved;
+	uint64 count;
+
+	GetUserIdAndSecContext(&saved.userid, &saved.sec_context);
+	SetUserIdAndSecContext(wh_extension_owner(), saved.sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	count = wh_stage_fill(stage, name, sql, nargs, args);
+	wh_user_restore(&saved);
 	return count;
 }
 
@@ -72,7 +89,16 @@ wh_stage_count(const WhStage *stage, const char *name)
 uint64
 wh_stage_execute(const WhStage *stage, const char *sql, int nargs, const WhArg *args)
 {
-	return run(stage, sql, nargs, args, NULL, NULL);
+	return run(stage, sql, nargs, args, NULL, NULL, NULL);
+}
+
+WhRows *
+wh_stage_query(const WhStage *stage, const char *sql, int nargs, const WhArg *args)
+{
+	WhRows *rows;
+
+	run(stage, sql, nargs, args, NULL, NULL, &rows);
+	return rows;
 }
 
 uint64
@@ -83,7 +109,7 @@ wh_stage_catalog(const WhStage *stage, const char *sql, int nargs, const WhArg *
 
 	GetUserIdAndSecContext(&saved.userid, &saved.sec_context);
 	SetUserIdAndSecContext(wh_extension_owner(), saved.sec_context | SECURITY_LOCAL_USERID_CHANGE);
-	processed = run(stage, sql, nargs, args, NULL, NULL);
+	processed = run(stage, sql, nargs, args, NULL, NULL, NULL);
 	wh_user_restore(&saved);
 	return processed;
 }
@@ -123,9 +149,13 @@ keep(WhStage *stage, const char *name, TupleDesc desc, Tuplestorestate *store, u
 	relation->reldata = store;
 }
 
-/* run executes one statement that sees the stage; with dest, its rows go there, and *desc describes them. */
+/*
+ * run executes one statement that sees the stage; with dest, its rows go there, and *desc
+ * describes them; with rows, they are copied to the caller's context.
+ */
 static uint64
-run(const WhStage *stage, const char *sql, int nargs, const WhArg *args, DestReceiver *dest, TupleDesc *desc)
+run(const WhStage *stage, const char *sql, int nargs, const WhArg *args, DestReceiver *dest,
+	TupleDesc *desc, WhRows **rows)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	SPIExecuteOptions options = {0};
@@ -148,7 +178,8 @@ run(const WhStage *stage, const char *sql, int nargs, const WhArg *args, DestRec
 	options.dest = dest;
 	plan = SPI_prepare(sql, nargs, types);
 	if (plan == NULL)
-		elog(ERROR, "could not prepare a statement: %s: %s", SPI_result_code_string(SPI_result), sql);
+		elog(ERROR, "could not prepare a statement: %s: %s", SPI_result_code_string(SPI_result),
+			 sql);
 	if (desc != NULL)
 	{
 		CachedPlanSource *source = linitial(SPI_plan_get_plan_sources(plan));
@@ -161,6 +192,8 @@ run(const WhStage *stage, const char *sql, int nargs, const WhArg *args, DestRec
 	if (code < 0)
 		elog(ERROR, "statement failed in SPI: %s: %s", SPI_result_code_string(code), sql);
 	processed = SPI_processed;
+	if (rows != NULL)
+		*rows = wh_spi_copy_result(caller);
 	if (SPI_finish() != SPI_OK_FINISH)
 		elog(ERROR, "could not disconnect from SPI");
 	PopActiveSnapshot();
