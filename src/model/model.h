@@ -209,6 +209,14 @@ extern void wh_model_events_sql(StringInfo sql, const WhModel *model);
  */
 extern void wh_model_before_sql(StringInfo sql, const WhModel *model);
 
+/*
+ * wh_model_last_sql appends a SELECT of what ($1, $2] left of each key that it touched: wh_live
+ * boolean (false: gone, or no longer meets the condition; then all columns but the key are NULL),
+ * and the query's columns.  No expression is evaluated on an image that a later change in the
+ * range replaced.
+ */
+extern void wh_model_last_sql(StringInfo sql, const WhModel *model);
+
 /* wh_model_state_sql appends a SELECT of the query's rows at position $1, $1 not below the
  * horizon: the query's columns. */
 extern void wh_model_state_sql(StringInfo sql, const WhModel *model);
