@@ -2,9 +2,10 @@
  * create.c
  *		Makes a partition without blocking readers or writers of the parent.
  *
- * CREATE TABLE … PARTITION OF takes ACCESS EXCLUSIVE on the parent.  A table made beside it (LIKE) and then attached takes
- * SHARE UPDATE EXCLUSIVE alone, as long as there is no default partition and no foreign key; walhouse makes neither.  The
- * new table is empty, so ATTACH scans nothing.  Both statements belong to the caller's transaction: a crash leaves nothing.
+ * CREATE TABLE … PARTITION OF takes ACCESS EXCLUSIVE on the parent.  A table made beside it
+ * (LIKE) and then attached takes SHARE UPDATE EXCLUSIVE alone, as long as there is no default
+ * partition and no foreign key; walhouse makes neither.  The new table is empty, so ATTACH scans
+ * nothing.  Both statements belong to the caller's transaction: a crash leaves nothing.
  */
 #include "postgres.h"
 
@@ -15,7 +16,8 @@
 #include "partition/partition.h"
 
 bool
-wh_partition_attach(Oid parent, const char *name, const char *from_literal, const char *to_literal, const char *with)
+wh_partition_attach(Oid parent, const char *name, const char *from_literal,
+					const char *to_literal, const char *with)
 {
 	Oid nsp = get_rel_namespace(parent);
 	Oid existing = get_relname_relid(name, nsp);
@@ -28,12 +30,14 @@ wh_partition_attach(Oid parent, const char *name, const char *from_literal, cons
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_TABLE),
 				 errmsg("cannot make partition \"%s\" of \"%s\"", name, get_rel_name(parent)),
-				 errdetail("A relation of that name exists in schema \"%s\" and is no partition of it.", schema),
+				 errdetail(
+					 "A relation of that name exists in schema \"%s\" and is no partition of it.",
+					 schema),
 				 errhint("Rename or drop it.")));
 	}
 	wh_spi_execute(wh_sql("CREATE TABLE %I.%I (LIKE %T INCLUDING ALL EXCLUDING IDENTITY)%s%s%s",
-						  schema, name, parent,
-						  with != NULL ? " WITH (" : "", with != NULL ? with : "", with != NULL ? ")" : ""),
+						  schema, name, parent, with != NULL ? " WITH (" : "",
+						  with != NULL ? with : "", with != NULL ? ")" : ""),
 				   0, NULL);
 	wh_spi_execute(wh_sql("ALTER TABLE %T ATTACH PARTITION %I.%I FOR VALUES FROM (%s) TO (%s)",
 						  parent, schema, name, from_literal, to_literal),

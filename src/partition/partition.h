@@ -1,6 +1,7 @@
 /*
  * partition.h
- *		Partition sets: range partitions on a grid, made when a row needs one, without blocking anybody.
+ *		Partition sets: range partitions on a grid, made when a row needs one, without blocking
+ * anybody.
  */
 #ifndef WH_PARTITION_H
 #define WH_PARTITION_H
@@ -20,21 +21,48 @@ typedef enum WhGrid
 /* wh_partition_grid reads 'day', 'month', 'year'; raises with the list of what there is. */
 extern WhGrid wh_partition_grid(const char *name);
 
+/* The grid's name again. */
+extern const char *wh_partition_grid_name(WhGrid grid);
+
+/* A day of the Gregorian calendar; the year is astronomical (0 is 1 BC). */
+typedef struct WhCivil
+{
+	int64 year;
+	int month; /* 1 to 12 */
+	int day; /* 1 to 31 */
+} WhCivil;
+
+/* Days since 2000-01-01, as in PostgreSQL's dates, and back. */
+extern int64 wh_partition_days(WhCivil civil);
+extern WhCivil wh_partition_civil(int64 days);
+
+/* wh_partition_bucket gives the bucket [*from, *to) of the grid that a day is in. */
+extern void wh_partition_bucket(WhGrid grid, int64 days, int64 *from, int64 *to);
+
+/* The ending of a partition's name for the bucket that begins at `from`: _p2026, _p2026_01,
+ * _p2026_01_31, _pbc0044_03. */
+extern char *wh_partition_suffix(WhGrid grid, int64 from);
+
+/* A day as ISO text that the server reads: 2026-01-31, 0044-03-15 BC. */
+extern char *wh_partition_date_text(int64 days);
+
 /*
- * wh_partition_lsn_range gives the bounds [*from, *to) of the LSN range of `size` bytes that lsn is in.
+ * wh_partition_lsn_range gives the bounds [*from, *to) of the LSN range of `size` bytes that lsn
+ * is in.
  */
 extern void wh_partition_lsn_range(XLogRecPtr lsn, uint64 size, XLogRecPtr *from, XLogRecPtr *to);
 
 /* create.c */
 
 /*
- * wh_partition_attach makes the range partition `name` (in the parent's schema) FROM from_literal TO to_literal
- * (SQL literals or constant expressions, built with wh_sql) of a range-partitioned table, by LIKE and ATTACH: the parent is
- * locked SHARE UPDATE EXCLUSIVE alone.  Owner and persistence are the parent's; storage options in `with` (SQL inside WITH (…), may be
- * NULL).  Does nothing, and returns false, when a relation of that name is a partition of the parent already.  Runs in the
- * caller's transaction, which should be short, as the parent's owner.
+ * wh_partition_attach makes the range partition `name` (in the parent's schema) FROM from_literal
+ * TO to_literal (SQL literals or constant expressions, built with wh_sql) of a range-partitioned
+ * table, by LIKE and ATTACH: the parent is locked SHARE UPDATE EXCLUSIVE alone.  Owner and
+ * persistence are the parent's; storage options in `with` (SQL inside WITH (…), may be NULL).
+ * Does nothing, and returns false, when a relation of that name is a partition of the parent
+ * already.  Runs in the caller's transaction, which should be short, as the parent's owner.
  */
-extern bool wh_partition_attach(Oid parent, const char *name, const char *from_literal, const char *to_literal,
-								const char *with);
+extern bool wh_partition_attach(Oid parent, const char *name, const char *from_literal,
+								const char *to_literal, const char *with);
 
 #endif /* WH_PARTITION_H */
