@@ -1,6 +1,7 @@
 /*
  * fact.h
- *		Facts: declaration, look-ups, partitions by event time, rows ahead of the clock, rejected rows.
+ *		Facts: declaration, look-ups, partitions by event time, rows ahead of the clock, rejected
+ * rows.
  */
 #ifndef WH_FACT_H
 #define WH_FACT_H

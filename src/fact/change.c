@@ -1,0 +1,329 @@
+/*
+ * change.c
+ *		Brings a fact from its position to a load's.
+ *
+ * What the range left of each key that it touched (wh_new), and the rows that stood there before
+ * (wh_old, from the log's B images), are read once.  Their comparison (wh_change) says what to
+ * delete, update and insert; the old event time tells in which partition the old row is, so
+ * nothing is searched for.  A row whose event time moved is deleted and inserted. Surrogate keys
+ * are looked up for the new rows; members that are missing are made, as the dimension's owner,
+ * from values that were computed before.  Rows that cannot be placed go to walhouse.fact_rejected
+ * and leave it when they change.
+ *
+ * The work is that of the changes (P5): the statements that touch the fact are nested loops over
+ * the changes with run-time pruning, which the planner would give up for a scan of all partitions
+ * when the batch is large; so the other joins are switched off for them.  All of it belongs to the
+ * load's transaction: a crash leaves nothing.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "utils/guc.h"
+
+#include "base/base.h"
+#include "dimension/dimension.h"
+#include "fact/fact.h"
+#include "fact/fact_private.h"
+
+static void stage_changes(WhFact *fact);
+static uint64 infer_members(WhFact *fact, WhFactRole *role, WhLoad *load);
+static void look_up(WhFact *fact);
+static int narrow(void);
+static void delete_rows(WhFact *fact, WhCounts *counts);
+static void update_rows(WhFact *fact, WhLoad *load, WhCounts *counts);
+
+void
+wh_fact_load(WhModel *model, WhLoad *load, WhCounts *counts)
+{
+	WhFact *fact = wh_fact_open(model);
+
+	wh_fact_read_changes(fact, load);
+	if (wh_stage_count(fact->stage, "wh_new") > 0)
+	{
+		wh_fact_ahead_forget(fact);
+		wh_fact_resolve(fact, load, counts);
+		stage_changes(fact);
+		delete_rows(fact, counts);
+		update_rows(fact, load, counts);
+		wh_fact_insert(fact, load, "wh_change x WHERE x.is_new AND (NOT x.is_old OR NOT x.stays)",
+					   counts);
+		wh_fact_reject(fact, load, counts);
+	}
+	wh_fact_ahead_repoint(fact, load, false, counts);
+	if (wh_stage_count(fact->stage, "wh_row") > 0)
+		wh_fact_ahead_add(fact, load);
+	wh_fact_ahead_pass(fact, load);
+}
+
+/*
+ * wh_fact_read_changes fills wh_new (live, c…, reason) and wh_old (c… of key and event time,
+ * reason, row_key, key) of the range (model's position, load->to], once for each load.
+ */
+void
+wh_fact_read_changes(WhFact *fact, WhLoad *load)
+{
+	MemoryContext caller;
+	StringInfoData sql;
+	WhArg args[2];
+
+	if (fact->stage != NULL)
+		return;
+	args[0] = WH_ARG_LSN(fact->model->position);
+	args[1] = WH_ARG_LSN(load->to);
+	caller = MemoryContextSwitchTo(fact->context);
+	fact->stage = wh_stage_create();
+	MemoryContextSwitchTo(caller);
+
+	initStringInfo(&sql);
+	wh_sql_append(&sql, "SELECT n.*, CASE WHEN n.live THEN %s END AS reason FROM (",
+				  wh_fact_reason(fact, "n"));
+	wh_model_last_sql(&sql, fact->model);
+	wh_sql_append(&sql, ") n (live");
+	for (int i = 1; i <= fact->width; i++)
+		wh_sql_append(&sql, ", c%d", i);
+	wh_sql_append(&sql, ")");
+	if (wh_stage_fill(fact->stage, "wh_new", sql.data, 2, args) == 0)
+		return;
+
+	resetStringInfo(&sql);
+	wh_sql_append(&sql, "SELECT ");
+	wh_fact_columns(&sql, fact, "o");
+	wh_sql_append(&sql, ", %s AS reason, %s AS row_key, %s AS key FROM (",
+				  wh_fact_reason(fact, "o"), wh_fact_row_text(fact, "o"),
+				  wh_fact_key_text(fact, "o"));
+	wh_model_before_sql(&sql, fact->model);
+	wh_sql_append(&sql, ") o (");
+	for (int i = 1; i <= fact->width; i++)
+		wh_sql_append(&sql, "%sc%d", i > 1 ? ", " : "", i);
+	wh_sql_append(&sql, ")");
+	wh_stage_fill(fact->stage, "wh_old", sql.data, 2, args);
+}
+
+/* wh_fact_resolve fills wh_row (c…, sk…) with the rows of wh_new that can be placed, each with
+ * its surrogate keys. */
+void
+wh_fact_resolve(WhFact *fact, WhLoad *load, WhCounts *counts)
+{
+	uint64 inferred = 0;
+	ListCell *cell;
+
+	look_up(fact);
+	foreach(cell, fact->roles)
+		inferred += infer_members(fact, lfirst(cell), load);
+	if (inferred > 0)
+		look_up(fact);
+	counts->inferred += inferred;
+}
+
+static void
+look_up(WhFact *fact)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	wh_sql_append(&sql, "SELECT ");
+	wh_fact_columns(&sql, fact, "n");
+	wh_fact_lookups(&sql, fact, "n");
+	wh_sql_append(&sql, " FROM wh_new n WHERE n.live AND n.reason IS NULL");
+	wh_stage_fill(fact->stage, "wh_row", sql.data, 0, NULL);
+}
+
+/* infer_members makes the members that rows of wh_row need and that are not there; returns how
+ * many. */
+static uint64
+infer_members(WhFact *fact, WhFactRole *role, WhLoad *load)
+{
+	List *keys = wh_fact_role_keys(fact, role, "r");
+	StringInfoData sql;
+	StringInfoData names;
+	WhUser saved;
+	uint64 made;
+	ListCell *cell;
+
+	initStringInfo(&sql);
+	initStringInfo(&names);
+	foreach(cell, keys)
+	{
+		int i = foreach_current_index(cell) + 1;
+
+		wh_sql_append(&sql, "%s%s AS k%d", i == 1 ? "SELECT DISTINCT " : ", ",
+					  (char *) lfirst(cell), i);
+		wh_sql_append(&names, "%sk%d", i == 1 ? "SELECT " : ", ", i);
+	}
+	wh_sql_append(&sql, " FROM wh_row r WHERE r.sk%d IS NULL", role->number);
+	if (wh_stage_fill(fact->stage, "wh_key", sql.data, 0, NULL) == 0)
+		return 0;
+	wh_sql_append(&names, " FROM wh_key");
+	resetStringInfo(&sql);
+	wh_dimension_infer_sql(&sql, role->dimension, names.data, load->id);
+	wh_user_become(role->dimension->owner, &saved);
+	made = wh_stage_execute(fact->stage, sql.data, 0, NULL);
+	wh_user_restore(&saved);
+	return made;
+}
+
+/*
+ * stage_changes fills wh_change: o… of key and event time of the row that stands in the fact, c…
+ * and sk… of the row that shall, and which of the two there are (is_old, is_new); stays: both,
+ * with the same event time.
+ */
+static void
+stage_changes(WhFact *fact)
+{
+	List *positions = list_append_unique_int(list_copy(fact->key), fact->event_time);
+	StringInfoData sql;
+	ListCell *cell;
+
+	initStringInfo(&sql);
+	wh_sql_append(&sql, "SELECT ");
+	foreach(cell, positions)
+		wh_sql_append(&sql, "o.c%d AS o%d, ", lfirst_int(cell), lfirst_int(cell));
+	wh_fact_columns(&sql, fact, "n");
+	wh_fact_role_columns(&sql, fact, "n");
+	wh_sql_append(&sql, ", o.is_there IS NOT NULL AS is_old, n.is_there IS NOT NULL AS is_new,"
+						" COALESCE(o.c%d %s n.c%d, false) AS stays"
+						" FROM (SELECT *, true AS is_there FROM wh_old WHERE reason IS NULL) o"
+						" FULL JOIN (SELECT *, true AS is_there FROM wh_row) n ON ",
+				  fact->event_time, wh_model_equality(fact->event_type), fact->event_time);
+	wh_fact_key_match(&sql, fact, "o", "n");
+	wh_stage_fill(fact->stage, "wh_change", sql.data, 0, NULL);
+}
+
+static void
+delete_rows(WhFact *fact, WhCounts *counts)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	wh_sql_append(&sql, "DELETE FROM %T f USING wh_change x WHERE x.is_old AND NOT x.stays AND ",
+				  fact->model->relid);
+	wh_fact_row_match(&sql, fact, "o");
+	counts->deleted += wh_fact_execute_narrow(fact, sql.data, 0, NULL);
+}
+
+/* update_rows writes rows that differ in any image; equal by opclass is not enough (1.0
+ * and 1.00). */
+static void
+update_rows(WhFact *fact, WhLoad *load, WhCounts *counts)
+{
+	StringInfoData sql;
+	WhArg args[1];
+
+	args[0] = WH_ARG_INT8(load->id);
+	initStringInfo(&sql);
+	wh_sql_append(&sql, "UPDATE %T f SET (", fact->model->relid);
+	wh_fact_table_columns(&sql, fact, NULL);
+	wh_sql_append(&sql, ", load_id) = ROW(");
+	wh_fact_columns(&sql, fact, "x");
+	wh_fact_role_columns(&sql, fact, "x");
+	wh_sql_append(&sql, ", $1) FROM wh_change x WHERE x.is_new AND x.is_old AND x.stays AND ");
+	wh_fact_row_match(&sql, fact, "o");
+	wh_sql_append(&sql, " AND ROW(");
+	wh_fact_table_columns(&sql, fact, "f");
+	wh_sql_append(&sql, ")::record OPERATOR(pg_catalog.*<>) ROW(");
+	wh_fact_columns(&sql, fact, "x");
+	wh_fact_role_columns(&sql, fact, "x");
+	wh_sql_append(&sql, ")::record");
+	counts->updated += wh_fact_execute_narrow(fact, sql.data, 1, args);
+}
+
+/* wh_fact_insert inserts the rows x (c…, sk…) of a FROM clause. */
+void
+wh_fact_insert(WhFact *fact, WhLoad *load, const char *from, WhCounts *counts)
+{
+	StringInfoData sql;
+	WhArg args[1];
+
+	args[0] = WH_ARG_INT8(load->id);
+	initStringInfo(&sql);
+	wh_sql_append(&sql, "INSERT INTO %T (", fact->model->relid);
+	wh_fact_table_columns(&sql, fact, NULL);
+	wh_sql_append(&sql, ", load_id) SELECT ");
+	wh_fact_columns(&sql, fact, "x");
+	wh_fact_role_columns(&sql, fact, "x");
+	wh_sql_append(&sql, ", $1 FROM %s", from);
+	counts->inserted += wh_stage_execute(fact->stage, sql.data, 1, args);
+}
+
+/*
+ * wh_fact_execute_narrow runs a statement that joins a stage with the fact, as nested loops with
+ * run-time pruning; wh_fact_fill_narrow keeps the rows of one.
+ */
+uint64
+wh_fact_execute_narrow(WhFact *fact, const char *sql, int nargs, const WhArg *args)
+{
+	int nest = narrow();
+	uint64 processed = wh_stage_execute(fact->stage, sql, nargs, args);
+
+	AtEOXact_GUC(true, nest);
+	return processed;
+}
+
+uint64
+wh_fact_fill_narrow(WhFact *fact, const char *name, const char *sql)
+{
+	int nest = narrow();
+	uint64 count = wh_stage_fill(fact->stage, name, sql, 0, NULL);
+
+	AtEOXact_GUC(true, nest);
+	return count;
+}
+
+/* narrow takes from the planner what would read the whole of a fact, until AtEOXact_GUC. */
+static int
+narrow(void)
+{
+	static const char *const wide[] = {"enable_hashjoin", "enable_mergejoin", "enable_seqscan",
+									   "jit"};
+	int nest = NewGUCNestLevel();
+
+	for (int i = 0; i < lengthof(wide); i++)
+		(void) set_config_option(wide[i], "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
+								 true, 0, false);
+	return nest;
+}
+
+/* wh_fact_reject brings walhouse.fact_rejected to what the rows of wh_new need. */
+void
+wh_fact_reject(WhFact *fact, WhLoad *load, WhCounts *counts)
+{
+	WhArg args[2];
+	StringInfoData sql;
+
+	args[0] = WH_ARG_INT4(fact->model->id);
+	args[1] = WH_ARG_LSN(load->to);
+	if (wh_stage_count(fact->stage, "wh_old") > 0)
+		wh_stage_catalog(
+			fact->stage,
+			"DELETE FROM walhouse.fact_rejected r USING wh_old o"
+			" WHERE r.model_id = $1 AND o.reason IS NOT NULL AND r.key OPERATOR(pg_catalog.=) o.key",
+			1, args);
+	initStringInfo(&sql);
+	wh_fact_rejected_rows(&sql, fact, "wh_new n WHERE n.live AND n.reason IS NOT NULL");
+	if (wh_stage_fill(fact->stage, "wh_reject", sql.data, 0, NULL) == 0)
+		return;
+	counts->rejected += wh_stage_catalog(
+		fact->stage,
+		"INSERT INTO walhouse.fact_rejected (model_id, key, position, reason, row)"
+		" SELECT $1, j.key, $2, j.reason, j.image FROM wh_reject j",
+		2, args);
+}
+
+/* wh_fact_rejected_rows appends a SELECT of key, reason and image (jsonb) of the rows n (c…,
+ * reason) of a FROM clause. */
+void
+wh_fact_rejected_rows(StringInfo sql, const WhFact *fact, const char *from)
+{
+	ListCell *cell;
+
+	wh_sql_append(
+		sql,
+		"SELECT %s AS key, n.reason, pg_catalog.to_jsonb(t) AS image FROM (SELECT n.* FROM %s) n"
+		" CROSS JOIN LATERAL (SELECT ",
+		wh_fact_key_text(fact, "n"), from);
+	foreach(cell, fact->model->columns)
+		wh_sql_append(sql, "%sn.c%d AS %I", foreach_current_index(cell) > 0 ? ", " : "",
+					  foreach_current_index(cell) + 1, ((WhModelColumn *) lfirst(cell))->name);
+	wh_sql_append(sql, ") t");
+}

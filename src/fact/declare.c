@@ -1,0 +1,437 @@
+/*
+ * declare.c
+ *		walhouse.create_fact: what a fact declares beside its query, judged and made.
+ *
+ * Everything that can be checked is checked before anything is made: the query and its key
+ * (model/), the event time, the grid, the dimensions and the types of their keys.  Then come the
+ * table, its unique index, and the catalog rows, in the caller's transaction and with the caller's
+ * rights.  There is no default partition and no foreign key: either would make ATTACH lock the
+ * parent against readers and writers (P8).
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "commands/defrem.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "parser/parse_coerce.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/varlena.h"
+
+#include "base/base.h"
+#include "dimension/dimension.h"
+#include "fact/fact.h"
+#include "fact/fact_private.h"
+
+/* Years that a new fact takes, before and after the present one. */
+#define BOUNDS_YEARS 100
+
+/* A dimension as the declaration names it. */
+typedef struct Reference
+{
+	char *column; /* to make in the fact */
+	char *text; /* as given, for messages */
+	WhModel *dimension;
+	List *names; /* of char *: columns of the query */
+	int order; /* the place of the first of them */
+} Reference;
+
+static List *key_names(ArrayType *array);
+static WhModelColumn *check_event_time(WhQuery *query, const char *name);
+static List *read_references(WhQuery *query, Jsonb *dimensions);
+static Reference *read_reference(WhQuery *query, const char *column, JsonbValue *value);
+static void split_reference(Reference *reference, char **relation, char **columns);
+static WhModel *find_dimension(WhQuery *query, const Reference *reference, const char *name);
+static void check_keys(WhQuery *query, Reference *reference);
+static int place_of(List *columns, const WhModelColumn *column);
+static bool fits(WhModelColumn *column, WhModelColumn *target);
+static bool is_integer(Oid type);
+static int compare_references(const ListCell *a, const ListCell *b);
+static void check_names(WhQuery *query, List *references);
+static Oid make_table(const char *schema, const char *name, WhQuery *query, List *key,
+					  const char *event_time, List *references);
+static Jsonb *make_options(WhQuery *query, WhModelColumn *event_time, WhGrid grid);
+static void store_references(WhModel *model, List *references);
+
+PG_FUNCTION_INFO_V1(walhouse_create_fact);
+
+Datum
+walhouse_create_fact(PG_FUNCTION_ARGS)
+{
+	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char *query_text = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	List *key = key_names(PG_GETARG_ARRAYTYPE_P(2));
+	char *event_time_name = NameStr(*PG_GETARG_NAME(3));
+	Jsonb *dimensions = PG_GETARG_JSONB_P(4);
+	WhGrid grid = wh_partition_grid(text_to_cstring(PG_GETARG_TEXT_PP(5)));
+	char *schema;
+	char *relation;
+	WhQuery *query = wh_model_prepare(name, query_text, key, "fact", &schema, &relation);
+	WhModelColumn *event_time = check_event_time(query, event_time_name);
+	List *references = read_references(query, dimensions);
+	Oid relid;
+
+	check_names(query, references);
+	wh_txn_mark_own();
+	relid = make_table(schema, relation, query, key, event_time->name, references);
+	store_references(wh_model_declare(schema, relation, WH_MODEL_FACT, query, key,
+									  make_options(query, event_time, grid), relid),
+					 references);
+	PG_RETURN_OID(relid);
+}
+
+static List *
+key_names(ArrayType *array)
+{
+	Datum *values;
+	bool *nulls;
+	int count;
+	List *names = NIL;
+
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &values, &nulls, &count);
+	for (int i = 0; i < count; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("key must not contain nulls")));
+		names = lappend(names, TextDatumGetCString(values[i]));
+	}
+	return names;
+}
+
+static WhModelColumn *
+check_event_time(WhQuery *query, const char *name)
+{
+	WhModelColumn *column = wh_model_column(query->columns, name);
+
+	if (column == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("event time \"%s\" is no column of the query", name)));
+	if (column->type != TIMESTAMPTZOID && column->type != TIMESTAMPOID && column->type != DATEOID)
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_DATATYPE_MISMATCH),
+			 errmsg("event time \"%s\" has type %s", name, format_type_be(column->type)),
+			 errhint("It must be a timestamptz, a timestamp or a date; cast it in the query.")));
+	return column;
+}
+
+/* read_references reads {"column": "dimension(column, …)", …}, in the order of the columns of the
+ * query. */
+static List *
+read_references(WhQuery *query, Jsonb *dimensions)
+{
+	JsonbIterator *iterator = JsonbIteratorInit(&dimensions->root);
+	JsonbIteratorToken token;
+	JsonbValue value;
+	List *references = NIL;
+	char *column = NULL;
+
+	if (!JB_ROOT_IS_OBJECT(dimensions))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("dimensions must be a JSON object"),
+				 errhint("For example: {\"customer_sk\": \"dw.customer(customer_id)\"}.")));
+	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+			column = pnstrdup(value.val.string.val, value.val.string.len);
+		else if (token == WJB_VALUE)
+			references = lappend(references, read_reference(query, column, &value));
+	}
+	list_sort(references, compare_references);
+	return references;
+}
+
+static Reference *
+read_reference(WhQuery *query, const char *column, JsonbValue *value)
+{
+	Reference *reference = palloc0(sizeof(Reference));
+	char *relation;
+	char *columns;
+
+	reference->column = pstrdup(column);
+	if (value->type != jbvString)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("dimension of column \"%s\" must be a string", column),
+				 errhint("For example: {\"customer_sk\": \"dw.customer(customer_id)\"}.")));
+	reference->text = pnstrdup(value->val.string.val, value->val.string.len);
+	split_reference(reference, &relation, &columns);
+	reference->dimension = find_dimension(query, reference, relation);
+	if (!SplitIdentifierString(columns, ',', &reference->names) || reference->names == NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("invalid list of columns in dimension \"%s\"", reference->text)));
+	check_keys(query, reference);
+	return reference;
+}
+
+/* split_reference cuts relation(columns) at the first parenthesis that is not quoted. */
+static void
+split_reference(Reference *reference, char **relation, char **columns)
+{
+	char *copy = pstrdup(reference->text);
+	char *open = copy;
+	char *end = copy + strlen(copy);
+	bool quoted = false;
+
+	while (*open != '\0' && (quoted || *open != '('))
+	{
+		if (*open == '"')
+			quoted = !quoted;
+		open++;
+	}
+	while (end > open && (end[-1] == ' ' || end[-1] == '\t' || end[-1] == '\n'))
+		end--;
+	if (*open == '\0' || open == copy || end[-1] != ')')
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_SYNTAX_ERROR),
+			 errmsg("invalid dimension \"%s\" of column \"%s\"", reference->text,
+					reference->column),
+			 errhint(
+				 "Write the dimension and the columns of the query that give its key: dw.customer(customer_id).")));
+	*open = '\0';
+	end[-1] = '\0';
+	*relation = copy;
+	*columns = open + 1;
+}
+
+static WhModel *
+find_dimension(WhQuery *query, const Reference *reference, const char *name)
+{
+	char *schema;
+	char *relation;
+	Oid relid;
+	WhModel *dimension;
+
+	wh_name_parse(name, &schema, &relation);
+	relid = RangeVarGetRelid(makeRangeVar(schema, relation, -1), NoLock, true);
+	if (!OidIsValid(relid))
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_UNDEFINED_TABLE),
+			 errmsg("dimension \"%s\" of column \"%s\" does not exist", name, reference->column),
+			 errhint(
+				 "Declare it first, with walhouse.create_dimension or walhouse.create_date_dimension.")));
+	dimension = wh_model_get(relid, true);
+	if (dimension == NULL || dimension->kind == WH_MODEL_FACT)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not a dimension", name)));
+	if (dimension->feed != NULL && dimension->feed->id != query->feed->id)
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("dimension \"%s\" belongs to another feed", name),
+			 errdetail(
+				 "The fact reads feed \"%s\", the dimension feed \"%s\"; their positions have nothing in common.",
+				 query->feed->name, dimension->feed->name)));
+	if (pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) != ACLCHECK_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for dimension \"%s\"", name),
+				 errhint("GRANT SELECT ON %s TO %s;", dimension->name,
+						 wh_sql_identifier(GetUserNameFromId(GetUserId(), false)))));
+	return dimension;
+}
+
+/* check_keys holds number and types of the columns against the dimension's key. */
+static void
+check_keys(WhQuery *query, Reference *reference)
+{
+	bool is_date = reference->dimension->kind == WH_MODEL_DATE;
+	int expected = is_date ? 1 : list_length(reference->dimension->key);
+	ListCell *cell;
+
+	if (list_length(reference->names) != expected)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("dimension \"%s\" takes %d columns, not %d", reference->text, expected,
+						list_length(reference->names))));
+	foreach(cell, reference->names)
+	{
+		int index = foreach_current_index(cell);
+		WhModelColumn *column = wh_model_column(query->columns, lfirst(cell));
+
+		if (column == NULL)
+			ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
+							errmsg("column \"%s\" of dimension \"%s\" is no column of the query",
+								   (char *) lfirst(cell), reference->text)));
+		if (is_date ? (column->type != DATEOID && column->type != TIMESTAMPOID &&
+					   column->type != TIMESTAMPTZOID) :
+					  !fits(column, list_nth(reference->dimension->key, index)))
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("column \"%s\" has type %s, which does not fit dimension \"%s\"",
+							column->name, format_type_be(column->type), reference->text),
+					 errdetail("Its key has type %s.",
+							   is_date ? "date" :
+										 format_type_be(((WhModelColumn *) list_nth(
+															 reference->dimension->key, index))
+															->type)),
+					 errhint("Cast the column in the query.")));
+		if (index == 0)
+			reference->order = place_of(query->columns, column);
+	}
+}
+
+static int
+place_of(List *columns, const WhModelColumn *column)
+{
+	ListCell *cell;
+
+	foreach(cell, columns)
+	{
+		if (lfirst(cell) == column)
+			return foreach_current_index(cell);
+	}
+	return -1;
+}
+
+/* fits says whether a column's values become the dimension's key without loss, or fail loudly. */
+static bool
+fits(WhModelColumn *column, WhModelColumn *target)
+{
+	if (is_integer(column->type) && is_integer(target->type))
+		return true;
+	return can_coerce_type(1, &column->type, &target->type, COERCION_IMPLICIT);
+}
+
+static bool
+is_integer(Oid type)
+{
+	return type == INT2OID || type == INT4OID || type == INT8OID;
+}
+
+static int
+compare_references(const ListCell *a, const ListCell *b)
+{
+	const Reference *left = lfirst(a);
+	const Reference *right = lfirst(b);
+
+	if (left->order != right->order)
+		return left->order < right->order ? -1 : 1;
+	return strcmp(left->column, right->column);
+}
+
+/* check_names refuses surrogate key columns that the query has, too. */
+static void
+check_names(WhQuery *query, List *references)
+{
+	ListCell *cell;
+
+	foreach(cell, references)
+	{
+		Reference *reference = lfirst(cell);
+
+		if (wh_model_column(query->columns, reference->column) != NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_DUPLICATE_COLUMN),
+					 errmsg("column \"%s\" of dimension \"%s\" is a column of the query, too",
+							reference->column, reference->text)));
+		if (strcmp(reference->column, "load_id") == 0 || reference->column[0] == '\0' ||
+			strlen(reference->column) >= NAMEDATALEN)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_NAME),
+					 errmsg("a dimension's column cannot be named \"%s\"", reference->column)));
+	}
+}
+
+static Oid
+make_table(const char *schema, const char *name, WhQuery *query, List *key,
+		   const char *event_time, List *references)
+{
+	StringInfoData sql;
+	ListCell *cell;
+	Oid relid;
+
+	initStringInfo(&sql);
+	wh_sql_append(&sql, "CREATE TABLE %I.%I (", schema, name);
+	foreach(cell, query->columns)
+	{
+		WhModelColumn *column = lfirst(cell);
+
+		wh_sql_append(&sql, "%I %s%s%s, ", column->name, wh_fact_type(column->type, column->typmod),
+					  wh_fact_collation(column),
+					  column->is_key || strcmp(column->name, event_time) == 0 ? " NOT NULL" : "");
+	}
+	foreach(cell, references)
+		wh_sql_append(&sql, "%I pg_catalog.int8 NOT NULL, ", ((Reference *) lfirst(cell))->column);
+	wh_sql_append(&sql, "load_id pg_catalog.int8 NOT NULL) PARTITION BY RANGE (%I)", event_time);
+	wh_spi_execute(sql.data, 0, NULL);
+
+	relid = get_relname_relid(name, get_namespace_oid(schema, false));
+	resetStringInfo(&sql);
+	wh_sql_append(&sql, "CREATE UNIQUE INDEX %I ON %T (", wh_name(name, "_key"), relid);
+	foreach(cell, key)
+		wh_sql_append(&sql, "%s%I", foreach_current_index(cell) > 0 ? ", " : "",
+					  (char *) lfirst(cell));
+	if (!wh_model_column(query->columns, event_time)->is_key)
+		wh_sql_append(&sql, ", %I", event_time);
+	wh_sql_append(&sql, ")");
+	wh_spi_execute(sql.data, 0, NULL);
+	return relid;
+}
+
+static Jsonb *
+make_options(WhQuery *query, WhModelColumn *event_time, WhGrid grid)
+{
+	WhCivil today = wh_partition_civil(GetCurrentTransactionStartTimestamp() / USECS_PER_DAY);
+	WhCivil from = {today.year - BOUNDS_YEARS, 1, 1};
+	WhCivil to = {today.year + BOUNDS_YEARS + 1, 1, 1};
+	char *zone = wh_sql_literal(query->feed->time_zone);
+	WhArg args[4];
+	bool isnull;
+
+	args[0] = WH_ARG_TEXT(event_time->name);
+	args[1] = WH_ARG_TEXT(wh_partition_grid_name(grid));
+	args[2] = WH_ARG_TEXT(
+		wh_fact_bound(event_time->type, zone, wh_partition_date_text(wh_partition_days(from))));
+	args[3] = WH_ARG_TEXT(
+		wh_fact_bound(event_time->type, zone, wh_partition_date_text(wh_partition_days(to))));
+	return DatumGetJsonbP(wh_rows_datum(
+		wh_spi_query(
+			"SELECT pg_catalog.jsonb_build_object('event_time', $1, 'partition_by', $2, 'bounds_from', $3,"
+			" 'bounds_to', $4)",
+			4, args),
+		0, 1, &isnull));
+}
+
+static void
+store_references(WhModel *model, List *references)
+{
+	ListCell *cell;
+
+	foreach(cell, references)
+	{
+		Reference *reference = lfirst(cell);
+		StringInfoData names;
+		WhArg args[4];
+		ListCell *name;
+
+		initStringInfo(&names);
+		foreach(name, reference->names)
+			wh_sql_append(&names, "%s%L", names.len > 0 ? ", " : "", (char *) lfirst(name));
+		args[0] = WH_ARG_INT4(model->id);
+		args[1] = WH_ARG_INT4(foreach_current_index(cell) + 1);
+		args[2] = WH_ARG_TEXT(reference->column);
+		args[3] = WH_ARG_INT4(reference->dimension->id);
+		wh_catalog_execute(
+			wh_sql(
+				"INSERT INTO walhouse.fact_dimension (model_id, role, column_name, dimension_id, key)"
+				" VALUES ($1, $2, $3::pg_catalog.name, $4, ARRAY[%s]::pg_catalog.text[])",
+				names.data),
+			4, args);
+	}
+}

@@ -1,0 +1,59 @@
+-- fact: facts, the dimensions that they refer to, their rows ahead of the clock, and what could not be placed.
+
+CREATE TABLE walhouse.fact_dimension (
+    model_id      integer NOT NULL,
+    role          integer NOT NULL,
+    column_name   name NOT NULL,
+    dimension_id  integer NOT NULL,
+    key           text[] NOT NULL,
+    CONSTRAINT fact_dimension_pkey PRIMARY KEY (model_id, role)
+);
+COMMENT ON TABLE walhouse.fact_dimension IS
+    'The dimensions of each fact: the fact''s surrogate key column, the dimension, and the columns of the fact''s query that give the dimension''s key.';
+CREATE INDEX fact_dimension_dimension_id_idx ON walhouse.fact_dimension (dimension_id);
+
+CREATE TABLE walhouse.ahead (
+    model_id    integer NOT NULL,
+    role        integer NOT NULL,
+    sk          bigint NOT NULL,
+    event_time  timestamptz NOT NULL,
+    row_key     text[] NOT NULL,
+    CONSTRAINT ahead_pkey PRIMARY KEY (model_id, row_key, role)
+);
+COMMENT ON TABLE walhouse.ahead IS
+    'Fact rows whose event time is not before the feed clock: a later version of their dimension row may yet be theirs. sk: the version that they point to now; row_key: the row''s key and event time as text.';
+CREATE INDEX ahead_sk_idx ON walhouse.ahead (model_id, role, sk);
+CREATE INDEX ahead_event_time_idx ON walhouse.ahead (model_id, event_time);
+
+CREATE TABLE walhouse.fact_rejected (
+    model_id  integer NOT NULL,
+    key       text[] NOT NULL,
+    position  pg_lsn NOT NULL,
+    reason    text NOT NULL,
+    row       jsonb NOT NULL,
+    CONSTRAINT fact_rejected_pkey PRIMARY KEY (model_id, key)
+);
+COMMENT ON TABLE walhouse.fact_rejected IS
+    'Rows of facts that no partition can take. Read them through the view walhouse.rejected.';
+
+CREATE VIEW walhouse.rejected WITH (security_barrier) AS
+    SELECT m.relation AS model, r.key, r.position, r.reason, r.row
+    FROM walhouse.fact_rejected r
+         JOIN walhouse.model m USING (model_id)
+         JOIN pg_catalog.pg_class c ON c.oid = m.relation
+    WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE');
+COMMENT ON VIEW walhouse.rejected IS
+    'Rows that a fact''s query gives and that the fact cannot hold, because their event time is null, infinite or outside the fact''s bounds; seen by who has the role of the fact''s owner. A row leaves this view when the source corrects or deletes it. position: the load that met it went up to there.';
+
+GRANT SELECT ON walhouse.fact_dimension, walhouse.rejected TO PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('walhouse.fact_dimension', '');
+SELECT pg_catalog.pg_extension_config_dump('walhouse.ahead', '');
+SELECT pg_catalog.pg_extension_config_dump('walhouse.fact_rejected', '');
+
+CREATE FUNCTION walhouse.create_fact(name text, query text, key text[], event_time name, dimensions jsonb DEFAULT '{}',
+                                     partition_by text DEFAULT 'month')
+RETURNS regclass
+LANGUAGE c VOLATILE PARALLEL UNSAFE STRICT
+AS 'MODULE_PATHNAME', 'walhouse_create_fact';
+COMMENT ON FUNCTION walhouse.create_fact(text, text, text[], name, jsonb, text) IS
+    'Declares a fact: the columns of query (a SELECT over one mirror), a bigint column for each dimension, and load_id, in partitions by event_time. key: columns that identify a row, those of the mirror''s key. event_time: a column of type timestamptz, timestamp or date. dimensions: {"customer_sk": "dw.customer(customer_id)"}, the column to make, the dimension, and the columns of query that give its key. partition_by: day, month or year, in the feed''s time zone. Declaring is DDL only; CALL walhouse.run or walhouse.build fills the fact. Errors: a query that cannot be kept current, unknown columns or dimensions, keys that do not fit.';

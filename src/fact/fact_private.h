@@ -1,0 +1,105 @@
+/*
+ * fact_private.h
+ *		What the files of fact/ share: a fact as its statements need it.
+ *
+ * Statements read stages (base.h), whose columns have names by position: c1, c2, … the query's
+ * columns, sk1, sk2, … the surrogate keys of the roles.  So no name that a user chose can meet one
+ * of ours.
+ */
+#ifndef WH_FACT_PRIVATE_H
+#define WH_FACT_PRIVATE_H
+
+#include "fact/fact.h"
+#include "partition/partition.h"
+
+/* A column that refers to a dimension. */
+typedef struct WhFactRole
+{
+	int number; /* from 1 */
+	char *column; /* the surrogate key's column in the fact */
+	WhModel *dimension;
+	List *keys; /* of int: positions (from 1) of the query's columns that give the dimension's
+				   key, in its order */
+} WhFactRole;
+
+typedef struct WhFact
+{
+	WhModel *model;
+	int width; /* columns of the query */
+	List *key; /* of int: positions of the key's columns */
+	int event_time; /* position of the event time */
+	Oid event_type; /* timestamptz, timestamp or date */
+	WhGrid grid;
+	char *bounds_from; /* literals of the event time's type: rows outside [from, to) are rejected */
+	char *bounds_to;
+	char *zone; /* the feed's time zone, as a literal */
+	List *roles; /* of WhFactRole * */
+	MemoryContext context; /* of the model, and so of this and of the stage */
+	WhStage *stage; /* NULL, or the rows of the load that is going on */
+} WhFact;
+
+/* fact.c */
+extern WhFact *wh_fact_open(WhModel *model);
+extern WhModelColumn *wh_fact_column(const WhFact *fact, int position);
+
+/* text.c: pieces of SQL; alias is that of a stage with columns c1, c2, … */
+extern void wh_fact_columns(StringInfo sql, const WhFact *fact, const char *alias);
+extern void wh_fact_role_columns(StringInfo sql, const WhFact *fact, const char *alias);
+extern void wh_fact_table_columns(StringInfo sql, const WhFact *fact, const char *alias);
+/* "a.<left>1 = b.<right>1 AND …" over the key, with each type's own equality; "table" as prefix
+ * means the fact's own names. */
+extern void wh_fact_key_match(StringInfo sql, const WhFact *fact, const char *left,
+							  const char *right);
+/* The same and the event time: the fact's row f against the columns <prefix><position> of x. */
+extern void wh_fact_row_match(StringInfo sql, const WhFact *fact, const char *prefix);
+/* Why a row cannot be placed, as SQL text; NULL for rows that can. */
+extern char *wh_fact_reason(const WhFact *fact, const char *alias);
+/* The event time as timestamptz. */
+extern char *wh_fact_instant(const WhFact *fact, const char *alias);
+/* text[] of the key's values, and of the key's values and the event time. */
+extern char *wh_fact_key_text(const WhFact *fact, const char *alias);
+extern char *wh_fact_row_text(const WhFact *fact, const char *alias);
+/* The expressions that give a role's dimension key, cast to its types. */
+extern List *wh_fact_role_keys(const WhFact *fact, const WhFactRole *role, const char *alias);
+/* ", (look-up) AS sk1, …" */
+extern void wh_fact_lookups(StringInfo sql, const WhFact *fact, const char *alias);
+/* A type's name, qualified. */
+extern char *wh_fact_type(Oid type, int32 typmod);
+/* " COLLATE …" where it is not the type's own. */
+extern char *wh_fact_collation(const WhModelColumn *column);
+
+/* place.c */
+extern List *wh_fact_missing_partitions(WhModel *model, WhLoad *load);
+extern char *wh_fact_bound(Oid type, const char *zone, const char *date);
+
+/* state.c, read by place, build and verify */
+/* "(…) n (c1, …)": the query's rows at position $1. */
+extern void wh_fact_state(StringInfo sql, const WhFact *fact);
+/* "SELECT c…, reason, sk… FROM …": the same, judged and looked up; sk is NULL where there is no
+ * member or a reason. */
+extern void wh_fact_state_rows(StringInfo sql, const WhFact *fact);
+
+/* change.c */
+extern void wh_fact_load(WhModel *model, WhLoad *load, WhCounts *counts);
+extern void wh_fact_read_changes(WhFact *fact, WhLoad *load);
+extern void wh_fact_resolve(WhFact *fact, WhLoad *load, WhCounts *counts);
+extern void wh_fact_insert(WhFact *fact, WhLoad *load, const char *from, WhCounts *counts);
+extern void wh_fact_reject(WhFact *fact, WhLoad *load, WhCounts *counts);
+extern void wh_fact_rejected_rows(StringInfo sql, const WhFact *fact, const char *from);
+extern uint64 wh_fact_execute_narrow(WhFact *fact, const char *sql, int nargs, const WhArg *args);
+extern uint64 wh_fact_fill_narrow(WhFact *fact, const char *name, const char *sql);
+
+/* ahead.c */
+extern void wh_fact_ahead_forget(WhFact *fact);
+extern void wh_fact_ahead_add(WhFact *fact, WhLoad *load);
+extern void wh_fact_ahead_repoint(WhFact *fact, WhLoad *load, bool all, WhCounts *counts);
+extern void wh_fact_ahead_pass(WhFact *fact, WhLoad *load);
+
+/* build.c */
+extern void wh_fact_build(WhModel *model, WhLoad *load, WhCounts *counts);
+extern void wh_fact_finish_build(WhModel *model, WhLoad *load, WhCounts *counts);
+
+/* verify.c */
+extern void wh_fact_verify(WhModel *model, WhVerdict *verdict);
+
+#endif /* WH_FACT_PRIVATE_H */

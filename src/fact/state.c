@@ -1,0 +1,43 @@
+/*
+ * state.c
+ *		The rows that a fact's query gives at a position: what builds insert and verify expects.
+ */
+#include "postgres.h"
+
+#include "base/base.h"
+#include "dimension/dimension.h"
+#include "fact/fact.h"
+#include "fact/fact_private.h"
+
+void
+wh_fact_state(StringInfo sql, const WhFact *fact)
+{
+	wh_sql_append(sql, "(");
+	wh_model_state_sql(sql, fact->model);
+	wh_sql_append(sql, ") n (");
+	for (int i = 1; i <= fact->width; i++)
+		wh_sql_append(sql, "%sc%d", i > 1 ? ", " : "", i);
+	wh_sql_append(sql, ")");
+}
+
+/* The reason is computed once, below an OFFSET 0, and no look-up is tried with an event time that
+ * cannot be placed. */
+void
+wh_fact_state_rows(StringInfo sql, const WhFact *fact)
+{
+	char *instant = wh_fact_instant(fact, "n");
+	ListCell *cell;
+
+	wh_sql_append(sql, "SELECT n.*, CASE WHEN n.reason IS NULL THEN %s END AS event_time", instant);
+	foreach(cell, fact->roles)
+	{
+		WhFactRole *role = lfirst(cell);
+
+		wh_sql_append(sql, ", CASE WHEN n.reason IS NULL THEN (");
+		wh_dimension_lookup_sql(sql, role->dimension, wh_fact_role_keys(fact, role, "n"), instant);
+		wh_sql_append(sql, ") END AS sk%d", role->number);
+	}
+	wh_sql_append(sql, " FROM (SELECT n.*, %s AS reason FROM ", wh_fact_reason(fact, "n"));
+	wh_fact_state(sql, fact);
+	wh_sql_append(sql, " OFFSET 0) n");
+}

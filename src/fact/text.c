@@ -1,0 +1,197 @@
+/*
+ * text.c
+ *		Pieces of SQL that the statements of a fact are made of.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+#include "base/base.h"
+#include "dimension/dimension.h"
+#include "fact/fact.h"
+#include "fact/fact_private.h"
+
+static char *positions_as_text(const WhFact *fact, List *positions, const char *alias);
+
+void
+wh_fact_columns(StringInfo sql, const WhFact *fact, const char *alias)
+{
+	for (int i = 1; i <= fact->width; i++)
+		wh_sql_append(sql, "%s%s.c%d", i > 1 ? ", " : "", alias, i);
+}
+
+void
+wh_fact_role_columns(StringInfo sql, const WhFact *fact, const char *alias)
+{
+	for (int i = 1; i <= list_length(fact->roles); i++)
+		wh_sql_append(sql, ", %s.sk%d", alias, i);
+}
+
+/* The fact's own columns: the query's and the surrogate keys; without an alias as a list of
+ * targets. */
+void
+wh_fact_table_columns(StringInfo sql, const WhFact *fact, const char *alias)
+{
+	const char *dot = alias != NULL ? "." : "";
+	ListCell *cell;
+
+	if (alias == NULL)
+		alias = "";
+	foreach(cell, fact->model->columns)
+		wh_sql_append(sql, "%s%s%s%I", foreach_current_index(cell) > 0 ? ", " : "", alias, dot,
+					  ((WhModelColumn *) lfirst(cell))->name);
+	foreach(cell, fact->roles)
+		wh_sql_append(sql, ", %s%s%I", alias, dot, ((WhFactRole *) lfirst(cell))->column);
+}
+
+void
+wh_fact_key_match(StringInfo sql, const WhFact *fact, const char *left, const char *right)
+{
+	ListCell *cell;
+
+	foreach(cell, fact->key)
+	{
+		int position = lfirst_int(cell);
+
+		wh_sql_append(sql, "%s%s.c%d %s %s.c%d", foreach_current_index(cell) > 0 ? " AND " : "",
+					  left, position, wh_model_equality(wh_fact_column(fact, position)->type),
+					  right, position);
+	}
+}
+
+void
+wh_fact_row_match(StringInfo sql, const WhFact *fact, const char *prefix)
+{
+	List *positions = list_append_unique_int(list_copy(fact->key), fact->event_time);
+	ListCell *cell;
+
+	foreach(cell, positions)
+	{
+		int position = lfirst_int(cell);
+		WhModelColumn *column = wh_fact_column(fact, position);
+
+		wh_sql_append(sql, "%sf.%I %s x.%s%d", foreach_current_index(cell) > 0 ? " AND " : "",
+					  column->name, wh_model_equality(column->type), prefix, position);
+	}
+}
+
+char *
+wh_fact_reason(const WhFact *fact, const char *alias)
+{
+	char *type = wh_fact_type(fact->event_type, -1);
+
+	return wh_sql(
+		"CASE WHEN %s.c%d IS NULL THEN 'event time is null'"
+		" WHEN NOT pg_catalog.isfinite(%s.c%d) THEN 'event time is infinite'"
+		" WHEN %s.c%d < %s::%s OR %s.c%d >= %s::%s THEN 'event time is outside the bounds' END",
+		alias, fact->event_time, alias, fact->event_time, alias, fact->event_time,
+		fact->bounds_from, type, alias, fact->event_time, fact->bounds_to, type);
+}
+
+char *
+wh_fact_instant(const WhFact *fact, const char *alias)
+{
+	if (fact->event_type == TIMESTAMPTZOID)
+		return wh_sql("%s.c%d", alias, fact->event_time);
+	return wh_sql("pg_catalog.timezone(%s, %s.c%d::pg_catalog.timestamp)", fact->zone, alias,
+				  fact->event_time);
+}
+
+char *
+wh_fact_key_text(const WhFact *fact, const char *alias)
+{
+	return positions_as_text(fact, fact->key, alias);
+}
+
+char *
+wh_fact_row_text(const WhFact *fact, const char *alias)
+{
+	return positions_as_text(fact, lappend_int(list_copy(fact->key), fact->event_time), alias);
+}
+
+static char *
+positions_as_text(const WhFact *fact, List *positions, const char *alias)
+{
+	StringInfoData sql;
+	ListCell *cell;
+
+	initStringInfo(&sql);
+	foreach(cell, positions)
+		wh_sql_append(&sql, "%s%s.c%d::pg_catalog.text",
+					  foreach_current_index(cell) > 0 ? ", " : "ARRAY[", alias, lfirst_int(cell));
+	wh_sql_append(&sql, "]");
+	return sql.data;
+}
+
+List *
+wh_fact_role_keys(const WhFact *fact, const WhFactRole *role, const char *alias)
+{
+	List *keys = NIL;
+	ListCell *cell;
+
+	if (role->dimension->kind == WH_MODEL_DATE)
+	{
+		int position = linitial_int(role->keys);
+
+		if (wh_fact_column(fact, position)->type == TIMESTAMPTZOID)
+			return list_make1(wh_sql("pg_catalog.timezone(%s, %s.c%d)::pg_catalog.date",
+									 fact->zone, alias, position));
+		return list_make1(wh_sql("%s.c%d::pg_catalog.date", alias, position));
+	}
+	foreach(cell, role->keys)
+	{
+		WhModelColumn *target = list_nth(role->dimension->key, foreach_current_index(cell));
+
+		keys = lappend(
+			keys, wh_sql("%s.c%d::%s", alias, lfirst_int(cell), wh_fact_type(target->type, -1)));
+	}
+	return keys;
+}
+
+void
+wh_fact_lookups(StringInfo sql, const WhFact *fact, const char *alias)
+{
+	char *instant = wh_fact_instant(fact, alias);
+	ListCell *cell;
+
+	foreach(cell, fact->roles)
+	{
+		WhFactRole *role = lfirst(cell);
+
+		wh_sql_append(sql, ", (");
+		wh_dimension_lookup_sql(sql, role->dimension, wh_fact_role_keys(fact, role, alias),
+								instant);
+		wh_sql_append(sql, ") AS sk%d", role->number);
+	}
+}
+
+char *
+wh_fact_type(Oid type, int32 typmod)
+{
+	return format_type_extended(type, typmod,
+								FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY);
+}
+
+char *
+wh_fact_collation(const WhModelColumn *column)
+{
+	HeapTuple tuple;
+	Form_pg_collation form;
+	char *text;
+
+	if (!OidIsValid(column->collation) || column->collation == get_typcollation(column->type))
+		return pstrdup("");
+	tuple = SearchSysCache1(COLLOID, ObjectIdGetDatum(column->collation));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for collation %u", column->collation);
+	form = (Form_pg_collation) GETSTRUCT(tuple);
+	text = wh_sql(" COLLATE %I.%I", get_namespace_name(form->collnamespace),
+				  NameStr(form->collname));
+	ReleaseSysCache(tuple);
+	return text;
+}
