@@ -9,6 +9,8 @@
 
 #include "base/base.h"
 #include "dimension/dimension.h"
+#include "fact/fact.h"
+#include "load/load.h"
 #include "model/model.h"
 
 PG_MODULE_MAGIC;
@@ -21,5 +23,7 @@ _PG_init(void)
 	wh_base_init();
 	wh_model_init();
 	wh_dimension_init();
+	wh_fact_init();
+	wh_load_init();
 	MarkGUCPrefixReserved("walhouse");
 }

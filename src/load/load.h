@@ -11,19 +11,22 @@
 extern void wh_load_init(void);
 
 /*
- * wh_load_run brings the feed's live models to the feed's position, in transactions of its own (wh_txn_commit); the
- * caller is between transactions' work, with nothing held.  Takes the state lock.  Returns true when a model changed position.
- * Data errors stop the model (P4); errors of the system are raised.
+ * wh_load_run brings the feed's live models to the feed's position, in transactions of its own
+ * (wh_txn_commit); the caller is between transactions' work, with nothing held.  Takes the state
+ * lock.  Returns true when a model changed position. Data errors stop the model (P4); errors of
+ * the system are raised.
  */
 extern bool wh_load_run(int32 feed_id);
 
-/* Ids of the feed's models that wait for a build (new, rebuild, building with nobody at it) and whose tables are ready. */
+/* Ids of the feed's models that wait for a build (new, rebuild, building with nobody at it) and
+ * whose tables are ready. */
 extern List *wh_load_pending_builds(int32 feed_id);
 
 /*
- * wh_load_build builds one model and makes it live at the position that its snapshot saw; wh_load_run catches up.  Takes the
- * state lock at its end alone, and a lock on the model so that two never build the same (false: somebody else does).  A data error
- * stops the model and is returned as false with the error stored.
+ * wh_load_build builds one model and makes it live at the position that its snapshot saw;
+ * wh_load_run catches up.  Takes the state lock at its end alone, and a lock on the model so that
+ * two never build the same (false: somebody else does).  A data error stops the model and is
+ * returned as false with the error stored.
  */
 extern bool wh_load_build(int32 model_id);
 

@@ -1,0 +1,289 @@
+/*
+ * build.c
+ *		Builds: fills a model from one snapshot, while ingest and the other models go on.
+ *
+ * The build's transaction is REPEATABLE READ from its start: mirror, log and positions are read
+ * in one snapshot.  At its end it takes the feed's state lock and reads fresh (READ COMMITTED
+ * again, the first snapshot stays registered), lets the kind mend what moved meanwhile, and makes
+ * the model live at the position that the snapshot saw; the next load catches up.  Partitions are
+ * made in short transactions before.  A session lock on the model keeps two builders apart and
+ * goes with the process: a model that is found building with nobody at it is built again.  An
+ * error of data stops the model; a system's is raised, and leaves the model to be built again.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "portability/instr_time.h"
+#include "storage/lock.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "base/base.h"
+#include "fact/fact.h"
+#include "load/load.h"
+#include "load/load_private.h"
+#include "partition/partition.h"
+
+/* Rounds of making partitions before a build runs with what there is. */
+#define PARTITION_ROUNDS 3
+
+/* One build, in its subtransaction. */
+typedef struct Build
+{
+	int32 model_id;
+	bool may_end; /* it may end to have partitions made */
+	List *missing; /* of WhMissingPartition *: what it ended for */
+	XLogRecPtr to; /* what it reached, or InvalidXLogRecPtr: dimensions are not ready */
+} Build;
+
+static bool build_locked(int32 model_id);
+static bool begin_build(int32 model_id);
+static void build_once(void *arg);
+static XLogRecPtr build_position(const WhModel *model, TimestampTz *clock);
+static void finish(WhModel *model, WhLoad *load, TimestampTz started, WhDone *done);
+static bool is_buildable(const WhModel *model);
+static void lock_tag(LOCKTAG *tag, int32 model_id);
+static bool is_somebody_building(int32 model_id);
+static void stop_build(int32 model_id, const ErrorData *error);
+
+List *
+wh_load_pending_builds(int32 feed_id)
+{
+	List *pending = NIL;
+	ListCell *cell;
+
+	foreach(cell, wh_model_ids(feed_id))
+	{
+		WhModel *model = wh_model_get_by_id(lfirst_int(cell));
+
+		if (is_buildable(model) &&
+			(strcmp(model->state, "new") == 0 || strcmp(model->state, "rebuild") == 0 ||
+			 (strcmp(model->state, "building") == 0 && !is_somebody_building(model->id))))
+			pending = lappend_int(pending, model->id);
+	}
+	return pending;
+}
+
+bool
+wh_load_build(int32 model_id)
+{
+	volatile bool built = false;
+	LOCKTAG tag;
+
+	lock_tag(&tag, model_id);
+	if (LockAcquire(&tag, ExclusiveLock, true, true) == LOCKACQUIRE_NOT_AVAIL)
+		return false;
+	PG_TRY();
+	{
+		built = build_locked(model_id);
+	}
+	PG_FINALLY();
+	{
+		LockRelease(&tag, ExclusiveLock, true);
+	}
+	PG_END_TRY();
+	return built;
+}
+
+static bool
+build_locked(int32 model_id)
+{
+	MemoryContext context =
+		AllocSetContextCreate(CurrentMemoryContext, "walhouse build", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(context);
+	Build build = {.model_id = model_id};
+	ErrorData *error = NULL;
+	bool built = false;
+
+	if (begin_build(model_id))
+	{
+		for (int round = 0; round <= PARTITION_ROUNDS; round++)
+		{
+			build.may_end = round < PARTITION_ROUNDS;
+			build.missing = NIL;
+			wh_txn_commit();
+			MemoryContextSwitchTo(context);
+			if (FirstSnapshotSet)
+				elog(ERROR, "a snapshot was taken before a build");
+			XactIsoLevel = XACT_REPEATABLE_READ;
+			built = wh_txn_try(build_once, &build, &error);
+			wh_txn_commit();
+			MemoryContextSwitchTo(context);
+			if (!built || build.missing == NIL)
+				break;
+			wh_load_make_partitions(build.missing);
+		}
+		if (!built)
+			stop_build(model_id, error);
+	}
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(context);
+	return built && !XLogRecPtrIsInvalid(build.to);
+}
+
+/* begin_build marks the model, so that no load touches it; false when it cannot be built now. */
+static bool
+begin_build(int32 model_id)
+{
+	WhModel *model = wh_model_get_by_id(model_id);
+
+	if (!is_buildable(model))
+		return false;
+	wh_lock_state(model->feed->id);
+	model = wh_model_get_by_id(model_id);
+	wh_model_set_state(model_id, "building", NULL);
+	return true;
+}
+
+/* build_once builds the model in the snapshot of its transaction. */
+static void
+build_once(void *arg)
+{
+	Build *build = arg;
+	WhModel *model = wh_model_get_by_id(build->model_id);
+	TimestampTz started = GetCurrentTimestamp();
+	WhDone *done = palloc0(sizeof(WhDone));
+	TimestampTz clock;
+	instr_time start;
+	instr_time end;
+	WhLoad *load;
+	WhUser saved;
+
+	wh_settings_pin(model->feed->time_zone);
+	build->to = build_position(model, &clock);
+	if (XLogRecPtrIsInvalid(build->to))
+		return;
+	model->position = InvalidXLogRecPtr;
+	load = wh_load_new(model->feed, build->to, clock);
+	if (build->may_end)
+		build->missing = wh_load_missing(model, load);
+	if (build->missing != NIL)
+		return;
+	INSTR_TIME_SET_CURRENT(start);
+	wh_user_become(model->owner, &saved);
+	wh_model_routine(model->kind)->build(model, load, &done->counts);
+	wh_user_restore(&saved);
+	INSTR_TIME_SET_CURRENT(end);
+	INSTR_TIME_SUBTRACT(end, start);
+	done->duration_ms = INSTR_TIME_GET_MILLISEC(end);
+	finish(model, load, started, done);
+}
+
+/* finish makes the model live, under the state lock and with fresh snapshots. */
+static void
+finish(WhModel *model, WhLoad *load, TimestampTz started, WhDone *done)
+{
+	const WhModelRoutine *routine = wh_model_routine(model->kind);
+	WhArg args[1];
+	WhUser saved;
+
+	wh_lock_state(model->feed->id);
+	XactIsoLevel = XACT_READ_COMMITTED;
+	if (routine->finish_build != NULL)
+	{
+		wh_user_become(model->owner, &saved);
+		routine->finish_build(model, load, &done->counts);
+		wh_user_restore(&saved);
+	}
+	done->model_id = model->id;
+	done->from = wh_model_get_by_id(model->id)->history_start;
+	if (XLogRecPtrIsInvalid(done->from))
+		done->from = load->to;
+	wh_load_record(load, "build", started, list_make1(done), NULL);
+	wh_load_revive(model->id, "live");
+
+	/* New surrogate keys: what refers to the old ones is built again. */
+	args[0] = WH_ARG_INT4(model->id);
+	wh_catalog_execute(
+		"UPDATE walhouse.model m SET state = 'rebuild'"
+		" WHERE m.state IN ('live', 'stopped', 'building') AND m.model_id IN"
+		" (SELECT d.model_id FROM walhouse.fact_dimension d WHERE d.dimension_id = $1)",
+		1, args);
+}
+
+/*
+ * build_position returns the position that a build can reach in its snapshot: the feed's, or for
+ * a fact the one that its dimensions have in common; InvalidXLogRecPtr when there is none.
+ */
+static XLogRecPtr
+build_position(const WhModel *model, TimestampTz *clock)
+{
+	XLogRecPtr position = wh_changelog_position(model->feed->id, clock);
+	XLogRecPtr common = InvalidXLogRecPtr;
+	ListCell *cell;
+
+	if (model->kind != WH_MODEL_FACT)
+		return position;
+	foreach(cell, wh_fact_dimensions(model))
+	{
+		WhModel *dimension = wh_model_get_by_id(lfirst_int(cell));
+
+		if (dimension->feed == NULL)
+			continue;
+		if (strcmp(dimension->state, "live") != 0 ||
+			(!XLogRecPtrIsInvalid(common) && common != dimension->position))
+			return InvalidXLogRecPtr;
+		common = dimension->position;
+	}
+	if (XLogRecPtrIsInvalid(common) || common == position)
+		return position;
+	*clock = wh_load_clock(model->feed, common);
+	return common;
+}
+
+/* is_buildable says that a model's table is ready, and that the dimensions of a fact are live. */
+static bool
+is_buildable(const WhModel *model)
+{
+	ListCell *cell;
+
+	if (model->feed == NULL || strcmp(model->source->state, "ready") != 0)
+		return false;
+	if (model->kind != WH_MODEL_FACT)
+		return true;
+	foreach(cell, wh_fact_dimensions(model))
+	{
+		WhModel *dimension = wh_model_get_by_id(lfirst_int(cell));
+
+		if (dimension->feed != NULL && strcmp(dimension->state, "live") != 0)
+			return false;
+	}
+	return true;
+}
+
+static void
+lock_tag(LOCKTAG *tag, int32 model_id)
+{
+	SET_LOCKTAG_OBJECT(*tag, MyDatabaseId, wh_catalog_relid("model"), model_id, 0);
+}
+
+static bool
+is_somebody_building(int32 model_id)
+{
+	LOCKTAG tag;
+
+	lock_tag(&tag, model_id);
+	if (LockAcquire(&tag, ExclusiveLock, true, true) == LOCKACQUIRE_NOT_AVAIL)
+		return true;
+	LockRelease(&tag, ExclusiveLock, true);
+	return false;
+}
+
+/* stop_build stores an error of data; a system's is raised. */
+static void
+stop_build(int32 model_id, const ErrorData *error)
+{
+	WhModel *model = wh_model_get_by_id(model_id);
+
+	if (wh_load_is_system_error(error))
+		ReThrowError((ErrorData *) error);
+	wh_lock_state(model->feed->id);
+	wh_load_stop(model_id, wh_load_error_text(error),
+				 wh_changelog_position(model->feed->id, NULL), 0, true);
+	wh_txn_commit();
+	ereport(LOG,
+			(errmsg("walhouse could not build %s: %s", model->name, error->message)));
+}

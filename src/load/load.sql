@@ -1,0 +1,34 @@
+-- load: loads and builds, and the models that stopped.
+
+CREATE TABLE walhouse.load_retry (
+    model_id   integer NOT NULL,
+    attempts   integer NOT NULL,
+    tried_to   pg_lsn,
+    next_try   timestamptz NOT NULL,
+    waits_for  integer,
+    build      boolean NOT NULL DEFAULT false,
+    CONSTRAINT load_retry_pkey PRIMARY KEY (model_id)
+);
+COMMENT ON TABLE walhouse.load_retry IS
+    'Models that stopped: how often they were tried, up to which position (null: resumed by hand), when they may be tried again, and the dimension that they wait for. build: it is the build that failed.';
+GRANT SELECT ON walhouse.load_retry TO PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('walhouse.load_retry', '');
+
+CREATE PROCEDURE walhouse.load(feed text)
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'walhouse_load';
+COMMENT ON PROCEDURE walhouse.load(text) IS
+    'Brings the feed''s live models to its position, from the change log alone; the source is not read. CALL walhouse.run does this and more. Commits; for the feed''s owner. A model with an error in its data stops at its position, and does not make this fail.';
+
+CREATE PROCEDURE walhouse.build(model regclass)
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'walhouse_build';
+COMMENT ON PROCEDURE walhouse.build(regclass) IS
+    'Builds a dimension or fact, or builds it again, from mirror and change log, and brings it up to date; CALL walhouse.run does so for all that wait for it. Other models and the feed go on meanwhile, and readers see the old rows until the new ones are there. Commits; for the model''s owner. Errors: its table or a dimension is not ready, another session builds it, its data cannot be computed (the model is stopped then).';
+
+CREATE FUNCTION walhouse.resume(model regclass)
+RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE STRICT
+AS 'MODULE_PATHNAME', 'walhouse_resume';
+COMMENT ON FUNCTION walhouse.resume(regclass) IS
+    'Has a stopped model tried again by the next load, whether its data changed or not; for the model''s owner.';

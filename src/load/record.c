@@ -1,0 +1,132 @@
+/*
+ * record.c
+ *		What stands of a load: its row, the positions of its models, the errors that stop a model
+ * and those that do not.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/timestamp.h"
+
+#include "base/base.h"
+#include "load/load.h"
+#include "load/load_private.h"
+
+static XLogRecPtr lowest_position(List *done, XLogRecPtr to);
+
+WhLoad *
+wh_load_new(WhFeed *feed, XLogRecPtr to, TimestampTz clock)
+{
+	WhLoad *load = palloc0(sizeof(WhLoad));
+
+	load->id = wh_rows_int8(
+		wh_catalog_query("SELECT pg_catalog.nextval('walhouse.load_load_id_seq')", 0, NULL), 0,
+		1);
+	load->feed = feed;
+	load->to = to;
+	load->clock = clock;
+	return load;
+}
+
+void
+wh_load_record(const WhLoad *load, const char *kind, TimestampTz started, List *done,
+			   const char *error)
+{
+	XLogRecPtr from = lowest_position(done, load->to);
+	WhArg args[9];
+	ListCell *cell;
+
+	args[0] = WH_ARG_INT8(load->id);
+	args[1] = WH_ARG_INT4(load->feed->id);
+	args[2] = WH_ARG_TEXT(kind);
+	args[3] = WH_ARG_LSN(from);
+	args[4] = WH_ARG_LSN(load->to);
+	args[5] = WH_ARG_TIMESTAMPTZ(started);
+	args[6] = WH_ARG_TEXT(error);
+	wh_catalog_execute(
+		wh_sql(
+			"INSERT INTO walhouse.load (load_id, feed_id, kind, from_lsn, to_lsn, from_time, to_time, transactions,"
+			" started, duration_ms, error)"
+			" SELECT $1, $2, $3, $4, $5, pg_catalog.min(t.commit_time), pg_catalog.max(t.commit_time),"
+			" pg_catalog.count(*), $6, 1000 * EXTRACT(epoch FROM pg_catalog.clock_timestamp() - $6), $7"
+			" FROM %T t WHERE t.end_lsn > $4 AND t.end_lsn <= $5",
+			wh_changelog_txn_relid(load->feed)),
+		7, args);
+	foreach(cell, done)
+	{
+		WhDone *model = lfirst(cell);
+
+		args[1] = WH_ARG_INT4(model->model_id);
+		args[2] = WH_ARG_LSN(model->from);
+		args[3] = WH_ARG_INT8(model->counts.inserted);
+		args[5] = WH_ARG_INT8(model->counts.updated);
+		args[6] = WH_ARG_INT8(model->counts.deleted);
+		args[7] = WH_ARG_INT8(model->counts.inferred);
+		args[8] = WH_ARG_INT8(model->counts.rejected);
+		wh_catalog_execute(
+			wh_sql(
+				"INSERT INTO walhouse.load_model (load_id, model_id, from_lsn, inserted, to_lsn, updated,"
+				" deleted, inferred, rejected, duration_ms)"
+				" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, %L::pg_catalog.float8)",
+				psprintf("%.3f", model->duration_ms)),
+			9, args);
+	}
+}
+
+static XLogRecPtr
+lowest_position(List *done, XLogRecPtr to)
+{
+	XLogRecPtr lowest = to;
+	ListCell *cell;
+
+	foreach(cell, done)
+		lowest = Min(lowest, ((WhDone *) lfirst(cell))->from);
+	return lowest;
+}
+
+TimestampTz
+wh_load_clock(const WhFeed *feed, XLogRecPtr position)
+{
+	WhArg args[2];
+	WhRows *rows;
+	bool isnull;
+
+	args[0] = WH_ARG_LSN(position);
+	args[1] = WH_ARG_INT4(feed->id);
+	rows = wh_catalog_query(
+		wh_sql(
+			"SELECT COALESCE("
+			"(SELECT t.clock FROM %T t WHERE t.end_lsn <= $1 ORDER BY t.end_lsn DESC LIMIT 1),"
+			"(SELECT p.clock FROM walhouse.feed_position p WHERE p.feed_id = $2 AND p.position <= $1"
+			" ORDER BY p.position DESC LIMIT 1),"
+			"(SELECT p.clock FROM walhouse.feed_position p WHERE p.feed_id = $2 ORDER BY p.position LIMIT 1))",
+			wh_changelog_txn_relid(feed)),
+		2, args);
+	return DatumGetTimestampTz(wh_rows_datum(rows, 0, 1, &isnull));
+}
+
+bool
+wh_load_is_system_error(const ErrorData *error)
+{
+	static const int classes[] = {
+		ERRCODE_TRANSACTION_ROLLBACK,
+		ERRCODE_INSUFFICIENT_RESOURCES,
+		ERRCODE_OPERATOR_INTERVENTION,
+		ERRCODE_SYSTEM_ERROR,
+		ERRCODE_INTERNAL_ERROR,
+	};
+
+	for (int i = 0; i < lengthof(classes); i++)
+	{
+		if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_TO_CATEGORY(classes[i]))
+			return true;
+	}
+	return error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
+}
+
+char *
+wh_load_error_text(const ErrorData *error)
+{
+	return error->detail != NULL ? psprintf("%s (%s)", error->message, error->detail) :
+								   pstrdup(error->message);
+}

@@ -1,0 +1,95 @@
+/*
+ * retry.c
+ *		Models that stopped: when they are tried again, and how they go on.
+ *
+ * A model that failed can only succeed when its source table has changed since, so a new change
+ * there makes it due, twice at once and then with growing pauses of at most five minutes;
+ * walhouse.resume makes it due in any case.  A fact that stopped for a dimension is due as soon as
+ * that dimension is not stopped any more.  A model whose build failed becomes due in the same way,
+ * and is built again.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+
+#include "base/base.h"
+#include "load/load.h"
+#include "load/load_private.h"
+
+PG_FUNCTION_INFO_V1(walhouse_resume);
+
+void
+wh_load_stop(int32 model_id, const char *error, XLogRecPtr tried_to, int32 waits_for, bool is_build)
+{
+	WhArg args[4];
+
+	wh_model_set_state(model_id, "stopped", error);
+	args[0] = WH_ARG_INT4(model_id);
+	args[1] = WH_ARG_LSN(tried_to);
+	args[2] = waits_for != 0 ? WH_ARG_INT4(waits_for) : WH_ARG_NULL(INT4OID);
+	args[3] = WH_ARG_BOOL(is_build);
+	wh_catalog_execute(
+		"INSERT INTO walhouse.load_retry AS r (model_id, attempts, tried_to, next_try, waits_for, build)"
+		" VALUES ($1, 1, $2, pg_catalog.clock_timestamp(), $3, $4)"
+		" ON CONFLICT (model_id) DO UPDATE SET attempts = r.attempts + 1, tried_to = excluded.tried_to,"
+		" waits_for = excluded.waits_for, build = excluded.build,"
+		" next_try = pg_catalog.clock_timestamp() + CASE WHEN r.attempts < 2 THEN '0'::pg_catalog.interval"
+		" ELSE LEAST(2 ^ LEAST(r.attempts - 2, 20), 300) * '1 second'::pg_catalog.interval END",
+		4, args);
+}
+
+bool
+wh_load_is_due(const WhModel *model, XLogRecPtr to, bool *is_build, int32 *waits_for)
+{
+	WhArg args[2];
+	WhRows *rows;
+
+	args[0] = WH_ARG_INT4(model->id);
+	args[1] = WH_ARG_LSN(to);
+	rows = wh_catalog_query(
+		wh_sql(
+			"SELECT r.build, COALESCE(r.waits_for, 0) FROM walhouse.load_retry r WHERE r.model_id = $1 AND (r.waits_for IS NOT NULL"
+			" OR r.tried_to IS NULL OR (r.next_try <= pg_catalog.clock_timestamp()"
+			" AND EXISTS (SELECT FROM %T l WHERE l.lsn > r.tried_to AND l.lsn <= $2)))",
+			model->source->log),
+		2, args);
+	if (rows->count == 0)
+		return false;
+	*is_build = wh_rows_bool(rows, 0, 1);
+	*waits_for = wh_rows_int4(rows, 0, 2);
+	return true;
+}
+
+void
+wh_load_revive(int32 model_id, const char *state)
+{
+	WhArg args[1];
+
+	wh_model_set_state(model_id, state, NULL);
+	args[0] = WH_ARG_INT4(model_id);
+	if (strcmp(state, "live") == 0)
+		wh_catalog_execute("DELETE FROM walhouse.load_retry WHERE model_id = $1", 1, args);
+}
+
+Datum
+walhouse_resume(PG_FUNCTION_ARGS)
+{
+	WhModel *model = wh_model_get(PG_GETARG_OID(0), false);
+	WhArg args[1];
+
+	wh_user_check_owner(model->owner, "model", model->name);
+	if (strcmp(model->state, "stopped") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("model %s is not stopped", model->name),
+				 errdetail("Its state is \"%s\".", model->state)));
+	wh_txn_mark_own();
+	args[0] = WH_ARG_INT4(model->id);
+	wh_catalog_execute(
+		"INSERT INTO walhouse.load_retry (model_id, attempts, next_try)"
+		" VALUES ($1, 0, pg_catalog.clock_timestamp())"
+		" ON CONFLICT (model_id) DO UPDATE SET attempts = 0, tried_to = NULL, waits_for = NULL",
+		1, args);
+	PG_RETURN_VOID();
+}

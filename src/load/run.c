@@ -1,0 +1,358 @@
+/*
+ * run.c
+ *		Loads: brings the live models of a feed to its position, all in one transaction.
+ *
+ * Under the feed's state lock, models run in order of dependence, each as its owner.  The
+ * transaction appends one row to walhouse.load and one for each model to load_model; these rows
+ * are the models' positions, so data and position commit together (P1), and readers see all models
+ * move at once (P2).
+ *
+ * Partitions are made beside: what the load will need is evaluated before anything is written;
+ * where something is missing, the transaction ends, the partitions are made in short transactions,
+ * and the load runs again, once.
+ *
+ * All models run in one subtransaction first.  If it fails with an error of data, it is done
+ * again with a subtransaction for each model; those that fail stop where they are, with the error
+ * on view, and so do the facts that need them; the others go on (P4).  Errors of the system
+ * (classes 40, 53, 57, 58, XX) stop nobody: they are raised, and the whole load is the caller's to
+ * repeat.  Models that stopped are tried again, each in a subtransaction of its own (retry.c).
+ *
+ * A crash at any point leaves the positions and the data of before.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "portability/instr_time.h"
+#include "utils/memutils.h"
+
+#include "base/base.h"
+#include "fact/fact.h"
+#include "load/load.h"
+#include "load/load_private.h"
+#include "partition/partition.h"
+
+/* One load while it runs. */
+typedef struct Run
+{
+	WhLoad *load;
+	TimestampTz started;
+	List *live; /* of int: ids of models to load, in order */
+	List *due; /* of int: ids of stopped models to try again, in order */
+	bool may_end; /* the load may end to have partitions made */
+	List *missing; /* of WhMissingPartition *: what it ended for */
+	List *done; /* of WhDone * */
+	List *stopped; /* of int: ids of models that are stopped, or stopped in this load */
+	List *waiting; /* of int: ids of models that are not brought to load->to for other reasons */
+	StringInfoData errors;
+} Run;
+
+/* One model in a subtransaction. */
+typedef struct Attempt
+{
+	Run *run;
+	int32 model_id;
+	bool only_evaluate; /* look for missing partitions alone */
+} Attempt;
+
+static bool run_once(int32 feed_id, bool may_end, List **missing);
+static bool choose(Run *run, int32 feed_id, XLogRecPtr to);
+static void choose_model(Run *run, WhModel *model, XLogRecPtr to, XLogRecPtr *lowest);
+static bool has_transactions(const WhFeed *feed, XLogRecPtr from, XLogRecPtr to);
+static void run_together(void *arg);
+static void run_apart(Run *run, List *ids);
+static void evaluate_apart(Run *run, List *ids);
+static void try_model(Run *run, int32 model_id, bool only_evaluate);
+static void attempt_model(void *arg);
+static void load_model(Run *run, WhModel *model);
+static int32 stopped_dimension(Run *run, const WhModel *model);
+static bool must_wait(Run *run, const WhModel *model);
+static void stop_model(Run *run, WhModel *model, const char *error, int32 waits_for);
+
+bool
+wh_load_run(int32 feed_id)
+{
+	MemoryContext context =
+		AllocSetContextCreate(CurrentMemoryContext, "walhouse load", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(context);
+	List *missing = NIL;
+	bool moved;
+
+	moved = run_once(feed_id, true, &missing);
+	wh_txn_commit();
+	if (missing != NIL)
+	{
+		wh_load_make_partitions(missing);
+		missing = NIL;
+		MemoryContextSwitchTo(context);
+		moved = run_once(feed_id, false, &missing) || moved;
+		wh_txn_commit();
+	}
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(context);
+	return moved;
+}
+
+/* run_once does one load; with may_end it may end with *missing filled and nothing written but
+ * what stopped. */
+static bool
+run_once(int32 feed_id, bool may_end, List **missing)
+{
+	Run run = {.may_end = may_end, .started = GetCurrentTimestamp()};
+	WhFeed *feed;
+	XLogRecPtr to;
+	TimestampTz clock;
+	ErrorData *error;
+
+	wh_lock_state(feed_id);
+	feed = wh_changelog_feed_by_id(feed_id, false);
+	wh_settings_pin(feed->time_zone);
+	initStringInfo(&run.errors);
+	to = wh_changelog_position(feed_id, &clock);
+	if (XLogRecPtrIsInvalid(to) || !choose(&run, feed_id, to))
+		return false;
+	run.load = wh_load_new(feed, to, clock);
+
+	if (!wh_txn_try(run_together, &run, &error))
+	{
+		if (wh_load_is_system_error(error))
+			ReThrowError(error);
+		run.done = NIL;
+		run.missing = NIL;
+		if (may_end)
+			evaluate_apart(&run, list_concat_copy(run.live, run.due));
+		if (run.missing == NIL)
+			run_apart(&run, run.live);
+	}
+	if (run.missing == NIL)
+		run_apart(&run, run.due);
+	*missing = run.missing;
+	if (run.done != NIL || run.errors.len > 0)
+		wh_load_record(run.load, "load", run.started, run.done,
+					   run.errors.len > 0 ? run.errors.data : NULL);
+	return run.done != NIL;
+}
+
+/* choose finds the models to load, and says whether there is anything to do. */
+static bool
+choose(Run *run, int32 feed_id, XLogRecPtr to)
+{
+	XLogRecPtr lowest = to;
+	ListCell *cell;
+
+	foreach(cell, wh_model_ids(feed_id))
+		choose_model(run, wh_model_get_by_id(lfirst_int(cell)), to, &lowest);
+	if (run->due != NIL)
+		return true;
+	return run->live != NIL &&
+		   has_transactions(wh_changelog_feed_by_id(feed_id, false), lowest, to);
+}
+
+static void
+choose_model(Run *run, WhModel *model, XLogRecPtr to, XLogRecPtr *lowest)
+{
+	bool is_build = false;
+	int32 waits_for = 0;
+
+	if (strcmp(model->state, "live") == 0 && strcmp(model->source->state, "ready") == 0)
+	{
+		if (model->position < to)
+		{
+			run->live = lappend_int(run->live, model->id);
+			*lowest = Min(*lowest, model->position);
+		}
+		return;
+	}
+	if (strcmp(model->state, "stopped") != 0)
+	{
+		run->waiting = lappend_int(run->waiting, model->id);
+		return;
+	}
+	run->stopped = lappend_int(run->stopped, model->id);
+	if (strcmp(model->source->state, "ready") != 0 ||
+		!wh_load_is_due(model, to, &is_build, &waits_for))
+		return;
+	if (is_build)
+		wh_load_revive(model->id, "rebuild");
+	else if (waits_for == 0 || !list_member_int(run->stopped, waits_for) ||
+			 list_member_int(run->due, waits_for))
+		run->due = lappend_int(run->due, model->id);
+}
+
+static bool
+has_transactions(const WhFeed *feed, XLogRecPtr from, XLogRecPtr to)
+{
+	WhArg args[2];
+
+	args[0] = WH_ARG_LSN(from);
+	args[1] = WH_ARG_LSN(to);
+	return wh_catalog_query(wh_sql("SELECT FROM %T WHERE end_lsn > $1 AND end_lsn <= $2 LIMIT 1",
+								   wh_changelog_txn_relid(feed)),
+							2, args)
+			   ->count > 0;
+}
+
+/* run_together loads all live models; it ends early when partitions are missing. */
+static void
+run_together(void *arg)
+{
+	Run *run = arg;
+	List *models = NIL;
+	ListCell *cell;
+
+	foreach(cell, run->live)
+	{
+		WhModel *model = wh_model_get_by_id(lfirst_int(cell));
+
+		if (stopped_dimension(run, model) != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("a dimension of %s is stopped", model->name)));
+		if (must_wait(run, model))
+			continue;
+		models = lappend(models, model);
+		if (run->may_end)
+			run->missing = list_concat(run->missing, wh_load_missing(model, run->load));
+	}
+	if (run->missing != NIL)
+		return;
+	foreach(cell, models)
+		load_model(run, lfirst(cell));
+}
+
+/* evaluate_apart finds the missing partitions of the models whose changes can be evaluated, and
+ * stops the others. */
+static void
+evaluate_apart(Run *run, List *ids)
+{
+	ListCell *cell;
+
+	foreach(cell, ids)
+		try_model(run, lfirst_int(cell), true);
+}
+
+static void
+run_apart(Run *run, List *ids)
+{
+	ListCell *cell;
+
+	foreach(cell, ids)
+		try_model(run, lfirst_int(cell), false);
+}
+
+/* try_model loads or evaluates one model in a subtransaction, and stops it when it cannot go on. */
+static void
+try_model(Run *run, int32 model_id, bool only_evaluate)
+{
+	Attempt attempt = {run, model_id, only_evaluate};
+	WhModel *model = wh_model_get_by_id(model_id);
+	bool was_stopped = strcmp(model->state, "stopped") == 0;
+	int32 dimension = stopped_dimension(run, model);
+	ErrorData *error;
+
+	if (was_stopped && list_member_int(run->live, model_id))
+		return; /* it stopped in this load */
+	if (dimension != 0)
+	{
+		if (!only_evaluate && !was_stopped)
+			stop_model(
+				run, model,
+				psprintf("waits for %s, which is stopped", wh_model_get_by_id(dimension)->name),
+				dimension);
+		return;
+	}
+	if (must_wait(run, model))
+		return;
+	if (wh_txn_try(attempt_model, &attempt, &error))
+	{
+		if (was_stopped && !only_evaluate)
+		{
+			wh_load_revive(model_id, "live");
+			run->stopped = list_delete_int(run->stopped, model_id);
+		}
+		return;
+	}
+	if (wh_load_is_system_error(error))
+		ReThrowError(error);
+	run->due = list_delete_int(run->due, model_id);
+	stop_model(run, model, wh_load_error_text(error), 0);
+}
+
+static void
+attempt_model(void *arg)
+{
+	Attempt *attempt = arg;
+	WhModel *model = wh_model_get_by_id(attempt->model_id);
+
+	if (attempt->only_evaluate)
+		attempt->run->missing =
+			list_concat(attempt->run->missing, wh_load_missing(model, attempt->run->load));
+	else
+		load_model(attempt->run, model);
+}
+
+/* load_model brings one model to load->to, as its owner. */
+static void
+load_model(Run *run, WhModel *model)
+{
+	const WhModelRoutine *routine = wh_model_routine(model->kind);
+	WhDone *done = palloc0(sizeof(WhDone));
+	instr_time start;
+	instr_time end;
+	WhUser saved;
+
+	done->model_id = model->id;
+	done->from = model->position;
+	INSTR_TIME_SET_CURRENT(start);
+	wh_user_become(model->owner, &saved);
+	routine->load(model, run->load, &done->counts);
+	wh_user_restore(&saved);
+	INSTR_TIME_SET_CURRENT(end);
+	INSTR_TIME_SUBTRACT(end, start);
+	done->duration_ms = INSTR_TIME_GET_MILLISEC(end);
+	run->done = lappend(run->done, done);
+}
+
+/* stopped_dimension returns the id of a stopped dimension that a fact needs; 0: none. */
+static int32
+stopped_dimension(Run *run, const WhModel *model)
+{
+	ListCell *cell;
+
+	if (model->kind != WH_MODEL_FACT || run->stopped == NIL)
+		return 0;
+	foreach(cell, wh_fact_dimensions(model))
+	{
+		if (list_member_int(run->stopped, lfirst_int(cell)))
+			return lfirst_int(cell);
+	}
+	return 0;
+}
+
+/* must_wait says that a fact needs a dimension that is not at hand: in a build, or on a table
+ * that is not ready. */
+static bool
+must_wait(Run *run, const WhModel *model)
+{
+	ListCell *cell;
+
+	if (model->kind != WH_MODEL_FACT)
+		return false;
+	foreach(cell, wh_fact_dimensions(model))
+	{
+		if (list_member_int(run->waiting, lfirst_int(cell)))
+			return true;
+	}
+	return false;
+}
+
+static void
+stop_model(Run *run, WhModel *model, const char *error, int32 waits_for)
+{
+	wh_load_stop(model->id, error, run->load->to, waits_for, false);
+	run->stopped = list_append_unique_int(run->stopped, model->id);
+	appendStringInfo(&run->errors, "%s%s: %s", run->errors.len > 0 ? "; " : "", model->name, error);
+	ereport(LOG,
+			(errmsg("walhouse stopped %s: %s", model->name, error),
+			 errhint("It is tried again when its table changes, or by SELECT walhouse.resume(%s).",
+					 wh_sql_literal(model->name))));
+}
