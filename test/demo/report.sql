@@ -47,19 +47,21 @@ GROUP BY m.model_id, m.relation, m.kind, r.rows
 ORDER BY m.model_id;
 
 \echo
-\echo :bold'A question to the star':plain' revenue of the last six months, by what the customer was when he bought'
-SELECT to_char(f.ordered_at, 'YYYY-MM') AS month,
+\echo :bold'A question to the star':plain' the last six months, each sale beside what customer and product were then'
+SELECT d.year || ' ' || d.month_name AS month,
 	count(DISTINCT f.order_id) AS orders,
 	sum(f.net) AS revenue,
-	sum(f.net) FILTER (WHERE c.segment = 'business') AS business,
+	sum(f.net) FILTER (WHERE c.segment = 'business') AS "from business",
 	sum(f.net) FILTER (WHERE p.category = 'furniture') AS furniture,
+	sum(f.net) FILTER (WHERE d.is_weekend) AS "at weekends",
 	(100 * sum(f.amount - f.net) / sum(f.amount))::numeric(5,1) AS "returned %"
 FROM dw.sales f
+	JOIN dw.date d ON d.date_sk = f.order_date_sk
 	JOIN dw.customer c USING (customer_sk)
 	JOIN dw.product p USING (product_sk)
 WHERE f.ordered_at >= date_trunc('month', :'began'::timestamptz - interval '5 months')
-GROUP BY 1
-ORDER BY 1;
+GROUP BY d.year, d.month, d.month_name
+ORDER BY d.year, d.month;
 
 -- The customer of whom there is most to tell.
 SELECT c.customer_id AS customer
