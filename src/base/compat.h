@@ -27,6 +27,19 @@
 #define wh_compat_qualified_name_list(string) stringToQualifiedNameList(string)
 #endif
 
+/* 16: one function for all kinds of objects; users include utils/acl.h and catalog/pg_class.h */
+#if PG_VERSION_NUM >= 160000
+#define wh_compat_owns_class(relid, userid) \
+	object_ownercheck(RelationRelationId, (relid), (userid))
+#else
+#define wh_compat_owns_class(relid, userid) pg_class_ownercheck((relid), (userid))
+#endif
+
+/* 18: pg_noreturn, before the declaration, for pg_attribute_noreturn() behind it */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn pg_attribute_noreturn()
+#endif
+
 /* The version of the server that this was built for, for those who tell it to others. */
 #define WH_SERVER_VERSION PG_VERSION_NUM
 

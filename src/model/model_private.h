@@ -20,8 +20,8 @@ typedef struct WhModelText
 
 /* wh_model_refuse raises "cannot be kept current with <construct>", pointing at a byte of the
  * text (-1: nowhere). */
-extern void wh_model_refuse(const WhModelText *text, const char *construct, int location,
-							const char *hint) pg_attribute_noreturn();
+pg_noreturn extern void wh_model_refuse(const WhModelText *text, const char *construct,
+										int location, const char *hint);
 extern int wh_model_position(const WhModelText *text, int location);
 
 /* The range table index of the mirror that a judged query reads. */

@@ -60,7 +60,7 @@ walhouse_verify_all(PG_FUNCTION_ARGS)
 	{
 		Oid relid = wh_rows_oid(rows, i, 1);
 
-		if (pg_class_ownercheck(relid, GetUserId()))
+		if (wh_compat_owns_class(relid, GetUserId()))
 			verify_one(fcinfo, relid);
 	}
 	return (Datum) 0;
@@ -163,7 +163,7 @@ drop_remains(Oid relid)
 	view = wh_rows_oid(rows, 0, 2);
 	if (wh_rows_int4(rows, 0, 3) != 0)
 		wh_lock_state(wh_rows_int4(rows, 0, 3));
-	if (get_rel_relkind(view) == RELKIND_VIEW && !pg_class_ownercheck(view, GetUserId()))
+	if (get_rel_relkind(view) == RELKIND_VIEW && !wh_compat_owns_class(view, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_VIEW, get_rel_name(view));
 	forget(wh_rows_int4(rows, 0, 1));
 	drop_relation(view);

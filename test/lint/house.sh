@@ -72,7 +72,8 @@ rule_version()
 		grep -v -e '^\./CHANGELOG\.md:' -e '^\./src/upgrade/' -e '^\./build/' | cut -d: -f1,2)
 }
 
-# Only what PostgreSQL looks up by name is visible in the libraries.
+# Only what PostgreSQL looks up by name is visible in the libraries, and they have all that is theirs: what is missing would
+# be noticed only when a server loads them.
 rule_exports()
 {
 	local lib name
@@ -81,6 +82,9 @@ rule_exports()
 			wrong "$lib: exports $name"
 		done < <(nm -D --defined-only "$lib" | awk '{print $NF}' |
 			grep -vE '^(Pg_magic_func|_PG_init|_PG_output_plugin_init|(pg_finfo_)?walhouse_[a-z0-9_]+|wh_worker_[a-z_]+)$')
+		while read -r name; do
+			wrong "$lib: misses $name"
+		done < <(nm -D --undefined-only "$lib" | awk '{print $NF}' | grep -E '^(wh_|walhouse)')
 	done
 }
 

@@ -94,7 +94,7 @@ make_batch(WhBatch *batch, Expected *expected, int n)
 										 {16, "tëxt", WH_VALUE_TEXT}};
 	static const char *const names[] = {"protocol"};
 	static const char *const values[] = {"1"};
-	WhWireHello hello = {"0.1.0", 150020, UINT64_MAX, 7, 5, "shop", "UTF8", 1, names, values};
+	WhWireHello hello = {"1.2.3", 150020, UINT64_MAX, 7, 5, "shop", "UTF8", 1, names, values};
 	WhWireBegin begin = {4294967295u, 1, UINT64_MAX, -5, {(const uint8_t *) "origin", 6}};
 	WhWireCommit commit = {4294967295u, 1, UINT64_MAX, -5, n};
 	uint32_t schemas[] = {1, 300};
