@@ -87,6 +87,11 @@ build/unit/%: test/unit/%.c $$(call unit_sources,$$*) $(ROOM_HEADERS)
 	$(CC) $(filter-out -O2 -D_FORTIFY_SOURCE=2,$(CFLAGS) $(CPPFLAGS)) $(UNIT_CFLAGS) $(filter %.c,$^) \
 		$(LDFLAGS) $(libpq_pgport) -lprotobuf-c -lm -o $@
 
+# What the TAP tests of the stream hold batches to.
+build/repack: test/tap/lib/repack.c src/wire/walhouse.pb-c.c src/wire/walhouse.pb-c.h
+	@mkdir -p build
+	$(CC) $(CFLAGS) $(CPPFLAGS) $(filter %.c,$^) $(LDFLAGS) -lprotobuf-c -o $@
+
 unit: proto-check $(UNIT_TESTS) ## unit tests in C, without a server
 	@for t in $(UNIT_TESTS); do echo "# $$t"; $$t || exit 1; done
 

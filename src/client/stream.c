@@ -50,6 +50,7 @@ static bool wait_for_input(WhStream *stream);
 static bool is_hopeless(const PGresult *result);
 static bool send_status(WhStream *stream, bool asks_reply);
 static void say_goodbye(WhStream *stream);
+static bool take_farewell(PGconn *conn);
 static int64 now_ms(void);
 static uint64 read_uint64(const char *at);
 
@@ -449,26 +450,39 @@ say_goodbye(WhStream *stream)
 	if (!send_status(stream, false) || PQputCopyEnd(stream->conn, NULL) <= 0 ||
 		PQflush(stream->conn) != 0)
 		return;
-	while (now_ms() < limit)
+	while (now_ms() < limit && take_farewell(stream->conn))
 	{
 		struct timeval timeout = {0, 100 * 1000};
-		char *message = NULL;
 		fd_set readable;
-		int len = PQgetCopyData(stream->conn, &message, true);
 
-		if (len < 0)
-			break;
-		if (len > 0)
-		{
-			PQfreemem(message);
-			continue;
-		}
 		FD_ZERO(&readable);
 		FD_SET(PQsocket(stream->conn), &readable);
 		(void) select(PQsocket(stream->conn) + 1, &readable, NULL, NULL, &timeout);
 		if (!PQconsumeInput(stream->conn))
 			break;
 	}
+}
+
+/* take_farewell drops what has come.  Returns false once all has: the source has closed its side, too. */
+static bool
+take_farewell(PGconn *conn)
+{
+	char *message = NULL;
+	PGresult *result;
+	int len;
+
+	while ((len = PQgetCopyData(conn, &message, true)) > 0)
+		PQfreemem(message);
+	if (len == 0)
+		return true;
+	while (!PQisBusy(conn))
+	{
+		result = PQgetResult(conn);
+		if (result == NULL)
+			return false;
+		PQclear(result);
+	}
+	return true;
 }
 
 static int64
