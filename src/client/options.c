@@ -15,7 +15,8 @@ enum LongOption
 	OPTION_IF_NOT_EXISTS,
 	OPTION_DECODE,
 	OPTION_FORMAT,
-	OPTION_PUBLICATION
+	OPTION_PUBLICATION,
+	OPTION_HELP
 };
 
 static const struct option long_options[] = {
@@ -42,7 +43,7 @@ static const struct option long_options[] = {
 	{"no-password", no_argument, NULL, 'w'},
 	{"password", no_argument, NULL, 'W'},
 	{"version", no_argument, NULL, 'V'},
-	{"help", no_argument, NULL, '?'},
+	{"help", no_argument, NULL, OPTION_HELP},
 	{NULL, 0, NULL, 0}};
 
 static void print_help(void);
@@ -62,16 +63,8 @@ wh_client_read_options(int argc, char **argv, WhClientOptions *options)
 	options->status_interval = 10 * 1000;
 	options->fsync_interval = 10 * 1000;
 	options->file = "-";
-	if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-?") == 0))
-	{
-		print_help();
-		exit(0);
-	}
-	if (argc > 1 && (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0))
-	{
-		printf("walhouse_recv %s\n", WALHOUSE_VERSION);
-		exit(0);
-	}
+	if (argc > 1 && strcmp(argv[1], "-?") == 0)
+		read_option(OPTION_HELP, NULL, options);
 	while ((option = getopt_long(argc, argv, "S:f:o:I:E:s:F:nvd:h:p:U:wWV?", long_options,
 								 NULL)) != -1)
 		read_option(option, optarg, options);
@@ -112,6 +105,12 @@ read_option(int option, const char *value, WhClientOptions *options)
 		case OPTION_PUBLICATION:
 			add_plugin_option(options, "publication", value);
 			break;
+		case OPTION_HELP:
+			print_help();
+			exit(0);
+		case 'V':
+			printf("walhouse_recv %s\n", WALHOUSE_VERSION);
+			exit(0);
 		case 'S':
 			options->slot = value;
 			break;

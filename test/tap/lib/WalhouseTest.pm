@@ -20,7 +20,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep time);
 
-our @EXPORT = qw(new_server one_server source_and_house server_options poll kill9 shared_file sql);
+our @EXPORT = qw(new_server one_server source_and_house server_options poll wait_until kill9 shared_file sql);
 
 # new_server NAME, conf => text, extension => 1, start => 0: a server of its own; `extension` creates walhouse in it.
 sub new_server
@@ -86,6 +86,20 @@ sub poll
 	}
 	diag("polled in vain: $query\nexpected: $expected\nlast answer: $out\nlast error: " . ($err // ''));
 	return 0;
+}
+
+# wait_until SUB[, SECONDS = 60]: calls it until it is true; false when the time is over.
+sub wait_until
+{
+	my ($check, $limit) = @_;
+	my $until = time() + ($limit || 60);
+
+	while (!$check->())
+	{
+		return 0 if time() > $until;
+		usleep(5_000);
+	}
+	return 1;
 }
 
 # kill9 NODE[, PID]: kill -9 of the postmaster (its children have ended when this returns, so that the node can be

@@ -2,8 +2,8 @@
  * repack.c
  *		Is a file of delimited batches byte for byte what protobuf-c makes of it?
  *
- * Reads standard input; each batch must unpack with the generated code and pack to the same bytes. Prints the number
- * of batches and their bytes, or what is wrong.
+ * Reads standard input; each batch must unpack with the generated code and pack to the same
+ * bytes. Prints the number of batches and their bytes, or what is wrong.
  */
 #include <stdio.h>
 #include <stdlib.h>
