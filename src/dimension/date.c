@@ -42,7 +42,8 @@ static const DateColumn date_columns[] = {
 	{"quarter", "integer", "extract(quarter FROM d.date)::integer"},
 	{"month", "integer", MONTH},
 	{"month_name", "text",
-	 "(ARRAY['January', 'February', 'March', 'April', 'May', 'June', 'July', 'August', 'September', "
+	 "(ARRAY['January', 'February', 'March', 'April', 'May', 'June', 'July', 'August', "
+	 "'September', "
 	 "'October', 'November', 'December'])[" MONTH "]"},
 	{"day_of_month", "integer", "extract(day FROM d.date)::integer"},
 	{"day_of_year", "integer", "extract(doy FROM d.date)::integer"},
@@ -60,7 +61,8 @@ static const DateColumn date_columns[] = {
 	{"fiscal_month", "integer", FISCAL_MONTH " + 1"}};
 
 #define SK_EXPRESSION \
-	"CASE WHEN extract(year FROM d.date) < 0 THEN -1 ELSE 1 END * (abs(extract(year FROM d.date)::bigint) * 10000 " \
+	"CASE WHEN extract(year FROM d.date) < 0 THEN -1 ELSE 1 END * " \
+	"(abs(extract(year FROM d.date)::bigint) * 10000 " \
 	"+ extract(month FROM d.date)::bigint * 100 + extract(day FROM d.date)::bigint)"
 
 static Oid make_date_table(const char *schema, const char *relation, const char *sk);
@@ -122,9 +124,6 @@ make_date_table(const char *schema, const char *relation, const char *sk)
 {
 	StringInfoData sql;
 
-	for (int i = 0; i < lengthof(date_columns); i++)
-		if (strcmp(sk, date_columns[i].name) == 0)
-			elog(ERROR, "unexpected name of a surrogate key");
 	initStringInfo(&sql);
 	wh_sql_append(&sql, "CREATE TABLE %I.%I (%I bigint CONSTRAINT %I PRIMARY KEY", schema,
 				  relation, sk, wh_name(relation, "_pkey"));
@@ -172,7 +171,8 @@ insert_range(WhModel *model)
 	append_values(&sql, fiscal_month_of(model));
 	wh_sql_append(
 		&sql,
-		", false, 0 FROM (SELECT %L::date + n AS date FROM pg_catalog.generate_series(0, %L::date - %L::date) n) d",
+		", false, 0 FROM (SELECT %L::date + n AS date FROM pg_catalog.generate_series(0, "
+		"%L::date - %L::date) n) d",
 		wh_model_option(model, "from_date"), wh_model_option(model, "to_date"),
 		wh_model_option(model, "from_date"));
 	wh_spi_execute(sql.data, 0, NULL);
@@ -218,7 +218,8 @@ wh_dimension_date_lookup_sql(StringInfo sql, const WhModel *dimension, const cha
 	wh_sql_append(
 		sql,
 		"(SELECT CASE WHEN d.date IS NULL OR NOT pg_catalog.isfinite(d.date) THEN " WH_UNKNOWN_SK
-		" ELSE (SELECT wh_d.%I FROM %T wh_d WHERE wh_d.%I = %s) END FROM (SELECT (%s)::date AS date OFFSET 0) d)",
+		" ELSE (SELECT wh_d.%I FROM %T wh_d WHERE wh_d.%I = %s) END FROM (SELECT (%s)::date AS "
+		"date OFFSET 0) d)",
 		wh_dimension_sk(dimension), dimension->relid, wh_dimension_sk(dimension), SK_EXPRESSION,
 		key);
 }
@@ -255,9 +256,11 @@ wh_dimension_date_verify(WhModel *model, WhVerdict *verdict)
 	append_values(&sql, fiscal_month_of(model));
 	wh_sql_append(
 		&sql,
-		" FROM (SELECT %L::date + n AS date FROM pg_catalog.generate_series(0, %L::date - %L::date) n UNION "
+		" FROM (SELECT %L::date + n AS date FROM pg_catalog.generate_series(0, %L::date - "
+		"%L::date) n UNION "
 		"SELECT x.date FROM %T x WHERE x.is_inferred) d) "
-		"SELECT pg_catalog.count(e.wh_sk), pg_catalog.count(f.%s), pg_catalog.count(*) FILTER (WHERE f.%s IS NULL), "
+		"SELECT pg_catalog.count(e.wh_sk), pg_catalog.count(f.%s), pg_catalog.count(*) FILTER "
+		"(WHERE f.%s IS NULL), "
 		"pg_catalog.count(*) FILTER (WHERE e.wh_sk IS NULL), "
 		"pg_catalog.count(*) FILTER (WHERE e.wh_sk IS NOT NULL AND f.%s IS NOT NULL AND ROW(",
 		wh_model_option(model, "from_date"), wh_model_option(model, "to_date"),

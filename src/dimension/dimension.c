@@ -150,7 +150,7 @@ check_scd_value(WhQuery *query, const char *name, JsonbValue *value)
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			 errmsg("scd type %d of \"%s\" is not supported", type, name),
 			 errdetail(
-				 "The types that are there are 1, which overwrites, and 2, which opens a version.")));
+				 "There are type 1, which overwrites, and type 2, which opens a version.")));
 }
 
 static Oid
@@ -171,7 +171,8 @@ make_table(WhQuery *query, List *key, const char *schema, const char *relation, 
 	}
 	wh_sql_append(
 		&sql,
-		", valid_from timestamptz NOT NULL, valid_to timestamptz NOT NULL, is_current boolean NOT NULL, "
+		", valid_from timestamptz NOT NULL, valid_to timestamptz NOT NULL, is_current boolean "
+		"NOT NULL, "
 		"is_inferred boolean NOT NULL, load_id bigint NOT NULL, CONSTRAINT %I UNIQUE (",
 		wh_name(relation, "_key"));
 	foreach(lc, key)

@@ -123,7 +123,8 @@ apply_events(WhModel *model, WhLoad *load, WhCounts *counts)
 	append_insert(&sql, model, load);
 	wh_sql_append(
 		&sql,
-		" SELECT (SELECT pg_catalog.count(*) FROM wh_updated), (SELECT pg_catalog.count(*) FROM wh_inserted)");
+		" SELECT (SELECT pg_catalog.count(*) FROM wh_updated), (SELECT pg_catalog.count(*) FROM "
+		"wh_inserted)");
 	rows = wh_spi_query(sql.data, 2, (WhArg[]){WH_ARG_LSN(model->position), WH_ARG_LSN(load->to)});
 	counts->updated += wh_rows_int8(rows, 0, 1);
 	counts->inserted += wh_rows_int8(rows, 0, 2);
@@ -157,9 +158,12 @@ append_stream(StringInfo sql, const WhModel *model)
 	wh_sql_append(
 		sql,
 		", wh_stream AS (SELECT '0/0'::pg_lsn AS wh_lsn, NULL::timestamptz AS wh_clock, "
-		"s.is_current AND NOT s.is_inferred AS wh_live, s.%I AS wh_sk, s.is_inferred AS wh_inferred, "
-		"CASE WHEN s.is_inferred THEN '-infinity' WHEN s.is_current THEN s.valid_from ELSE s.valid_to END AS wh_edge, "
-		"%s FROM wh_seed s UNION ALL SELECT e.wh_lsn, e.wh_clock, e.wh_live, NULL, NULL, NULL, %s FROM wh_event e)",
+		"s.is_current AND NOT s.is_inferred AS wh_live, s.%I AS wh_sk, s.is_inferred AS "
+		"wh_inferred, "
+		"CASE WHEN s.is_inferred THEN '-infinity' WHEN s.is_current THEN s.valid_from ELSE "
+		"s.valid_to END AS wh_edge, "
+		"%s FROM wh_seed s UNION ALL SELECT e.wh_lsn, e.wh_clock, e.wh_live, NULL, NULL, NULL, "
+		"%s FROM wh_event e)",
 		wh_dimension_sk(model), columns_of(model->columns, "s"), columns_of(model->columns, "e"));
 	wh_sql_append(
 		sql,
@@ -195,16 +199,19 @@ append_moves(StringInfo sql, const WhModel *model)
 		", wh_counted AS (SELECT w.*, pg_catalog.count(*) FILTER (WHERE w.wh_moves) OVER "
 		"(PARTITION BY %s ORDER BY w.wh_lsn) AS wh_number, "
 		"pg_catalog.first_value(w.wh_live AND w.wh_sk IS NULL) OVER l AS wh_has_last%s "
-		"FROM (SELECT w.*, w.wh_sk IS NULL AND CASE WHEN w.wh_live THEN NOT w.wh_was_live OR w.wh_differs "
+		"FROM (SELECT w.*, w.wh_sk IS NULL AND CASE WHEN w.wh_live THEN NOT w.wh_was_live OR "
+		"w.wh_differs "
 		"ELSE w.wh_was_live END AS wh_moves FROM wh_known w) w "
 		"WINDOW l AS (PARTITION BY %s ORDER BY w.wh_live AND w.wh_sk IS NULL DESC, w.wh_lsn DESC))",
 		key, last_values(model), key);
 	wh_sql_append(
 		sql,
 		", wh_move AS MATERIALIZED (SELECT w.*, GREATEST(w.wh_seed_edge, pg_catalog.max("
-		"CASE WHEN w.wh_number = 1 AND (w.wh_seed_sk IS NULL OR w.wh_was_inferred) THEN '-infinity' "
+		"CASE WHEN w.wh_number = 1 AND (w.wh_seed_sk IS NULL OR w.wh_was_inferred) THEN "
+		"'-infinity' "
 		"ELSE w.wh_clock END - w.wh_number * '1 microsecond'::interval) FILTER (WHERE w.wh_moves) "
-		"OVER (PARTITION BY %s ORDER BY w.wh_lsn)) + w.wh_number * '1 microsecond'::interval AS wh_at "
+		"OVER (PARTITION BY %s ORDER BY w.wh_lsn)) + w.wh_number * '1 microsecond'::interval AS "
+		"wh_at "
 		"FROM wh_counted w WHERE w.wh_sk IS NULL)",
 		key);
 }
@@ -251,7 +258,8 @@ append_update(StringInfo sql, const WhModel *model, const WhLoad *load)
 
 	wh_sql_append(
 		sql,
-		", wh_updated AS (UPDATE %T d SET load_id = %l, is_inferred = d.is_inferred AND NOT t.wh_fills, "
+		", wh_updated AS (UPDATE %T d SET load_id = %l, is_inferred = d.is_inferred AND NOT "
+		"t.wh_fills, "
 		"valid_to = CASE WHEN d.%s <> t.wh_seed_sk THEN d.valid_to WHEN t.wh_closes THEN t.wh_at "
 		"WHEN t.wh_fills THEN COALESCE(t.wh_next, 'infinity') ELSE d.valid_to END, "
 		"is_current = CASE WHEN d.%s <> t.wh_seed_sk THEN d.is_current WHEN t.wh_closes THEN false "
@@ -277,7 +285,8 @@ append_update(StringInfo sql, const WhModel *model, const WhLoad *load)
 	wh_model_key_join(sql, model, "d", "k");
 	wh_sql_append(
 		sql,
-		" UNION ALL SELECT k.wh_seed_sk WHERE NOT k.wh_overwrites AND (k.wh_closes OR k.wh_fills)) v) t "
+		" UNION ALL SELECT k.wh_seed_sk WHERE NOT k.wh_overwrites AND (k.wh_closes OR "
+		"k.wh_fills)) v) t "
 		"WHERE d.%s = t.wh_target RETURNING 1)",
 		sk);
 }
@@ -303,8 +312,10 @@ append_insert(StringInfo sql, const WhModel *model, const WhLoad *load)
 	}
 	wh_sql_append(
 		sql,
-		", v.wh_at, COALESCE(v.wh_next, 'infinity'), v.wh_next IS NULL, false, %l FROM wh_version v "
-		"WHERE v.wh_live AND NOT (v.wh_was_inferred AND v.wh_number = 1) ORDER BY v.wh_lsn RETURNING 1)",
+		", v.wh_at, COALESCE(v.wh_next, 'infinity'), v.wh_next IS NULL, false, %l FROM "
+		"wh_version v "
+		"WHERE v.wh_live AND NOT (v.wh_was_inferred AND v.wh_number = 1) ORDER BY v.wh_lsn "
+		"RETURNING 1)",
 		load->id);
 }
 

@@ -59,7 +59,8 @@ append_history(StringInfo sql, const WhModel *model)
 
 	wh_sql_append(
 		sql,
-		"WITH wh_row AS (SELECT true AS wh_first, '0/0'::pg_lsn AS wh_lsn, '-infinity'::timestamptz AS wh_clock, "
+		"WITH wh_row AS (SELECT true AS wh_first, '0/0'::pg_lsn AS wh_lsn, "
+		"'-infinity'::timestamptz AS wh_clock, "
 		"true AS wh_live, %s FROM (",
 		columns_of(model->columns, "q"));
 	wh_model_state_sql(sql, model);
@@ -68,7 +69,8 @@ append_history(StringInfo sql, const WhModel *model)
 	wh_model_events_sql(sql, model);
 	wh_sql_append(
 		sql,
-		") q), wh_step AS (SELECT h.*, NOT h.wh_first AND (h.wh_live <> COALESCE(pg_catalog.lag(h.wh_live) OVER o, false)");
+		") q), wh_step AS (SELECT h.*, NOT h.wh_first AND (h.wh_live <> "
+		"COALESCE(pg_catalog.lag(h.wh_live) OVER o, false)");
 	if (type2 != NIL)
 		wh_sql_append(
 			sql,
@@ -79,8 +81,10 @@ append_history(StringInfo sql, const WhModel *model)
 	wh_sql_append(
 		sql,
 		", wh_history AS (SELECT h.*, "
-		"pg_catalog.count(*) FILTER (WHERE h.wh_move) OVER (PARTITION BY %s ORDER BY h.wh_lsn) AS wh_number, "
-		"pg_catalog.count(*) FILTER (WHERE h.wh_move AND h.wh_live) OVER (PARTITION BY %s) AS wh_opened, "
+		"pg_catalog.count(*) FILTER (WHERE h.wh_move) OVER (PARTITION BY %s ORDER BY h.wh_lsn) "
+		"AS wh_number, "
+		"pg_catalog.count(*) FILTER (WHERE h.wh_move AND h.wh_live) OVER (PARTITION BY %s) AS "
+		"wh_opened, "
 		"pg_catalog.bool_or(h.wh_first) OVER (PARTITION BY %s) AS wh_had_state FROM wh_step h)",
 		key, key, key);
 }
@@ -94,7 +98,8 @@ append_own(StringInfo sql, const WhModel *model, bool seeded)
 
 	wh_sql_append(
 		sql,
-		", wh_own AS (SELECT d.*, pg_catalog.row_number() OVER (PARTITION BY %s ORDER BY d.valid_from DESC) AS wh_back "
+		", wh_own AS (SELECT d.*, pg_catalog.row_number() OVER (PARTITION BY %s ORDER BY "
+		"d.valid_from DESC) AS wh_back "
 		"FROM %T d WHERE d.%s <> " WH_UNKNOWN_SK " AND NOT d.is_inferred AND %s)",
 		columns_of(model->key, "d"), model->relid, sk, seeded ? "true" : "false");
 }
@@ -109,26 +114,34 @@ append_expected(StringInfo sql, const WhModel *model)
 	wh_sql_append(
 		sql,
 		", wh_based AS (SELECT h.*, h.wh_had_state OR o.wh_back IS NOT NULL AS wh_has_past, "
-		"COALESCE(CASE WHEN h.wh_had_state THEN o.valid_from ELSE o.valid_to END, '-infinity') AS wh_base "
+		"COALESCE(CASE WHEN h.wh_had_state THEN o.valid_from ELSE o.valid_to END, '-infinity') "
+		"AS wh_base "
 		"FROM wh_history h LEFT JOIN wh_own o ON o.wh_back = h.wh_opened + 1 AND ");
 	wh_model_key_join(sql, model, "o", "h");
 	wh_sql_append(
 		sql,
-		"), wh_placed AS (SELECT h.*, CASE WHEN h.wh_first THEN h.wh_base ELSE GREATEST(h.wh_base, pg_catalog.max("
-		"CASE WHEN h.wh_first OR h.wh_number = 1 AND NOT h.wh_has_past THEN '-infinity' ELSE h.wh_clock END "
+		"), wh_placed AS (SELECT h.*, CASE WHEN h.wh_first THEN h.wh_base ELSE "
+		"GREATEST(h.wh_base, pg_catalog.max("
+		"CASE WHEN h.wh_first OR h.wh_number = 1 AND NOT h.wh_has_past THEN '-infinity' ELSE "
+		"h.wh_clock END "
 		"- h.wh_number * '1 microsecond'::interval) OVER (PARTITION BY %s ORDER BY h.wh_number)) "
-		"+ h.wh_number * '1 microsecond'::interval END AS wh_at FROM wh_based h WHERE h.wh_first OR h.wh_move)",
+		"+ h.wh_number * '1 microsecond'::interval END AS wh_at FROM wh_based h WHERE "
+		"h.wh_first OR h.wh_move)",
 		key);
 	wh_sql_append(
 		sql,
-		", wh_last AS (SELECT DISTINCT ON (%s) h.* FROM wh_history h WHERE h.wh_live ORDER BY %s, h.wh_lsn DESC)",
+		", wh_last AS (SELECT DISTINCT ON (%s) h.* FROM wh_history h WHERE h.wh_live ORDER BY "
+		"%s, h.wh_lsn DESC)",
 		key, key);
 	wh_sql_append(
 		sql,
-		", wh_version AS (SELECT %s, h.wh_live, h.wh_at AS valid_from, COALESCE(pg_catalog.lead(h.wh_at) OVER p, 'infinity') "
+		", wh_version AS (SELECT %s, h.wh_live, h.wh_at AS valid_from, "
+		"COALESCE(pg_catalog.lead(h.wh_at) OVER p, 'infinity') "
 		"AS valid_to, pg_catalog.lead(h.wh_at) OVER p IS NULL AS is_current FROM wh_placed h "
-		"WINDOW p AS (PARTITION BY %s ORDER BY h.wh_number) UNION ALL SELECT %s, true, o.valid_from, o.valid_to, "
-		"o.is_current FROM wh_own o LEFT JOIN (SELECT DISTINCT %s, h.wh_opened, h.wh_had_state FROM wh_history h) h ON ",
+		"WINDOW p AS (PARTITION BY %s ORDER BY h.wh_number) UNION ALL SELECT %s, true, "
+		"o.valid_from, o.valid_to, "
+		"o.is_current FROM wh_own o LEFT JOIN (SELECT DISTINCT %s, h.wh_opened, h.wh_had_state "
+		"FROM wh_history h) h ON ",
 		columns_of(model->columns, "h"), key, columns_of(model->columns, "o"), key);
 	wh_model_key_join(sql, model, "o", "h");
 	wh_sql_append(sql, " WHERE o.wh_back > COALESCE(h.wh_opened + h.wh_had_state::integer, 0))");
@@ -156,9 +169,12 @@ append_comparison(StringInfo sql, const WhModel *model)
 	wh_sql_append(
 		sql,
 		" SELECT pg_catalog.count(e.valid_from), pg_catalog.count(f.valid_from), "
-		"pg_catalog.count(*) FILTER (WHERE f.valid_from IS NULL), pg_catalog.count(*) FILTER (WHERE e.valid_from IS NULL), "
-		"pg_catalog.count(*) FILTER (WHERE e.valid_from IS NOT NULL AND f.valid_from IS NOT NULL AND "
-		"ROW(e.valid_to, e.is_current, %s)::record OPERATOR(pg_catalog.*<>) ROW(f.valid_to, f.is_current, %s)::record) "
+		"pg_catalog.count(*) FILTER (WHERE f.valid_from IS NULL), pg_catalog.count(*) FILTER "
+		"(WHERE e.valid_from IS NULL), "
+		"pg_catalog.count(*) FILTER (WHERE e.valid_from IS NOT NULL AND f.valid_from IS NOT "
+		"NULL AND "
+		"ROW(e.valid_to, e.is_current, %s)::record OPERATOR(pg_catalog.*<>) ROW(f.valid_to, "
+		"f.is_current, %s)::record) "
 		"FROM wh_expected e FULL JOIN (SELECT * FROM %T d WHERE d.%s <> " WH_UNKNOWN_SK
 		" AND NOT d.is_inferred) f "
 		"ON e.valid_from = f.valid_from AND ",

@@ -185,18 +185,20 @@ check_from(WhModelText *text, SelectStmt *select)
 						"Select from a mirror: a table in the schema of a feed.");
 }
 
-/* wh_model_mirror returns the place in the range table of the one relation that a compiled query
- * reads. */
 int
 wh_model_mirror(Query *query, Oid *relid)
 {
 	RangeTblRef *ref;
+	RangeTblEntry *rte;
 
 	if (query->jointree == NULL || list_length(query->jointree->fromlist) != 1 ||
 		!IsA(linitial(query->jointree->fromlist), RangeTblRef))
-		elog(ERROR, "the query of a model does not read one relation");
+		return 0;
 	ref = linitial_node(RangeTblRef, query->jointree->fromlist);
-	*relid = rt_fetch(ref->rtindex, query->rtable)->relid;
+	rte = rt_fetch(ref->rtindex, query->rtable);
+	if (rte->rtekind != RTE_RELATION)
+		return 0;
+	*relid = rte->relid;
 	return ref->rtindex;
 }
 
@@ -206,20 +208,22 @@ check_mirror(WhModelText *text, Query *query)
 {
 	Oid relid;
 	int varno = wh_model_mirror(query, &relid);
-	RangeTblEntry *rte = rt_fetch(varno, query->rtable);
+	RangeTblEntry *rte = linitial_node(RangeTblEntry, query->rtable);
 	HeapTuple tuple;
 	bool row_security;
 
-	if (rte->rtekind != RTE_RELATION || wh_changelog_table_of_mirror(relid) == NULL)
+	if (varno == 0 || wh_changelog_table_of_mirror(relid) == NULL)
 		ereport(
 			ERROR,
 			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 			 errmsg("the query of a %s must read a mirror, and \"%s\" is none", text->what,
 					rte->eref->aliasname),
 			 errdetail(
-				 "Mirrors are the tables in the schema of a feed, one for each table that it captures."),
+				 "Mirrors are the tables in the schema of a feed, one for each table that it "
+				 "captures."),
 			 errhint(
-				 "See walhouse.feed_table, or add the table to a feed with CALL walhouse.create_feed.")));
+				 "See walhouse.feed_table, or add the table to a feed with CALL "
+				 "walhouse.create_feed.")));
 	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for relation %u", relid);
@@ -317,11 +321,12 @@ wh_model_compile(Query *query)
 	int guc_level = wh_model_pin_names();
 	ListCell *lc;
 
-	result->source = wh_changelog_table_of_mirror(relid);
+	result->source = varno == 0 ? NULL : wh_changelog_table_of_mirror(relid);
 	if (result->source == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("relation %s is no mirror any more", wh_sql_relation(relid))));
+				 errmsg("the query of the model reads no mirror any more"),
+				 errhint("Drop the model with walhouse.drop_model() and declare it again.")));
 	result->feed = wh_changelog_feed_by_id(result->source->feed_id, false);
 	foreach(lc, query->targetList)
 	{

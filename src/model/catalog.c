@@ -28,15 +28,18 @@ static WhModel *get(Oid relid, bool missing_ok, bool compile);
 static WhModel *load_row(const WhRows *rows, bool compile);
 static void load_query(WhModel *model);
 static void load_key(WhModel *model, const WhRows *rows);
+static List *key_names(const WhRows *rows, uint64 row, int column);
 static void set_scd(WhModel *model);
+static const char *find_problem(Oid relid, Oid view_oid, List *key, List *mirrors);
 static WhModelKind parse_kind(const char *kind);
 
 static const WhModelRoutine *routines[WH_MODEL_FACT + 1];
 
 /* The last load of a model holds its position; the greatest id is the last. */
 #define MODEL_COLUMNS \
-	"m.model_id, m.relation, m.kind, m.feed_id, m.query, m.key, m.options, m.state, m.history_start, " \
-	"(SELECT l.to_lsn FROM walhouse.load_model l WHERE l.model_id = m.model_id ORDER BY l.load_id DESC LIMIT 1)"
+	"m.model_id, m.relation, m.kind, m.feed_id, m.query, m.key, m.options, m.state, " \
+	"m.history_start, (SELECT l.to_lsn FROM walhouse.load_model l " \
+	"WHERE l.model_id = m.model_id ORDER BY l.load_id DESC LIMIT 1)"
 
 void
 wh_model_register(WhModelKind kind, const WhModelRoutine *routine)
@@ -168,16 +171,11 @@ load_query(WhModel *model)
 static void
 load_key(WhModel *model, const WhRows *rows)
 {
-	bool isnull;
-	Datum value = wh_rows_datum(rows, 0, 6, &isnull);
-	Datum *names;
-	int count;
+	ListCell *cell;
 
-	deconstruct_array(DatumGetArrayTypeP(value), TEXTOID, -1, false, TYPALIGN_INT, &names, NULL,
-					  &count);
-	for (int i = 0; i < count; i++)
+	foreach(cell, key_names(rows, 0, 6))
 	{
-		char *name = TextDatumGetCString(names[i]);
+		char *name = lfirst(cell);
 		WhModelColumn *column = wh_model_column(model->columns, name);
 
 		if (column == NULL && OidIsValid(model->view))
@@ -195,6 +193,16 @@ load_key(WhModel *model, const WhRows *rows)
 		column->is_key = true;
 		model->key = lappend(model->key, column);
 	}
+}
+
+/* key_names reads a column of type text[]. */
+static List *
+key_names(const WhRows *rows, uint64 row, int column)
+{
+	bool isnull;
+	Datum value = wh_rows_datum(rows, row, column, &isnull);
+
+	return wh_model_names(DatumGetArrayTypeP(value), "key");
 }
 
 /* set_scd reads the type of each column of a dimension from option scd: {"*": 2, "name": 1}. */
@@ -287,26 +295,62 @@ wh_model_check_references(const WhModel *model)
 List *
 wh_model_ids(int32 feed_id)
 {
-	WhRows *rows = wh_catalog_query(
-		"SELECT m.model_id, m.relation, m.state FROM walhouse.model m WHERE m.feed_id = $1 "
-		"ORDER BY m.kind = 'fact', m.model_id",
-		1, (WhArg[]){WH_ARG_INT4(feed_id)});
+	WhRows *rows =
+		wh_catalog_query("SELECT m.model_id, m.relation, m.query, m.state, m.key "
+						 "FROM walhouse.model m WHERE m.feed_id = $1 "
+						 "ORDER BY m.kind = 'fact', m.model_id",
+						 1, (WhArg[]){WH_ARG_INT4(feed_id)});
+	List *mirrors = NIL;
 	List *ids = NIL;
+	ListCell *cell;
 
+	foreach(cell, wh_changelog_tables(feed_id))
+		mirrors = lappend_oid(mirrors, ((WhFeedTable *) lfirst(cell))->mirror);
 	for (uint64 i = 0; i < rows->count; i++)
 	{
 		int32 id = wh_rows_int4(rows, i, 1);
+		Oid relid = wh_rows_oid(rows, i, 2);
+		const char *problem =
+			find_problem(relid, wh_rows_oid(rows, i, 3), key_names(rows, i, 5), mirrors);
 
-		if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(wh_rows_oid(rows, i, 2))))
+		if (problem == NULL)
 			ids = lappend_int(ids, id);
-		else if (strcmp(wh_rows_text(rows, i, 3), "stopped") != 0)
+		else if (strcmp(wh_rows_text(rows, i, 4), "stopped") != 0)
 			wh_model_set_state(
 				id, "stopped",
-				psprintf(
-					"the relation was dropped; SELECT walhouse.drop_model(%u); removes the rest",
-					wh_rows_oid(rows, i, 2)));
+				psprintf("%s; SELECT walhouse.drop_model(%u) removes the model", problem, relid));
 	}
 	return ids;
+}
+
+/* find_problem says why a model cannot be read: somebody has dropped or replaced what it stands
+ * on. */
+static const char *
+find_problem(Oid relid, Oid view_oid, List *key, List *mirrors)
+{
+	Relation view;
+	const char *problem = NULL;
+	Query *query;
+	Oid mirror;
+	ListCell *cell;
+
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
+		return "the relation of the model was dropped";
+	view = try_relation_open(view_oid, AccessShareLock);
+	if (view == NULL)
+		return "the view with the query of the model was dropped";
+	query = view->rd_rel->relkind == RELKIND_VIEW ? get_view_query(view) : NULL;
+	if (query == NULL || wh_model_mirror(query, &mirror) == 0 || query->hasAggs ||
+		query->hasWindowFuncs || query->hasSubLinks || query->hasTargetSRFs ||
+		query->groupClause != NIL || query->distinctClause != NIL || query->limitCount != NULL)
+		problem = "the view with the query of the model was replaced by something else";
+	else if (!list_member_oid(mirrors, mirror))
+		problem = "the query of the model reads no mirror of its feed any more";
+	relation_close(view, AccessShareLock);
+	foreach(cell, key)
+		if (get_attnum(view_oid, lfirst(cell)) == InvalidAttrNumber)
+			problem = "the query of the model has lost a column of its key";
+	return problem;
 }
 
 void
@@ -314,7 +358,8 @@ wh_model_set_state(int32 model_id, const char *state, const char *error)
 {
 	wh_catalog_execute(
 		"UPDATE walhouse.model SET state = $2, error = $3, "
-		"error_time = CASE WHEN $3 IS NOT NULL THEN pg_catalog.clock_timestamp() END WHERE model_id = $1",
+		"error_time = CASE WHEN $3 IS NOT NULL THEN pg_catalog.clock_timestamp() END WHERE "
+		"model_id = $1",
 		3, (WhArg[]){WH_ARG_INT4(model_id), WH_ARG_TEXT(state), WH_ARG_TEXT(error)});
 }
 

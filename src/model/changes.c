@@ -43,11 +43,13 @@ wh_model_events_sql(StringInfo sql, const WhModel *model)
 	/* OFFSET 0 keeps the condition from being evaluated once for each column. */
 	wh_sql_append(
 		sql,
-		" FROM (SELECT s.*, CASE WHEN s.\"wh.op\" IN ('I', 'U') AND s.\"wh.kept\" THEN %s ELSE false END AS \"wh.live\"",
+		" FROM (SELECT s.*, CASE WHEN s.\"wh.op\" IN ('I', 'U') AND s.\"wh.kept\" THEN %s ELSE "
+		"false END AS \"wh.live\"",
 		model->condition == NULL ? "true" : wh_sql("COALESCE(%s, false)", model->condition));
 	wh_sql_append(
 		sql,
-		" FROM (SELECT i.*, COALESCE(i.\"wh.seq\" > r.seq, true) AS \"wh.kept\" FROM (SELECT DISTINCT ON (");
+		" FROM (SELECT i.*, COALESCE(i.\"wh.seq\" > r.seq, true) AS \"wh.kept\" FROM (SELECT "
+		"DISTINCT ON (");
 	source_key(sql, model, NULL);
 	wh_sql_append(sql,
 				  ", \"wh.lsn\") l.lsn AS \"wh.lsn\", l.seq AS \"wh.seq\", l.op AS \"wh.op\", ");
@@ -60,7 +62,8 @@ wh_model_events_sql(StringInfo sql, const WhModel *model)
 		", \"wh.lsn\", \"wh.seq\" DESC, \"wh.op\" DESC) i "
 		"LEFT JOIN (SELECT l.lsn, pg_catalog.max(l.seq) AS seq FROM %T l "
 		"WHERE l.lsn > $1 AND l.lsn <= $2 AND l.op = 'T' GROUP BY l.lsn) r ON r.lsn = i.\"wh.lsn\" "
-		"WHERE i.\"wh.op\" <> 'B' OR r.lsn IS NOT NULL) s OFFSET 0) s JOIN %T t ON t.end_lsn = s.\"wh.lsn\"",
+		"WHERE i.\"wh.op\" <> 'B' OR r.lsn IS NOT NULL) s OFFSET 0) s JOIN %T t ON t.end_lsn = "
+		"s.\"wh.lsn\"",
 		log, wh_changelog_txn_relid(model->feed));
 }
 

@@ -81,7 +81,8 @@ wh_model_check_name(const char *name, const char *what, char **schema, char **re
 			 errdetail("A %s makes the table \"%s\" and the view \"%s\" in schema \"%s\".", what,
 					   *relation, view, *schema),
 			 errhint(
-				 "Choose another name, or drop it: SELECT walhouse.drop_model(…) if it is a model.")));
+				 "Choose another name, or drop it: SELECT walhouse.drop_model(…) if it is a "
+				 "model.")));
 }
 
 void
@@ -95,7 +96,8 @@ wh_model_check_key(WhQuery *query, List *key, const char *what)
 			ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("a %s needs a key", what),
 			 errhint(
-				 "Give the columns of the query that are the key of the source table: key => '{id}'.")));
+				 "Give the columns of the query that are the key of the source table: key => "
+				 "'{id}'.")));
 	foreach(lc, key)
 	{
 		WhModelColumn *column = wh_model_column(query->columns, lfirst(lc));

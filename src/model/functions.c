@@ -142,11 +142,13 @@ check_function(Oid function, void *context)
 	if (volatility == PROVOLATILE_VOLATILE)
 		wh_model_refuse(
 			check->text, psprintf("volatile function %s", name), exprLocation(check->node),
-			"Only functions that give the same result for the same row, always, can be recomputed.");
+			"Only functions that give the same result for the same row, always, can be "
+			"recomputed.");
 	if (volatility == PROVOLATILE_STABLE && !stable_is_allowed(function))
 		wh_model_refuse(
 			check->text, psprintf("stable function %s", name), exprLocation(check->node),
-			"Its result may change while the row does not. Use an immutable function; to read dates from text, "
+			"Its result may change while the row does not. Use an immutable function; to read "
+			"dates from text, "
 			"to_date or to_timestamp with a format.");
 	return false;
 }

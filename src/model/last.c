@@ -34,8 +34,10 @@ wh_model_last_sql(StringInfo sql, const WhModel *model)
 	/* OFFSET 0 keeps the condition from being evaluated once for each column. */
 	wh_sql_append(
 		sql,
-		" FROM (SELECT s.*, CASE WHEN s.\"wh.there\" THEN %s ELSE false END AS \"wh.live\" FROM (SELECT i.*,"
-		" i.\"wh.op\" IN ('I', 'U') AND (r.lsn IS NULL OR (i.\"wh.lsn\", i.\"wh.seq\") > (r.lsn, r.seq))"
+		" FROM (SELECT s.*, CASE WHEN s.\"wh.there\" THEN %s ELSE false END AS \"wh.live\" FROM "
+		"(SELECT i.*,"
+		" i.\"wh.op\" IN ('I', 'U') AND (r.lsn IS NULL OR (i.\"wh.lsn\", i.\"wh.seq\") > "
+		"(r.lsn, r.seq))"
 		" AS \"wh.there\" FROM (SELECT DISTINCT ON (%s)"
 		" l.lsn AS \"wh.lsn\", l.seq AS \"wh.seq\", l.op AS \"wh.op\"",
 		model->condition != NULL ? wh_sql("COALESCE(%s, false)", model->condition) : "true",

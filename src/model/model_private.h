@@ -24,7 +24,7 @@ pg_noreturn extern void wh_model_refuse(const WhModelText *text, const char *con
 										int location, const char *hint);
 extern int wh_model_position(const WhModelText *text, int location);
 
-/* The range table index of the mirror that a judged query reads. */
+/* The range table index of the one relation that a query reads; 0 when it reads anything else. */
 extern int wh_model_mirror(Query *query, Oid *relid);
 
 /* wh_model_compile makes columns and condition from an analysed query: one that was judged, or a
