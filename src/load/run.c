@@ -56,7 +56,8 @@ typedef struct Attempt
 
 static bool run_once(int32 feed_id, bool may_end, List **missing);
 static bool choose(Run *run, int32 feed_id, XLogRecPtr to);
-static void choose_model(Run *run, WhModel *model, XLogRecPtr to, XLogRecPtr *lowest);
+static void choose_model(Run *run, WhModel *model, XLogRecPtr to, XLogRecPtr *lowest,
+						 XLogRecPtr *highest);
 static bool has_transactions(const WhFeed *feed, XLogRecPtr from, XLogRecPtr to);
 static void run_together(void *arg);
 static void run_apart(Run *run, List *ids);
@@ -137,24 +138,29 @@ static bool
 choose(Run *run, int32 feed_id, XLogRecPtr to)
 {
 	XLogRecPtr lowest = to;
+	XLogRecPtr highest = InvalidXLogRecPtr;
 	ListCell *cell;
 
 	foreach(cell, wh_model_ids(feed_id))
-		choose_model(run, wh_model_get_by_id(lfirst_int(cell)), to, &lowest);
+		choose_model(run, wh_model_get_by_id(lfirst_int(cell)), to, &lowest, &highest);
 	if (run->due != NIL)
+		return true;
+	/* A build makes a model live further on than the others; facts need a common position. */
+	if (run->live != NIL && lowest != highest)
 		return true;
 	return run->live != NIL &&
 		   has_transactions(wh_changelog_feed_by_id(feed_id, false), lowest, to);
 }
 
 static void
-choose_model(Run *run, WhModel *model, XLogRecPtr to, XLogRecPtr *lowest)
+choose_model(Run *run, WhModel *model, XLogRecPtr to, XLogRecPtr *lowest, XLogRecPtr *highest)
 {
 	bool is_build = false;
 	int32 waits_for = 0;
 
 	if (strcmp(model->state, "live") == 0 && strcmp(model->source->state, "ready") == 0)
 	{
+		*highest = Max(*highest, model->position);
 		if (model->position < to)
 		{
 			run->live = lappend_int(run->live, model->id);
