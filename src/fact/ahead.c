@@ -116,9 +116,9 @@ wh_fact_ahead_repoint(WhFact *fact, WhLoad *load, bool all, WhCounts *counts)
 
 /*
  * find_moved fills wh_moved with the versions that rows ahead may point to, of the keys that
- * changed since the fact's position: the one that held at the clock of that position, and those
- * that began after it.  Read as the dimension's owner, since only that is sure to see its change
- * log.
+ * changed since the fact's position: the one that held just before the clock of that position, and
+ * those that began at it or after; a transaction of the same time may have opened the last ones.
+ * Read as the dimension's owner, since only that is sure to see its change log.
  */
 static bool
 find_moved(WhFact *fact, WhFactRole *role, WhLoad *load)
@@ -144,8 +144,8 @@ find_moved(WhFact *fact, WhFactRole *role, WhLoad *load)
 	wh_sql_append(
 		&sql,
 		") k) k CROSS JOIN LATERAL ("
-		"(SELECT v.%I AS sk FROM %T v WHERE %s AND v.valid_from <= $3 ORDER BY v.valid_from DESC LIMIT 1)"
-		" UNION ALL SELECT v.%I FROM %T v WHERE %s AND v.valid_from > $3) s",
+		"(SELECT v.%I AS sk FROM %T v WHERE %s AND v.valid_from < $3 ORDER BY v.valid_from DESC LIMIT 1)"
+		" UNION ALL SELECT v.%I FROM %T v WHERE %s AND v.valid_from >= $3) s",
 		sk, dimension->relid, match.data, sk, dimension->relid, match.data);
 	wh_user_become(dimension->owner, &saved);
 	found = wh_stage_fill(fact->stage, "wh_moved", sql.data, 3, args) > 0;
