@@ -201,7 +201,8 @@ start(WhStream *stream)
 		quote(&command, options->option_values[i], '\'');
 	}
 	appendStringInfoChar(&command, ')');
-	pg_log_info("starting at %X/%X", (unsigned int) (lsn >> 32), (unsigned int) lsn);
+	if (options->is_verbose)
+		pg_log_info("starting at %X/%X", (unsigned int) (lsn >> 32), (unsigned int) lsn);
 	result = PQexec(stream->conn, command.data);
 	is_well = PQresultStatus(result) == PGRES_COPY_BOTH;
 	if (!is_well)

@@ -21,6 +21,7 @@
 #include "miscadmin.h"
 #include "replication/origin.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 

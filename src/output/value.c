@@ -16,7 +16,6 @@
 
 #include "catalog/namespace.h"
 #include "mb/pg_wchar.h"
-#include "utils/cash.h"
 #include "utils/date.h"
 #include "utils/datetime.h"
 #include "utils/memutils.h"
