@@ -31,9 +31,18 @@
 #include "dimension/dimension.h"
 #include "dimension/dimension_private.h"
 
+/* What a build or load works with, for wh_model_guard. */
+typedef struct Work
+{
+	WhModel *model;
+	WhLoad *load;
+	WhCounts *counts;
+} Work;
+
+static void build(void *arg);
 static void insert_first_versions(WhModel *model, WhLoad *load, WhCounts *counts);
 static void insert_unknown(WhModel *model);
-static void apply_events(WhModel *model, WhLoad *load, WhCounts *counts);
+static void apply_events(void *arg);
 static void append_seeds(StringInfo sql, const WhModel *model);
 static void append_stream(StringInfo sql, const WhModel *model);
 static void append_moves(StringInfo sql, const WhModel *model);
@@ -47,24 +56,37 @@ static char *last_name(const WhModel *model, const WhModelColumn *column);
 void
 wh_dimension_build(WhModel *model, WhLoad *load, WhCounts *counts)
 {
+	Work work = {model, load, counts};
+
+	wh_model_guard(model, build, &work);
+	model->position = load->to;
+}
+
+static void
+build(void *arg)
+{
+	Work *work = arg;
+	WhModel *model = work->model;
 	XLogRecPtr start = wh_model_horizon(model);
 
-	wh_spi_execute(
-		wh_sql("DELETE FROM %T WHERE %I <> " WH_UNKNOWN_SK, model->relid, wh_dimension_sk(model)),
-		0, NULL);
+	memset(work->counts, 0, sizeof(WhCounts));
+	wh_spi_execute(wh_sql("DELETE FROM %T WHERE %I <> " WH_UNKNOWN_SK, model->relid,
+						  wh_dimension_sk(model)),
+				   0, NULL);
 	insert_unknown(model);
 	model->position = start;
-	insert_first_versions(model, load, counts);
+	insert_first_versions(model, work->load, work->counts);
 	wh_model_set_history_start(model->id, start);
 	model->history_start = start;
-	apply_events(model, load, counts);
-	model->position = load->to;
+	apply_events(work);
 }
 
 void
 wh_dimension_load(WhModel *model, WhLoad *load, WhCounts *counts)
 {
-	apply_events(model, load, counts);
+	Work work = {model, load, counts};
+
+	wh_model_guard(model, apply_events, &work);
 }
 
 /* insert_first_versions makes a version of each row of the state at the model's position. */
@@ -101,8 +123,11 @@ insert_unknown(WhModel *model)
 
 /* apply_events brings the rows from model->position to load->to. */
 static void
-apply_events(WhModel *model, WhLoad *load, WhCounts *counts)
+apply_events(void *arg)
 {
+	Work *work = arg;
+	WhModel *model = work->model;
+	WhLoad *load = work->load;
 	int guc_level = NewGUCNestLevel();
 	StringInfoData sql;
 	WhRows *rows;
@@ -126,8 +151,8 @@ apply_events(WhModel *model, WhLoad *load, WhCounts *counts)
 		" SELECT (SELECT pg_catalog.count(*) FROM wh_updated), (SELECT pg_catalog.count(*) FROM "
 		"wh_inserted)");
 	rows = wh_spi_query(sql.data, 2, (WhArg[]){WH_ARG_LSN(model->position), WH_ARG_LSN(load->to)});
-	counts->updated += wh_rows_int8(rows, 0, 1);
-	counts->inserted += wh_rows_int8(rows, 0, 2);
+	work->counts->updated += wh_rows_int8(rows, 0, 1);
+	work->counts->inserted += wh_rows_int8(rows, 0, 2);
 	AtEOXact_GUC(false, guc_level);
 }
 

@@ -19,6 +19,14 @@
 #include "dimension/dimension.h"
 #include "dimension/dimension_private.h"
 
+/* What a verification works with, for wh_model_guard. */
+typedef struct Work
+{
+	WhModel *model;
+	WhVerdict *verdict;
+} Work;
+
+static void compare(void *arg);
 static void append_history(StringInfo sql, const WhModel *model);
 static void append_own(StringInfo sql, const WhModel *model, bool seeded);
 static void append_expected(StringInfo sql, const WhModel *model);
@@ -28,6 +36,17 @@ static char *columns_of(List *columns, const char *alias);
 void
 wh_dimension_verify(WhModel *model, WhVerdict *verdict)
 {
+	Work work = {model, verdict};
+
+	wh_model_guard(model, compare, &work);
+}
+
+static void
+compare(void *arg)
+{
+	Work *work = arg;
+	WhModel *model = work->model;
+	WhVerdict *verdict = work->verdict;
 	StringInfoData sql;
 	WhRows *rows;
 

@@ -27,6 +27,9 @@
 #include "model/model.h"
 #include "model/model_private.h"
 
+static void last_images(StringInfo sql, const WhModel *model);
+static void computable_images(StringInfo sql, const WhModel *model);
+static void computes(StringInfo sql, const WhModel *model, const char *alias);
 static void log_columns(StringInfo sql, const WhModel *model, const char *alias);
 static void mirror_columns(StringInfo sql, const WhModel *model, const char *alias);
 static void source_key(StringInfo sql, const WhModel *model, const char *alias);
@@ -35,21 +38,33 @@ static void expressions(StringInfo sql, const WhModel *model, const char *guard)
 void
 wh_model_events_sql(StringInfo sql, const WhModel *model)
 {
-	Oid log = model->source->log;
-
 	wh_sql_append(
 		sql, "SELECT s.\"wh.lsn\" AS wh_lsn, t.clock AS wh_clock, s.\"wh.live\" AS wh_live, ");
 	expressions(sql, model, "s.\"wh.live\"");
 	/* OFFSET 0 keeps the condition from being evaluated once for each column. */
-	wh_sql_append(
-		sql,
-		" FROM (SELECT s.*, CASE WHEN s.\"wh.op\" IN ('I', 'U') AND s.\"wh.kept\" THEN %s ELSE "
-		"false END AS \"wh.live\"",
-		model->condition == NULL ? "true" : wh_sql("COALESCE(%s, false)", model->condition));
-	wh_sql_append(
-		sql,
-		" FROM (SELECT i.*, COALESCE(i.\"wh.seq\" > r.seq, true) AS \"wh.kept\" FROM (SELECT "
-		"DISTINCT ON (");
+	wh_sql_append(sql,
+				  " FROM (SELECT s.*, CASE WHEN s.\"wh.there\" THEN %s ELSE false END "
+				  "AS \"wh.live\" FROM (",
+				  model->condition == NULL ? "true" :
+											 wh_sql("COALESCE(%s, false)", model->condition));
+	if (model->guarded)
+		computable_images(sql, model);
+	else
+		last_images(sql, model);
+	wh_sql_append(sql, ") s OFFSET 0) s JOIN %T t ON t.end_lsn = s.\"wh.lsn\"",
+				  wh_changelog_txn_relid(model->feed));
+}
+
+/* last_images appends a SELECT of the last image of each key and transaction; wh.there: there was
+ * a row. */
+static void
+last_images(StringInfo sql, const WhModel *model)
+{
+	Oid log = model->source->log;
+
+	wh_sql_append(sql, "SELECT i.*, i.\"wh.op\" IN ('I', 'U') AND "
+					   "COALESCE(i.\"wh.seq\" > r.seq, true) AS \"wh.there\" "
+					   "FROM (SELECT DISTINCT ON (");
 	source_key(sql, model, NULL);
 	wh_sql_append(sql,
 				  ", \"wh.lsn\") l.lsn AS \"wh.lsn\", l.seq AS \"wh.seq\", l.op AS \"wh.op\", ");
@@ -57,14 +72,47 @@ wh_model_events_sql(StringInfo sql, const WhModel *model)
 	wh_sql_append(sql, " FROM %T l WHERE l.lsn > $1 AND l.lsn <= $2 AND l.op <> 'T' ORDER BY ",
 				  log);
 	source_key(sql, model, NULL);
-	wh_sql_append(
-		sql,
-		", \"wh.lsn\", \"wh.seq\" DESC, \"wh.op\" DESC) i "
-		"LEFT JOIN (SELECT l.lsn, pg_catalog.max(l.seq) AS seq FROM %T l "
-		"WHERE l.lsn > $1 AND l.lsn <= $2 AND l.op = 'T' GROUP BY l.lsn) r ON r.lsn = i.\"wh.lsn\" "
-		"WHERE i.\"wh.op\" <> 'B' OR r.lsn IS NOT NULL) s OFFSET 0) s JOIN %T t ON t.end_lsn = "
-		"s.\"wh.lsn\"",
-		log, wh_changelog_txn_relid(model->feed));
+	wh_sql_append(sql,
+				  ", \"wh.lsn\", \"wh.seq\" DESC, \"wh.op\" DESC) i "
+				  "LEFT JOIN (SELECT l.lsn, pg_catalog.max(l.seq) AS seq FROM %T l "
+				  "WHERE l.lsn > $1 AND l.lsn <= $2 AND l.op = 'T' GROUP BY l.lsn) r "
+				  "ON r.lsn = i.\"wh.lsn\" WHERE i.\"wh.op\" <> 'B' OR r.lsn IS NOT NULL",
+				  log);
+}
+
+/* computable_images is last_images without those that the query cannot compute, but for the last
+ * of a key. */
+static void
+computable_images(StringInfo sql, const WhModel *model)
+{
+	wh_sql_append(sql, "SELECT g.* FROM (SELECT x.*, pg_catalog.lead(x.\"wh.lsn\") OVER "
+					   "(PARTITION BY ");
+	source_key(sql, model, "x");
+	wh_sql_append(sql, " ORDER BY x.\"wh.lsn\") AS \"wh.next\" FROM (");
+	last_images(sql, model);
+	wh_sql_append(sql, ") x OFFSET 0) g WHERE g.\"wh.next\" IS NULL OR NOT g.\"wh.there\" OR ");
+	computes(sql, model, "g");
+	wh_sql_append(sql, " OFFSET 0");
+}
+
+/* computes appends a call that says whether the query can be computed on an image. */
+static void
+computes(StringInfo sql, const WhModel *model, const char *alias)
+{
+	Oid mirror = model->source->mirror;
+	const char *separator = "";
+	char *name;
+
+	wh_sql_append(sql, "walhouse.model_computes(%d, ROW(", model->id);
+	for (AttrNumber attnum = 1; (name = get_attname(mirror, attnum, true)) != NULL; attnum++)
+	{
+		/* A dropped column has a name that cannot be found. */
+		if (get_attnum(mirror, name) != attnum)
+			continue;
+		wh_sql_append(sql, "%s%s.%I", separator, alias, name);
+		separator = ", ";
+	}
+	wh_sql_append(sql, ")::%T)", mirror);
 }
 
 void
@@ -113,7 +161,13 @@ wh_model_state_sql(StringInfo sql, const WhModel *model)
 	log_columns(sql, model, "l");
 	wh_sql_append(sql, " FROM %T l WHERE l.lsn > $1 AND l.op <> 'T' ORDER BY ", log);
 	source_key(sql, model, NULL);
-	wh_sql_append(sql, ", l.lsn, l.seq, l.op) f WHERE f.\"wh.op\" = 'B' OFFSET 0) s");
+	wh_sql_append(sql, ", l.lsn, l.seq, l.op) f WHERE f.\"wh.op\" = 'B'");
+	if (model->guarded)
+	{
+		wh_sql_append(sql, " AND ");
+		computes(sql, model, "f");
+	}
+	wh_sql_append(sql, " OFFSET 0) s");
 	if (model->condition != NULL)
 		wh_sql_append(sql, " WHERE %s", model->condition);
 }

@@ -57,6 +57,7 @@ typedef struct WhModel
 	Jsonb *options; /* the arguments of its declaration, as the kind stored them */
 	XLogRecPtr history_start;
 	XLogRecPtr position; /* to_lsn of its last load; InvalidXLogRecPtr before its build */
+	bool guarded; /* see wh_model_guard */
 	void *kind_data; /* what its kind keeps while it works on the model; NULL at first */
 } WhModel;
 
@@ -216,6 +217,15 @@ extern void wh_model_before_sql(StringInfo sql, const WhModel *model);
  * range replaced.
  */
 extern void wh_model_last_sql(StringInfo sql, const WhModel *model);
+
+/*
+ * wh_model_guard runs body(arg), which evaluates the model's query on every image of a range; if
+ * that fails with an error of data, it is rolled back and run again with model->guarded set: then
+ * wh_model_events_sql and wh_model_state_sql leave out images that the query cannot compute, as
+ * if they had never been committed, but for the last of a key, on which body fails again. So a
+ * row that was mended does no harm, and wherever a log is cut into loads the result is the same.
+ */
+extern void wh_model_guard(WhModel *model, void (*body)(void *arg), void *arg);
 
 /* wh_model_state_sql appends a SELECT of the query's rows at position $1, $1 not below the
  * horizon: the query's columns. */

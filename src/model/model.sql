@@ -79,3 +79,8 @@ CREATE FUNCTION walhouse.drop_model(name regclass) RETURNS void
 LANGUAGE c STRICT VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'walhouse_drop_model';
 COMMENT ON FUNCTION walhouse.drop_model(regclass) IS
     'Drops a model: its table, its view and all that is known of it. name: the model; its owner''s role is needed. Waits for a load that is under way. Raises while facts refer to a dimension, and while other objects depend on the table. A model whose table was dropped by hand is named by the OID that walhouse.model shows.';
+
+CREATE FUNCTION walhouse.model_computes(model_id integer, image anyelement) RETURNS boolean
+LANGUAGE c STRICT VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'walhouse_model_computes';
+COMMENT ON FUNCTION walhouse.model_computes(integer, anyelement) IS
+    'Whether the query of a model can be computed on a row of its mirror, as the caller. Loads ask it about images that a later change replaced, after the query failed on one of them.';
