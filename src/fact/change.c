@@ -30,6 +30,7 @@ static void stage_changes(WhFact *fact);
 static uint64 infer_members(WhFact *fact, WhFactRole *role, WhLoad *load);
 static void look_up(WhFact *fact);
 static int narrow(void);
+static bool has_changes(WhFact *fact, const char *condition);
 static void delete_rows(WhFact *fact, WhCounts *counts);
 static void update_rows(WhFact *fact, WhLoad *load, WhCounts *counts);
 
@@ -44,8 +45,10 @@ wh_fact_load(WhModel *model, WhLoad *load, WhCounts *counts)
 		wh_fact_ahead_forget(fact);
 		wh_fact_resolve(fact, load, counts);
 		stage_changes(fact);
-		delete_rows(fact, counts);
-		update_rows(fact, load, counts);
+		if (has_changes(fact, "x.is_old AND NOT x.stays"))
+			delete_rows(fact, counts);
+		if (has_changes(fact, "x.is_new AND x.stays"))
+			update_rows(fact, load, counts);
 		wh_fact_insert(fact, load, "wh_change x WHERE x.is_new AND (NOT x.is_old OR NOT x.stays)",
 					   counts);
 		wh_fact_reject(fact, load, counts);
@@ -188,6 +191,15 @@ stage_changes(WhFact *fact)
 				  fact->event_time, wh_model_equality(fact->event_type), fact->event_time);
 	wh_fact_key_match(&sql, fact, "o", "n");
 	wh_stage_fill(fact->stage, "wh_change", sql.data, 0, NULL);
+}
+
+/* has_changes spares the planner a statement over all partitions that would touch nothing. */
+static bool
+has_changes(WhFact *fact, const char *condition)
+{
+	const char *sql = wh_sql("SELECT FROM wh_change x WHERE %s LIMIT 1", condition);
+
+	return wh_stage_query(fact->stage, sql, 0, NULL)->count > 0;
 }
 
 static void
