@@ -83,4 +83,39 @@
 #define WH_MODULE_MAGIC(library) PG_MODULE_MAGIC
 #endif
 
+/* 16: an argument that leaves out indexes which only summarize */
+#if PG_VERSION_NUM >= 160000
+#define wh_compat_insert_index_tuples(info, slot, estate) \
+	ExecInsertIndexTuples(info, slot, estate, false, false, NULL, NIL, false)
+#else
+#define wh_compat_insert_index_tuples(info, slot, estate) \
+	ExecInsertIndexTuples(info, slot, estate, false, false, NULL, NIL)
+#endif
+
+/* 16: an argument for the relations that a plan changes */
+#if PG_VERSION_NUM >= 160000
+#define wh_compat_epq_init(epq, estate) EvalPlanQualInit((epq), (estate), NULL, NIL, -1, NIL)
+#else
+#define wh_compat_epq_init(epq, estate) EvalPlanQualInit((epq), (estate), NULL, NIL, -1)
+#endif
+
+/* 18: an argument for instrumentation */
+#if PG_VERSION_NUM >= 180000
+#define wh_compat_index_beginscan(heap, index, snapshot, nkeys) index_beginscan(heap, index, snapshot, NULL, nkeys, 0)
+#else
+#define wh_compat_index_beginscan(heap, index, snapshot, nkeys) index_beginscan(heap, index, snapshot, nkeys, 0)
+#endif
+
+/* 17: loops over lists that declare their variable */
+#if PG_VERSION_NUM < 170000
+#define WH_FOREACH(type, var, lst, get) \
+	for (struct { const List *list; int i; bool once; } var##__state = {(lst), 0, true}; var##__state.once; var##__state.once = false) \
+		for (type var = (type) 0; \
+			 var##__state.i < list_length(var##__state.list) && ((var = (type) get(var##__state.list, var##__state.i)), true); \
+			 var##__state.i++)
+#define foreach_ptr(type, var, lst) WH_FOREACH(type *, var, lst, list_nth)
+#define foreach_int(var, lst) WH_FOREACH(int, var, lst, list_nth_int)
+#define foreach_oid(var, lst) WH_FOREACH(Oid, var, lst, list_nth_oid)
+#endif
+
 #endif /* WH_COMPAT_H */

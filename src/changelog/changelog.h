@@ -12,6 +12,7 @@
 
 #include "access/xlogdefs.h"
 #include "nodes/pg_list.h"
+#include "storage/itemptr.h"
 #include "utils/relcache.h"
 #include "utils/timestamp.h"
 
@@ -28,6 +29,14 @@ typedef struct WhFeed
 	char *state; /* creating, ready, dropping */
 	bool enabled; /* start() was called */
 	XLogRecPtr horizon; /* the slot's consistent point */
+	bool owns_publication; /* made by create_feed, dropped by drop_feed */
+	uint64 log_partition_size; /* bytes of WAL */
+	char *source_system_id; /* where it may run; NULL before the slot is there */
+	int32 source_timeline;
+	Oid source_database;
+	char *house_system_id;
+	int32 house_timeline;
+	Oid house_database;
 } WhFeed;
 
 /* A row of walhouse.feed_table. */
@@ -50,6 +59,7 @@ typedef struct WhFeedColumn
 {
 	int attnum; /* at the source */
 	char *source_name;
+	char *source_type; /* as wh_changelog_source_type() writes it */
 	Oid type; /* type of log and mirror column in this database */
 	char *log_column;
 	char *mirror_column;
@@ -71,5 +81,93 @@ extern XLogRecPtr wh_changelog_position(int32 feed_id, TimestampTz *clock);
 
 /* The feed's table of transactions, <feed>_log.txn (end_lsn, xid, commit_time, origin, clock). */
 extern Oid wh_changelog_txn_relid(const WhFeed *feed);
+
+extern void wh_changelog_init(void);
+
+/* -------- what a source says of a table, in the snapshot or in the stream -------- */
+
+typedef struct WhSourceColumn
+{
+	int attnum;
+	char *name;
+	Oid type; /* OID at the source; the same here for built-in types */
+	int32 typmod;
+	char *type_schema;
+	char *type_name;
+	char type_kind; /* pg_type.typtype */
+	Oid base_type; /* of a domain: the type at its bottom */
+	char *missing_default; /* text; NULL: none */
+	bool has_default; /* rows older than the column may have any value */
+} WhSourceColumn;
+
+typedef struct WhSourceTable
+{
+	Oid relid;
+	char *schema;
+	char *name;
+	List *columns; /* of WhSourceColumn *, by attnum */
+	List *key; /* of int */
+} WhSourceTable;
+
+/* types.c */
+
+/*
+ * wh_changelog_local_type gives the type that a source column has in log and mirror; *is_text says that its text is kept
+ * because this database has no such type.
+ */
+extern Oid wh_changelog_local_type(const WhSourceColumn *column, bool *is_text);
+
+/* The definition of a column's type in one comparable text: schema.name(typmod). */
+extern char *wh_changelog_source_type(const WhSourceColumn *column);
+
+/* -------- create.c: in the caller's transaction, as the feed's owner -------- */
+
+extern void wh_changelog_create_schemas(const WhFeed *feed);
+/* Makes mirror and log and the catalog rows, in state copy. */
+extern void wh_changelog_create_table(const WhFeed *feed, const WhSourceTable *table);
+/* Drops logs, mirrors, schemas (those that are empty then) and catalog rows; what is gone already is passed over. */
+extern void wh_changelog_drop(const WhFeed *feed);
+
+/* -------- evolve.c -------- */
+
+/*
+ * wh_changelog_evolve brings mirror, log and feed_column to a definition that the stream brought.  Returns NULL when that
+ * is done or nothing was to do, and else why the table must be copied again: nothing was changed then.
+ */
+extern char *wh_changelog_evolve(const WhFeed *feed, const WhFeedTable *table, const WhSourceTable *source);
+/* Makes mirror and log fit a definition, whatever it is, for a table that is copied again; the mirror is empty. */
+extern void wh_changelog_redefine(const WhFeed *feed, const WhFeedTable *table, const WhSourceTable *source);
+
+/* -------- state.c: catalog writes -------- */
+
+/* sync_lsn is kept when InvalidXLogRecPtr is given; error may be NULL. */
+extern void wh_changelog_set_table_state(const WhFeedTable *table, const char *state, XLogRecPtr sync_lsn,
+										 const char *error);
+extern void wh_changelog_store_position(int32 feed_id, XLogRecPtr position, TimestampTz clock);
+extern void wh_changelog_prune_positions(int32 feed_id);
+/* Grows whenever feed_table or feed_column changed: who caches them compares. */
+extern uint64 wh_changelog_generation(void);
+
+/* -------- append.c: rows into log, txn and mirror -------- */
+
+/* The partition of a log that holds lsn; InvalidOid when there is none yet. */
+extern Oid wh_changelog_partition(const WhFeed *feed, Oid log, XLogRecPtr lsn);
+/* Makes it, in the caller's transaction, which should be short, as the feed's owner. */
+extern void wh_changelog_make_partition(const WhFeed *feed, Oid log, XLogRecPtr lsn);
+
+/* An open relation that rows are added to; lives in the current transaction and memory context. */
+typedef struct WhAppend WhAppend;
+
+extern WhAppend *wh_changelog_append_open(Oid relid);
+extern Relation wh_changelog_append_relation(WhAppend *append);
+/* Values must live until the flush: rows are kept and inserted by the hundreds. */
+extern void wh_changelog_append(WhAppend *append, const Datum *values, const bool *nulls);
+extern void wh_changelog_append_flush(WhAppend *append);
+/* The index of a mirror's key. */
+extern Oid wh_changelog_key_index(Oid mirror);
+/* Changes and removes the row at a TID that the caller has found. */
+extern void wh_changelog_update_row(WhAppend *append, ItemPointer tid, const Datum *values, const bool *nulls);
+extern void wh_changelog_delete_row(WhAppend *append, ItemPointer tid);
+extern void wh_changelog_append_close(WhAppend *append);
 
 #endif /* WH_CHANGELOG_H */

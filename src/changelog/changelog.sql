@@ -13,12 +13,14 @@ CREATE TABLE walhouse.feed (
     enabled            boolean NOT NULL DEFAULT false,
     horizon            pg_lsn,
     lsn_offset         bigint NOT NULL DEFAULT 0,
+    log_partition_size bigint NOT NULL,
     source_system_id   text,
     source_timeline    integer,
     source_database    oid,
     house_system_id    text,
     house_timeline     integer,
     house_database     oid,
+    session            timestamptz,
     error              text,
     error_time         timestamptz,
     created            timestamptz NOT NULL DEFAULT pg_catalog.now(),
@@ -26,7 +28,7 @@ CREATE TABLE walhouse.feed (
     CONSTRAINT feed_name_key UNIQUE (name),
     CONSTRAINT feed_state_check CHECK (state IN ('creating', 'ready', 'dropping'))
 );
-COMMENT ON TABLE walhouse.feed IS 'One source''s stream into this database: server, slot, publication, and where it may run.';
+COMMENT ON TABLE walhouse.feed IS 'One source''s stream into this database: server, slot, publication, and where it may run. horizon: from where on the change log is complete. log_partition_size: bytes of WAL in one partition of the change log. session: when somebody last began to read the slot.';
 
 CREATE TABLE walhouse.feed_position (
     feed_id   integer NOT NULL,
@@ -68,10 +70,10 @@ CREATE TABLE walhouse.feed_column (
     conversion     text NOT NULL DEFAULT 'none',
     dropped        boolean NOT NULL DEFAULT false,
     CONSTRAINT feed_column_pkey PRIMARY KEY (feed_id, source_relid, attnum),
-    CONSTRAINT feed_column_conversion_check CHECK (conversion IN ('none', 'text', 'jsonb'))
+    CONSTRAINT feed_column_conversion_check CHECK (conversion IN ('none', 'text'))
 );
 COMMENT ON TABLE walhouse.feed_column IS
-    'Columns of each source table, by attnum, and where they stand in log and mirror. conversion: how a type that this database lacks is kept.';
+    'Columns of each source table, by attnum, and where they stand in log and mirror. conversion: none, or text for a type that this database lacks: its text is kept.';
 
 GRANT SELECT ON walhouse.feed, walhouse.feed_position, walhouse.feed_table, walhouse.feed_column TO PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('walhouse.feed', '');

@@ -1,0 +1,225 @@
+/*
+ * append.c
+ *		Rows into logs, txn and mirrors, without SQL.
+ *
+ * Rows are gathered and inserted by the hundreds, with their index entries, where the relation has no triggers, checks
+ * and generated columns; elsewhere one by one through the executor.  The relation is looked at when it is opened, which
+ * is once per ingest.  A log row goes straight into its partition: partitions lie on a grid of the feed's own size, fixed when
+ * the feed was made, and their name says where they begin.
+ */
+#include "postgres.h"
+
+#include "access/heapam.h"
+#include "access/relation.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "executor/executor.h"
+#include "nodes/execnodes.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/relcache.h"
+#include "utils/snapmgr.h"
+
+#include "base/base.h"
+#include "changelog/changelog.h"
+#include "changelog/changelog_private.h"
+#include "partition/partition.h"
+
+#define APPEND_ROWS 500
+
+struct WhAppend
+{
+	Relation rel;
+	EState *estate;
+	ResultRelInfo *info;
+	EPQState epq;
+	BulkInsertState bulk;
+	bool multi;		 /* the fast path may be taken */
+	int count;		 /* rows waiting in slots */
+	TupleTableSlot *slots[APPEND_ROWS];
+	TupleTableSlot *search; /* holds a TID for updates and deletes */
+	TupleTableSlot *row;
+};
+
+static bool may_multi_insert(Relation rel);
+static TupleTableSlot *fill_slot(TupleTableSlot *slot, const Datum *values, const bool *nulls);
+static char *partition_name(const WhFeed *feed, Oid log, XLogRecPtr lsn, XLogRecPtr *from, XLogRecPtr *to);
+
+WhAppend *
+wh_changelog_append_open(Oid relid)
+{
+	WhAppend *append = palloc0(sizeof(WhAppend));
+
+	append->rel = table_open(relid, RowExclusiveLock);
+	append->estate = CreateExecutorState();
+	append->info = makeNode(ResultRelInfo);
+	InitResultRelInfo(append->info, append->rel, 1, NULL, 0);
+	ExecOpenIndices(append->info, false);
+	wh_compat_epq_init(&append->epq, append->estate);
+	append->multi = may_multi_insert(append->rel);
+	append->bulk = GetBulkInsertState();
+	append->search = table_slot_create(append->rel, NULL);
+	append->row = table_slot_create(append->rel, NULL);
+	return append;
+}
+
+/* may_multi_insert says whether nothing but the heap and its indexes is to be done for a new row. */
+static bool
+may_multi_insert(Relation rel)
+{
+	TupleConstr *constr = RelationGetDescr(rel)->constr;
+
+	return rel->trigdesc == NULL && (constr == NULL || (constr->num_check == 0 && !constr->has_generated_stored));
+}
+
+Relation
+wh_changelog_append_relation(WhAppend *append)
+{
+	return append->rel;
+}
+
+void
+wh_changelog_append(WhAppend *append, const Datum *values, const bool *nulls)
+{
+	int i = append->count;
+
+	if (!append->multi)
+	{
+		append->estate->es_snapshot = GetActiveSnapshot();
+		ExecSimpleRelationInsert(append->info, append->estate, fill_slot(append->row, values, nulls));
+		ExecClearTuple(append->row);
+		ResetPerTupleExprContext(append->estate);
+		return;
+	}
+	if (append->slots[i] == NULL)
+		append->slots[i] = table_slot_create(append->rel, NULL);
+	fill_slot(append->slots[i], values, nulls);
+	append->count++;
+	if (append->count == APPEND_ROWS)
+		wh_changelog_append_flush(append);
+}
+
+static TupleTableSlot *
+fill_slot(TupleTableSlot *slot, const Datum *values, const bool *nulls)
+{
+	int natts = slot->tts_tupleDescriptor->natts;
+
+	ExecClearTuple(slot);
+	memcpy(slot->tts_values, values, sizeof(Datum) * natts);
+	memcpy(slot->tts_isnull, nulls, sizeof(bool) * natts);
+	return ExecStoreVirtualTuple(slot);
+}
+
+void
+wh_changelog_append_flush(WhAppend *append)
+{
+	if (append->count == 0)
+		return;
+	table_multi_insert(append->rel, append->slots, append->count, GetCurrentCommandId(true), 0, append->bulk);
+	for (int i = 0; i < append->count; i++)
+	{
+		if (append->info->ri_NumIndices > 0)
+			list_free(wh_compat_insert_index_tuples(append->info, append->slots[i], append->estate));
+		ExecClearTuple(append->slots[i]);
+		ResetPerTupleExprContext(append->estate);
+	}
+	append->count = 0;
+}
+
+void
+wh_changelog_update_row(WhAppend *append, ItemPointer tid, const Datum *values, const bool *nulls)
+{
+	append->estate->es_snapshot = GetActiveSnapshot();
+	ExecClearTuple(append->search);
+	append->search->tts_tid = *tid;
+	ExecSimpleRelationUpdate(append->info, append->estate, &append->epq, append->search,
+							 fill_slot(append->row, values, nulls));
+	ExecClearTuple(append->row);
+	ResetPerTupleExprContext(append->estate);
+}
+
+void
+wh_changelog_delete_row(WhAppend *append, ItemPointer tid)
+{
+	append->estate->es_snapshot = GetActiveSnapshot();
+	ExecClearTuple(append->search);
+	append->search->tts_tid = *tid;
+	ExecSimpleRelationDelete(append->info, append->estate, &append->epq, append->search);
+	ResetPerTupleExprContext(append->estate);
+}
+
+void
+wh_changelog_append_close(WhAppend *append)
+{
+	wh_changelog_append_flush(append);
+	for (int i = 0; i < APPEND_ROWS && append->slots[i] != NULL; i++)
+		ExecDropSingleTupleTableSlot(append->slots[i]);
+	ExecDropSingleTupleTableSlot(append->search);
+	ExecDropSingleTupleTableSlot(append->row);
+	FreeBulkInsertState(append->bulk);
+	table_finish_bulk_insert(append->rel, 0);
+	EvalPlanQualEnd(&append->epq);
+	ExecCloseIndices(append->info);
+	FreeExecutorState(append->estate);
+	table_close(append->rel, NoLock);
+	pfree(append);
+}
+
+Oid
+wh_changelog_key_index(Oid mirror)
+{
+	Relation rel = table_open(mirror, AccessShareLock);
+	Oid index;
+
+	RelationGetIndexList(rel);
+	index = rel->rd_pkindex;
+	table_close(rel, AccessShareLock);
+	if (!OidIsValid(index))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("mirror \"%s\" has no primary key", get_rel_name(mirror)),
+				 errhint("Mirrors are made by walhouse and may not be altered: add the primary key again.")));
+	return index;
+}
+
+Oid
+wh_changelog_owner(Oid relid)
+{
+	Relation rel = relation_open(relid, AccessShareLock);
+	Oid owner = rel->rd_rel->relowner;
+
+	relation_close(rel, AccessShareLock);
+	return owner;
+}
+
+Oid
+wh_changelog_partition(const WhFeed *feed, Oid log, XLogRecPtr lsn)
+{
+	XLogRecPtr from;
+	XLogRecPtr to;
+
+	return get_relname_relid(partition_name(feed, log, lsn, &from, &to), get_rel_namespace(log));
+}
+
+void
+wh_changelog_make_partition(const WhFeed *feed, Oid log, XLogRecPtr lsn)
+{
+	XLogRecPtr from;
+	XLogRecPtr to;
+	char *name = partition_name(feed, log, lsn, &from, &to);
+	WhUser saved;
+
+	wh_user_become(feed->owner, &saved);
+	wh_partition_attach(log, name, wh_sql("%X", from), wh_sql("%X", to), NULL);
+	wh_user_restore(&saved);
+}
+
+static char *
+partition_name(const WhFeed *feed, Oid log, XLogRecPtr lsn, XLogRecPtr *from, XLogRecPtr *to)
+{
+	wh_partition_lsn_range(lsn, feed->log_partition_size, from, to);
+	return wh_name(get_rel_name(log), psprintf("_%016llx", (unsigned long long) *from));
+}

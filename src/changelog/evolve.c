@@ -1,0 +1,303 @@
+/*
+ * evolve.c
+ *		Follows a source table's definition by attnum.
+ *
+ * Followed: a new column (with the value that the source gives to older rows, also in the images of the log), a rename of a
+ * column, a dropped column, a wider or unlimited varchar.  A dropped column stays and is NULL from then on; when its name comes
+ * back on a new column it is renamed.  All else means that the table must be copied again, and wh_changelog_redefine then
+ * makes room for whatever came: the log keeps the old column under another name, so that no history is lost.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+#include "base/base.h"
+#include "changelog/changelog.h"
+#include "changelog/changelog_private.h"
+
+static char *refusal(const WhFeedTable *table, const WhSourceTable *source);
+static char *type_refusal(const WhFeedColumn *have, const WhSourceColumn *want);
+static void apply_changes(const WhFeed *feed, const WhFeedTable *table, const WhSourceTable *source);
+static void add_column(const WhFeed *feed, const WhFeedTable *table, const WhSourceColumn *column);
+static void add_to(Oid relid, const char *name, Oid type, const char *missing_default);
+static void drop_column(const WhFeed *feed, const WhFeedTable *table, const WhFeedColumn *have);
+static void rename_column(const WhFeedTable *table, const WhFeedColumn *have, const char *name);
+static void free_mirror_name(const WhFeedTable *table, const char *name);
+static void change_type(const WhFeed *feed, const WhFeedTable *table, const WhFeedColumn *have, const WhSourceColumn *want);
+static void change_key(const WhFeed *feed, const WhFeedTable *table, const WhSourceTable *source);
+static WhFeedColumn *find_have(const WhFeedTable *table, int attnum);
+static WhSourceColumn *find_want(const WhSourceTable *source, int attnum);
+
+char *
+wh_changelog_evolve(const WhFeed *feed, const WhFeedTable *table, const WhSourceTable *source)
+{
+	char *reason = refusal(table, source);
+
+	if (reason == NULL)
+		apply_changes(feed, table, source);
+	return reason;
+}
+
+/* refusal says why a definition cannot be followed; NULL when it can. */
+static char *
+refusal(const WhFeedTable *table, const WhSourceTable *source)
+{
+	if (!equal(table->key, source->key))
+		return source->key == NIL ? pstrdup("the table has no key any more")
+								  : pstrdup("the table's key consists of other columns now");
+	foreach_ptr(WhSourceColumn, want, source->columns)
+	{
+		WhFeedColumn *have = find_have(table, want->attnum);
+		char *reason = NULL;
+
+		if (have != NULL)
+			reason = type_refusal(have, want);
+		else if (want->has_default && want->missing_default == NULL)
+			reason = psprintf("column \"%s\" was added with a default that differs from row to row", want->name);
+		if (reason != NULL)
+			return reason;
+	}
+	return NULL;
+}
+
+/* type_refusal compares types; only a varchar that became wider is followed. */
+static char *
+type_refusal(const WhFeedColumn *have, const WhSourceColumn *want)
+{
+	char *now = wh_changelog_source_type(want);
+	bool is_text;
+	int old_typmod;
+
+	if (strcmp(have->source_type, now) == 0)
+		return wh_changelog_local_type(want, &is_text) == have->type
+				   ? NULL
+				   : psprintf("column \"%s\" has a type here that does not fit any more", want->name);
+	if (want->type == VARCHAROID && sscanf(have->source_type, "pg_catalog.varchar(%d)", &old_typmod) == 1 &&
+		(want->typmod < 0 || want->typmod >= old_typmod))
+		return NULL;
+	return psprintf("column \"%s\" changed its type from %s to %s", want->name, have->source_type, now);
+}
+
+/* apply_changes follows a definition: columns that went, then names, then columns that came. */
+static void
+apply_changes(const WhFeed *feed, const WhFeedTable *table, const WhSourceTable *source)
+{
+	bool changed = false;
+
+	foreach_ptr(WhFeedColumn, have, table->columns)
+	{
+		if (!have->dropped && find_want(source, have->attnum) == NULL)
+		{
+			drop_column(feed, table, have);
+			changed = true;
+		}
+	}
+	foreach_ptr(WhSourceColumn, want, source->columns)
+	{
+		WhFeedColumn *have = find_have(table, want->attnum);
+		const char *type = wh_changelog_source_type(want);
+		WhArg args[] = {WH_ARG_INT4(feed->id), WH_ARG_OID(table->source_relid), WH_ARG_INT4(want->attnum),
+						WH_ARG_TEXT(want->name), WH_ARG_TEXT(type)};
+
+		if (have != NULL && strcmp(have->source_name, want->name) == 0 && strcmp(have->source_type, type) == 0)
+			continue;
+		changed = true;
+		if (have == NULL)
+		{
+			add_column(feed, table, want);
+			continue;
+		}
+		if (strcmp(have->source_name, want->name) != 0)
+			rename_column(table, have, want->name);
+		wh_catalog_execute("UPDATE walhouse.feed_column SET source_name = $4, source_type = $5"
+						   " WHERE feed_id = $1 AND source_relid = $2 AND attnum = $3",
+						   5, args);
+	}
+	if (changed)
+		wh_changelog_invalidate();
+}
+
+/* add_column adds a column to mirror and log, both with the value that older rows have at the source. */
+static void
+add_column(const WhFeed *feed, const WhFeedTable *table, const WhSourceColumn *column)
+{
+	bool is_text;
+	Oid type = wh_changelog_local_type(column, &is_text);
+	char *log_column = wh_changelog_log_column(table->log, column->name);
+	WhUser saved;
+
+	wh_user_become(feed->owner, &saved);
+	free_mirror_name(table, column->name);
+	add_to(table->mirror, column->name, type, column->missing_default);
+	add_to(table->log, log_column, type, column->missing_default);
+	wh_user_restore(&saved);
+	wh_changelog_insert_column(feed, table->source_relid, column, log_column, column->name, is_text);
+}
+
+/* add_to adds a column whose default counts for the rows that are there alone. */
+static void
+add_to(Oid relid, const char *name, Oid type, const char *missing_default)
+{
+	const char *type_name = format_type_be_qualified(type);
+
+	if (missing_default == NULL)
+	{
+		wh_spi_execute(wh_sql("ALTER TABLE %T ADD COLUMN %I %s", relid, name, type_name), 0, NULL);
+		return;
+	}
+	wh_spi_execute(wh_sql("ALTER TABLE %T ADD COLUMN %I %s DEFAULT CAST(%L AS %s)", relid, name, type_name, missing_default,
+						  type_name),
+				   0, NULL);
+	wh_spi_execute(wh_sql("ALTER TABLE %T ALTER COLUMN %I DROP DEFAULT", relid, name), 0, NULL);
+}
+
+/* drop_column keeps the column, and makes it NULL for the rows that are there. */
+static void
+drop_column(const WhFeed *feed, const WhFeedTable *table, const WhFeedColumn *have)
+{
+	WhArg args[] = {WH_ARG_INT4(feed->id), WH_ARG_OID(table->source_relid), WH_ARG_INT4(have->attnum)};
+
+	wh_catalog_execute("UPDATE walhouse.feed_column SET dropped = true"
+					   " WHERE feed_id = $1 AND source_relid = $2 AND attnum = $3",
+					   3, args);
+}
+
+/* rename_column renames in mirror and log, as the mirror's owner. */
+static void
+rename_column(const WhFeedTable *table, const WhFeedColumn *have, const char *name)
+{
+	char *log_column = wh_changelog_log_column(table->log, name);
+	WhArg args[] = {WH_ARG_INT4(table->feed_id), WH_ARG_OID(table->source_relid), WH_ARG_INT4(have->attnum),
+					WH_ARG_TEXT(name), WH_ARG_TEXT(log_column)};
+	WhUser saved;
+
+	wh_user_become(wh_changelog_owner(table->mirror), &saved);
+	free_mirror_name(table, name);
+	wh_spi_execute(wh_sql("ALTER TABLE %T RENAME COLUMN %I TO %I", table->mirror, have->mirror_column, name), 0, NULL);
+	wh_spi_execute(wh_sql("ALTER TABLE %T RENAME COLUMN %I TO %I", table->log, have->log_column, log_column), 0, NULL);
+	wh_user_restore(&saved);
+	wh_catalog_execute("UPDATE walhouse.feed_column SET mirror_column = $4, log_column = $5"
+					   " WHERE feed_id = $1 AND source_relid = $2 AND attnum = $3",
+					   5, args);
+}
+
+/*
+ * free_mirror_name renames the column that has a name in the mirror, if there is one: a dropped one, or one whose own new
+ * name comes later (columns may swap their names).
+ */
+static void
+free_mirror_name(const WhFeedTable *table, const char *name)
+{
+	WhArg args[] = {WH_ARG_INT4(table->feed_id), WH_ARG_OID(table->source_relid), WH_ARG_TEXT(name), WH_ARG_NULL(TEXTOID)};
+	AttrNumber attno = get_attnum(table->mirror, name);
+	char *other;
+
+	if (attno == InvalidAttrNumber)
+		return;
+	other = wh_name(name, psprintf("_old%d", attno));
+	while (get_attnum(table->mirror, other) != InvalidAttrNumber)
+		other = wh_name(other, "_");
+	wh_spi_execute(wh_sql("ALTER TABLE %T RENAME COLUMN %I TO %I", table->mirror, name, other), 0, NULL);
+	args[3] = WH_ARG_TEXT(other);
+	wh_catalog_execute("UPDATE walhouse.feed_column SET mirror_column = $4"
+					   " WHERE feed_id = $1 AND source_relid = $2 AND mirror_column = $3",
+					   4, args);
+}
+
+void
+wh_changelog_redefine(const WhFeed *feed, const WhFeedTable *table, const WhSourceTable *source)
+{
+	foreach_ptr(WhSourceColumn, want, source->columns)
+	{
+		WhFeedColumn *have = find_have(table, want->attnum);
+		bool is_text;
+
+		want->missing_default = NULL;
+		if (have != NULL && have->type != wh_changelog_local_type(want, &is_text))
+			change_type(feed, table, have, want);
+	}
+	apply_changes(feed, table, source);
+	if (!equal(table->key, source->key))
+		change_key(feed, table, source);
+	wh_changelog_invalidate();
+}
+
+/* change_type gives an empty mirror's column another type; the log gets a new column, and keeps the old one for its rows. */
+static void
+change_type(const WhFeed *feed, const WhFeedTable *table, const WhFeedColumn *have, const WhSourceColumn *want)
+{
+	bool is_text;
+	Oid type = wh_changelog_local_type(want, &is_text);
+	const char *type_name = format_type_be_qualified(type);
+	char *log_column = wh_changelog_log_column(table->log, want->name);
+	WhArg args[] = {WH_ARG_INT4(feed->id), WH_ARG_OID(table->source_relid), WH_ARG_INT4(want->attnum),
+					WH_ARG_TEXT(log_column), WH_ARG_TEXT(is_text ? "text" : "none")};
+	WhUser saved;
+
+	wh_user_become(feed->owner, &saved);
+	wh_spi_execute(wh_sql("ALTER TABLE %T ALTER COLUMN %I TYPE %s USING NULL", table->mirror, have->mirror_column, type_name), 0,
+				   NULL);
+	add_to(table->log, log_column, type, NULL);
+	wh_user_restore(&saved);
+	wh_catalog_execute("UPDATE walhouse.feed_column SET log_column = $4, conversion = $5"
+					   " WHERE feed_id = $1 AND source_relid = $2 AND attnum = $3",
+					   5, args);
+}
+
+/* change_key gives an empty mirror another primary key. */
+static void
+change_key(const WhFeed *feed, const WhFeedTable *table, const WhSourceTable *source)
+{
+	Datum *key = palloc(sizeof(Datum) * list_length(source->key));
+	StringInfoData sql;
+	int count = 0;
+	Oid index = wh_changelog_key_index(table->mirror);
+	WhArg args[] = {WH_ARG_INT4(feed->id), WH_ARG_OID(table->source_relid), {INT2ARRAYOID, (Datum) 0, false}};
+	WhUser saved;
+
+	initStringInfo(&sql);
+	wh_sql_append(&sql, "ALTER TABLE %T DROP CONSTRAINT %I", table->mirror, get_rel_name(index));
+	wh_user_become(feed->owner, &saved);
+	wh_spi_execute(sql.data, 0, NULL);
+	foreach_int(attnum, table->key)
+		wh_spi_execute(wh_sql("ALTER TABLE %T ALTER COLUMN %I DROP NOT NULL", table->mirror,
+							  get_attname(table->mirror, get_attnum(table->mirror, find_have(table, attnum)->mirror_column), false)),
+					   0, NULL);
+	resetStringInfo(&sql);
+	wh_sql_append(&sql, "ALTER TABLE %T ADD PRIMARY KEY (", table->mirror);
+	foreach_int(attnum, source->key)
+	{
+		wh_sql_append(&sql, "%s%I", count > 0 ? ", " : "", find_want(source, attnum)->name);
+		key[count++] = Int16GetDatum(attnum);
+	}
+	wh_sql_append(&sql, ")");
+	wh_spi_execute(sql.data, 0, NULL);
+	wh_user_restore(&saved);
+	args[2].value = PointerGetDatum(construct_array(key, count, INT2OID, sizeof(int16), true, TYPALIGN_SHORT));
+	wh_catalog_execute("UPDATE walhouse.feed_table SET key = $3 WHERE feed_id = $1 AND source_relid = $2", 3, args);
+}
+
+static WhFeedColumn *
+find_have(const WhFeedTable *table, int attnum)
+{
+	foreach_ptr(WhFeedColumn, column, table->columns)
+	{
+		if (column->attnum == attnum)
+			return column;
+	}
+	return NULL;
+}
+
+static WhSourceColumn *
+find_want(const WhSourceTable *source, int attnum)
+{
+	foreach_ptr(WhSourceColumn, column, source->columns)
+	{
+		if (column->attnum == attnum)
+			return column;
+	}
+	return NULL;
+}

@@ -1,0 +1,91 @@
+/*
+ * types.c
+ *		Which type a source column has here.
+ *
+ * The same in snapshot and stream, from what both know: built-in types as they are, except those whose values name
+ * objects of the source (reg*, aclitem); domains as their base type; an extension's base type as itself where this database
+ * has a type of the same schema and name; all else (enums, composites, arrays of such) as text.  Columns get no type modifier:
+ * values come rounded and padded already, and a wider varchar at the source then needs nothing here.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/transam.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+#include "base/base.h"
+#include "changelog/changelog.h"
+
+static bool names_source_objects(Oid type);
+static Oid extension_type(const WhSourceColumn *column);
+
+Oid
+wh_changelog_local_type(const WhSourceColumn *column, bool *is_text)
+{
+	Oid type = column->type_kind == TYPTYPE_DOMAIN ? column->base_type : column->type;
+
+	*is_text = false;
+	if (type < FirstGenbkiObjectId && OidIsValid(type) && get_typisdefined(type) && !names_source_objects(type))
+		return type;
+	if (column->type_kind == TYPTYPE_BASE && type >= FirstNormalObjectId)
+	{
+		type = extension_type(column);
+		if (OidIsValid(type))
+			return type;
+	}
+	*is_text = true;
+	return TEXTOID;
+}
+
+/* names_source_objects says whether a type's values, or its elements', are OIDs or roles that mean nothing elsewhere. */
+static bool
+names_source_objects(Oid type)
+{
+	Oid element = get_element_type(type);
+
+	switch (OidIsValid(element) ? element : type)
+	{
+		case REGPROCOID:
+		case REGPROCEDUREOID:
+		case REGOPEROID:
+		case REGOPERATOROID:
+		case REGCLASSOID:
+		case REGCOLLATIONOID:
+		case REGTYPEOID:
+		case REGROLEOID:
+		case REGNAMESPACEOID:
+		case REGCONFIGOID:
+		case REGDICTIONARYOID:
+		case ACLITEMOID:
+			return true;
+		default:
+			return false;
+	}
+}
+
+/* extension_type finds a base type of the same schema and name here; InvalidOid when there is none. */
+static Oid
+extension_type(const WhSourceColumn *column)
+{
+	Oid schema = get_namespace_oid(column->type_schema, true);
+	Oid type;
+
+	if (!OidIsValid(schema))
+		return InvalidOid;
+	type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, PointerGetDatum(column->type_name), ObjectIdGetDatum(schema));
+	if (!OidIsValid(type) || get_typtype(type) != TYPTYPE_BASE || OidIsValid(get_element_type(type)) ||
+		!get_typisdefined(type))
+		return InvalidOid;
+	return type;
+}
+
+char *
+wh_changelog_source_type(const WhSourceColumn *column)
+{
+	char *name = psprintf("%s.%s", column->type_schema, column->type_name);
+
+	return column->typmod < 0 ? name : psprintf("%s(%d)", name, column->typmod);
+}
