@@ -8,8 +8,10 @@
 #include "utils/guc.h"
 
 #include "base/base.h"
+#include "changelog/changelog.h"
 #include "dimension/dimension.h"
 #include "fact/fact.h"
+#include "feed/feed.h"
 #include "load/load.h"
 #include "model/model.h"
 
@@ -21,6 +23,8 @@ void
 _PG_init(void)
 {
 	wh_base_init();
+	wh_changelog_init();
+	wh_feed_init();
 	wh_model_init();
 	wh_dimension_init();
 	wh_fact_init();

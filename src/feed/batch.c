@@ -1,0 +1,533 @@
+/*
+ * batch.c
+ *		From messages to transactions of the source, and from those to one ingest transaction here.
+ *
+ * Definitions are kept as they come; a mirror follows one when a transaction that uses it is about to be ingested, in a
+ * transaction of its own, and whatever came before is ingested first.  Log partitions are made the same way.  An error that
+ * belongs to one table puts that table in state resync and the ingest is done again without it, so that the feed goes on.
+ *
+ * A transaction takes: the state lock, then everything else.  While the network is waited for, none is held.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "base/base.h"
+#include "feed/feed_private.h"
+#include "wire/walhouse.pb-c.h"
+
+#define UNIX_TO_PG_USECS ((POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
+#define PRUNE_EVERY 64
+
+static void take_entry(WhStream *stream, const WhEntry *entry, bool *is_part);
+static void take_hello(WhStream *stream, WhSlice payload);
+static void take_relation(WhStream *stream, WhSlice payload);
+static void take_begin(WhStream *stream, const WhWireBegin *begin);
+static void note_schema(WhStream *stream, int32 schema);
+static void note_truncate(WhStream *stream, WhSlice payload);
+static void complete_transaction(WhStream *stream);
+static void load_targets(WhStream *stream);
+static void connect_definition(WhStream *stream, WhDefinition *definition);
+static List *choose_batch(WhStream *stream);
+static bool settle(WhStream *stream, WhTransaction *txn, bool only_look);
+static bool is_latest(WhStream *stream, WhTransaction *txn, const WhDefinition *definition);
+static void settle_definition(WhStream *stream, WhTransaction *txn, WhDefinition *definition);
+static void look_up_defaults(WhStream *stream, const WhTarget *target, WhSourceTable *source);
+static void make_partitions(WhStream *stream, List *transactions);
+static bool ingest(WhStream *stream, List *transactions);
+static bool stop_table(WhStream *stream, WhTarget *target, ErrorData *error);
+static void commit_position(WhStream *stream, XLogRecPtr position, TimestampTz clock);
+static void drop_ingested(WhStream *stream, int count);
+static bool wants(const WhTransaction *txn, const WhDefinition *definition);
+static void malformed(const char *what) pg_attribute_noreturn();
+
+/* -------- messages -------- */
+
+void
+wh_stream_take_message(WhStream *stream, char *buffer, int start, int len)
+{
+	WhSlice rest = {(const uint8_t *) buffer + start, len};
+	WhEntry entry;
+	WhWireError error = NULL;
+	bool is_part = stream->current != NULL;
+	bool is_complete = false;
+
+	while (wh_wire_next_entry(&rest, &entry, &error))
+	{
+		take_entry(stream, &entry, &is_part);
+		is_complete = is_complete || entry.kind == WH_ENTRY_COMMIT;
+	}
+	if (error != NULL)
+		malformed(error);
+	if (stream->current != NULL && is_part)
+		wh_spool_add(stream->current, buffer, start, len);
+	else
+		PQfreemem(buffer);
+	if (is_complete)
+		complete_transaction(stream);
+}
+
+static void
+take_entry(WhStream *stream, const WhEntry *entry, bool *is_part)
+{
+	switch (entry->kind)
+	{
+		case WH_ENTRY_HELLO:
+			take_hello(stream, entry->payload);
+			break;
+		case WH_ENTRY_BEGIN:
+			take_begin(stream, &entry->u.begin);
+			*is_part = true;
+			break;
+		case WH_ENTRY_RELATION:
+			take_relation(stream, entry->payload);
+			break;
+		case WH_ENTRY_ROWS:
+			note_schema(stream, entry->u.rows.schema);
+			stream->current->changes += entry->u.rows.changes;
+			break;
+		case WH_ENTRY_TRUNCATE:
+			note_truncate(stream, entry->payload);
+			break;
+		case WH_ENTRY_COMMIT:
+			if (stream->current == NULL)
+				malformed("commit without begin");
+			stream->current->is_complete = true;
+			break;
+		default:
+			break;
+	}
+}
+
+static void
+take_hello(WhStream *stream, WhSlice payload)
+{
+	Walhouse__V1__Hello *hello = walhouse__v1__hello__unpack(NULL, payload.len, payload.data);
+
+	if (hello == NULL)
+		malformed("hello");
+	stream->source_encoding = pg_char_to_encoding(hello->encoding);
+	walhouse__v1__hello__free_unpacked(hello, NULL);
+}
+
+/* take_relation keeps a definition; ids are never reused in a session. */
+static void
+take_relation(WhStream *stream, WhSlice payload)
+{
+	Walhouse__V1__Relation *relation = walhouse__v1__relation__unpack(NULL, payload.len, payload.data);
+	WhDefinition *definition;
+	uint8_t *copy;
+	int32 schema;
+	Oid relid;
+
+	if (relation == NULL)
+		malformed("relation");
+	schema = relation->schema;
+	relid = relation->relid;
+	walhouse__v1__relation__free_unpacked(relation, NULL);
+	copy = MemoryContextAlloc(stream->context, payload.len + 1);
+	memcpy(copy, payload.data, payload.len);
+	definition = hash_search(stream->definitions, &schema, HASH_ENTER, NULL);
+	memset((char *) definition + sizeof(int32), 0, sizeof(*definition) - sizeof(int32));
+	definition->relid = relid;
+	definition->packed.data = copy;
+	definition->packed.len = payload.len;
+	connect_definition(stream, definition);
+}
+
+static void
+take_begin(WhStream *stream, const WhWireBegin *begin)
+{
+	WhTransaction *txn;
+
+	if (stream->current != NULL)
+		malformed("begin within a transaction");
+	txn = wh_spool_begin(stream->context);
+	txn->xid = begin->xid;
+	txn->end_lsn = begin->end_lsn;
+	txn->commit_time = begin->commit_time - UNIX_TO_PG_USECS;
+	if (begin->origin.data != NULL)
+	{
+		char *origin = pnstrdup((const char *) begin->origin.data, begin->origin.len);
+
+		txn->origin = MemoryContextStrdup(txn->context, pg_any_to_server(origin, strlen(origin), PG_UTF8));
+	}
+	stream->current = txn;
+}
+
+static void
+note_schema(WhStream *stream, int32 schema)
+{
+	WhTransaction *txn = stream->current;
+	MemoryContext old;
+
+	if (txn == NULL)
+		malformed("changes outside a transaction");
+	if (txn->schemas != NIL && llast_int(txn->schemas) == schema)
+		return;
+	old = MemoryContextSwitchTo(txn->context);
+	txn->schemas = list_append_unique_int(txn->schemas, schema);
+	MemoryContextSwitchTo(old);
+}
+
+static void
+note_truncate(WhStream *stream, WhSlice payload)
+{
+	Walhouse__V1__Truncate *truncate = walhouse__v1__truncate__unpack(NULL, payload.len, payload.data);
+
+	if (truncate == NULL)
+		malformed("truncate");
+	for (size_t i = 0; i < truncate->n_schema; i++)
+		note_schema(stream, truncate->schema[i]);
+	walhouse__v1__truncate__free_unpacked(truncate, NULL);
+	stream->current->has_truncate = true;
+	stream->current->changes++;
+}
+
+/* complete_transaction queues a transaction whose commit came; one that the position covers already is dropped whole. */
+static void
+complete_transaction(WhStream *stream)
+{
+	WhTransaction *txn = stream->current;
+	MemoryContext old;
+
+	stream->current = NULL;
+	if (txn->end_lsn <= stream->position)
+	{
+		wh_spool_free(txn);
+		return;
+	}
+	if (stream->complete == NIL)
+		stream->complete_since = GetCurrentTimestamp();
+	old = MemoryContextSwitchTo(stream->context);
+	stream->complete = lappend(stream->complete, txn);
+	MemoryContextSwitchTo(old);
+	stream->complete_changes += txn->changes;
+	stream->complete_bytes += txn->bytes;
+}
+
+WhDefinition *
+wh_stream_definition(void *arg, int32 schema)
+{
+	WhStream *stream = arg;
+	WhDefinition *definition = hash_search(stream->definitions, &schema, HASH_FIND, NULL);
+
+	if (definition == NULL)
+		malformed("changes of a relation that was not described");
+	return definition;
+}
+
+static void
+malformed(const char *what)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_PROTOCOL_VIOLATION),
+			 errmsg("malformed message of the source: %s", what)));
+}
+
+/* -------- targets -------- */
+
+/* load_targets reads the feed's tables again when the catalog changed; definitions are to be looked at again then. */
+static void
+load_targets(WhStream *stream)
+{
+	HASH_SEQ_STATUS scan;
+	WhDefinition *definition;
+	MemoryContext old;
+	uint64 generation = wh_changelog_generation();
+
+	if (stream->targets != NIL && generation == stream->generation)
+		return;
+	MemoryContextReset(stream->target_context);
+	old = MemoryContextSwitchTo(stream->target_context);
+	stream->targets = wh_target_open_all(stream->feed);
+	MemoryContextSwitchTo(old);
+	stream->generation = generation;
+	hash_seq_init(&scan, stream->definitions);
+	while ((definition = hash_seq_search(&scan)) != NULL)
+		connect_definition(stream, definition);
+}
+
+static void
+connect_definition(WhStream *stream, WhDefinition *definition)
+{
+	definition->target = NULL;
+	definition->reader = NULL;
+	definition->is_settled = false;
+	foreach_ptr(WhTarget, target, stream->targets)
+	{
+		if (target->table->source_relid == definition->relid)
+			definition->target = target;
+	}
+}
+
+/* wants says whether a transaction's changes under a definition are to be ingested. */
+static bool
+wants(const WhTransaction *txn, const WhDefinition *definition)
+{
+	return definition->target != NULL && definition->target->is_ready && txn->end_lsn > definition->target->table->sync_lsn;
+}
+
+/* -------- ingest -------- */
+
+void
+wh_stream_ingest(WhStream *stream)
+{
+	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "walhouse batch", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(work);
+	List *batch;
+
+	do
+	{
+		wh_lock_state(stream->feed->id);
+		AcceptInvalidationMessages();
+		load_targets(stream);
+		if (settle(stream, linitial(stream->complete), false))
+			load_targets(stream);
+		batch = choose_batch(stream);
+		make_partitions(stream, batch);
+	} while (!ingest(stream, batch));
+	drop_ingested(stream, list_length(batch));
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(work);
+}
+
+/*
+ * choose_batch takes the first transaction, and those after it that can go with it: none is large, and all fit mirrors as
+ * they are.
+ */
+static List *
+choose_batch(WhStream *stream)
+{
+	List *batch = NIL;
+
+	foreach_ptr(WhTransaction, txn, stream->complete)
+	{
+		if (batch != NIL && (wh_spool_is_large(txn) || settle(stream, txn, true)))
+			break;
+		batch = lappend(batch, txn);
+		if (wh_spool_is_large(txn))
+			break;
+	}
+	return batch;
+}
+
+/*
+ * settle brings mirrors to the definitions that a transaction uses, the last one of each table; true when something was
+ * committed for it, or, with only_look, when something would have to be looked at.
+ */
+static bool
+settle(WhStream *stream, WhTransaction *txn, bool only_look)
+{
+	bool done = false;
+
+	foreach_int(schema, txn->schemas)
+	{
+		WhDefinition *definition = wh_stream_definition(stream, schema);
+
+		if (!wants(txn, definition) || definition->is_settled || !is_latest(stream, txn, definition))
+			continue;
+		if (only_look)
+			return true;
+		settle_definition(stream, txn, definition);
+		done = true;
+	}
+	if (done)
+	{
+		wh_txn_commit();
+		wh_lock_state(stream->feed->id);
+		load_targets(stream);
+		foreach_int(schema, txn->schemas)
+			wh_stream_definition(stream, schema)->is_settled = true;
+	}
+	return done;
+}
+
+/* is_latest says whether a definition is the last one of its table that a transaction uses: ids grow. */
+static bool
+is_latest(WhStream *stream, WhTransaction *txn, const WhDefinition *definition)
+{
+	foreach_int(schema, txn->schemas)
+	{
+		if (schema > definition->schema && wh_stream_definition(stream, schema)->relid == definition->relid)
+			return false;
+	}
+	return true;
+}
+
+static void
+settle_definition(WhStream *stream, WhTransaction *txn, WhDefinition *definition)
+{
+	const WhTarget *target = definition->target;
+	Walhouse__V1__Relation *relation = walhouse__v1__relation__unpack(NULL, definition->packed.len, definition->packed.data);
+	WhSourceTable *source = wh_relation_describe(relation, target->table);
+	char *reason;
+
+	walhouse__v1__relation__free_unpacked(relation, NULL);
+	look_up_defaults(stream, target, source);
+	reason = wh_changelog_evolve(stream->feed, target->table, source);
+	if (reason == NULL)
+		return;
+	reason = psprintf("%s (source transaction %u at %X/%X)", reason, txn->xid, LSN_FORMAT_ARGS(txn->end_lsn));
+	wh_changelog_set_table_state(target->table, "resync", InvalidXLogRecPtr, reason);
+	ereport(WARNING,
+			(errmsg("table \"%s\" of feed \"%s\" has to be copied again", target->table->source_name, stream->feed->name),
+			 errdetail_internal("%s", reason),
+			 errhint("CALL walhouse.resync_table(%s, %s).", wh_sql_literal(stream->feed->name),
+					 wh_sql_literal(target->table->source_name))));
+}
+
+/*
+ * look_up_defaults asks the source about columns that are new and have no value for older rows: with a default, those rows
+ * were rewritten with values that the stream does not carry.
+ */
+static void
+look_up_defaults(WhStream *stream, const WhTarget *target, WhSourceTable *source)
+{
+	PGconn *plain = NULL;
+
+	foreach_ptr(WhSourceColumn, column, source->columns)
+	{
+		bool is_new = column->attnum > target->max_attnum || target->mirror_attno[column->attnum] < 0;
+		WhResult *result;
+
+		if (!is_new || column->missing_default != NULL)
+			continue;
+		if (plain == NULL)
+			plain = wh_connect(stream->feed, false);
+		result = wh_source_query(plain, wh_sql("SELECT 1 FROM pg_catalog.pg_attribute WHERE attrelid = %u AND attnum = %d"
+											   " AND NOT attisdropped AND NOT atthasdef AND attidentity = ''",
+											   source->relid, column->attnum));
+		column->has_default = result->rows == 0;
+	}
+	if (plain != NULL)
+		wh_disconnect(plain);
+}
+
+/* make_partitions makes the log partitions that a batch needs, in short transactions, and keeps the state lock. */
+static void
+make_partitions(WhStream *stream, List *transactions)
+{
+	bool made = false;
+
+	foreach_ptr(WhTransaction, txn, transactions)
+	{
+		foreach_int(schema, txn->schemas)
+		{
+			WhDefinition *definition = wh_stream_definition(stream, schema);
+
+			if (!wants(txn, definition) ||
+				OidIsValid(wh_changelog_partition(stream->feed, definition->target->table->log, txn->end_lsn)))
+				continue;
+			wh_changelog_make_partition(stream->feed, definition->target->table->log, txn->end_lsn);
+			CommandCounterIncrement();
+			made = true;
+		}
+	}
+	if (made)
+	{
+		wh_txn_commit();
+		wh_lock_state(stream->feed->id);
+	}
+}
+
+/*
+ * ingest writes a batch and its position; false when it has to be done again, because a table was stopped or the catalog
+ * changed meanwhile.  Either way the transaction has ended.
+ */
+static bool
+ingest(WhStream *stream, List *transactions)
+{
+	WhIngest work = {
+		.feed = stream->feed,
+		.transactions = transactions,
+		.definition = wh_stream_definition,
+		.stream = stream,
+		.source_encoding = stream->source_encoding,
+		.clock = stream->clock,
+		.source_time = stream->source_time};
+	WhTransaction *last = llast(transactions);
+	ErrorData *error;
+
+	AcceptInvalidationMessages();
+	if (wh_changelog_generation() != stream->generation)
+	{
+		wh_txn_commit();
+		return false;
+	}
+	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+	if (!wh_txn_try(wh_ingest, &work, &error))
+	{
+		if (!stop_table(stream, work.current, error))
+			ReThrowError(error);
+		wh_txn_commit();
+		return false;
+	}
+	commit_position(stream, last->end_lsn, work.clock);
+	return true;
+}
+
+/* stop_table puts the table that an error belongs to in state resync; false when the error is not a table's. */
+static bool
+stop_table(WhStream *stream, WhTarget *target, ErrorData *error)
+{
+	int category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
+
+	if (target == NULL || error->sqlerrcode == ERRCODE_PROTOCOL_VIOLATION ||
+		error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ||
+		category == ERRCODE_TRANSACTION_ROLLBACK || category == ERRCODE_INSUFFICIENT_RESOURCES ||
+		category == ERRCODE_OPERATOR_INTERVENTION || category == ERRCODE_SYSTEM_ERROR || category == ERRCODE_INTERNAL_ERROR)
+		return false;
+	wh_changelog_set_table_state(target->table, "resync", InvalidXLogRecPtr,
+								 error->detail != NULL ? psprintf("%s: %s", error->message, error->detail) : error->message);
+	ereport(WARNING,
+			(errmsg("table \"%s\" of feed \"%s\" has to be copied again", target->table->source_name, stream->feed->name),
+			 errdetail_internal("%s", error->message),
+			 errhint("CALL walhouse.resync_table(%s, %s).", wh_sql_literal(stream->feed->name),
+					 wh_sql_literal(target->table->source_name))));
+	return true;
+}
+
+static void
+commit_position(WhStream *stream, XLogRecPtr position, TimestampTz clock)
+{
+	wh_changelog_store_position(stream->feed->id, position, clock);
+	if (++stream->ingests % PRUNE_EVERY == 0)
+		wh_changelog_prune_positions(stream->feed->id);
+	wh_txn_commit();
+	stream->clock = clock;
+	wh_stream_note_commit(stream, position);
+}
+
+void
+wh_stream_store_idle(WhStream *stream)
+{
+	XLogRecPtr lsn = stream->idle_lsn;
+
+	wh_lock_state(stream->feed->id);
+	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+	commit_position(stream, lsn, stream->clock);
+	stream->idle_stored_at = GetCurrentTimestamp();
+}
+
+static void
+drop_ingested(WhStream *stream, int count)
+{
+	for (int i = 0; i < count; i++)
+	{
+		WhTransaction *txn = linitial(stream->complete);
+
+		stream->complete = list_delete_first(stream->complete);
+		stream->complete_changes -= txn->changes;
+		stream->complete_bytes -= txn->bytes;
+		wh_spool_free(txn);
+	}
+	stream->complete_since = GetCurrentTimestamp();
+}

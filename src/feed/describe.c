@@ -1,0 +1,122 @@
+/*
+ * describe.c
+ *		What tables a source has: columns, types and keys, by a few queries over all of them.
+ *
+ * The same query serves create_feed, in the snapshot that is copied, and a table that is copied again later.
+ */
+#include "postgres.h"
+
+#include "base/base.h"
+#include "feed/feed_private.h"
+
+/* Walhouse's own relations, for a feed on its own database; n and c are the relation's schema and class. */
+#define IS_OWN \
+	"(n.nspname = 'walhouse'" \
+	" OR n.nspname IN (SELECT f.name FROM walhouse.feed f)" \
+	" OR n.oid IN (SELECT x.relnamespace FROM walhouse.feed_table t JOIN pg_catalog.pg_class x ON x.oid IN (t.mirror, t.log))" \
+	" OR EXISTS (SELECT FROM walhouse.model m WHERE m.relation = COALESCE(pg_catalog.pg_partition_root(c.oid), c.oid))" \
+	" OR EXISTS (SELECT FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid" \
+	"            WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e'" \
+	"            AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND e.extname = 'walhouse'))"
+
+#define BASE_TYPE \
+	"(WITH RECURSIVE b AS (SELECT y.oid, y.typtype, y.typbasetype FROM pg_catalog.pg_type y WHERE y.oid = t.oid" \
+	" UNION ALL SELECT y.oid, y.typtype, y.typbasetype FROM b JOIN pg_catalog.pg_type y ON y.oid = b.typbasetype" \
+	" WHERE b.typtype = 'd') SELECT b.oid FROM b WHERE b.typtype <> 'd')"
+
+static void read_keys(PGconn *plain, List *tables, const char *oids);
+
+List *
+wh_source_tables(const WhFeed *feed, PGconn *plain, bool is_own_database, Oid relid)
+{
+	StringInfoData sql;
+	StringInfoData oids;
+	WhResult *result;
+	List *tables = NIL;
+	WhSourceTable *table = NULL;
+
+	initStringInfo(&sql);
+	wh_sql_append(&sql,
+				  "SELECT c.oid, n.nspname, c.relname, a.attnum, a.attname, a.atttypid, a.atttypmod, tn.nspname, t.typname,"
+				  " t.typtype, CASE WHEN t.typtype = 'd' THEN " BASE_TYPE " END"
+				  " FROM pg_catalog.pg_publication_tables p JOIN pg_catalog.pg_namespace n ON n.nspname = p.schemaname"
+				  " JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename"
+				  " LEFT JOIN (pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid"
+				  " JOIN pg_catalog.pg_namespace tn ON tn.oid = t.typnamespace)"
+				  " ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated <> 'v'"
+				  " WHERE p.pubname = %L",
+				  feed->publication);
+	if (OidIsValid(relid))
+		wh_sql_append(&sql, " AND c.oid = %u", relid);
+	if (is_own_database)
+		wh_sql_append(&sql, " AND NOT " IS_OWN);
+	wh_sql_append(&sql, " ORDER BY c.oid, a.attnum");
+	result = wh_source_query(plain, sql.data);
+
+	initStringInfo(&oids);
+	for (int i = 0; i < result->rows; i++)
+	{
+		Oid oid = (Oid) strtoul(wh_result_value(result, i, 0), NULL, 10);
+		WhSourceColumn *column = palloc0(sizeof(WhSourceColumn));
+
+		if (table == NULL || table->relid != oid)
+		{
+			table = palloc0(sizeof(WhSourceTable));
+			table->relid = oid;
+			table->schema = wh_result_value(result, i, 1);
+			table->name = wh_result_value(result, i, 2);
+			tables = lappend(tables, table);
+			appendStringInfo(&oids, "%s%u", oids.len > 0 ? ", " : "", oid);
+		}
+		if (wh_result_value(result, i, 3) == NULL)
+			continue;
+		column->attnum = atoi(wh_result_value(result, i, 3));
+		column->name = wh_result_value(result, i, 4);
+		column->type = (Oid) strtoul(wh_result_value(result, i, 5), NULL, 10);
+		column->typmod = atoi(wh_result_value(result, i, 6));
+		column->type_schema = wh_result_value(result, i, 7);
+		column->type_name = wh_result_value(result, i, 8);
+		column->type_kind = wh_result_value(result, i, 9)[0];
+		if (wh_result_value(result, i, 10) != NULL)
+			column->base_type = (Oid) strtoul(wh_result_value(result, i, 10), NULL, 10);
+		table->columns = lappend(table->columns, column);
+	}
+	if (tables != NIL)
+		read_keys(plain, tables, oids.data);
+	return tables;
+}
+
+/*
+ * read_keys finds each table's key: what the replica identity sends, or for FULL the best unique index.  A table without
+ * one keeps NIL.
+ */
+static void
+read_keys(PGconn *plain, List *tables, const char *oids)
+{
+	WhResult *result = wh_source_query(
+		plain,
+		wh_sql("SELECT DISTINCT ON (i.indrelid) i.indrelid,"
+			   " pg_catalog.array_to_string((i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - 1], ' ')"
+			   " FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indrelid"
+			   " WHERE i.indrelid IN (%s) AND i.indisunique AND i.indisvalid AND i.indimmediate"
+			   " AND i.indpred IS NULL AND i.indexprs IS NULL"
+			   " AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND NOT a.attnotnull"
+			   "                 AND a.attnum = ANY ((i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - 1]))"
+			   " AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident"
+			   "     WHEN 'f' THEN true ELSE false END"
+			   " ORDER BY i.indrelid, i.indisprimary DESC, i.indisreplident DESC, i.indnkeyatts, i.indexrelid",
+			   oids));
+
+	for (int i = 0; i < result->rows; i++)
+	{
+		Oid oid = (Oid) strtoul(wh_result_value(result, i, 0), NULL, 10);
+
+		foreach_ptr(WhSourceTable, table, tables)
+		{
+			char *rest = wh_result_value(result, i, 1);
+
+			while (table->relid == oid && *rest != '\0')
+				table->key = lappend_int(table->key, (int) strtol(rest, &rest, 10));
+		}
+	}
+}

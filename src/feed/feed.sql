@@ -1,0 +1,41 @@
+-- feed: the foreign data wrapper that holds connections, and what is called on feeds.
+
+CREATE FUNCTION walhouse.fdw_validator(options text[], catalog oid) RETURNS void
+LANGUAGE C STRICT VOLATILE PARALLEL SAFE AS 'MODULE_PATHNAME', 'walhouse_fdw_validator';
+COMMENT ON FUNCTION walhouse.fdw_validator(text[], oid) IS
+    'Checks options of servers and user mappings of FOREIGN DATA WRAPPER walhouse; an error names those that are valid.';
+
+CREATE FOREIGN DATA WRAPPER walhouse NO HANDLER VALIDATOR walhouse.fdw_validator;
+COMMENT ON FOREIGN DATA WRAPPER walhouse IS 'Sources of feeds: servers and user mappings with libpq''s options.';
+
+CREATE PROCEDURE walhouse.create_feed(
+    name text,
+    server name,
+    publication text DEFAULT NULL,
+    tables text[] DEFAULT NULL,
+    slot text DEFAULT NULL,
+    copy_data boolean DEFAULT true,
+    time_zone text DEFAULT 'UTC')
+LANGUAGE C AS 'MODULE_PATHNAME', 'walhouse_create_feed';
+COMMENT ON PROCEDURE walhouse.create_feed(text, name, text, text[], text, boolean, text) IS
+    'Makes a feed owned by the caller: checks the source and reports all that is missing in one error, then makes slot, change logs and mirrors, and copies the tables. Give either a publication, or tables for which one is made (schema.table; public where no schema is given). copy_data => false begins with empty mirrors: right for tables that are empty. time_zone: the zone of models'' days. Not inside a transaction block.';
+
+CREATE PROCEDURE walhouse.drop_feed(name text, drop_slot boolean DEFAULT true)
+LANGUAGE C AS 'MODULE_PATHNAME', 'walhouse_drop_feed';
+COMMENT ON PROCEDURE walhouse.drop_feed(text, boolean) IS
+    'Drops a feed, its slot and the publication that create_feed made at the source, its mirrors and change logs. Can be repeated after a failure. drop_slot => false does not ask the source. Errors: models read the feed; a session reads it. Not inside a transaction block.';
+
+CREATE PROCEDURE walhouse.ingest(feed text, up_to pg_lsn DEFAULT NULL)
+LANGUAGE C AS 'MODULE_PATHNAME', 'walhouse_ingest';
+COMMENT ON PROCEDURE walhouse.ingest(text, pg_lsn) IS
+    'Brings change logs and mirrors of a feed, not its models, to up_to, by default the source''s position at the call. walhouse.run does this and loads the models. Error: another session reads the feed. Not inside a transaction block.';
+
+CREATE PROCEDURE walhouse.resync_table(feed text, "table" text)
+LANGUAGE C AS 'MODULE_PATHNAME', 'walhouse_resync_table';
+COMMENT ON PROCEDURE walhouse.resync_table(text, text) IS
+    'Copies a source table again, named as at the source, and follows whatever changed in its definition; its models rebuild. The feed goes on meanwhile, but waits while this table is copied. Not inside a transaction block.';
+
+CREATE FUNCTION walhouse.takeover(feed text) RETURNS void
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'walhouse_takeover';
+COMMENT ON FUNCTION walhouse.takeover(text) IS
+    'Lets a feed run in this warehouse from now on, after a restore or a failover that is meant to stay. Errors: the slot is in use, so another warehouse runs the feed; the source is another cluster.';

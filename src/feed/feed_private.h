@@ -1,0 +1,287 @@
+/*
+ * feed_private.h
+ *		What the files of this room share.
+ */
+#ifndef WH_FEED_PRIVATE_H
+#define WH_FEED_PRIVATE_H
+
+#include "libpq-fe.h"
+
+#include "access/tupdesc.h"
+#include "executor/tuptable.h"
+#include "storage/fd.h"
+#include "utils/hsearch.h"
+
+#include "feed/feed.h"
+#include "wire/wire.h"
+
+/* feed.c: settings */
+extern int wh_feed_memory; /* kB */
+extern int wh_feed_batch_rows;
+extern int wh_feed_batch_ms;
+extern int wh_feed_slot_timeout; /* ms */
+extern int wh_feed_status_interval; /* ms */
+extern int wh_feed_partition_size; /* MB */
+
+/* -------- connect.c: connections to sources; all are closed when the transaction aborts -------- */
+
+/* A result of the source in the caller's context: text, NULL for NULL. */
+typedef struct WhResult
+{
+	int rows;
+	int columns;
+	char **values;
+} WhResult;
+
+#define wh_result_value(result, row, column) ((result)->values[(row) * (result)->columns + (column)])
+
+extern void wh_connect_init(void);
+extern PGconn *wh_connect(const WhFeed *feed, bool for_replication);
+extern void wh_disconnect(PGconn *conn);
+/* Says whether a connection is open still: an abort closes all. */
+extern bool wh_connect_is_open(PGconn *conn);
+
+/* wh_source_send starts a statement; wh_source_finish waits for its result, false after timeout_ms (-1: none). */
+extern void wh_source_send(PGconn *conn, const char *sql);
+extern bool wh_source_finish(PGconn *conn, const char *sql, long timeout_ms, WhResult **result);
+extern WhResult *wh_source_query(PGconn *conn, const char *sql);
+/* An LSN that came as text. */
+extern XLogRecPtr wh_source_lsn(const char *value);
+/* Starts COPY TO STDOUT or replication; raises when the source does not answer with one. */
+extern void wh_source_copy(PGconn *conn, const char *sql, ExecStatusType expected);
+/*
+ * wh_source_receive takes the next CopyData: its length, 0 when nothing came in timeout_ms or the latch was set, -1 at the
+ * end.  Free *buffer with PQfreemem.
+ */
+extern int wh_source_receive(PGconn *conn, char **buffer, long timeout_ms);
+extern void wh_source_error(PGconn *conn, PGresult *result, const char *sql) pg_attribute_noreturn();
+
+/* -------- identity.c: who the source is, and who we are -------- */
+
+typedef struct WhIdentity
+{
+	char *system_id;
+	int32 timeline;
+	Oid database;
+} WhIdentity;
+
+extern WhIdentity wh_source_identity(PGconn *replication);
+extern WhIdentity wh_house_identity(void);
+extern void wh_feed_store_identity(const WhFeed *feed, const WhIdentity *source, const WhIdentity *house);
+/* Raises, with the hint walhouse.takeover, when a feed may not run here. */
+extern void wh_feed_check_identity(const WhFeed *feed, const WhIdentity *source);
+/* Compares the slot with the feed's position and raises, naming the choice, when they do not fit. */
+extern void wh_feed_check_slot(const WhFeed *feed, PGconn *plain, XLogRecPtr position);
+
+/* -------- describe.c: what the source has -------- */
+
+/* The tables of a feed's publication, with columns and key; `relid` other than InvalidOid: that one alone. */
+extern List *wh_source_tables(const WhFeed *feed, PGconn *plain, bool is_own_database, Oid relid);
+/* Checks a source for create_feed; raises one error that names all that is missing.  Makes no change. */
+extern void wh_source_check(const WhFeed *feed, PGconn *plain, List *wanted_tables, bool is_own_database);
+
+/* -------- snapshot.c: slots and copies -------- */
+
+/* Makes a slot; returns its consistent point; *snapshot is exported until the connection's next command. */
+extern XLogRecPtr wh_slot_create(const WhFeed *feed, PGconn *replication, PGconn *plain, const char *slot, bool temporary,
+								 char **snapshot);
+/* Starts a transaction of the plain connection that sees an exported snapshot. */
+extern void wh_snapshot_use(PGconn *plain, const char *snapshot);
+/* Copies a table into its mirror, in the caller's transaction; the mirror is empty. Returns the number of rows. */
+extern uint64 wh_snapshot_copy(const WhFeed *feed, PGconn *plain, const WhFeedTable *table, const WhSourceTable *source);
+/*
+ * wh_snapshot_resync copies a table again through a temporary slot, and commits: mirror, sync_lsn, state.  Under the state lock, so
+ * that the slot's point is not below the feed's position.
+ */
+extern void wh_snapshot_resync(const WhFeed *feed, const WhFeedTable *table);
+
+/* manage.c: waits, and takes interrupts */
+extern void wh_feed_pause(long milliseconds);
+
+/* -------- target.c: a table of the feed, as ingest sees it -------- */
+
+typedef struct WhTarget
+{
+	WhFeedTable *table;
+	TupleDesc desc; /* the mirror's */
+	int *log_attno; /* mirror column -> log column, both from 0; -1: none */
+	int log_natts;
+	int *mirror_attno; /* by source attnum: mirror column from 0; -1: none */
+	int max_attnum;
+	int nkeys;
+	int *key; /* mirror columns, from 0 */
+	bool is_ready; /* changes are wanted */
+} WhTarget;
+
+/* Both live in the current context, until the catalog's generation changes. */
+extern List *wh_target_open_all(const WhFeed *feed);
+/* What the stream said of a table, in the form that the changelog room compares; relation is a Walhouse__V1__Relation. */
+extern WhSourceTable *wh_relation_describe(const void *relation, const WhFeedTable *table);
+
+/* -------- convert.c: wire values into Datums -------- */
+
+/* A row of a mirror: values of its columns. */
+typedef struct WhImage
+{
+	Datum *values;
+	bool *nulls;
+	bool *unchanged; /* TOAST that was not sent; NULL: none */
+} WhImage;
+
+/* Reads rows of one definition for one target. */
+typedef struct WhReader WhReader;
+
+extern WhReader *wh_reader_create(const WhTarget *target, const void *relation, int source_encoding);
+/* In the current context; values that are varlena are copies. */
+extern WhImage *wh_reader_read(WhReader *reader, const uint8_t *data, size_t len);
+extern WhImage *wh_image_create(int natts);
+
+/* -------- spool.c: source transactions as they arrive -------- */
+
+/* One message of the stream; start is where the batch begins in libpq's buffer. */
+typedef struct WhMessage
+{
+	char *buffer;
+	int start;
+	int len;
+} WhMessage;
+
+typedef struct WhTransaction
+{
+	uint32 xid;
+	XLogRecPtr end_lsn;
+	TimestampTz commit_time;
+	char *origin; /* NULL: none */
+	bool is_complete;
+	bool has_truncate;
+	uint64 changes;
+	List *schemas; /* of int: definitions that it uses, in order of first use */
+	List *messages; /* of WhMessage * */
+	Size bytes; /* in memory */
+	File file; /* -1: all in memory */
+	off_t file_size;
+	char *file_buffer; /* the message that was read last */
+	off_t file_read; /* cursor of wh_spool_next() */
+	int list_read;
+	MemoryContext context;
+} WhTransaction;
+
+extern WhTransaction *wh_spool_begin(MemoryContext parent);
+/* Takes over libpq's buffer. */
+extern void wh_spool_add(WhTransaction *txn, char *buffer, int start, int len);
+extern void wh_spool_rewind(WhTransaction *txn);
+/* The next message, valid until the call after; false at the end. */
+extern bool wh_spool_next(WhTransaction *txn, WhSlice *message);
+/* Whether it has to be ingested alone, by chunks. */
+extern bool wh_spool_is_large(const WhTransaction *txn);
+extern void wh_spool_free(WhTransaction *txn);
+
+/* -------- keymap.c: the rows of a table that an ingest touches -------- */
+
+/* A key, and what becomes of its row. */
+typedef struct WhRow
+{
+	Datum *key;
+	bool in_mirror; /* at tid */
+	ItemPointerData tid;
+	WhImage *image; /* the row now; NULL: there is none */
+	XLogRecPtr touched; /* end_lsn of the source transaction that changed it last */
+	bool is_changed; /* since it was read */
+} WhRow;
+
+typedef struct WhKeymap WhKeymap;
+
+extern WhKeymap *wh_keymap_open(const WhTarget *target, Relation mirror);
+extern void wh_keymap_close(WhKeymap *map);
+/* Empties the map; rows live in the context that is current when they are found. */
+extern void wh_keymap_reset(WhKeymap *map);
+/*
+ * wh_keymap_find returns the row of a key, read from the mirror on first sight; with is_new it is not looked for there, because
+ * the source says that it is new and the mirror's index will tell otherwise.  txn_lsn marks rows that this very
+ * source transaction wrote in an earlier chunk.
+ */
+extern WhRow *wh_keymap_find(WhKeymap *map, const WhImage *image, bool is_new, XLogRecPtr txn_lsn);
+extern bool wh_keymap_same_key(WhKeymap *map, const WhImage *a, const WhImage *b);
+extern List *wh_keymap_rows(WhKeymap *map); /* of WhRow *, in order of first sight */
+extern char *wh_keymap_describe(WhKeymap *map, const WhImage *image); /* a key for an error */
+/* The image of a mirror's row, in the current context; *tid where it is. */
+extern WhImage *wh_keymap_image(const WhTarget *target, TupleTableSlot *slot, ItemPointer tid, bool *is_own);
+
+/* -------- ingest.c -------- */
+
+/* A definition that the stream brought. */
+typedef struct WhDefinition
+{
+	int32 schema; /* hash key */
+	Oid relid;
+	WhSlice packed; /* a Relation message */
+	WhTarget *target; /* NULL: not a table of the feed */
+	WhReader *reader; /* NULL: not made yet */
+	bool is_settled; /* mirror and log fit it */
+} WhDefinition;
+
+typedef struct WhIngest
+{
+	const WhFeed *feed;
+	List *transactions; /* of WhTransaction *: one large one, or several */
+	WhDefinition *(*definition) (void *stream, int32 schema);
+	void *stream;
+	int source_encoding;
+	TimestampTz clock; /* in: the feed's clock; out: the new one */
+	TimestampTz source_time; /* of the last message */
+	uint64 logged; /* out: rows in the log */
+	WhTarget *current; /* the table at work, for errors */
+} WhIngest;
+
+/* Does steps 2 to 6 but the position, in the current subtransaction; body for wh_txn_try. */
+extern void wh_ingest(void *ingest);
+
+/* -------- stream.c, batch.c: an open stream -------- */
+
+#define WH_CONFIRM_SLOTS 64
+
+struct WhStream
+{
+	WhFeed *feed;
+	MemoryContext context; /* all below; NULL once it is closed */
+	PGconn *conn;
+	int source_encoding;
+	XLogRecPtr position; /* committed here */
+	TimestampTz clock;
+	XLogRecPtr source_lsn; /* as far as the source said that its WAL goes */
+	XLogRecPtr idle_lsn; /* nothing for us up to here, beyond what was ingested */
+	TimestampTz source_time; /* of the last message */
+	HTAB *definitions;
+	WhTransaction *current; /* its commit has not come */
+	List *complete; /* of WhTransaction *: to be ingested */
+	int64 complete_changes;
+	Size complete_bytes;
+	TimestampTz complete_since;
+	MemoryContext target_context;
+	List *targets; /* of WhTarget * */
+	uint64 generation; /* that the targets were read at */
+	uint64 ingests;
+	bool session_is_durable; /* the session row is committed and flushed */
+	/* positions that are committed, and the local WAL that must be flushed before they are confirmed */
+	XLogRecPtr confirm_source[WH_CONFIRM_SLOTS];
+	XLogRecPtr confirm_local[WH_CONFIRM_SLOTS];
+	int confirms;
+	XLogRecPtr confirmed;
+	XLogRecPtr reported; /* what the source was told last */
+	TimestampTz reported_at;
+	TimestampTz idle_stored_at;
+	TimestampTz asked_at;
+};
+
+extern void wh_stream_init(void);
+/* Takes a message's entries: a batch is Hello, Relation…, or a piece of one transaction. */
+extern void wh_stream_take_message(WhStream *stream, char *buffer, int start, int len);
+/* Ingests what is complete, or as much as may go into one transaction. */
+extern void wh_stream_ingest(WhStream *stream);
+/* Stores a position that nothing was logged for. */
+extern void wh_stream_store_idle(WhStream *stream);
+/* Remembers that a position was committed just now. */
+extern void wh_stream_note_commit(WhStream *stream, XLogRecPtr position);
+extern WhDefinition *wh_stream_definition(void *stream, int32 schema);
+
+#endif /* WH_FEED_PRIVATE_H */

@@ -1,0 +1,539 @@
+/*
+ * ingest.c
+ *		Source transactions into log and mirror: steps 2 to 6 of the design, within one transaction.
+ *
+ * Changes are walked in commit order over a map key -> row.  A row's image before its first change in a source transaction goes
+ * to the log as B, so that the log does not depend on how it was cut; then comes the change.  The mirror is written at the
+ * end, or for a large transaction whenever the memory is used up: then the map is emptied and begins again from the
+ * mirror, where rows that this transaction wrote carry its xid, by which they need no second B.  That is why a large
+ * transaction, and one with a TRUNCATE, is ingested alone.
+ *
+ * A change that does not fit the mirror is an error with the table named in `current`; the caller puts that table in
+ * state resync and does the ingest again without it.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/tuptable.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/pg_lsn.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "base/base.h"
+#include "feed/feed_private.h"
+#include "wire/walhouse.pb-c.h"
+
+#define CLOCK_AHEAD (USECS_PER_HOUR)
+
+/* A table at work. */
+typedef struct Table
+{
+	WhTarget *target;
+	WhAppend *mirror;
+	WhAppend *log;
+	Oid log_partition;
+	WhKeymap *map;
+	Datum *log_values; /* a row for the log, made again for each */
+	bool *log_nulls;
+} Table;
+
+typedef struct Work
+{
+	WhIngest *ingest;
+	WhTransaction *txn; /* being walked */
+	bool by_chunks;
+	MemoryContext context; /* of the whole */
+	MemoryContext chunk; /* of images, until the mirror is written */
+	List *tables; /* of Table * */
+	WhAppend *txns;
+	uint64 logged_before; /* when the transaction began */
+} Work;
+
+static void walk_transaction(Work *work);
+static void walk_rows(Work *work, WhWireRows *rows);
+static void walk_truncate(Work *work, WhSlice payload);
+static Table *find_table(Work *work, int32 schema, WhDefinition **definition);
+static Table *open_table(Work *work, WhTarget *target);
+static void apply_insert(Work *work, Table *table, int64 seq, WhImage *after);
+static void apply_update(Work *work, Table *table, int64 seq, WhImage *after, WhImage *before);
+static void apply_delete(Work *work, Table *table, int64 seq, WhImage *before);
+static void apply_truncate(Work *work, Table *table, int64 seq);
+static WhRow *find_present(Work *work, Table *table, const WhImage *image, const char *what);
+static void touch(Work *work, Table *table, WhRow *row, int64 seq);
+static void add_present(Work *work, Table *table, int64 seq, WhImage *image);
+static void fill_unchanged(Table *table, WhImage *after, const WhImage *from);
+static void start_log_row(Work *work, Table *table, int64 seq, char op);
+static void log_row(Work *work, Table *table, int64 seq, char op, const WhImage *image);
+static void log_key(Work *work, Table *table, int64 seq, const WhImage *image);
+static void log_transaction(Work *work);
+static void end_chunk(Work *work);
+static void write_mirror(Work *work, Table *table);
+static WhReader *reader_of(Work *work, WhDefinition *definition);
+
+void
+wh_ingest(void *arg)
+{
+	WhIngest *ingest = arg;
+	Work work = {.ingest = ingest};
+	MemoryContext caller = CurrentMemoryContext;
+	WhUser saved;
+
+	work.context = AllocSetContextCreate(caller, "walhouse ingest", ALLOCSET_DEFAULT_SIZES);
+	work.chunk = AllocSetContextCreate(work.context, "walhouse chunk", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(work.context);
+	ingest->current = NULL;
+	ingest->logged = 0;
+	wh_user_become(ingest->feed->owner, &saved);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	work.txns = wh_changelog_append_open(wh_changelog_txn_relid(ingest->feed));
+	foreach_ptr(WhTransaction, txn, ingest->transactions)
+	{
+		work.txn = txn;
+		work.by_chunks = wh_spool_is_large(txn);
+		work.logged_before = ingest->logged;
+		walk_transaction(&work);
+		if (ingest->logged > work.logged_before)
+			log_transaction(&work);
+	}
+	end_chunk(&work);
+	foreach_ptr(Table, table, work.tables)
+	{
+		wh_keymap_close(table->map);
+		wh_changelog_append_close(table->log);
+		wh_changelog_append_close(table->mirror);
+	}
+	wh_changelog_append_close(work.txns);
+	PopActiveSnapshot();
+	wh_user_restore(&saved);
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(work.context);
+}
+
+static void
+walk_transaction(Work *work)
+{
+	WhSlice message;
+
+	wh_spool_rewind(work->txn);
+	while (wh_spool_next(work->txn, &message))
+	{
+		WhEntry entry;
+		WhWireError error = NULL;
+
+		while (wh_wire_next_entry(&message, &entry, &error))
+		{
+			if (entry.kind == WH_ENTRY_ROWS)
+				walk_rows(work, &entry.u.rows);
+			else if (entry.kind == WH_ENTRY_TRUNCATE)
+				walk_truncate(work, entry.payload);
+		}
+		if (error != NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_PROTOCOL_VIOLATION),
+					 errmsg("malformed message of the source: %s", error)));
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+static void
+walk_rows(Work *work, WhWireRows *rows)
+{
+	WhDefinition *definition;
+	Table *table = find_table(work, rows->schema, &definition);
+	WhReader *reader;
+	WhSlice after;
+	WhSlice before;
+	WhWireError error = NULL;
+	int64 seq = rows->first_seq;
+
+	if (table == NULL)
+		return;
+	reader = reader_of(work, definition);
+	while (wh_wire_next_change(rows, &after, &before, &error))
+	{
+		WhImage *old = NULL;
+		WhImage *new = NULL;
+
+		MemoryContextSwitchTo(work->chunk);
+		if (after.data != NULL)
+			new = wh_reader_read(reader, after.data, after.len);
+		if (before.data != NULL)
+			old = wh_reader_read(reader, before.data, before.len);
+		if (rows->op == WH_OP_INSERT && new != NULL)
+			apply_insert(work, table, seq, new);
+		else if (rows->op == WH_OP_UPDATE && new != NULL)
+			apply_update(work, table, seq, new, old);
+		else if (rows->op == WH_OP_DELETE && old != NULL)
+			apply_delete(work, table, seq, old);
+		else
+			ereport(ERROR,
+					(errcode(ERRCODE_PROTOCOL_VIOLATION),
+					 errmsg("a change of table \"%s\" came without its row", table->target->table->source_name),
+					 errdetail("Its replica identity does not send a key.")));
+		MemoryContextSwitchTo(work->context);
+		seq++;
+		if (work->by_chunks && seq % 256 == 0 &&
+			MemoryContextMemAllocated(work->chunk, true) > (Size) wh_feed_memory * 1024)
+			end_chunk(work);
+	}
+	if (error != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("malformed message of the source: %s", error)));
+}
+
+static void
+walk_truncate(Work *work, WhSlice payload)
+{
+	Walhouse__V1__Truncate *truncate = walhouse__v1__truncate__unpack(NULL, payload.len, payload.data);
+	int32 *schemas;
+	size_t count;
+	int64 seq;
+
+	if (truncate == NULL)
+		ereport(ERROR, (errcode(ERRCODE_PROTOCOL_VIOLATION), errmsg("malformed message of the source: truncate")));
+	count = truncate->n_schema;
+	seq = truncate->seq;
+	schemas = MemoryContextAlloc(work->context, sizeof(int32) * (count + 1));
+	memcpy(schemas, truncate->schema, sizeof(int32) * count);
+	walhouse__v1__truncate__free_unpacked(truncate, NULL);
+	for (size_t i = 0; i < count; i++)
+	{
+		WhDefinition *definition;
+		Table *table = find_table(work, schemas[i], &definition);
+
+		if (table != NULL)
+			apply_truncate(work, table, seq);
+	}
+}
+
+/* find_table finds the table of a definition; NULL when this transaction's changes of it are not wanted. */
+static Table *
+find_table(Work *work, int32 schema, WhDefinition **definition)
+{
+	WhTarget *target;
+
+	*definition = work->ingest->definition(work->ingest->stream, schema);
+	target = (*definition)->target;
+	if (target == NULL || !target->is_ready || work->txn->end_lsn <= target->table->sync_lsn)
+		return NULL;
+	work->ingest->current = target;
+	foreach_ptr(Table, table, work->tables)
+	{
+		Oid partition;
+
+		if (table->target != target)
+			continue;
+		partition = wh_changelog_partition(work->ingest->feed, target->table->log, work->txn->end_lsn);
+		if (partition != table->log_partition)
+		{
+			wh_changelog_append_close(table->log);
+			table->log = wh_changelog_append_open(partition);
+			table->log_partition = partition;
+		}
+		return table;
+	}
+	return open_table(work, target);
+}
+
+static Table *
+open_table(Work *work, WhTarget *target)
+{
+	MemoryContext old = MemoryContextSwitchTo(work->context);
+	Table *table = palloc0(sizeof(Table));
+
+	table->target = target;
+	table->mirror = wh_changelog_append_open(target->table->mirror);
+	table->log_partition = wh_changelog_partition(work->ingest->feed, target->table->log, work->txn->end_lsn);
+	table->log = wh_changelog_append_open(table->log_partition);
+	table->map = wh_keymap_open(target, wh_changelog_append_relation(table->mirror));
+	table->log_values = palloc(sizeof(Datum) * target->log_natts);
+	table->log_nulls = palloc(sizeof(bool) * target->log_natts);
+	if (RelationGetDescr(wh_changelog_append_relation(table->mirror))->natts != target->desc->natts ||
+		RelationGetDescr(wh_changelog_append_relation(table->log))->natts != target->log_natts)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("mirror or change log of \"%s\" was altered", target->table->source_name)));
+	work->tables = lappend(work->tables, table);
+	MemoryContextSwitchTo(old);
+	return table;
+}
+
+static WhReader *
+reader_of(Work *work, WhDefinition *definition)
+{
+	if (definition->reader == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(definition->target));
+		Walhouse__V1__Relation *relation = walhouse__v1__relation__unpack(NULL, definition->packed.len,
+																		  definition->packed.data);
+
+		definition->reader = wh_reader_create(definition->target, relation, work->ingest->source_encoding);
+		walhouse__v1__relation__free_unpacked(relation, NULL);
+		MemoryContextSwitchTo(old);
+	}
+	return definition->reader;
+}
+
+static void
+apply_insert(Work *work, Table *table, int64 seq, WhImage *after)
+{
+	add_present(work, table, seq, after);
+}
+
+static void
+apply_update(Work *work, Table *table, int64 seq, WhImage *after, WhImage *before)
+{
+	WhRow *row;
+
+	if (before != NULL && !wh_keymap_same_key(table->map, before, after))
+	{
+		WhImage *was;
+
+		row = find_present(work, table, before, "an update");
+		was = row->image;
+		touch(work, table, row, seq);
+		log_key(work, table, seq, was);
+		row->image = NULL;
+		fill_unchanged(table, after, was);
+		add_present(work, table, seq, after);
+		return;
+	}
+	row = find_present(work, table, after, "an update");
+	touch(work, table, row, seq);
+	fill_unchanged(table, after, row->image);
+	row->image = after;
+	log_row(work, table, seq, 'U', after);
+}
+
+static void
+apply_delete(Work *work, Table *table, int64 seq, WhImage *before)
+{
+	WhRow *row = find_present(work, table, before, "a delete");
+
+	touch(work, table, row, seq);
+	log_key(work, table, seq, row->image);
+	row->image = NULL;
+}
+
+/* apply_truncate writes what there is to the mirror, and then reads and removes all of it. */
+static void
+apply_truncate(Work *work, Table *table, int64 seq)
+{
+	Relation mirror = wh_changelog_append_relation(table->mirror);
+	TableScanDesc scan;
+	TupleTableSlot *slot;
+
+	end_chunk(work);
+	work->ingest->current = table->target;
+	slot = table_slot_create(mirror, NULL);
+	scan = table_beginscan(mirror, GetActiveSnapshot(), 0, NULL);
+	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	{
+		MemoryContext old = MemoryContextSwitchTo(work->chunk);
+		ItemPointerData tid;
+		bool is_own;
+		WhImage *image = wh_keymap_image(table->target, slot, &tid, &is_own);
+
+		if (!is_own)
+			log_row(work, table, seq, 'B', image);
+		wh_changelog_delete_row(table->mirror, &tid);
+		MemoryContextSwitchTo(old);
+		if (MemoryContextMemAllocated(work->chunk, true) > (Size) wh_feed_memory * 1024)
+		{
+			wh_changelog_append_flush(table->log);
+			MemoryContextReset(work->chunk);
+		}
+		CHECK_FOR_INTERRUPTS();
+	}
+	table_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	log_row(work, table, seq, 'T', NULL);
+	end_chunk(work);
+}
+
+/* find_present finds the row that a change is about, and raises when there is none. */
+static WhRow *
+find_present(Work *work, Table *table, const WhImage *image, const char *what)
+{
+	WhRow *row = wh_keymap_find(table->map, image, false, work->txn->end_lsn);
+
+	if (row->image == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_NO_DATA_FOUND),
+				 errmsg("%s of table \"%s\" is about a row that the mirror does not have", what,
+						table->target->table->source_name),
+				 errdetail("Key: %s; source transaction %u at %X/%X.", wh_keymap_describe(table->map, image), work->txn->xid,
+						   LSN_FORMAT_ARGS(work->txn->end_lsn))));
+	return row;
+}
+
+/* touch logs the row as it was, once in each source transaction, before its first change there. */
+static void
+touch(Work *work, Table *table, WhRow *row, int64 seq)
+{
+	if (row->touched != work->txn->end_lsn)
+		log_row(work, table, seq, 'B', row->image);
+	row->touched = work->txn->end_lsn;
+	row->is_changed = true;
+}
+
+/* add_present logs a row that comes into being. */
+static void
+add_present(Work *work, Table *table, int64 seq, WhImage *image)
+{
+	WhRow *row = wh_keymap_find(table->map, image, true, work->txn->end_lsn);
+
+	if (row->image != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNIQUE_VIOLATION),
+				 errmsg("an insert into table \"%s\" is about a row that the mirror has already",
+						table->target->table->source_name),
+				 errdetail("Key: %s; source transaction %u at %X/%X.", wh_keymap_describe(table->map, image), work->txn->xid,
+						   LSN_FORMAT_ARGS(work->txn->end_lsn))));
+	row->image = image;
+	row->touched = work->txn->end_lsn;
+	row->is_changed = true;
+	log_row(work, table, seq, 'I', image);
+}
+
+/* fill_unchanged takes TOAST that was not sent from the row as it was. */
+static void
+fill_unchanged(Table *table, WhImage *after, const WhImage *from)
+{
+	for (int i = 0; after->unchanged != NULL && i < table->target->desc->natts; i++)
+	{
+		if (after->unchanged[i])
+		{
+			after->values[i] = from->values[i];
+			after->nulls[i] = from->nulls[i];
+		}
+	}
+	after->unchanged = NULL;
+}
+
+static void
+start_log_row(Work *work, Table *table, int64 seq, char op)
+{
+	memset(table->log_nulls, true, sizeof(bool) * table->target->log_natts);
+	table->log_values[0] = LSNGetDatum(work->txn->end_lsn);
+	table->log_values[1] = Int64GetDatum(seq);
+	table->log_values[2] = CharGetDatum(op);
+	table->log_nulls[0] = table->log_nulls[1] = table->log_nulls[2] = false;
+	work->ingest->logged++;
+}
+
+/* log_row logs a whole image; NULL for none. */
+static void
+log_row(Work *work, Table *table, int64 seq, char op, const WhImage *image)
+{
+	start_log_row(work, table, seq, op);
+	for (int i = 0; image != NULL && i < table->target->desc->natts; i++)
+	{
+		int to = table->target->log_attno[i];
+
+		if (to >= 0)
+		{
+			table->log_values[to] = image->values[i];
+			table->log_nulls[to] = image->nulls[i];
+		}
+	}
+	wh_changelog_append(table->log, table->log_values, table->log_nulls);
+}
+
+/* log_key logs a D: the key alone. */
+static void
+log_key(Work *work, Table *table, int64 seq, const WhImage *image)
+{
+	start_log_row(work, table, seq, 'D');
+	for (int i = 0; i < table->target->nkeys; i++)
+	{
+		int from = table->target->key[i];
+
+		table->log_values[table->target->log_attno[from]] = image->values[from];
+		table->log_nulls[table->target->log_attno[from]] = false;
+	}
+	wh_changelog_append(table->log, table->log_values, table->log_nulls);
+}
+
+/* log_transaction adds the transaction's row, and moves the clock. */
+static void
+log_transaction(Work *work)
+{
+	WhIngest *ingest = work->ingest;
+	WhTransaction *txn = work->txn;
+	MemoryContext old = MemoryContextSwitchTo(work->chunk);
+	Datum values[5];
+	bool nulls[5] = {false};
+
+	ingest->current = NULL;
+	if (txn->commit_time > ingest->source_time + CLOCK_AHEAD)
+		ereport(WARNING,
+				(errmsg("the commit time of source transaction %u is ahead of the source's own time", txn->xid),
+				 errdetail("It is %s, and the clock of feed \"%s\" does not follow it.", timestamptz_to_str(txn->commit_time),
+						   ingest->feed->name)));
+	else
+		ingest->clock = Max(ingest->clock, txn->commit_time);
+	values[0] = LSNGetDatum(txn->end_lsn);
+	values[1] = Int64GetDatum((int64) txn->xid);
+	values[2] = TimestampTzGetDatum(txn->commit_time);
+	nulls[3] = txn->origin == NULL;
+	values[3] = nulls[3] ? (Datum) 0 : CStringGetTextDatum(txn->origin);
+	values[4] = TimestampTzGetDatum(ingest->clock);
+	wh_changelog_append(work->txns, values, nulls);
+	MemoryContextSwitchTo(old);
+}
+
+/* end_chunk brings logs and mirrors to what the maps hold, and empties them. */
+static void
+end_chunk(Work *work)
+{
+	WhTarget *current = work->ingest->current;
+
+	foreach_ptr(Table, table, work->tables)
+	{
+		work->ingest->current = table->target;
+		wh_changelog_append_flush(table->log);
+		write_mirror(work, table);
+		wh_keymap_reset(table->map);
+	}
+	work->ingest->current = current;
+	wh_changelog_append_flush(work->txns);
+	MemoryContextReset(work->chunk);
+	CommandCounterIncrement();
+	PopActiveSnapshot();
+	PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+/* write_mirror writes a map's end state: what went, what changed, what came. */
+static void
+write_mirror(Work *work, Table *table)
+{
+	List *rows = wh_keymap_rows(table->map);
+	MemoryContext old = MemoryContextSwitchTo(work->chunk);
+
+	foreach_ptr(WhRow, row, rows)
+	{
+		if (row->is_changed && row->in_mirror && row->image == NULL)
+			wh_changelog_delete_row(table->mirror, &row->tid);
+	}
+	foreach_ptr(WhRow, row, rows)
+	{
+		if (row->is_changed && row->in_mirror && row->image != NULL)
+			wh_changelog_update_row(table->mirror, &row->tid, row->image->values, row->image->nulls);
+	}
+	foreach_ptr(WhRow, row, rows)
+	{
+		if (row->is_changed && !row->in_mirror && row->image != NULL)
+			wh_changelog_append(table->mirror, row->image->values, row->image->nulls);
+	}
+	wh_changelog_append_flush(table->mirror);
+	MemoryContextSwitchTo(old);
+}

@@ -1,0 +1,258 @@
+/*
+ * snapshot.c
+ *		Slots with an exported snapshot, and the copy of tables into their mirrors.
+ *
+ * The rows come from the snapshot that the slot's consistent point stands for, so that copy and stream meet without a gap
+ * and without an overlap.  They go from COPY TO on the source into COPY FROM here: binary where every column has a
+ * built-in type, else text.  Each table is a transaction; one that a crash interrupts stays in state copy, and is copied
+ * again from its start through a temporary slot.
+ *
+ * Creating a slot waits for every transaction of the source that has an xid.  The caller has none, or a feed on its own
+ * cluster would wait for itself; the wait is limited, and its end names who was waited for.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "commands/copy.h"
+#include "commands/defrem.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "parser/parse_relation.h"
+#include "utils/lsyscache.h"
+#include "utils/pg_lsn.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "base/base.h"
+#include "feed/feed_private.h"
+
+/* What the copy that is going on reads from; COPY FROM's callback has no argument. */
+static struct
+{
+	PGconn *conn;
+	char *buffer; /* of libpq */
+	int len;
+	int used;
+} copy_source;
+
+static void slot_timed_out(const WhFeed *feed, PGconn *replication, PGconn *plain) pg_attribute_noreturn();
+static char *snapshot_query(const WhFeedTable *table, const WhSourceTable *source, List **columns, bool *is_binary);
+static WhFeedColumn *find_column(const WhFeedTable *table, int attnum);
+static int read_copy(void *out, int minread, int maxread);
+static void rebuild_models(const WhFeedTable *table);
+
+XLogRecPtr
+wh_slot_create(const WhFeed *feed, PGconn *replication, PGconn *plain, const char *slot, bool temporary, char **snapshot)
+{
+	const char *sql = wh_sql("CREATE_REPLICATION_SLOT \"%s\"%s LOGICAL walhouse_output (SNAPSHOT 'export')", slot,
+							 temporary ? " TEMPORARY" : "");
+	WhResult *result;
+
+	/* a walsender that waits for a lock does not see its client go: it needs a limit of its own */
+	wh_source_query(replication, wh_sql("SET lock_timeout = %d", wh_feed_slot_timeout + 5000));
+	wh_source_send(replication, sql);
+	if (!wh_source_finish(replication, sql, wh_feed_slot_timeout, &result))
+		slot_timed_out(feed, replication, plain);
+	*snapshot = wh_result_value(result, 0, 2);
+	return wh_source_lsn(wh_result_value(result, 0, 1));
+}
+
+static void
+slot_timed_out(const WhFeed *feed, PGconn *replication, PGconn *plain)
+{
+	WhResult *holders = wh_source_query(
+		plain, wh_sql("SELECT pg_catalog.string_agg(h.pid::pg_catalog.text, ', ' ORDER BY h.pid)"
+					  " FROM pg_catalog.pg_locks h WHERE h.locktype = 'transactionid' AND h.granted AND h.mode = 'ExclusiveLock'"
+					  " AND h.pid <> %d",
+					  PQbackendPID(replication)));
+	PGcancel *cancel = PQgetCancel(replication);
+	char error[256];
+
+	if (cancel != NULL)
+	{
+		PQcancel(cancel, error, sizeof(error));
+		PQfreeCancel(cancel);
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+			 errmsg("the replication slot of feed \"%s\" could not be created in %d ms", feed->name, wh_feed_slot_timeout),
+			 errdetail("It waits for the source's transactions that have written something; sessions: %s.",
+					   wh_result_value(holders, 0, 0) != NULL ? wh_result_value(holders, 0, 0) : "none any more"),
+			 errhint("End those transactions, or raise walhouse.feed_slot_timeout.")));
+}
+
+void
+wh_snapshot_use(PGconn *plain, const char *snapshot)
+{
+	wh_source_query(plain, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+	wh_source_query(plain, wh_sql("SET TRANSACTION SNAPSHOT %L", snapshot));
+}
+
+uint64
+wh_snapshot_copy(const WhFeed *feed, PGconn *plain, const WhFeedTable *table, const WhSourceTable *source)
+{
+	List *columns;
+	bool is_binary;
+	char *query = snapshot_query(table, source, &columns, &is_binary);
+	List *options = list_make2(makeDefElem("format", (Node *) makeString(is_binary ? "binary" : "text"), -1),
+							   makeDefElem("encoding", (Node *) makeString(pstrdup(GetDatabaseEncodingName())), -1));
+	ParseState *state = make_parsestate(NULL);
+	CopyFromState copy;
+	Relation rel;
+	WhUser saved;
+	uint64 rows;
+
+	wh_user_become(feed->owner, &saved);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	rel = table_open(table->mirror, RowExclusiveLock);
+	addRangeTableEntryForRelation(state, rel, RowExclusiveLock, NULL, false, false);
+	wh_source_copy(plain, query, PGRES_COPY_OUT);
+	copy_source.conn = plain;
+	copy_source.buffer = NULL;
+	copy_source.len = copy_source.used = 0;
+	copy = BeginCopyFrom(state, rel, NULL, NULL, false, read_copy, columns, options);
+	rows = CopyFrom(copy);
+	EndCopyFrom(copy);
+	while (copy_source.len != -1)
+	{
+		char byte;
+
+		read_copy(&byte, 1, 1);
+	}
+	table_close(rel, NoLock);
+	PopActiveSnapshot();
+	wh_user_restore(&saved);
+	return rows;
+}
+
+/*
+ * snapshot_query is the one place that builds what is read of a source table: what may not leave the source is kept back
+ * here, and in the plugin.  Types that this database lacks come as their text, as they do in the stream.
+ */
+static char *
+snapshot_query(const WhFeedTable *table, const WhSourceTable *source, List **columns, bool *is_binary)
+{
+	StringInfoData sql;
+	const char *separator = "";
+
+	*columns = NIL;
+	*is_binary = true;
+	initStringInfo(&sql);
+	wh_sql_append(&sql, "COPY (SELECT ");
+	foreach_ptr(WhSourceColumn, column, source->columns)
+	{
+		bool is_text;
+		Oid type = wh_changelog_local_type(column, &is_text);
+
+		wh_sql_append(&sql, is_text ? "%s%I::pg_catalog.text" : "%s%I", separator, column->name);
+		separator = ", ";
+		*columns = lappend(*columns, makeString(find_column(table, column->attnum)->mirror_column));
+		if (type >= FirstNormalObjectId)
+			*is_binary = false;
+	}
+	wh_sql_append(&sql, " FROM ONLY %I.%I) TO STDOUT (FORMAT %s)", source->schema, source->name, *is_binary ? "binary" : "text");
+	return sql.data;
+}
+
+static WhFeedColumn *
+find_column(const WhFeedTable *table, int attnum)
+{
+	foreach_ptr(WhFeedColumn, column, table->columns)
+	{
+		if (column->attnum == attnum)
+			return column;
+	}
+	elog(ERROR, "column %d of table \"%s\" is not in the catalog", attnum, table->source_name);
+	return NULL;
+}
+
+/* read_copy gives COPY FROM at least minread bytes, fewer at the end. */
+static int
+read_copy(void *out, int minread, int maxread)
+{
+	int done = 0;
+
+	while (done < minread && copy_source.len != -1)
+	{
+		int some = Min(copy_source.len - copy_source.used, maxread - done);
+
+		if (some > 0)
+		{
+			memcpy((char *) out + done, copy_source.buffer + copy_source.used, some);
+			copy_source.used += some;
+			done += some;
+			continue;
+		}
+		if (copy_source.buffer != NULL)
+			PQfreemem(copy_source.buffer);
+		copy_source.buffer = NULL;
+		copy_source.used = 0;
+		copy_source.len = wh_source_receive(copy_source.conn, &copy_source.buffer, -1);
+	}
+	return done;
+}
+
+void
+wh_snapshot_resync(const WhFeed *feed, const WhFeedTable *table)
+{
+	PGconn *plain;
+	PGconn *replication;
+	WhIdentity source;
+	WhIdentity house = wh_house_identity();
+	char *snapshot;
+	XLogRecPtr lsn;
+	List *tables;
+	WhUser saved;
+
+	wh_lock_state(feed->id);
+	plain = wh_connect(feed, false);
+	replication = wh_connect(feed, true);
+	source = wh_source_identity(replication);
+	wh_feed_check_identity(feed, &source);
+	lsn = wh_slot_create(feed, replication, plain, psprintf("walhouse_copy_%d_%d", MyProcPid, feed->id), true, &snapshot);
+	wh_snapshot_use(plain, snapshot);
+	tables = wh_source_tables(feed, plain,
+							  strcmp(source.system_id, house.system_id) == 0 && source.database == house.database,
+							  table->source_relid);
+	if (tables == NIL || ((WhSourceTable *) linitial(tables))->key == NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s.%s\" of feed \"%s\" cannot be copied", table->source_schema, table->source_name, feed->name),
+				 tables == NIL ? errdetail("Publication \"%s\" of the source does not hold it.", feed->publication)
+							   : errdetail("It has no key that its replica identity sends."),
+				 errhint("Mend it at the source and CALL walhouse.resync_table again.")));
+	wh_user_become(feed->owner, &saved);
+	wh_spi_execute(wh_sql("DELETE FROM %T", table->mirror), 0, NULL);
+	wh_user_restore(&saved);
+	wh_changelog_redefine(feed, table, linitial(tables));
+	CommandCounterIncrement();
+	table = wh_changelog_table_of_mirror(table->mirror);
+	wh_snapshot_copy(feed, plain, table, linitial(tables));
+	wh_changelog_set_table_state(table, "ready", lsn, NULL);
+	rebuild_models(table);
+	wh_txn_commit();
+	wh_disconnect(plain);
+	wh_disconnect(replication);
+	wh_user_become(feed->owner, &saved);
+	wh_spi_execute(wh_sql("ANALYZE %T", table->mirror), 0, NULL);
+	wh_user_restore(&saved);
+	wh_txn_commit();
+}
+
+/* rebuild_models sends the models that read a table to their next build: the log has a gap for them. */
+static void
+rebuild_models(const WhFeedTable *table)
+{
+	WhArg args[] = {WH_ARG_INT4(table->feed_id), WH_ARG_OID(table->mirror)};
+
+	wh_catalog_execute("UPDATE walhouse.model m SET state = 'rebuild' WHERE m.feed_id = $1 AND m.state <> 'new'"
+					   " AND EXISTS (SELECT FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_rewrite r ON r.oid = d.objid"
+					   "             WHERE d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass"
+					   "             AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass"
+					   "             AND d.refobjid = $2 AND r.ev_class = m.query::pg_catalog.oid)",
+					   2, args);
+}

@@ -1,0 +1,141 @@
+/*
+ * target.c
+ *		A table of the feed as ingest sees it: which source column stands where in mirror and log.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "mb/pg_wchar.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "base/base.h"
+#include "feed/feed_private.h"
+#include "wire/walhouse.pb-c.h"
+
+static WhTarget *open_target(WhFeedTable *table);
+static List *identity_key(const Walhouse__V1__Relation *relation, const WhFeedTable *table);
+static bool same_members(List *a, List *b);
+static char *from_utf8(const char *text);
+
+List *
+wh_target_open_all(const WhFeed *feed)
+{
+	List *targets = NIL;
+
+	foreach_ptr(WhFeedTable, table, wh_changelog_tables(feed->id))
+		targets = lappend(targets, open_target(table));
+	return targets;
+}
+
+static WhTarget *
+open_target(WhFeedTable *table)
+{
+	WhTarget *target = palloc0(sizeof(WhTarget));
+	Relation mirror = table_open(table->mirror, AccessShareLock);
+	Relation log = table_open(table->log, AccessShareLock);
+
+	target->table = table;
+	target->desc = CreateTupleDescCopyConstr(RelationGetDescr(mirror));
+	target->is_ready = strcmp(table->state, "ready") == 0;
+	target->log_natts = RelationGetDescr(log)->natts;
+	target->log_attno = palloc(sizeof(int) * target->desc->natts);
+	for (int i = 0; i < target->desc->natts; i++)
+		target->log_attno[i] = -1;
+	foreach_ptr(WhFeedColumn, column, table->columns)
+		target->max_attnum = Max(target->max_attnum, column->attnum);
+	target->mirror_attno = palloc(sizeof(int) * (target->max_attnum + 1));
+	for (int i = 0; i <= target->max_attnum; i++)
+		target->mirror_attno[i] = -1;
+	foreach_ptr(WhFeedColumn, column, table->columns)
+	{
+		AttrNumber mirror_attno = get_attnum(table->mirror, column->mirror_column);
+		AttrNumber log_attno = get_attnum(table->log, column->log_column);
+
+		if (mirror_attno <= 0 || log_attno <= 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("mirror or change log of \"%s\" lacks the column for \"%s\"", table->source_name,
+							column->source_name),
+					 errhint("Mirrors and change logs are walhouse's, and may not be altered.")));
+		target->mirror_attno[column->attnum] = mirror_attno - 1;
+		target->log_attno[mirror_attno - 1] = log_attno - 1;
+	}
+	target->key = palloc(sizeof(int) * list_length(table->key));
+	foreach_int(attnum, table->key)
+		target->key[target->nkeys++] = target->mirror_attno[attnum];
+	table_close(log, AccessShareLock);
+	table_close(mirror, AccessShareLock);
+	return target;
+}
+
+WhSourceTable *
+wh_relation_describe(const void *from, const WhFeedTable *table)
+{
+	const Walhouse__V1__Relation *relation = from;
+	WhSourceTable *source = palloc0(sizeof(WhSourceTable));
+
+	source->relid = relation->relid;
+	source->schema = from_utf8(relation->namespace_);
+	source->name = from_utf8(relation->name);
+	for (size_t i = 0; i < relation->n_column; i++)
+	{
+		const Walhouse__V1__Column *given = relation->column[i];
+		WhSourceColumn *column = palloc0(sizeof(WhSourceColumn));
+
+		column->attnum = given->attnum;
+		column->name = from_utf8(given->name);
+		column->type = given->type_oid;
+		column->typmod = given->typmod;
+		column->type_schema = from_utf8(given->type_namespace);
+		column->type_name = from_utf8(given->type_name);
+		column->type_kind = given->type_kind[0];
+		column->base_type = given->has_base_type_oid ? given->base_type_oid : InvalidOid;
+		if (given->missing_default != NULL)
+			column->missing_default = from_utf8(given->missing_default);
+		source->columns = lappend(source->columns, column);
+	}
+	source->key = identity_key(relation, table);
+	return source;
+}
+
+/*
+ * identity_key is the key that the stream sends: under FULL every column comes, so that the key stays what it was while
+ * its columns are there.
+ */
+static List *
+identity_key(const Walhouse__V1__Relation *relation, const WhFeedTable *table)
+{
+	List *key = NIL;
+
+	if (relation->identity == WALHOUSE__V1__REPLICA_IDENTITY__IDENTITY_NOTHING)
+		return NIL;
+	if (relation->identity == WALHOUSE__V1__REPLICA_IDENTITY__IDENTITY_FULL)
+	{
+		foreach_int(attnum, table->key)
+		{
+			bool found = false;
+
+			for (size_t i = 0; i < relation->n_column; i++)
+				found = found || relation->column[i]->attnum == attnum;
+			if (!found)
+				return NIL;
+		}
+		return table->key;
+	}
+	for (size_t i = 0; i < relation->n_identity_key; i++)
+		key = lappend_int(key, relation->identity_key[i]);
+	return same_members(key, table->key) ? table->key : key;
+}
+
+static bool
+same_members(List *a, List *b)
+{
+	return list_difference_int(a, b) == NIL && list_difference_int(b, a) == NIL;
+}
+
+static char *
+from_utf8(const char *text)
+{
+	return pstrdup(pg_any_to_server(text, strlen(text), PG_UTF8));
+}
