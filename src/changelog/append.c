@@ -32,13 +32,14 @@
 
 struct WhAppend
 {
+	MemoryContext context; /* slots live here, whoever's turn it is */
 	Relation rel;
 	EState *estate;
 	ResultRelInfo *info;
 	EPQState epq;
 	BulkInsertState bulk;
-	bool multi;		 /* the fast path may be taken */
-	int count;		 /* rows waiting in slots */
+	bool multi; /* the fast path may be taken */
+	int count; /* rows waiting in slots */
 	TupleTableSlot *slots[APPEND_ROWS];
 	TupleTableSlot *search; /* holds a TID for updates and deletes */
 	TupleTableSlot *row;
@@ -53,6 +54,7 @@ wh_changelog_append_open(Oid relid)
 {
 	WhAppend *append = palloc0(sizeof(WhAppend));
 
+	append->context = CurrentMemoryContext;
 	append->rel = table_open(relid, RowExclusiveLock);
 	append->estate = CreateExecutorState();
 	append->info = makeNode(ResultRelInfo);
@@ -95,7 +97,12 @@ wh_changelog_append(WhAppend *append, const Datum *values, const bool *nulls)
 		return;
 	}
 	if (append->slots[i] == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(append->context);
+
 		append->slots[i] = table_slot_create(append->rel, NULL);
+		MemoryContextSwitchTo(old);
+	}
 	fill_slot(append->slots[i], values, nulls);
 	append->count++;
 	if (append->count == APPEND_ROWS)

@@ -9,18 +9,18 @@
 
 /* create.c */
 extern char *wh_changelog_log_schema(const WhFeed *feed);
-extern Oid	wh_changelog_schema_oid(const char *name);	/* InvalidOid when there is none */
+extern Oid wh_changelog_schema_oid(const char *name); /* InvalidOid when there is none */
 /* A name for a log column: the source's, unless the log has one of that name. */
 extern char *wh_changelog_log_column(Oid log, const char *name);
 extern void wh_changelog_insert_column(const WhFeed *feed, Oid source_relid, const WhSourceColumn *column,
 									   const char *log_column, const char *mirror_column, bool is_text);
 
 /* Owner of a relation, and the index of its primary key (InvalidOid: none). */
-extern Oid	wh_changelog_owner(Oid relid);
+extern Oid wh_changelog_owner(Oid relid);
 
 /* state.c */
 extern void wh_changelog_state_init(void);
 /* Tells all sessions that feed_table or feed_column changed. */
 extern void wh_changelog_invalidate(void);
 
-#endif							/* WH_CHANGELOG_PRIVATE_H */
+#endif /* WH_CHANGELOG_PRIVATE_H */

@@ -154,8 +154,7 @@ insert_table(const WhFeed *feed, const WhSourceTable *table, Oid mirror, Oid log
 	Datum *key = palloc(sizeof(Datum) * list_length(table->key));
 	int count = 0;
 	WhArg args[] = {
-		WH_ARG_INT4(feed->id), WH_ARG_OID(table->relid), WH_ARG_TEXT(table->schema), WH_ARG_TEXT(table->name),
-		WH_ARG_REGCLASS(mirror), WH_ARG_REGCLASS(log), {INT2ARRAYOID, (Datum) 0, false}};
+		WH_ARG_INT4(feed->id), WH_ARG_OID(table->relid), WH_ARG_TEXT(table->schema), WH_ARG_TEXT(table->name), WH_ARG_REGCLASS(mirror), WH_ARG_REGCLASS(log), {INT2ARRAYOID, (Datum) 0, false}};
 
 	foreach_int(attnum, table->key)
 		key[count++] = Int16GetDatum(attnum);

@@ -46,8 +46,7 @@ static char *
 refusal(const WhFeedTable *table, const WhSourceTable *source)
 {
 	if (!equal(table->key, source->key))
-		return source->key == NIL ? pstrdup("the table has no key any more")
-								  : pstrdup("the table's key consists of other columns now");
+		return source->key == NIL ? pstrdup("the table has no key any more") : pstrdup("the table's key consists of other columns now");
 	foreach_ptr(WhSourceColumn, want, source->columns)
 	{
 		WhFeedColumn *have = find_have(table, want->attnum);
@@ -72,9 +71,7 @@ type_refusal(const WhFeedColumn *have, const WhSourceColumn *want)
 	int old_typmod;
 
 	if (strcmp(have->source_type, now) == 0)
-		return wh_changelog_local_type(want, &is_text) == have->type
-				   ? NULL
-				   : psprintf("column \"%s\" has a type here that does not fit any more", want->name);
+		return wh_changelog_local_type(want, &is_text) == have->type ? NULL : psprintf("column \"%s\" has a type here that does not fit any more", want->name);
 	if (want->type == VARCHAROID && sscanf(have->source_type, "pg_catalog.varchar(%d)", &old_typmod) == 1 &&
 		(want->typmod < 0 || want->typmod >= old_typmod))
 		return NULL;

@@ -61,15 +61,12 @@ wh_source_check(const WhFeed *feed, PGconn *plain, List *wanted_tables, bool is_
 		else
 			check_publication(&problems, feed, plain);
 		check_tables(&problems, plain,
-					 wanted_tables != NIL
-						 ? wanted_condition(wanted_tables)
-						 : wh_sql("(n.nspname, c.relname) IN (SELECT schemaname, tablename"
-								  " FROM pg_catalog.pg_publication_tables WHERE pubname = %L)%s",
-								  feed->publication,
-								  is_own_database ? " AND n.nspname <> 'walhouse' AND n.nspname NOT IN (SELECT name FROM walhouse.feed)"
-													" AND NOT EXISTS (SELECT FROM walhouse.model m WHERE m.relation ="
-													" COALESCE(pg_catalog.pg_partition_root(c.oid), c.oid))"
-												  : ""));
+					 wanted_tables != NIL ? wanted_condition(wanted_tables) : wh_sql("(n.nspname, c.relname) IN (SELECT schemaname, tablename"
+																					 " FROM pg_catalog.pg_publication_tables WHERE pubname = %L)%s",
+																					 feed->publication, is_own_database ? " AND n.nspname <> 'walhouse' AND n.nspname NOT IN (SELECT name FROM walhouse.feed)"
+																														  " AND NOT EXISTS (SELECT FROM walhouse.model m WHERE m.relation ="
+																														  " COALESCE(pg_catalog.pg_partition_root(c.oid), c.oid))" :
+																														  ""));
 	}
 	if (problems.count > 0)
 		ereport(ERROR,
@@ -160,8 +157,7 @@ check_slot(Problems *problems, const WhFeed *feed, PGconn *plain)
 {
 	if (strspn(feed->slot, "abcdefghijklmnopqrstuvwxyz0123456789_") != strlen(feed->slot) || feed->slot[0] == '\0' ||
 		strlen(feed->slot) >= NAMEDATALEN)
-		add(problems, psprintf("\"%s\" is no name for a replication slot: lower-case letters, digits and underscores.",
-							   feed->slot),
+		add(problems, psprintf("\"%s\" is no name for a replication slot: lower-case letters, digits and underscores.", feed->slot),
 			NULL);
 	if (first(plain, wh_sql("SELECT 1 FROM pg_catalog.pg_replication_slots WHERE slot_name = %L", feed->slot)) != NULL)
 		add(problems, psprintf("Replication slot \"%s\" exists at the source already.", feed->slot),
@@ -180,8 +176,7 @@ check_standby_names(Problems *problems, const WhFeed *feed, PGconn *plain)
 							" '^\\s*((first|any)?\\s*[0-9]+\\s*)?\\((.*)\\)\\s*$', '\\3', 'i'), ',') AS l (name)"
 							" WHERE pg_catalog.lower(pg_catalog.btrim(l.name, ' \"')) IN ('*', %L)",
 							names, psprintf("walhouse %s", asc_tolower(feed->name, strlen(feed->name))))) != NULL)
-		add(problems, psprintf("synchronous_standby_names of the source is \"%s\", so that its commits would wait for this feed.",
-							   names),
+		add(problems, psprintf("synchronous_standby_names of the source is \"%s\", so that its commits would wait for this feed.", names),
 			pstrdup("ALTER SYSTEM SET synchronous_standby_names = …; -- name the standbys, not *"));
 }
 
@@ -206,8 +201,7 @@ check_publication(Problems *problems, const WhFeed *feed, PGconn *plain)
 		add(problems, psprintf("Publication \"%s\" has publish_via_partition_root.", feed->publication),
 			wh_sql("ALTER PUBLICATION %I SET (publish_via_partition_root = false);", feed->publication));
 	if (!is_true(wh_result_value(publication, 0, 1)))
-		add(problems, psprintf("Publication \"%s\" does not publish all of insert, update, delete and truncate.",
-							   feed->publication),
+		add(problems, psprintf("Publication \"%s\" does not publish all of insert, update, delete and truncate.", feed->publication),
 			wh_sql("ALTER PUBLICATION %I SET (publish = 'insert, update, delete, truncate');", feed->publication));
 	if (is_true(wh_result_value(publication, 0, 2)))
 		add(problems, psprintf("Publication \"%s\" has a row filter or a column list.", feed->publication),
@@ -282,11 +276,9 @@ check_tables(Problems *problems, PGconn *plain, const char *condition)
 			continue;
 		add(problems,
 			psprintf("Table \"%s.%s\" has %s.", schema, name,
-					 identity == 'n'   ? "replica identity NOTHING"
-					 : identity == 'f' ? "replica identity FULL and no unique index that is immediate, valid, whole and NOT NULL"
-									   : "no primary key that could be its replica identity"),
-			identity == 'n' ? wh_sql("ALTER TABLE %I.%I REPLICA IDENTITY DEFAULT;", schema, name)
-							: wh_sql("ALTER TABLE %I.%I ADD PRIMARY KEY (…);", schema, name));
+					 identity == 'n' ? "replica identity NOTHING" : identity == 'f' ? "replica identity FULL and no unique index that is immediate, valid, whole and NOT NULL" :
+																					  "no primary key that could be its replica identity"),
+			identity == 'n' ? wh_sql("ALTER TABLE %I.%I REPLICA IDENTITY DEFAULT;", schema, name) : wh_sql("ALTER TABLE %I.%I ADD PRIMARY KEY (…);", schema, name));
 	}
 }
 

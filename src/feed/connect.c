@@ -356,8 +356,7 @@ wh_source_error(PGconn *conn, PGresult *result, const char *sql)
 	const char *primary = result != NULL ? PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY) : NULL;
 	const char *detail = result != NULL ? PQresultErrorField(result, PG_DIAG_MESSAGE_DETAIL) : NULL;
 	const char *hint = result != NULL ? PQresultErrorField(result, PG_DIAG_MESSAGE_HINT) : NULL;
-	int code = state == NULL ? ERRCODE_CONNECTION_FAILURE
-							 : MAKE_SQLSTATE(state[0], state[1], state[2], state[3], state[4]);
+	int code = state == NULL ? ERRCODE_CONNECTION_FAILURE : MAKE_SQLSTATE(state[0], state[1], state[2], state[3], state[4]);
 	char *message = primary != NULL ? pstrdup(primary) : pchomp(PQerrorMessage(conn));
 
 	if (message[0] == '\0')

@@ -203,8 +203,8 @@ read_special(WhReader *reader, WhImage *image, WhSlice message)
 						 errmsg("a value of the source is not valid text in its encoding %s",
 								pg_encoding_to_char(reader->source_encoding))));
 			value = column->is_text ? PointerGetDatum(cstring_to_text_with_len((const char *) special.bytes.data,
-																			   special.bytes.len))
-									: input_text(column, pnstrdup((const char *) special.bytes.data, special.bytes.len));
+																			   special.bytes.len)) :
+									  input_text(column, pnstrdup((const char *) special.bytes.data, special.bytes.len));
 			break;
 		default:
 			malformed("kind of special value");
@@ -228,8 +228,7 @@ read_value(WhReader *reader, Column *column, const WhField *field)
 		case WH_VALUE_BOOL:
 			return BoolGetDatum(field->number != 0);
 		case WH_VALUE_INT32:
-			return column->type == INT2OID ? Int16GetDatum((int16) wh_wire_zigzag(field->number))
-										   : Int32GetDatum((int32) wh_wire_zigzag(field->number));
+			return column->type == INT2OID ? Int16GetDatum((int16) wh_wire_zigzag(field->number)) : Int32GetDatum((int32) wh_wire_zigzag(field->number));
 		case WH_VALUE_INT64:
 		case WH_VALUE_TIME:
 			return Int64GetDatum(wh_wire_zigzag(field->number));

@@ -89,7 +89,7 @@ read_arguments(FunctionCallInfo fcinfo, Arguments *arguments)
 	WhFeed *feed = palloc0(sizeof(WhFeed));
 
 	feed->name = text_argument(fcinfo, 0);
-	feed->server = text_argument(fcinfo, 1);
+	feed->server = PG_ARGISNULL(1) ? NULL : pstrdup(NameStr(*PG_GETARG_NAME(1)));
 	feed->publication = text_argument(fcinfo, 2);
 	arguments->tables = read_tables(fcinfo, 3);
 	feed->slot = text_argument(fcinfo, 4);

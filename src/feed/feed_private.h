@@ -224,7 +224,7 @@ typedef struct WhIngest
 {
 	const WhFeed *feed;
 	List *transactions; /* of WhTransaction *: one large one, or several */
-	WhDefinition *(*definition) (void *stream, int32 schema);
+	WhDefinition *(*definition)(void *stream, int32 schema);
 	void *stream;
 	int source_encoding;
 	TimestampTz clock; /* in: the feed's clock; out: the new one */

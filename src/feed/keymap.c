@@ -280,8 +280,7 @@ wh_keymap_describe(WhKeymap *map, const WhImage *image)
 
 		getTypeOutputInfo(column->attribute->atttypid, &output, &is_varlena);
 		appendStringInfo(&text, "%s%s = %s", i > 0 ? ", " : "", NameStr(column->attribute->attname),
-						 image->nulls[column->attno] ? "NULL"
-													 : OidOutputFunctionCall(output, image->values[column->attno]));
+						 image->nulls[column->attno] ? "NULL" : OidOutputFunctionCall(output, image->values[column->attno]));
 	}
 	return text.data;
 }

@@ -65,8 +65,7 @@ walhouse_fdw_validator(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
 				 errmsg("invalid option \"%s\"", option->defname),
-				 names.len > 0 ? errhint("Valid options in this context are: %s.", names.data)
-							   : errhint("There are no valid options in this context.")));
+				 names.len > 0 ? errhint("Valid options in this context are: %s.", names.data) : errhint("There are no valid options in this context.")));
 	}
 	PG_RETURN_VOID();
 }

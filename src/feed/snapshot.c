@@ -222,8 +222,7 @@ wh_snapshot_resync(const WhFeed *feed, const WhFeedTable *table)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("table \"%s.%s\" of feed \"%s\" cannot be copied", table->source_schema, table->source_name, feed->name),
-				 tables == NIL ? errdetail("Publication \"%s\" of the source does not hold it.", feed->publication)
-							   : errdetail("It has no key that its replica identity sends."),
+				 tables == NIL ? errdetail("Publication \"%s\" of the source does not hold it.", feed->publication) : errdetail("It has no key that its replica identity sends."),
 				 errhint("Mend it at the source and CALL walhouse.resync_table again.")));
 	wh_user_become(feed->owner, &saved);
 	wh_spi_execute(wh_sql("DELETE FROM %T", table->mirror), 0, NULL);

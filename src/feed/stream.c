@@ -272,8 +272,7 @@ wait_stream(WhStream *stream, long timeout_ms)
 static long
 next_wait(const WhStream *stream, TimestampTz deadline)
 {
-	long wait = stream->confirms > 0 || stream->confirmed > stream->reported ? REPORT_INTERVAL_MS
-																			 : wh_feed_status_interval;
+	long wait = stream->confirms > 0 || stream->confirmed > stream->reported ? REPORT_INTERVAL_MS : wh_feed_status_interval;
 
 	if (deadline == DT_NOEND)
 		return wait;
