@@ -373,7 +373,8 @@ make_table(const char *schema, const char *name, WhQuery *query, List *key,
 
 	relid = get_relname_relid(name, get_namespace_oid(schema, false));
 	resetStringInfo(&sql);
-	wh_sql_append(&sql, "CREATE UNIQUE INDEX %I ON %T (", wh_name(name, "_key"), relid);
+	wh_sql_append(&sql, "ALTER TABLE %T ADD CONSTRAINT %I PRIMARY KEY (", relid,
+				  wh_name(name, "_key"));
 	foreach(cell, key)
 		wh_sql_append(&sql, "%s%I", foreach_current_index(cell) > 0 ? ", " : "",
 					  (char *) lfirst(cell));
