@@ -58,7 +58,8 @@ wh_changelog_append_open(Oid relid)
 	append->rel = table_open(relid, RowExclusiveLock);
 	append->estate = CreateExecutorState();
 	append->info = makeNode(ResultRelInfo);
-	InitResultRelInfo(append->info, append->rel, 1, NULL, 0);
+	/* Not in a range table: no update here changes a column of an index. */
+	InitResultRelInfo(append->info, append->rel, 0, NULL, 0);
 	ExecOpenIndices(append->info, false);
 	wh_compat_epq_init(&append->epq, append->estate);
 	append->multi = may_multi_insert(append->rel);

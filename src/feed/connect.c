@@ -322,6 +322,7 @@ int
 wh_source_receive(PGconn *conn, char **buffer, long timeout_ms)
 {
 	int len = PQgetCopyData(conn, buffer, 1);
+	ExecStatusType status;
 	PGresult *result;
 
 	if (len == 0)
@@ -345,7 +346,11 @@ wh_source_receive(PGconn *conn, char **buffer, long timeout_ms)
 	result = PQgetResult(conn);
 	if (PQresultStatus(result) == PGRES_FATAL_ERROR)
 		wh_source_error(conn, result, NULL);
+	/* The end of the command, too; after replication the other direction is open still. */
+	status = PQresultStatus(result);
 	PQclear(result);
+	while (status != PGRES_COPY_IN && (result = PQgetResult(conn)) != NULL)
+		PQclear(result);
 	return -1;
 }
 
