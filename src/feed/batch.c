@@ -46,7 +46,7 @@ static bool stop_table(WhStream *stream, WhTarget *target, ErrorData *error);
 static void commit_position(WhStream *stream, XLogRecPtr position, TimestampTz clock);
 static void drop_ingested(WhStream *stream, int count);
 static bool wants(const WhTransaction *txn, const WhDefinition *definition);
-static void malformed(const char *what) pg_attribute_noreturn();
+pg_noreturn static void malformed(const char *what);
 
 /* -------- messages -------- */
 

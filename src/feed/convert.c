@@ -57,7 +57,7 @@ static Datum read_timetz(WhSlice message);
 static Datum read_interval(WhSlice message);
 static Datum read_text(Column *column, const char *data, size_t len);
 static Datum input_text(Column *column, const char *text);
-static void malformed(const char *what) pg_attribute_noreturn();
+pg_noreturn static void malformed(const char *what);
 
 WhReader *
 wh_reader_create(const WhTarget *target, const void *from, int source_encoding)

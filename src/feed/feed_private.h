@@ -54,7 +54,7 @@ extern void wh_source_copy(PGconn *conn, const char *sql, ExecStatusType expecte
  * end.  Free *buffer with PQfreemem.
  */
 extern int wh_source_receive(PGconn *conn, char **buffer, long timeout_ms);
-extern void wh_source_error(PGconn *conn, PGresult *result, const char *sql) pg_attribute_noreturn();
+pg_noreturn extern void wh_source_error(PGconn *conn, PGresult *result, const char *sql);
 
 /* -------- identity.c: who the source is, and who we are -------- */
 

@@ -19,7 +19,7 @@
 #include "feed/feed_private.h"
 
 static bool follows_failover(const WhFeed *feed);
-static void refuse(const WhFeed *feed, const char *side, const char *what, const char *is, const char *was) pg_attribute_noreturn();
+pg_noreturn static void refuse(const WhFeed *feed, const char *side, const char *what, const char *is, const char *was);
 
 WhIdentity
 wh_source_identity(PGconn *replication)

@@ -39,7 +39,7 @@ static struct
 	int used;
 } copy_source;
 
-static void slot_timed_out(const WhFeed *feed, PGconn *replication, PGconn *plain) pg_attribute_noreturn();
+pg_noreturn static void slot_timed_out(const WhFeed *feed, PGconn *replication, PGconn *plain);
 static char *snapshot_query(const WhFeedTable *table, const WhSourceTable *source, List **columns, bool *is_binary);
 static WhFeedColumn *find_column(const WhFeedTable *table, int attnum);
 static int read_copy(void *out, int minread, int maxread);
