@@ -18,6 +18,10 @@ extern void wh_changelog_insert_column(const WhFeed *feed, Oid source_relid, con
 /* Owner of a relation, and the index of its primary key (InvalidOid: none). */
 extern Oid wh_changelog_owner(Oid relid);
 
+/* types.c */
+/* A type's name for a column's definition, without a modifier. */
+extern char *wh_changelog_type_name(Oid type);
+
 /* state.c */
 extern void wh_changelog_state_init(void);
 /* Tells all sessions that feed_table or feed_column changed. */

@@ -116,7 +116,7 @@ create_mirror(const WhFeed *feed, const WhSourceTable *table, const char *name)
 	{
 		bool is_text;
 
-		wh_sql_append(&sql, "%I %s, ", column->name, format_type_be_qualified(wh_changelog_local_type(column, &is_text)));
+		wh_sql_append(&sql, "%I %s, ", column->name, wh_changelog_type_name(wh_changelog_local_type(column, &is_text)));
 	}
 	wh_sql_append(&sql, "PRIMARY KEY (");
 	foreach_int(attnum, table->key)
@@ -141,7 +141,7 @@ create_log(const WhFeed *feed, const WhSourceTable *table, const char *name)
 		bool is_text;
 
 		wh_sql_append(&sql, ", %I %s", log_column_name(table, column->name),
-					  format_type_be_qualified(wh_changelog_local_type(column, &is_text)));
+					  wh_changelog_type_name(wh_changelog_local_type(column, &is_text)));
 	}
 	wh_sql_append(&sql, ") PARTITION BY RANGE (lsn)");
 	wh_spi_execute(sql.data, 0, NULL);

@@ -138,7 +138,7 @@ add_column(const WhFeed *feed, const WhFeedTable *table, const WhSourceColumn *c
 static void
 add_to(Oid relid, const char *name, Oid type, const char *missing_default)
 {
-	const char *type_name = format_type_be_qualified(type);
+	const char *type_name = wh_changelog_type_name(type);
 
 	if (missing_default == NULL)
 	{
@@ -228,7 +228,7 @@ change_type(const WhFeed *feed, const WhFeedTable *table, const WhFeedColumn *ha
 {
 	bool is_text;
 	Oid type = wh_changelog_local_type(want, &is_text);
-	const char *type_name = format_type_be_qualified(type);
+	const char *type_name = wh_changelog_type_name(type);
 	char *log_column = wh_changelog_log_column(table->log, want->name);
 	WhArg args[] = {WH_ARG_INT4(feed->id), WH_ARG_OID(table->source_relid), WH_ARG_INT4(want->attnum),
 					WH_ARG_TEXT(log_column), WH_ARG_TEXT(is_text ? "text" : "none")};

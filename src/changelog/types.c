@@ -13,11 +13,13 @@
 #include "access/transam.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
 #include "base/base.h"
 #include "changelog/changelog.h"
+#include "changelog/changelog_private.h"
 
 static bool names_source_objects(Oid type);
 static Oid extension_type(const WhSourceColumn *column);
@@ -88,4 +90,11 @@ wh_changelog_source_type(const WhSourceColumn *column)
 	char *name = psprintf("%s.%s", column->type_schema, column->type_name);
 
 	return column->typmod < 0 ? name : psprintf("%s(%d)", name, column->typmod);
+}
+
+/* wh_changelog_type_name: "character" and "bit", as SQL has them, would have the length 1. */
+char *
+wh_changelog_type_name(Oid type)
+{
+	return format_type_extended(type, -1, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY);
 }
