@@ -14,6 +14,8 @@
 #include "feed/feed.h"
 #include "load/load.h"
 #include "model/model.h"
+#include "monitor/monitor.h"
+#include "worker/worker.h"
 
 PG_MODULE_MAGIC;
 
@@ -29,5 +31,7 @@ _PG_init(void)
 	wh_dimension_init();
 	wh_fact_init();
 	wh_load_init();
+	wh_worker_init();
+	wh_monitor_init();
 	MarkGUCPrefixReserved("walhouse");
 }

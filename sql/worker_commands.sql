@@ -1,0 +1,26 @@
+-- worker: what start, stop, run and wait_for say when something is not right; no feed is needed for that.
+SELECT walhouse.start('nothing');
+SELECT walhouse.stop('nothing');
+SELECT walhouse.start(NULL) IS NULL AS nothing_happens;
+CALL walhouse.run('nothing');
+CALL walhouse.run(NULL);
+SELECT walhouse.wait_for('nothing', '0/1');
+
+BEGIN;
+CALL walhouse.run('nothing');
+ROLLBACK;
+DO $$ BEGIN CALL walhouse.run('nothing'); EXCEPTION WHEN division_by_zero THEN NULL; END $$;
+
+-- settings
+SELECT name, setting, unit, context FROM pg_settings
+WHERE name IN ('walhouse.worker', 'walhouse.max_feeds', 'walhouse.max_build_workers') ORDER BY name;
+SET walhouse.worker = off;
+SET walhouse.max_feeds = 3;
+
+-- a session with a replication origin of its own keeps it
+SELECT pg_replication_origin_create('regress_worker') IS NOT NULL AS created;
+SELECT pg_replication_origin_session_setup('regress_worker');
+CALL walhouse.run('nothing');
+SELECT pg_replication_origin_session_is_setup();
+SELECT pg_replication_origin_session_reset();
+SELECT pg_replication_origin_drop('regress_worker');

@@ -1,0 +1,124 @@
+-- monitor: what feeds, tables and models do, for people and for monitoring systems.  Readable by all; no secrets.
+
+CREATE FUNCTION walhouse.stat_workers(OUT feed_id integer, OUT pid integer, OUT state text, OUT activity text,
+                                      OUT started timestamptz, OUT next_start timestamptz, OUT failures integer,
+                                      OUT error text, OUT error_time timestamptz, OUT source_lsn pg_lsn,
+                                      OUT "position" pg_lsn, OUT caught_up boolean, OUT ingests bigint, OUT loads bigint,
+                                      OUT builds integer)
+RETURNS SETOF record
+LANGUAGE c STRICT VOLATILE PARALLEL RESTRICTED
+ROWS 10
+AS 'MODULE_PATHNAME', 'walhouse_stat_workers';
+COMMENT ON FUNCTION walhouse.stat_workers() IS
+    'The workers of this database''s feeds, as shared memory knows them; no row without shared_preload_libraries. Read the view walhouse.stat_feed.';
+
+CREATE VIEW walhouse.stat_feed AS
+    SELECT f.name AS feed,
+           f.owner,
+           f.state,
+           f.enabled,
+           CASE WHEN w.state IS NOT NULL THEN w.state WHEN f.enabled THEN 'none' ELSE 'stopped' END AS worker,
+           w.pid,
+           w.activity,
+           s.pid AS stream_pid,
+           f.server,
+           f.slot,
+           p.position,
+           p.clock,
+           p.stored,
+           w.source_lsn,
+           CASE WHEN w.caught_up THEN 0 ELSE greatest(w.source_lsn - p.position, 0) END AS lag_bytes,
+           CASE WHEN w.caught_up THEN '0'::interval
+                WHEN w.pid IS NOT NULL THEN greatest(pg_catalog.clock_timestamp() - p.clock, '0'::interval) END AS commit_lag,
+           w.started,
+           w.ingests,
+           w.loads,
+           w.builds,
+           w.failures,
+           w.next_start,
+           COALESCE(f.error, w.error) AS error,
+           COALESCE(f.error_time, w.error_time) AS error_time
+    FROM walhouse.feed f
+         LEFT JOIN LATERAL (SELECT fp.position, fp.clock, fp.stored FROM walhouse.feed_position fp
+                            WHERE fp.feed_id = f.feed_id ORDER BY fp.position DESC LIMIT 1) p ON true
+         LEFT JOIN walhouse.stat_workers() w ON w.feed_id = f.feed_id
+         LEFT JOIN pg_catalog.pg_locks s
+             ON s.locktype = 'object' AND s.granted AND s.objsubid = 1
+                AND s.classid = 'walhouse.feed'::regclass::oid AND s.objid = f.feed_id::bigint::oid
+                AND s.database = (SELECT d.oid FROM pg_catalog.pg_database d
+                                  WHERE d.datname = pg_catalog.current_database());
+COMMENT ON VIEW walhouse.stat_feed IS
+    'One row for each feed. worker: stopped, starting, running, waiting to restart (at next_start, after failures in a row), stopping, or none (started, but the launcher has not got to it, or walhouse.worker is off). stream_pid: the process that reads the slot, a worker or a session in walhouse.run. position, clock: what is in the mirrors, and the commit time that goes with it. source_lsn: how far the source said its WAL goes; lag_bytes: how much of it is not in yet, 0 when nothing of it concerns the feed; commit_lag: the age of the newest commit that is in while more waits, otherwise 0. These, ingests and loads are the worker''s own, and NULL or 0 without one.';
+
+CREATE VIEW walhouse.stat_table AS
+    SELECT f.name AS feed,
+           t.source_schema,
+           t.source_name,
+           t.mirror,
+           t.log,
+           t.state,
+           t.sync_lsn,
+           greatest(c.reltuples, 0)::bigint AS rows_estimated,
+           pg_catalog.pg_total_relation_size(t.mirror) AS mirror_bytes,
+           t.error,
+           t.error_time
+    FROM walhouse.feed_table t
+         JOIN walhouse.feed f USING (feed_id)
+         LEFT JOIN pg_catalog.pg_class c ON c.oid = t.mirror;
+COMMENT ON VIEW walhouse.stat_table IS
+    'One row for each source table of a feed. state: copy (the first copy is not finished), ready, resync (something happened at the source that is not followed, see error; CALL walhouse.resync_table). sync_lsn: changes up to there came by the copy. rows_estimated: of the mirror, by its last ANALYZE.';
+
+CREATE VIEW walhouse.stat_model AS
+    SELECT m.relation AS model,
+           m.kind,
+           f.name AS feed,
+           pg_catalog.pg_get_userbyid(c.relowner) AS owner,
+           m.state,
+           cm.model_id IS NOT NULL AS is_current,
+           CASE WHEN t.state <> 'ready' THEN pg_catalog.format('table %s, which is in state %s', t.mirror, t.state)
+                WHEN m.state IN ('new', 'rebuild') THEN 'a build'
+                WHEN m.state = 'building' THEN 'its build, which is under way'
+                WHEN m.state = 'stopped' THEN 'its error to be corrected'
+                WHEN cm.model_id IS NULL THEN 'a dimension' END AS waits_for,
+           l.to_lsn AS position,
+           fp.position - l.to_lsn AS lag_bytes,
+           n.loads,
+           r.started + r.duration_ms * '1 ms'::interval AS last_load,
+           l.duration_ms AS last_load_ms,
+           n.inserted,
+           n.updated,
+           n.deleted,
+           n.inferred,
+           CASE m.kind WHEN 'fact' THEN (SELECT pg_catalog.count(*) FROM walhouse.fact_rejected x
+                                         WHERE x.model_id = m.model_id) END AS rejected,
+           CASE m.kind WHEN 'fact' THEN (SELECT pg_catalog.count(*) FROM walhouse.ahead x
+                                         WHERE x.model_id = m.model_id) END AS ahead,
+           m.error,
+           m.error_time
+    FROM walhouse.model m
+         LEFT JOIN pg_catalog.pg_class c ON c.oid = m.relation
+         LEFT JOIN walhouse.feed f ON f.feed_id = m.feed_id
+         LEFT JOIN walhouse.current_model cm ON cm.model_id = m.model_id
+         LEFT JOIN LATERAL (SELECT p.position FROM walhouse.feed_position p
+                            WHERE p.feed_id = m.feed_id ORDER BY p.position DESC LIMIT 1) fp ON true
+         LEFT JOIN LATERAL (SELECT lm.load_id, lm.to_lsn, lm.duration_ms FROM walhouse.load_model lm
+                            WHERE lm.model_id = m.model_id ORDER BY lm.load_id DESC LIMIT 1) l ON true
+         LEFT JOIN walhouse.load r ON r.load_id = l.load_id
+         LEFT JOIN LATERAL (SELECT ft.mirror, ft.state FROM walhouse.feed_table ft
+                            WHERE ft.feed_id = m.feed_id
+                              AND EXISTS (SELECT FROM pg_catalog.pg_rewrite w
+                                               JOIN pg_catalog.pg_depend d
+                                                   ON d.classid = 'pg_catalog.pg_rewrite'::regclass AND d.objid = w.oid
+                                          WHERE w.ev_class = m.query AND d.refclassid = 'pg_catalog.pg_class'::regclass
+                                            AND d.refobjid = ft.mirror)
+                            ORDER BY ft.state = 'ready', ft.source_relid LIMIT 1) t ON true
+         LEFT JOIN LATERAL (SELECT pg_catalog.count(*) AS loads,
+                                   COALESCE(pg_catalog.sum(lm.inserted), 0)::bigint AS inserted,
+                                   COALESCE(pg_catalog.sum(lm.updated), 0)::bigint AS updated,
+                                   COALESCE(pg_catalog.sum(lm.deleted), 0)::bigint AS deleted,
+                                   COALESCE(pg_catalog.sum(lm.inferred), 0)::bigint AS inferred
+                            FROM walhouse.load_model lm WHERE lm.model_id = m.model_id) n ON true;
+COMMENT ON VIEW walhouse.stat_model IS
+    'One row for each model. is_current: the model''s state is live, its table is ready and so are its dimensions; all current models of a feed move together. waits_for says what the others need. loads, inserted, updated, deleted and inferred are sums over the load history that is kept (builds too); a query that does not name them does not compute them. rejected and ahead: rows of a fact that no partition can take, and rows whose dimension version is not settled yet.';
+
+GRANT SELECT ON walhouse.stat_feed, walhouse.stat_table, walhouse.stat_model TO PUBLIC;

@@ -1,0 +1,101 @@
+/*
+ * round.c
+ *		What the feed worker and run() have in common: ingest what has come, and ask how far things
+ * are.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/timestamp.h"
+
+#include "base/base.h"
+#include "worker/worker.h"
+#include "worker/worker_private.h"
+
+/* Ingest goes on for so long while more bytes wait, before the models get their turn. */
+#define INGEST_MS 500
+
+/*
+ * wh_round_ingest waits up to timeout_ms for something to come, and ingests it together with what
+ * comes right after; true when the feed's position moved.
+ */
+bool
+wh_round_ingest(WhStream *stream, long timeout_ms)
+{
+	TimestampTz start;
+
+	if (!wh_feed_poll(stream, timeout_ms))
+		return false;
+	start = GetCurrentTimestamp();
+	while (!TimestampDifferenceExceeds(start, GetCurrentTimestamp(), INGEST_MS))
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (!wh_feed_poll(stream, 0))
+			break;
+	}
+	return true;
+}
+
+/*
+ * wh_round_reached says whether a feed's position is at lsn or later, and its current models with
+ * it, as committed now. A model's own position stays behind while nothing happens at the source:
+ * what counts is that no transaction lies between.
+ */
+bool
+wh_round_reached(int32 feed_id, XLogRecPtr lsn)
+{
+	WhArg args[] = {WH_ARG_INT4(feed_id), WH_ARG_LSN(lsn)};
+	XLogRecPtr lowest;
+
+	if (wh_changelog_position(feed_id, NULL) < lsn)
+		return false;
+	lowest = wh_rows_lsn(wh_spi_query("SELECT min(COALESCE(position, '0/0'))"
+									  "  FROM walhouse.current_model WHERE feed_id = $1",
+									  1, args),
+						 0, 1);
+	if (XLogRecPtrIsInvalid(lowest) || lowest >= lsn)
+		return true;
+	args[0] = WH_ARG_LSN(lowest);
+	return wh_catalog_query(
+			   wh_sql("SELECT FROM %T WHERE end_lsn > $1 AND end_lsn <= $2 LIMIT 1",
+					  wh_changelog_txn_relid(wh_changelog_feed_by_id(feed_id, false))),
+			   2, args)
+			   ->count == 0;
+}
+
+/* wh_round_load_due says whether a load would find something to do at the feed's position. */
+bool
+wh_round_load_due(int32 feed_id)
+{
+	WhArg args[] = {WH_ARG_INT4(feed_id)};
+
+	if (!wh_round_reached(feed_id, wh_changelog_position(feed_id, NULL)))
+		return true;
+	return wh_spi_query(
+			   "SELECT FROM walhouse.load_retry r JOIN walhouse.model m USING (model_id)"
+			   " WHERE m.feed_id = $1 AND m.state = 'stopped'"
+			   "   AND CASE WHEN r.waits_for IS NULL"
+			   "            THEN r.tried_to IS NULL OR"
+			   "                 (r.next_try <= pg_catalog.clock_timestamp() AND"
+			   "                  r.tried_to < (SELECT p.position FROM walhouse.feed_position p"
+			   "                                WHERE p.feed_id = $1"
+			   "                                ORDER BY p.position DESC LIMIT 1))"
+			   "            ELSE EXISTS (SELECT FROM walhouse.model d"
+			   "                         WHERE d.model_id = r.waits_for AND d.state <> 'stopped') END",
+			   1, args)
+			   ->count > 0;
+}
+
+/* wh_round_built says whether no model of a feed waits for a build or is being built. */
+bool
+wh_round_built(int32 feed_id)
+{
+	WhArg args[] = {WH_ARG_INT4(feed_id)};
+	WhRows *rows = wh_spi_query(
+		"SELECT NOT EXISTS (SELECT FROM walhouse.model"
+		"                    WHERE feed_id = $1 AND state IN ('new', 'building', 'rebuild'))",
+		1, args);
+
+	return wh_rows_bool(rows, 0, 1);
+}

@@ -1,0 +1,68 @@
+/*
+ * worker.c
+ *		Settings of the workers, and the launcher's registration.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "postmaster/bgworker.h"
+#include "utils/guc.h"
+
+#include "worker/worker.h"
+#include "worker/worker_private.h"
+
+int wh_worker_max_feeds = 64;
+int wh_worker_max_build_workers = 2;
+bool wh_worker_enabled = true;
+
+static void define_settings(void);
+static void register_launcher(void);
+
+void
+wh_worker_init(void)
+{
+	define_settings();
+	if (!process_shared_preload_libraries_in_progress)
+		return;
+	wh_slots_init();
+	wh_commands_init();
+	if (!IsBinaryUpgrade)
+		register_launcher();
+}
+
+static void
+define_settings(void)
+{
+	DefineCustomBoolVariable(
+		"walhouse.worker", "Whether the launcher runs workers for the feeds that are started.",
+		"Off ends those that run. For copies of a server, which must not read production's slots.",
+		&wh_worker_enabled, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("walhouse.max_build_workers",
+							"How many models of a feed are built at the same time by workers.",
+							"Each takes one of max_worker_processes.",
+							&wh_worker_max_build_workers, 2, 1, WH_MAX_BUILDS, PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
+	/* Of no use, and not allowed, after the server's start. */
+	if (process_shared_preload_libraries_in_progress)
+		DefineCustomIntVariable(
+			"walhouse.max_feeds",
+			"How many feeds of all databases can be started at the same time.",
+			"Each takes one of max_worker_processes.", &wh_worker_max_feeds, 64, 1, 10000,
+			PGC_POSTMASTER, 0, NULL, NULL, NULL);
+}
+
+static void
+register_launcher(void)
+{
+	BackgroundWorker worker;
+
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = 2;
+	strlcpy(worker.bgw_library_name, "walhouse", sizeof(worker.bgw_library_name));
+	strlcpy(worker.bgw_function_name, "wh_worker_launcher_main", sizeof(worker.bgw_function_name));
+	strlcpy(worker.bgw_name, "walhouse launcher", sizeof(worker.bgw_name));
+	strlcpy(worker.bgw_type, "walhouse launcher", sizeof(worker.bgw_type));
+	RegisterBackgroundWorker(&worker);
+}

@@ -1,0 +1,49 @@
+-- worker: running feeds, by hand and by background workers.
+
+CREATE VIEW walhouse.current_model AS
+    WITH ready AS NOT MATERIALIZED (
+        SELECT m.model_id, m.feed_id
+        FROM walhouse.model m
+        WHERE m.state = 'live'
+          AND NOT EXISTS (SELECT FROM walhouse.feed_table t
+                               JOIN pg_catalog.pg_depend d
+                                   ON d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = t.mirror
+                                      AND d.classid = 'pg_catalog.pg_rewrite'::regclass
+                               JOIN pg_catalog.pg_rewrite w ON w.oid = d.objid
+                          WHERE t.feed_id = m.feed_id AND t.state <> 'ready' AND w.ev_class = m.query))
+    SELECT r.model_id, r.feed_id,
+           (SELECT l.to_lsn FROM walhouse.load_model l WHERE l.model_id = r.model_id
+            ORDER BY l.load_id DESC LIMIT 1) AS position
+    FROM ready r
+    WHERE NOT EXISTS (SELECT FROM walhouse.fact_dimension fd
+                      WHERE fd.model_id = r.model_id
+                        AND fd.dimension_id NOT IN (SELECT x.model_id FROM ready x));
+COMMENT ON VIEW walhouse.current_model IS
+    'The models that loads bring to their feed''s position: live, on tables that are ready, and facts whose dimensions are here, too. position: of their last load; a model stands at the feed''s position also when no source transaction lies between.';
+GRANT SELECT ON walhouse.current_model TO PUBLIC;
+
+CREATE PROCEDURE walhouse.run(feed text, up_to pg_lsn DEFAULT NULL)
+    LANGUAGE c AS 'MODULE_PATHNAME', 'walhouse_run';
+COMMENT ON PROCEDURE walhouse.run(text, pg_lsn) IS
+    'Brings a feed, its mirrors and its models to up_to, an LSN of the source (NULL: as far as the source''s WAL goes at the call), and builds the models that wait for it. Waits for the feed''s worker where that reads the stream. Commits several times: refused in a transaction block. Only the feed''s owner may.';
+
+CREATE FUNCTION walhouse.start(feed text) RETURNS void
+    LANGUAGE c STRICT VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'walhouse_start';
+COMMENT ON FUNCTION walhouse.start(text) IS
+    'Keeps a feed current by a background worker, from the commit on and after each restart of the server. Needs walhouse in shared_preload_libraries, and an owner of the feed that may log in. Only the feed''s owner may.';
+
+CREATE FUNCTION walhouse.stop(feed text) RETURNS void
+    LANGUAGE c STRICT VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'walhouse_stop';
+COMMENT ON FUNCTION walhouse.stop(text) IS
+    'Ends the worker of a feed, within a second after the commit; the slot stays, and holds back WAL at the source. Only the feed''s owner may.';
+
+CREATE FUNCTION walhouse.wait_for(feed text, lsn pg_lsn, timeout interval DEFAULT '30 s') RETURNS boolean
+    LANGUAGE c STRICT VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'walhouse_wait_for';
+COMMENT ON FUNCTION walhouse.wait_for(text, pg_lsn, interval) IS
+    'Waits until everything that the source committed up to lsn is in the feed''s mirrors and its live models, and returns true; an error (query_canceled) when that takes longer than timeout. Refused in a transaction that has written, or whose snapshot is fixed.';

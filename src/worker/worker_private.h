@@ -1,0 +1,149 @@
+/*
+ * worker_private.h
+ *		What the files of worker/ share: the shared memory, and the steps that worker and run() have
+ * in common.
+ */
+#ifndef WH_WORKER_PRIVATE_H
+#define WH_WORKER_PRIVATE_H
+
+#include "changelog/changelog.h"
+#include "datatype/timestamp.h"
+#include "feed/feed.h"
+#include "storage/condition_variable.h"
+#include "storage/latch.h"
+#include "storage/lwlock.h"
+
+#define WH_MAX_BUILDS 8 /* build workers of a feed at a time, at most */
+#define WH_START_LIMIT_MS \
+	30000 /* a process that was registered and has not come by then never will */
+
+typedef enum WhProcess
+{
+	WH_PROCESS_NONE,
+	WH_PROCESS_STARTING, /* registered, not attached yet */
+	WH_PROCESS_RUNNING
+} WhProcess;
+
+/* A build worker of a feed, or one that failed and may be tried again at not_before. */
+typedef struct WhBuildSlot
+{
+	int32 model_id; /* 0: free */
+	WhProcess process;
+	pid_t pid;
+	TimestampTz launched;
+	int failures;
+	TimestampTz not_before;
+} WhBuildSlot;
+
+/*
+ * A feed's place in shared memory.  Filled by the database worker that finds the feed enabled,
+ * freed by the launcher when it is not wanted and nothing runs for it.  The generation tells a
+ * late process that its slot has gone to somebody else.
+ */
+typedef struct WhSlot
+{
+	bool in_use;
+	bool wanted;
+	uint32 generation;
+	Oid database;
+	int32 feed_id;
+	Oid owner;
+	char name[NAMEDATALEN];
+
+	WhProcess process;
+	pid_t pid;
+	Latch *latch; /* of the running worker */
+	TimestampTz launched;
+	TimestampTz next_start;
+	int failures; /* in a row; a minute of health ends the row */
+	char activity[128];
+	char error[512];
+	TimestampTz error_time;
+
+	XLogRecPtr wait_lsn; /* somebody waits for this position … */
+	TimestampTz wait_until; /* … and says so again before this time */
+
+	XLogRecPtr source_lsn;
+	XLogRecPtr position;
+	bool caught_up;
+	int64 ingests;
+	int64 loads;
+
+	bool build_ended; /* since the worker last looked */
+	WhBuildSlot builds[WH_MAX_BUILDS];
+	ConditionVariable moved; /* the feed or its models have a new position */
+} WhSlot;
+
+/* The one visit of a database that is under way. */
+typedef struct WhVisit
+{
+	Oid database;
+	WhProcess process;
+	TimestampTz launched;
+	bool over;
+	bool succeeded;
+} WhVisit;
+
+/* Everything is guarded by the lock. */
+typedef struct WhShared
+{
+	LWLock *lock;
+	Latch *launcher; /* NULL: does not run */
+	uint32 generation; /* last one given out */
+	WhVisit visit;
+	bool visit_all;
+	int nrequests;
+	Oid *requests; /* databases whose feeds changed; max_feeds places, then visit_all */
+	int nslots;
+	WhSlot slots[FLEXIBLE_ARRAY_MEMBER];
+} WhShared;
+
+/* What a worker finds in bgw_extra. */
+typedef struct WhTicket
+{
+	int slot;
+	uint32 generation;
+	Oid database;
+	Oid owner;
+	int32 feed_id;
+	int32 model_id;
+} WhTicket;
+
+/* Settings. */
+extern int wh_worker_max_feeds;
+extern int wh_worker_max_build_workers;
+extern bool wh_worker_enabled;
+
+/* -------- slots.c -------- */
+extern WhShared *wh_shared; /* NULL without shared_preload_libraries */
+extern void wh_slots_init(void);
+extern WhSlot *wh_slots_find(Oid database, int32 feed_id); /* under the lock */
+extern bool wh_slots_want(Oid database, int32 feed_id, Oid owner,
+						  const char *name); /* under the lock */
+extern void wh_slots_reset(WhSlot *slot); /* under the lock */
+extern bool wh_slots_room_for(Oid database, int32 feed_id);
+extern int64 wh_slots_backoff_ms(int failures);
+extern void wh_slots_request_visit(Oid database);
+extern void wh_slots_wake_launcher(void);
+extern bool wh_slots_wish(int32 feed_id, XLogRecPtr lsn, ConditionVariable **moved);
+
+/* -------- start.c: registering processes -------- */
+extern bool wh_start_process(const char *kind, const char *title, const char *function,
+							 const WhTicket *ticket);
+extern void wh_start_signals(void);
+extern void wh_start_ticket(WhTicket *ticket);
+extern void wh_start_connect(Oid database, Oid owner);
+
+/* -------- commands.c -------- */
+extern void wh_commands_init(void);
+
+/* -------- build.c -------- */
+extern void wh_build_start_pending(WhSlot *slot, const WhFeed *feed);
+
+/* -------- round.c: what worker and run() have in common -------- */
+extern bool wh_round_ingest(WhStream *stream, long timeout_ms);
+extern bool wh_round_reached(int32 feed_id, XLogRecPtr lsn);
+extern bool wh_round_load_due(int32 feed_id);
+extern bool wh_round_built(int32 feed_id);
+
+#endif /* WH_WORKER_PRIVATE_H */
