@@ -26,14 +26,6 @@ static int tests = 0;
 static int failures = 0;
 static uint64_t state = 88172645463325252;
 
-const char *__asan_default_options(void);
-
-const char *
-__asan_default_options(void)
-{
-	return "detect_leaks=0";
-}
-
 static void
 ok(bool is_well, const char *name)
 {
