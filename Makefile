@@ -78,6 +78,7 @@ proto-check: ## fail where src/wire/walhouse.pb-c.[ch] are not what protoc-c wri
 # A unit test is named after its room, and is linked with that room's sources (or those that UNIT_SOURCES_<test> names),
 # built anew with the sanitizers; without a server, so libpgcommon stands in.
 UNIT_TESTS := $(patsubst test/unit/%.c,build/unit/%,$(wildcard test/unit/*.c))
+UNIT_SOURCES_partition_plan := src/partition/plan.c
 unit_sources = $(or $(UNIT_SOURCES_$(1)),$(wildcard src/$(firstword $(subst _, ,$(1)))/*.c))
 UNIT_CFLAGS = -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined -U_FORTIFY_SOURCE
 

@@ -1,0 +1,222 @@
+/*
+ * partition_plan.c
+ *		The arithmetic of partition bounds without a server.
+ *
+ * Days are walked one by one from 4714 BC to the year 12000 beside a calendar kept by hand, and
+ * jumped through up to the end of the date type; buckets must hold their day, touch their neighbours
+ * and have names of their own.
+ *
+ * Prints TAP.
+ */
+#include "postgres.h"
+
+#include <setjmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "partition/partition.h"
+
+static int tests = 0;
+static int failures = 0;
+static jmp_buf raised;
+static const char *message;
+
+const char *__asan_default_options(void);
+
+const char *
+__asan_default_options(void)
+{
+	return "detect_leaks=0";
+}
+
+/* What ereport calls, as far as this file needs it. */
+bool
+errstart(int elevel, const char *domain)
+{
+	return true;
+}
+
+bool
+errstart_cold(int elevel, const char *domain)
+{
+	return true;
+}
+
+int
+errcode(int sqlerrcode)
+{
+	return 0;
+}
+
+int
+errmsg(const char *fmt, ...)
+{
+	message = fmt;
+	return 0;
+}
+
+int
+errmsg_internal(const char *fmt, ...)
+{
+	message = fmt;
+	return 0;
+}
+
+int
+errhint(const char *fmt, ...)
+{
+	return 0;
+}
+
+void
+errfinish(const char *filename, int lineno, const char *funcname)
+{
+	longjmp(raised, 1);
+}
+
+static void
+ok(bool is_well, const char *name)
+{
+	printf("%s %d - %s\n", is_well ? "ok" : "not ok", ++tests, name);
+	if (!is_well)
+		failures++;
+}
+
+static bool
+is_leap(int64 year)
+{
+	return year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+}
+
+static int
+month_length(int64 year, int month)
+{
+	static const int lengths[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+
+	return month == 2 && is_leap(year) ? 29 : lengths[month - 1];
+}
+
+static bool
+is_day(WhCivil a, int64 year, int month, int day)
+{
+	return a.year == year && a.month == month && a.day == day;
+}
+
+/* test_walk follows the calendar day by day. */
+static void
+test_walk(void)
+{
+	WhCivil civil = {-4713, 11, 24};
+	int64 days = wh_partition_days(civil);
+	bool forth = true;
+	bool back = true;
+
+	ok(days == -2451545, "4714-11-24 BC is where Julian days begin");
+	while (civil.year < 12000)
+	{
+		WhCivil again = wh_partition_civil(days);
+
+		forth = forth && wh_partition_days(civil) == days;
+		back = back && is_day(again, civil.year, civil.month, civil.day);
+		days++;
+		if (++civil.day > month_length(civil.year, civil.month))
+		{
+			civil.day = 1;
+			if (++civil.month > 12)
+			{
+				civil.month = 1;
+				civil.year++;
+			}
+		}
+	}
+	ok(forth, "every day has its number, from 4714 BC to the year 11999");
+	ok(back, "every number has its day");
+}
+
+static void
+test_known(void)
+{
+	ok(wh_partition_days((WhCivil){2000, 1, 1}) == 0, "2000-01-01 is day 0");
+	ok(wh_partition_days((WhCivil){1970, 1, 1}) == -10957, "1970-01-01");
+	ok(is_day(wh_partition_civil(59), 2000, 2, 29), "2000 is a leap year");
+	ok(wh_partition_days((WhCivil){5874897, 12, 31}) == 2145031948, "the last day of the date type");
+	ok(is_day(wh_partition_civil(2145031948), 5874897, 12, 31), "and back");
+}
+
+/* test_buckets checks that each bucket holds its day and ends where the next one begins. */
+static void
+test_buckets(WhGrid grid)
+{
+	bool holds = true;
+	bool touches = true;
+
+	for (int64 day = -2451545; day < 2145031948 - 400; day += day < 3652059 ? 1 : 9973)
+	{
+		int64 from;
+		int64 to;
+		int64 next_from;
+		int64 next_to;
+
+		wh_partition_bucket(grid, day, &from, &to);
+		wh_partition_bucket(grid, to, &next_from, &next_to);
+		holds = holds && from <= day && day < to;
+		touches = touches && next_from == to;
+	}
+	ok(holds, psprintf("%s: each bucket holds its day", wh_partition_grid_name(grid)));
+	ok(touches, psprintf("%s: the next one begins where it ends", wh_partition_grid_name(grid)));
+}
+
+static void
+test_names(void)
+{
+	int64 day = wh_partition_days((WhCivil){2026, 1, 31});
+	int64 old = wh_partition_days((WhCivil){-43, 3, 15});
+
+	ok(strcmp(wh_partition_suffix(WH_GRID_YEAR, day), "_p2026") == 0, "name of a year");
+	ok(strcmp(wh_partition_suffix(WH_GRID_MONTH, day), "_p2026_01") == 0, "name of a month");
+	ok(strcmp(wh_partition_suffix(WH_GRID_DAY, day), "_p2026_01_31") == 0, "name of a day");
+	ok(strcmp(wh_partition_suffix(WH_GRID_MONTH, old), "_pbc0044_03") == 0, "name before our era");
+	ok(strcmp(wh_partition_date_text(day), "2026-01-31") == 0, "text of a day");
+	ok(strcmp(wh_partition_date_text(old), "0044-03-15 BC") == 0, "text of a day before our era");
+	ok(strcmp(wh_partition_date_text(wh_partition_days((WhCivil){12000, 2, 29})), "12000-02-29") == 0,
+	   "text of a day after the year 9999");
+}
+
+static void
+test_grid(void)
+{
+	ok(wh_partition_grid("month") == WH_GRID_MONTH, "a grid by its name");
+	if (setjmp(raised) == 0)
+	{
+		(void) wh_partition_grid("week");
+		message = NULL;
+	}
+	ok(message != NULL && strstr(message, "unknown partition grid") != NULL, "no other grids");
+}
+
+static void
+test_lsn(void)
+{
+	XLogRecPtr from;
+	XLogRecPtr to;
+
+	wh_partition_lsn_range(0x1234567, 0x1000000, &from, &to);
+	ok(from == 0x1000000 && to == 0x2000000, "an LSN range lies on multiples of its size");
+	wh_partition_lsn_range(PG_UINT64_MAX - 1, 0x1000000, &from, &to);
+	ok(to == PG_UINT64_MAX, "the last one ends with the LSNs");
+}
+
+int
+main(void)
+{
+	test_walk();
+	test_known();
+	test_buckets(WH_GRID_DAY);
+	test_buckets(WH_GRID_MONTH);
+	test_buckets(WH_GRID_YEAR);
+	test_names();
+	test_grid();
+	test_lsn();
+	printf("1..%d\n", tests);
+	return failures > 0;
+}
