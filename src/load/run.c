@@ -58,6 +58,7 @@ static bool run_once(int32 feed_id, bool may_end, List **missing);
 static bool choose(Run *run, int32 feed_id, XLogRecPtr to);
 static void choose_model(Run *run, WhModel *model, XLogRecPtr to, XLogRecPtr *lowest,
 						 XLogRecPtr *highest);
+static bool is_cut_off(const WhModel *model);
 static bool has_transactions(const WhFeed *feed, XLogRecPtr from, XLogRecPtr to);
 static void run_together(void *arg);
 static void run_apart(Run *run, List *ids);
@@ -158,6 +159,12 @@ choose_model(Run *run, WhModel *model, XLogRecPtr to, XLogRecPtr *lowest, XLogRe
 	bool is_build = false;
 	int32 waits_for = 0;
 
+	if (is_cut_off(model))
+	{
+		wh_load_revive(model->id, "rebuild");
+		run->waiting = lappend_int(run->waiting, model->id);
+		return;
+	}
 	if (strcmp(model->state, "live") == 0 && strcmp(model->source->state, "ready") == 0)
 	{
 		*highest = Max(*highest, model->position);
@@ -182,6 +189,15 @@ choose_model(Run *run, WhModel *model, XLogRecPtr to, XLogRecPtr *lowest, XLogRe
 	else if (waits_for == 0 || !list_member_int(run->stopped, waits_for) ||
 			 list_member_int(run->due, waits_for))
 		run->due = lappend_int(run->due, model->id);
+}
+
+/* is_cut_off says that the log does not reach back to a model's position: its table was copied again. */
+static bool
+is_cut_off(const WhModel *model)
+{
+	return (strcmp(model->state, "live") == 0 || strcmp(model->state, "stopped") == 0) &&
+		   strcmp(model->source->state, "ready") == 0 &&
+		   !XLogRecPtrIsInvalid(model->position) && model->position < wh_model_horizon(model);
 }
 
 static bool

@@ -117,3 +117,18 @@ BEGIN
                     WHERE d.name = $1 AND t.end_lsn <= coalesce($2, t.end_lsn) ORDER BY t.end_lsn DESC LIMIT 1
                     ON CONFLICT DO NOTHING', f || '_log') USING f, up_to;
 END $$;
+
+-- Removes a feed; its models must be gone.
+CREATE FUNCTION handfeed.remove(f text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    id integer := (SELECT feed_id FROM walhouse.feed WHERE name = f);
+BEGIN
+    DELETE FROM walhouse.load_model l USING walhouse.load d WHERE d.feed_id = id AND l.load_id = d.load_id;
+    DELETE FROM walhouse.load WHERE feed_id = id;
+    DELETE FROM walhouse.feed_column WHERE feed_id = id;
+    DELETE FROM walhouse.feed_table WHERE feed_id = id;
+    DELETE FROM walhouse.feed_position WHERE feed_id = id;
+    DELETE FROM walhouse.feed WHERE feed_id = id;
+    EXECUTE format('DROP SCHEMA %I CASCADE', f);
+    EXECUTE format('DROP SCHEMA %I CASCADE', f || '_log');
+END $$;
