@@ -47,7 +47,7 @@ GROUP BY m.model_id, m.relation, m.kind, r.rows
 ORDER BY m.model_id;
 
 \echo
-\echo :bold'A question to the star':plain' the last six months, each sale beside what customer and product were then'
+\echo :bold'A question to the star':plain': the last six months, each sale beside what customer and product were then'
 SELECT d.year || ' ' || d.month_name AS month,
 	count(DISTINCT f.order_id) AS orders,
 	sum(f.net) AS revenue,
@@ -82,22 +82,27 @@ GROUP BY c.customer_sk
 ORDER BY c.valid_from;
 
 \echo
-\echo :bold'The partitions':plain' made as rows came that needed them'
-WITH part AS (
-	SELECT m.relation::text AS fact, c.relname AS name, tableoid_rows.rows,
-		row_number() OVER (PARTITION BY m.relation ORDER BY c.relname DESC) AS back
-	FROM walhouse.model m
-		JOIN pg_inherits i ON i.inhparent = m.relation
-		JOIN pg_class c ON c.oid = i.inhrelid
-		CROSS JOIN LATERAL (SELECT (xpath('/row/n/text()', query_to_xml(format('SELECT count(*) AS n FROM %s', c.oid::regclass),
-			false, true, '')))[1]::text::bigint AS rows) tableoid_rows
-)
-SELECT fact, count(*) AS partitions, sum(rows) AS rows,
-	max(name || '  ' || rows) FILTER (WHERE back = 1) AS newest,
-	max(name || '  ' || rows) FILTER (WHERE back = 2) AS "the one before"
-FROM part
-GROUP BY fact
-ORDER BY fact;
+\echo :bold'The partitions':plain': dw.sales, one for each month that came'
+SELECT p.year,
+	sum(p.rows) FILTER (WHERE p.month = 1) AS jan,
+	sum(p.rows) FILTER (WHERE p.month = 2) AS feb,
+	sum(p.rows) FILTER (WHERE p.month = 3) AS mar,
+	sum(p.rows) FILTER (WHERE p.month = 4) AS apr,
+	sum(p.rows) FILTER (WHERE p.month = 5) AS may,
+	sum(p.rows) FILTER (WHERE p.month = 6) AS jun,
+	sum(p.rows) FILTER (WHERE p.month = 7) AS jul,
+	sum(p.rows) FILTER (WHERE p.month = 8) AS aug,
+	sum(p.rows) FILTER (WHERE p.month = 9) AS sep,
+	sum(p.rows) FILTER (WHERE p.month = 10) AS oct,
+	sum(p.rows) FILTER (WHERE p.month = 11) AS nov,
+	sum(p.rows) FILTER (WHERE p.month = 12) AS "dec"
+FROM (SELECT substring(c.relname FROM '_p([0-9]{4})_')::int AS year, substring(c.relname FROM '_p[0-9]{4}_([0-9]{2})$')::int AS month,
+		(xpath('/row/n/text()', query_to_xml(format('SELECT count(*) AS n FROM %s', c.oid::regclass),
+			false, true, '')))[1]::text::bigint AS rows
+	FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+	WHERE i.inhparent = 'dw.sales'::regclass) p
+GROUP BY p.year
+ORDER BY p.year;
 
 -- A line that was bought and brought back while the demo looked on.
 SELECT f.order_id, f.line_no, f.load_id
@@ -107,6 +112,7 @@ WHERE f.ordered_at >= :'began' AND f.returned > 0 AND l.kind = 'load'
 ORDER BY f.ordered_at DESC
 LIMIT 1 \gset
 
+\pset numericlocale off
 \echo
 \echo :bold'One row of dw.sales, back to the source':plain
 SELECT f.order_id, f.line_no, f.quantity AS qty, f.amount, f.net, p.name AS product, c.name AS customer, c.city, f.load_id
@@ -121,7 +127,7 @@ WHERE load_id = :load_id;
 \echo :dim'… and the change log knows each source transaction that touched it':plain
 SELECT g.lsn, t.xid, to_char(t.commit_time, 'HH24:MI:SS.MS') AS committed,
 	CASE g.op WHEN 'I' THEN 'inserted' WHEN 'U' THEN 'updated to' WHEN 'B' THEN 'was' WHEN 'D' THEN 'deleted' END AS what,
-	g.quantity, g.returned, g.lsn > l.from_lsn AND g.lsn <= l.to_lsn AS "in that load"
+	g.quantity, g.returned, CASE WHEN g.lsn > l.from_lsn AND g.lsn <= l.to_lsn THEN 'in that load' ELSE 'before it' END AS "when"
 FROM shop_log.order_items g
 	JOIN shop_log.txn t ON t.end_lsn = g.lsn
 	CROSS JOIN (SELECT from_lsn, to_lsn FROM walhouse.load WHERE load_id = :load_id) l
@@ -129,4 +135,4 @@ WHERE g.order_id = :order_id AND g.line_no = :line_no
 ORDER BY g.lsn, g.seq, g.op;
 
 \echo
-\echo :bold'Verified':plain' each model against a full recomputation at its own position'
+\echo :bold'Verified':plain': each model against a full recomputation at its own position'

@@ -11,7 +11,7 @@ SELECT model, position, expected, found, missing, unexpected, different FROM ver
 DO $$
 BEGIN
 	IF (SELECT count(*) FROM verdict WHERE kind <> 'date') <> (SELECT count(*) FROM walhouse.model WHERE kind <> 'date')
-		OR EXISTS (SELECT FROM verdict WHERE missing <> 0 OR unexpected <> 0 OR different <> 0 OR expected <> found)
+		OR EXISTS (SELECT FROM verdict v WHERE v.missing + v.unexpected + v.different <> 0 OR v.expected <> v.found)
 	THEN
 		RAISE EXCEPTION 'the star is not what its sources say';
 	END IF;
