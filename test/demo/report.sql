@@ -83,7 +83,7 @@ ORDER BY c.valid_from;
 
 \echo
 \echo :bold'The partitions':plain': dw.sales, one for each month that came'
-SELECT p.year,
+SELECT p.year::text,
 	sum(p.rows) FILTER (WHERE p.month = 1) AS jan,
 	sum(p.rows) FILTER (WHERE p.month = 2) AS feb,
 	sum(p.rows) FILTER (WHERE p.month = 3) AS mar,
