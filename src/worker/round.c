@@ -82,7 +82,8 @@ wh_round_load_due(int32 feed_id)
 			   "                                WHERE p.feed_id = $1"
 			   "                                ORDER BY p.position DESC LIMIT 1))"
 			   "            ELSE EXISTS (SELECT FROM walhouse.model d"
-			   "                         WHERE d.model_id = r.waits_for AND d.state <> 'stopped') END",
+			   "                         WHERE d.model_id = r.waits_for"
+			   "                           AND d.state <> 'stopped') END",
 			   1, args)
 			   ->count > 0;
 }
