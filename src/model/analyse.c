@@ -162,7 +162,7 @@ check_from(WhModelText *text, SelectStmt *select)
 	Node *item;
 
 	if (select->fromClause == NIL)
-		wh_model_refuse(text, "no FROM clause", -1,
+		wh_model_refuse(text, "nothing in FROM", -1,
 						"Select from a mirror: a table in the schema of a feed.");
 	item = linitial(select->fromClause);
 	if (list_length(select->fromClause) > 1)

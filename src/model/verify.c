@@ -76,7 +76,7 @@ verify_one(FunctionCallInfo fcinfo, Oid relid)
 
 	PushActiveSnapshot(GetTransactionSnapshot());
 	model = wh_model_get(relid, false);
-	wh_user_check_owner(model->owner, "model", model->name);
+	wh_user_check_owner(model->owner, "model", model->short_name);
 	if (model->kind != WH_MODEL_DATE && XLogRecPtrIsInvalid(model->position))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -132,7 +132,7 @@ walhouse_drop_model(PG_FUNCTION_ARGS)
 		PG_RETURN_VOID();
 	}
 	model = wh_model_get_broken(relid);
-	wh_user_check_owner(model->owner, "model", model->name);
+	wh_user_check_owner(model->owner, "model", model->short_name);
 	if (model->feed != NULL)
 		wh_lock_state(model->feed->id);
 	wh_model_check_references(model);
