@@ -38,6 +38,7 @@ typedef struct WhStream
 	bool is_hopeless;
 } WhStream;
 
+static void hint_at_allow_list(PGconn *conn);
 static void quote(StringInfo out, const char *text, char mark);
 static bool start(WhStream *stream);
 static bool check_system(WhStream *stream);
@@ -113,10 +114,7 @@ wh_client_create_slot(PGconn *conn, const WhClientOptions *options)
 		!(options->if_not_exists && state != NULL && strcmp(state, "42710") == 0))
 	{
 		pg_log_error("could not create slot \"%s\": %s", options->slot, PQerrorMessage(conn));
-		if (strstr(PQerrorMessage(conn), "may not be used as an output plugin") != NULL)
-			pg_log_error_hint(
-				"Add walhouse_output to output_plugin_libraries of the source, "
-				"e.g. output_plugin_libraries = 'pgoutput, test_decoding, walhouse_output'.");
+		hint_at_allow_list(conn);
 		exit(1);
 	}
 	PQclear(result);
@@ -137,6 +135,16 @@ wh_client_drop_slot(PGconn *conn, const WhClientOptions *options)
 		pg_fatal("could not drop slot \"%s\": %s", options->slot, PQerrorMessage(conn));
 	PQclear(result);
 	pfree(command.data);
+}
+
+/* hint_at_allow_list says how to allow the plugin, where the source has just refused it. */
+static void
+hint_at_allow_list(PGconn *conn)
+{
+	if (strstr(PQerrorMessage(conn), "may not be used as an output plugin") != NULL)
+		pg_log_error_hint(
+			"Add walhouse_output to output_plugin_libraries of the source, "
+			"e.g. output_plugin_libraries = 'pgoutput, test_decoding, walhouse_output'.");
 }
 
 /*
@@ -208,6 +216,7 @@ start(WhStream *stream)
 	if (!is_well)
 	{
 		pg_log_error("could not start replication: %s", PQerrorMessage(stream->conn));
+		hint_at_allow_list(stream->conn);
 		stream->is_hopeless = is_hopeless(result);
 	}
 	PQclear(result);
