@@ -125,7 +125,7 @@ run_once(int32 feed_id, bool may_end, List **missing)
 		if (run.missing == NIL)
 			run_apart(&run, run.live);
 	}
-	else if (may_end && run.missing == NIL)
+	else if (may_end)
 		evaluate_apart(&run, list_copy(run.due));
 	if (run.missing == NIL)
 		run_apart(&run, run.due);
