@@ -48,7 +48,7 @@ CALL walhouse.load('shop');
 SELECT * FROM dw.loads;
 
 -- one load brings all to one position
-INSERT INTO shop.orders VALUES (3, 9, '2026-03-01', 30), (4, 1, NULL, 1);
+INSERT INTO shop.orders VALUES (3, 9, '2026-03-01', 30), (4, 1, NULL, 1), (7, 1, '2027-01-01', 5);
 SELECT handfeed.commit('shop', '2026-01-11');
 DELETE FROM shop.orders WHERE id = 1;
 SELECT handfeed.commit('shop', '2026-01-12');
@@ -70,12 +70,15 @@ SELECT handfeed.commit('shop', '2026-01-14');
 SELECT handfeed.reach('shop');
 CALL walhouse.load('shop');
 SELECT * FROM dw.models;
+-- order 7 is ahead of the clock: its row waits with its model, and that is no difference
+SELECT r.id, p.name, p.is_current FROM dw.ratio r JOIN dw.person p USING (person_sk) WHERE r.id = 7;
+SELECT * FROM dw.proof;
 UPDATE shop.orders SET amount = 50 WHERE id = 2;
 SELECT handfeed.commit('shop', '2026-01-15');
 SELECT handfeed.reach('shop');
 CALL walhouse.load('shop');
 SELECT * FROM dw.models;
-SELECT id, ratio FROM dw.ratio ORDER BY id;
+SELECT r.id, r.ratio, p.name, p.is_current FROM dw.ratio r JOIN dw.person p USING (person_sk) ORDER BY r.id;
 SELECT * FROM dw.proof;
 
 -- a fact stops with its dimension and says so

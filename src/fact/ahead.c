@@ -25,7 +25,6 @@
 
 static bool has_rows(const WhFact *fact);
 static bool find_moved(WhFact *fact, WhFactRole *role, WhLoad *load);
-static WhArg clock_at(const WhModel *model);
 static void repoint_role(WhFact *fact, WhFactRole *role, WhLoad *load, WhCounts *counts);
 static void stage_points(WhFact *fact, WhFactRole *role);
 
@@ -38,10 +37,10 @@ wh_fact_ahead_forget(WhFact *fact)
 	if (!has_rows(fact))
 		return;
 	args[0] = WH_ARG_INT4(fact->model->id);
-	wh_stage_catalog(fact->stage,
-					 "DELETE FROM walhouse.ahead a USING wh_old o"
-					 " WHERE a.model_id = $1 AND a.row_key OPERATOR(pg_catalog.=) o.row_key",
-					 1, args);
+	wh_fact_catalog_narrow(fact,
+						   "DELETE FROM walhouse.ahead a USING wh_old o"
+						   " WHERE a.model_id = $1 AND a.row_key OPERATOR(pg_catalog.=) o.row_key",
+						   1, args);
 }
 
 /* wh_fact_ahead_add enters the rows of wh_row whose event time is not before the clock. */
@@ -104,7 +103,8 @@ wh_fact_ahead_repoint(WhFact *fact, WhLoad *load, bool all, WhCounts *counts)
 			if (!find_moved(fact, role, load))
 				continue;
 			probe =
-				"SELECT a.sk, a.event_time, a.row_key FROM wh_moved m JOIN walhouse.ahead a ON a.sk = m.sk"
+				"SELECT a.sk, a.event_time, a.row_key FROM wh_moved m JOIN walhouse.ahead a ON"
+				" a.sk = m.sk"
 				" WHERE a.model_id = $1 AND a.role = $2";
 		}
 		args[0] = WH_ARG_INT4(fact->model->id);
@@ -133,7 +133,7 @@ find_moved(WhFact *fact, WhFactRole *role, WhLoad *load)
 
 	args[0] = WH_ARG_LSN(fact->model->position);
 	args[1] = WH_ARG_LSN(load->to);
-	args[2] = clock_at(fact->model);
+	args[2] = WH_ARG_TIMESTAMPTZ(wh_fact_clock(fact->model));
 	initStringInfo(&match);
 	wh_model_key_join(&match, dimension, "v", "k");
 	initStringInfo(&sql);
@@ -144,7 +144,8 @@ find_moved(WhFact *fact, WhFactRole *role, WhLoad *load)
 	wh_sql_append(
 		&sql,
 		") k) k CROSS JOIN LATERAL ("
-		"(SELECT v.%I AS sk FROM %T v WHERE %s AND v.valid_from < $3 ORDER BY v.valid_from DESC LIMIT 1)"
+		"(SELECT v.%I AS sk FROM %T v WHERE %s AND v.valid_from < $3 ORDER BY v.valid_from"
+		" DESC LIMIT 1)"
 		" UNION ALL SELECT v.%I FROM %T v WHERE %s AND v.valid_from >= $3) s",
 		sk, dimension->relid, match.data, sk, dimension->relid, match.data);
 	wh_user_become(dimension->owner, &saved);
@@ -153,10 +154,10 @@ find_moved(WhFact *fact, WhFactRole *role, WhLoad *load)
 	return found;
 }
 
-/* clock_at returns the feed clock at a model's position; -infinity where the record of it is
+/* wh_fact_clock returns the feed clock at a model's position; -infinity where the record of it is
  * gone. */
-static WhArg
-clock_at(const WhModel *model)
+TimestampTz
+wh_fact_clock(const WhModel *model)
 {
 	WhArg args[1];
 	WhRows *rows;
@@ -168,8 +169,8 @@ clock_at(const WhModel *model)
 			   wh_changelog_txn_relid(model->feed)),
 		1, args);
 	if (rows->count == 0)
-		return WH_ARG_TIMESTAMPTZ(DT_NOBEGIN);
-	return WH_ARG_TIMESTAMPTZ(DatumGetTimestampTz(wh_rows_datum(rows, 0, 1, &isnull)));
+		return DT_NOBEGIN;
+	return DatumGetTimestampTz(wh_rows_datum(rows, 0, 1, &isnull));
 }
 
 /* repoint_role looks up the rows of wh_probe, and writes those whose version is another now. */
@@ -190,8 +191,8 @@ repoint_role(WhFact *fact, WhFactRole *role, WhLoad *load, WhCounts *counts)
 	counts->updated += wh_fact_execute_narrow(fact, sql.data, 1, args);
 	args[0] = WH_ARG_INT4(fact->model->id);
 	args[1] = WH_ARG_INT4(role->number);
-	wh_stage_catalog(
-		fact->stage,
+	wh_fact_catalog_narrow(
+		fact,
 		"UPDATE walhouse.ahead a SET sk = x.sk FROM wh_point x"
 		" WHERE a.model_id = $1 AND a.role = $2 AND a.row_key OPERATOR(pg_catalog.=) x.row_key",
 		2, args);

@@ -32,7 +32,6 @@ wh_fact_build(WhModel *model, WhLoad *load, WhCounts *counts)
 
 	fact->stage = wh_stage_create();
 	MemoryContextSwitchTo(caller);
-	wh_model_set_history_start(model->id, load->to);
 	empty(fact, counts);
 	fill(fact, load, counts);
 
@@ -60,6 +59,7 @@ wh_fact_finish_build(WhModel *model, WhLoad *load, WhCounts *counts)
 {
 	WhFact *fact = wh_fact_open(model);
 
+	wh_model_set_history_start(model->id, load->to);
 	if (wh_stage_count(fact->stage, "wh_new") > 0)
 	{
 		wh_fact_resolve(fact, load, counts);

@@ -273,6 +273,16 @@ wh_fact_execute_narrow(WhFact *fact, const char *sql, int nargs, const WhArg *ar
 }
 
 uint64
+wh_fact_catalog_narrow(WhFact *fact, const char *sql, int nargs, const WhArg *args)
+{
+	int nest = narrow();
+	uint64 processed = wh_stage_catalog(fact->stage, sql, nargs, args);
+
+	AtEOXact_GUC(true, nest);
+	return processed;
+}
+
+uint64
 wh_fact_fill_narrow(WhFact *fact, const char *name, const char *sql)
 {
 	int nest = narrow();
@@ -306,10 +316,11 @@ wh_fact_reject(WhFact *fact, WhLoad *load, WhCounts *counts)
 	args[0] = WH_ARG_INT4(fact->model->id);
 	args[1] = WH_ARG_LSN(load->to);
 	if (wh_stage_count(fact->stage, "wh_old") > 0)
-		wh_stage_catalog(
-			fact->stage,
+		wh_fact_catalog_narrow(
+			fact,
 			"DELETE FROM walhouse.fact_rejected r USING wh_old o"
-			" WHERE r.model_id = $1 AND o.reason IS NOT NULL AND r.key OPERATOR(pg_catalog.=) o.key",
+			" WHERE r.model_id = $1 AND o.reason IS NOT NULL AND r.key OPERATOR(pg_catalog.=)"
+			" o.key",
 			1, args);
 	initStringInfo(&sql);
 	wh_fact_rejected_rows(&sql, fact, "wh_new n WHERE n.live AND n.reason IS NOT NULL");

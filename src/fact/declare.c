@@ -200,7 +200,8 @@ split_reference(Reference *reference, char **relation, char **columns)
 			 errmsg("invalid dimension \"%s\" of column \"%s\"", reference->text,
 					reference->column),
 			 errhint(
-				 "Write the dimension and the columns of the query that give its key: dw.customer(customer_id).")));
+				 "Write the dimension and the columns of the query that give its key:"
+				 " dw.customer(customer_id).")));
 	*open = '\0';
 	end[-1] = '\0';
 	*relation = copy;
@@ -223,7 +224,8 @@ find_dimension(WhQuery *query, const Reference *reference, const char *name)
 			(errcode(ERRCODE_UNDEFINED_TABLE),
 			 errmsg("dimension \"%s\" of column \"%s\" does not exist", name, reference->column),
 			 errhint(
-				 "Declare it first, with walhouse.create_dimension or walhouse.create_date_dimension.")));
+				 "Declare it first, with walhouse.create_dimension or"
+				 " walhouse.create_date_dimension.")));
 	dimension = wh_model_get(relid, true);
 	if (dimension == NULL || dimension->kind == WH_MODEL_FACT)
 		ereport(ERROR,
@@ -235,7 +237,8 @@ find_dimension(WhQuery *query, const Reference *reference, const char *name)
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			 errmsg("dimension \"%s\" belongs to another feed", name),
 			 errdetail(
-				 "The fact reads feed \"%s\", the dimension feed \"%s\"; their positions have nothing in common.",
+				 "The fact reads feed \"%s\", the dimension feed \"%s\"; their positions have"
+				 " nothing in common.",
 				 query->feed->name, dimension->feed->name)));
 	if (pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) != ACLCHECK_OK)
 		ereport(ERROR,
@@ -403,7 +406,8 @@ make_options(WhQuery *query, WhModelColumn *event_time, WhGrid grid)
 		wh_fact_bound(event_time->type, zone, wh_partition_date_text(wh_partition_days(to))));
 	return DatumGetJsonbP(wh_rows_datum(
 		wh_spi_query(
-			"SELECT pg_catalog.jsonb_build_object('event_time', $1, 'partition_by', $2, 'bounds_from', $3,"
+			"SELECT pg_catalog.jsonb_build_object('event_time', $1, 'partition_by', $2,"
+			" 'bounds_from', $3,"
 			" 'bounds_to', $4)",
 			4, args),
 		0, 1, &isnull));
@@ -430,7 +434,8 @@ store_references(WhModel *model, List *references)
 		args[3] = WH_ARG_INT4(reference->dimension->id);
 		wh_catalog_execute(
 			wh_sql(
-				"INSERT INTO walhouse.fact_dimension (model_id, role, column_name, dimension_id, key)"
+				"INSERT INTO walhouse.fact_dimension (model_id, role, column_name,"
+				" dimension_id, key)"
 				" VALUES ($1, $2, $3::pg_catalog.name, $4, ARRAY[%s]::pg_catalog.text[])",
 				names.data),
 			4, args);

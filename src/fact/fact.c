@@ -141,7 +141,8 @@ position_of(const WhFact *fact, const char *name)
 		 errmsg("the query of fact %s has no column \"%s\"", fact->model->name,
 				name != NULL ? name : ""),
 		 errhint(
-			 "Declare the fact again: SELECT walhouse.drop_model(…), then walhouse.create_fact(…).")));
+			 "Declare the fact again: SELECT walhouse.drop_model(…), then"
+			 " walhouse.create_fact(…).")));
 }
 
 /* drop forgets what the catalog has of a fact beside its model's row. */

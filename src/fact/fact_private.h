@@ -87,9 +87,11 @@ extern void wh_fact_insert(WhFact *fact, WhLoad *load, const char *from, WhCount
 extern void wh_fact_reject(WhFact *fact, WhLoad *load, WhCounts *counts);
 extern void wh_fact_rejected_rows(StringInfo sql, const WhFact *fact, const char *from);
 extern uint64 wh_fact_execute_narrow(WhFact *fact, const char *sql, int nargs, const WhArg *args);
+extern uint64 wh_fact_catalog_narrow(WhFact *fact, const char *sql, int nargs, const WhArg *args);
 extern uint64 wh_fact_fill_narrow(WhFact *fact, const char *name, const char *sql);
 
 /* ahead.c */
+extern TimestampTz wh_fact_clock(const WhModel *model);
 extern void wh_fact_ahead_forget(WhFact *fact);
 extern void wh_fact_ahead_add(WhFact *fact, WhLoad *load);
 extern void wh_fact_ahead_repoint(WhFact *fact, WhLoad *load, bool all, WhCounts *counts);

@@ -44,6 +44,7 @@ static bool begin_build(int32 model_id);
 static void build_once(void *arg);
 static XLogRecPtr build_position(const WhModel *model, TimestampTz *clock);
 static void finish(WhModel *model, WhLoad *load, TimestampTz started, WhDone *done);
+static void check_unchanged(const WhModel *model);
 static bool is_buildable(const WhModel *model);
 static void lock_tag(LOCKTAG *tag, int32 model_id);
 static bool is_somebody_building(int32 model_id);
@@ -182,6 +183,7 @@ finish(WhModel *model, WhLoad *load, TimestampTz started, WhDone *done)
 
 	wh_lock_state(model->feed->id);
 	XactIsoLevel = XACT_READ_COMMITTED;
+	check_unchanged(model);
 	if (routine->finish_build != NULL)
 	{
 		wh_user_become(model->owner, &saved);
@@ -202,6 +204,21 @@ finish(WhModel *model, WhLoad *load, TimestampTz started, WhDone *done)
 		" WHERE m.state IN ('live', 'stopped', 'building') AND m.model_id IN"
 		" (SELECT d.model_id FROM walhouse.fact_dimension d WHERE d.dimension_id = $1)",
 		1, args);
+}
+
+/*
+ * check_unchanged raises when a dimension was built again meanwhile: this fact has its old
+ * surrogate keys, and is marked to be built again.
+ */
+static void
+check_unchanged(const WhModel *model)
+{
+	if (strcmp(wh_model_get_by_id(model->id)->state, "building") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("%s must be built again", model->name),
+				 errdetail("A dimension that it refers to was built meanwhile."),
+				 errhint("Try again.")));
 }
 
 /*

@@ -79,7 +79,8 @@ refuse_build(const WhModel *model)
 										   1, args),
 							  0, 1)),
 			 errhint(
-				 "Mend the data at the source, or declare the model again with a query that can take it.")));
+				 "Mend the data at the source, or declare the model again with a query that"
+				 " can take it.")));
 	}
 	if (strcmp(model->source->state, "ready") != 0)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

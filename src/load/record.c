@@ -45,10 +45,13 @@ wh_load_record(const WhLoad *load, const char *kind, TimestampTz started, List *
 	args[6] = WH_ARG_TEXT(error);
 	wh_catalog_execute(
 		wh_sql(
-			"INSERT INTO walhouse.load (load_id, feed_id, kind, from_lsn, to_lsn, from_time, to_time, transactions,"
+			"INSERT INTO walhouse.load (load_id, feed_id, kind, from_lsn, to_lsn, from_time,"
+			" to_time, transactions,"
 			" started, duration_ms, error)"
-			" SELECT $1, $2, $3, $4, $5, pg_catalog.min(t.commit_time), pg_catalog.max(t.commit_time),"
-			" pg_catalog.count(*), $6, 1000 * EXTRACT(epoch FROM pg_catalog.clock_timestamp() - $6), $7"
+			" SELECT $1, $2, $3, $4, $5, pg_catalog.min(t.commit_time),"
+			" pg_catalog.max(t.commit_time),"
+			" pg_catalog.count(*), $6, 1000 * EXTRACT(epoch FROM pg_catalog.clock_timestamp()"
+			" - $6), $7"
 			" FROM %T t WHERE t.end_lsn > $4 AND t.end_lsn <= $5",
 			wh_changelog_txn_relid(load->feed)),
 		7, args);
@@ -65,7 +68,8 @@ wh_load_record(const WhLoad *load, const char *kind, TimestampTz started, List *
 		args[8] = WH_ARG_INT8(model->counts.rejected);
 		wh_catalog_execute(
 			wh_sql(
-				"INSERT INTO walhouse.load_model (load_id, model_id, from_lsn, inserted, to_lsn, updated,"
+				"INSERT INTO walhouse.load_model (load_id, model_id, from_lsn, inserted,"
+				" to_lsn, updated,"
 				" deleted, inferred, rejected, duration_ms)"
 				" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, %L::pg_catalog.float8)",
 				psprintf("%.3f", model->duration_ms)),
@@ -97,9 +101,11 @@ wh_load_clock(const WhFeed *feed, XLogRecPtr position)
 		wh_sql(
 			"SELECT COALESCE("
 			"(SELECT t.clock FROM %T t WHERE t.end_lsn <= $1 ORDER BY t.end_lsn DESC LIMIT 1),"
-			"(SELECT p.clock FROM walhouse.feed_position p WHERE p.feed_id = $2 AND p.position <= $1"
+			"(SELECT p.clock FROM walhouse.feed_position p WHERE p.feed_id = $2 AND p.position"
+			" <= $1"
 			" ORDER BY p.position DESC LIMIT 1),"
-			"(SELECT p.clock FROM walhouse.feed_position p WHERE p.feed_id = $2 ORDER BY p.position LIMIT 1))",
+			"(SELECT p.clock FROM walhouse.feed_position p WHERE p.feed_id = $2 ORDER BY"
+			" p.position LIMIT 1))",
 			wh_changelog_txn_relid(feed)),
 		2, args);
 	return DatumGetTimestampTz(wh_rows_datum(rows, 0, 1, &isnull));

@@ -30,11 +30,14 @@ wh_load_stop(int32 model_id, const char *error, XLogRecPtr tried_to, int32 waits
 	args[2] = waits_for != 0 ? WH_ARG_INT4(waits_for) : WH_ARG_NULL(INT4OID);
 	args[3] = WH_ARG_BOOL(is_build);
 	wh_catalog_execute(
-		"INSERT INTO walhouse.load_retry AS r (model_id, attempts, tried_to, next_try, waits_for, build)"
+		"INSERT INTO walhouse.load_retry AS r (model_id, attempts, tried_to, next_try,"
+		" waits_for, build)"
 		" VALUES ($1, 1, $2, pg_catalog.clock_timestamp(), $3, $4)"
-		" ON CONFLICT (model_id) DO UPDATE SET attempts = r.attempts + 1, tried_to = excluded.tried_to,"
+		" ON CONFLICT (model_id) DO UPDATE SET attempts = r.attempts + 1, tried_to ="
+		" excluded.tried_to,"
 		" waits_for = excluded.waits_for, build = excluded.build,"
-		" next_try = pg_catalog.clock_timestamp() + CASE WHEN r.attempts < 2 THEN '0'::pg_catalog.interval"
+		" next_try = pg_catalog.clock_timestamp() + CASE WHEN r.attempts < 2 THEN"
+		" '0'::pg_catalog.interval"
 		" ELSE LEAST(2 ^ LEAST(r.attempts - 2, 20), 300) * '1 second'::pg_catalog.interval END",
 		4, args);
 }
@@ -49,7 +52,8 @@ wh_load_is_due(const WhModel *model, XLogRecPtr to, bool *is_build, int32 *waits
 	args[1] = WH_ARG_LSN(to);
 	rows = wh_catalog_query(
 		wh_sql(
-			"SELECT r.build, COALESCE(r.waits_for, 0) FROM walhouse.load_retry r WHERE r.model_id = $1 AND (r.waits_for IS NOT NULL"
+			"SELECT r.build, COALESCE(r.waits_for, 0) FROM walhouse.load_retry r WHERE"
+			" r.model_id = $1 AND (r.waits_for IS NOT NULL"
 			" OR r.tried_to IS NULL OR (r.next_try <= pg_catalog.clock_timestamp()"
 			" AND EXISTS (SELECT FROM %T l WHERE l.lsn > r.tried_to AND l.lsn <= $2)))",
 			model->source->log),

@@ -193,7 +193,8 @@ choose_model(Run *run, WhModel *model, XLogRecPtr to, XLogRecPtr *lowest, XLogRe
 		run->due = lappend_int(run->due, model->id);
 }
 
-/* is_cut_off says that the log does not reach back to a model's position: its table was copied again. */
+/* is_cut_off says that the log does not reach back to a model's position: its table was copied
+ * again. */
 static bool
 is_cut_off(const WhModel *model)
 {
