@@ -113,6 +113,9 @@ typedef struct WhStage WhStage;
 
 extern WhStage *wh_stage_create(void);
 
+/* wh_stage_drop gives up what a stage holds, files too: to be called before the commit.  An abort does it by itself. */
+extern void wh_stage_drop(WhStage *stage);
+
 /* wh_stage_fill keeps the rows of a query under `name`, in the place of what had that name; returns their number. */
 extern uint64 wh_stage_fill(WhStage *stage, const char *name, const char *sql, int nargs, const WhArg *args);
 extern uint64 wh_stage_count(const WhStage *stage, const char *name);

@@ -8,7 +8,8 @@
  * named relation.  The planner knows how many rows it has.
  *
  * A stage lives in the memory context that was current at its creation and must not outlive the
- * transaction: its files belong to the resource owner that was current when they were filled.
+ * transaction: its files belong to the resource owner that was current when they were filled, which
+ * closes them in an abort; before a commit its user drops it.
  */
 #include "postgres.h"
 
@@ -45,6 +46,16 @@ wh_stage_create(void)
 
 	stage->context = CurrentMemoryContext;
 	return stage;
+}
+
+void
+wh_stage_drop(WhStage *stage)
+{
+	ListCell *cell;
+
+	foreach(cell, stage->relations)
+		tuplestore_end(((EphemeralNamedRelation) lfirst(cell))->reldata);
+	stage->relations = NIL;
 }
 
 uint64

@@ -67,6 +67,7 @@ wh_fact_finish_build(WhModel *model, WhLoad *load, WhCounts *counts)
 		wh_fact_ahead_add(fact, load);
 	}
 	wh_fact_ahead_repoint(fact, load, true, counts);
+	wh_fact_release(model);
 }
 
 static void

@@ -57,6 +57,17 @@ wh_fact_load(WhModel *model, WhLoad *load, WhCounts *counts)
 	if (wh_stage_count(fact->stage, "wh_row") > 0)
 		wh_fact_ahead_add(fact, load);
 	wh_fact_ahead_pass(fact, load);
+	wh_fact_release(model);
+}
+
+void
+wh_fact_release(WhModel *model)
+{
+	WhFact *fact = wh_fact_open(model);
+
+	if (fact->stage != NULL)
+		wh_stage_drop(fact->stage);
+	fact->stage = NULL;
 }
 
 /*

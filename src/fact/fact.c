@@ -24,6 +24,7 @@ static const WhModelRoutine routine = {
 	.build = wh_fact_build,
 	.finish_build = wh_fact_finish_build,
 	.missing_partitions = wh_fact_missing_partitions,
+	.release = wh_fact_release,
 	.load = wh_fact_load,
 	.verify = wh_fact_verify,
 	.drop = drop,

@@ -99,6 +99,7 @@ extern void wh_fact_ahead_pass(WhFact *fact, WhLoad *load);
 
 /* build.c */
 extern void wh_fact_build(WhModel *model, WhLoad *load, WhCounts *counts);
+extern void wh_fact_release(WhModel *model);
 extern void wh_fact_finish_build(WhModel *model, WhLoad *load, WhCounts *counts);
 
 /* verify.c */

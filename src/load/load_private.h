@@ -42,6 +42,9 @@ extern void wh_load_revive(int32 model_id, const char *state);
 /* The partitions that models lack for a load (List of WhMissingPartition *), as each one's owner.
  */
 extern List *wh_load_missing(WhModel *model, WhLoad *load);
+
+/* wh_load_release gives up what wh_load_missing made the kind keep for a load. */
+extern void wh_load_release(WhModel *model);
 /* Makes them, each in a transaction of its own. */
 extern void wh_load_make_partitions(List *missing);
 

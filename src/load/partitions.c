@@ -40,6 +40,15 @@ wh_load_missing(WhModel *model, WhLoad *load)
 }
 
 void
+wh_load_release(WhModel *model)
+{
+	const WhModelRoutine *routine = wh_model_routine(model->kind);
+
+	if (routine->release != NULL)
+		routine->release(model);
+}
+
+void
 wh_load_make_partitions(List *missing)
 {
 	ListCell *cell;

@@ -238,10 +238,13 @@ run_together(void *arg)
 		if (run->may_end)
 			run->missing = list_concat(run->missing, wh_load_missing(model, run->load));
 	}
-	if (run->missing != NIL)
-		return;
 	foreach(cell, models)
-		load_model(run, lfirst(cell));
+	{
+		if (run->missing == NIL)
+			load_model(run, lfirst(cell));
+		else
+			wh_load_release(lfirst(cell));
+	}
 }
 
 /* evaluate_apart finds the missing partitions of the models whose changes can be evaluated, and
@@ -309,8 +312,11 @@ attempt_model(void *arg)
 	WhModel *model = wh_model_get_by_id(attempt->model_id);
 
 	if (attempt->only_evaluate)
+	{
 		attempt->run->missing =
 			list_concat(attempt->run->missing, wh_load_missing(model, attempt->run->load));
+		wh_load_release(model);
+	}
 	else
 		load_model(attempt->run, model);
 }
