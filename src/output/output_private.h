@@ -115,6 +115,7 @@ typedef struct WhOutput
 	StringInfoData specials; /* fields 2002 of the row in hand */
 	WhJson *json; /* renderer, where the format is json */
 	bool hello_sent;
+	bool is_last_write; /* of the callback, while the batch is written */
 
 	/* of the transaction in hand */
 	bool begin_sent;

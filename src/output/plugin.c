@@ -189,6 +189,8 @@ commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr commit_lsn
 	entry.end_lsn = txn->end_lsn;
 	entry.commit_time = to_unix_time(txn->xact_time.commit_time);
 	entry.changes = session->changes;
+	if (session->options.is_json)
+		flush(ctx, session, false);
 	wh_wire_add_commit(&session->batch, &entry);
 	flush(ctx, session, true);
 }
@@ -474,6 +476,7 @@ flush(LogicalDecodingContext *ctx, WhOutput *session, bool is_last)
 	WhBatch *batch = &session->batch;
 
 	wh_wire_finish_batch(batch);
+	session->is_last_write = is_last;
 	if (session->options.is_json)
 		flush_json(ctx, session);
 	else
@@ -486,7 +489,7 @@ flush(LogicalDecodingContext *ctx, WhOutput *session, bool is_last)
 	session->quiet_changes = 0;
 }
 
-/* flush_json sends the batch as JSON, a message a line. */
+/* flush_json sends the batch as JSON, a message a line; so commit flushes what is before it first. */
 static void
 flush_json(LogicalDecodingContext *ctx, WhOutput *session)
 {
@@ -503,8 +506,9 @@ static void
 write_line(void *arg, const char *line, int len)
 {
 	LogicalDecodingContext *ctx = (LogicalDecodingContext *) arg;
+	const WhOutput *session = (const WhOutput *) ctx->output_plugin_private;
 
-	OutputPluginPrepareWrite(ctx, true);
+	OutputPluginPrepareWrite(ctx, session->is_last_write);
 	appendBinaryStringInfo(ctx->out, line, len);
-	OutputPluginWrite(ctx, true);
+	OutputPluginWrite(ctx, session->is_last_write);
 }
