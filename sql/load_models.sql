@@ -90,7 +90,7 @@ SELECT handfeed.commit('shop', '2026-01-16');
 SELECT handfeed.reach('shop');
 CALL walhouse.load('shop');
 SELECT * FROM dw.models;
-INSERT INTO shop.orders VALUES (5, 1, '2026-01-01', 1);
+INSERT INTO shop.orders VALUES (5, 1, '2026-08-01', 1);
 SELECT handfeed.commit('shop', '2026-01-17');
 SELECT handfeed.reach('shop');
 CALL walhouse.load('shop');

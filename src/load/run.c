@@ -279,7 +279,8 @@ try_model(Run *run, int32 model_id, bool only_evaluate)
 
 	if (was_stopped && list_member_int(run->live, model_id))
 		return; /* it stopped in this load */
-	if (dimension != 0)
+	/* What a fact's rows need does not depend on a dimension that may come back in this load. */
+	if (dimension != 0 && !(only_evaluate && list_member_int(run->due, dimension)))
 	{
 		if (!only_evaluate && !was_stopped)
 			stop_model(
