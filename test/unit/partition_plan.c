@@ -3,8 +3,8 @@
  *		The arithmetic of partition bounds without a server.
  *
  * Days are walked one by one from 4714 BC to the year 12000 beside a calendar kept by hand, and
- * jumped through up to the end of the date type; buckets must hold their day, touch their neighbours
- * and have names of their own.
+ * jumped through up to the end of the date type; buckets must hold their day, touch their
+ * neighbours and have names of their own.
  *
  * Prints TAP.
  */
@@ -139,7 +139,8 @@ test_known(void)
 	ok(wh_partition_days((WhCivil){2000, 1, 1}) == 0, "2000-01-01 is day 0");
 	ok(wh_partition_days((WhCivil){1970, 1, 1}) == -10957, "1970-01-01");
 	ok(is_day(wh_partition_civil(59), 2000, 2, 29), "2000 is a leap year");
-	ok(wh_partition_days((WhCivil){5874897, 12, 31}) == 2145031948, "the last day of the date type");
+	ok(wh_partition_days((WhCivil){5874897, 12, 31}) == 2145031948,
+	   "the last day of the date type");
 	ok(is_day(wh_partition_civil(2145031948), 5874897, 12, 31), "and back");
 }
 
@@ -178,7 +179,8 @@ test_names(void)
 	ok(strcmp(wh_partition_suffix(WH_GRID_MONTH, old), "_pbc0044_03") == 0, "name before our era");
 	ok(strcmp(wh_partition_date_text(day), "2026-01-31") == 0, "text of a day");
 	ok(strcmp(wh_partition_date_text(old), "0044-03-15 BC") == 0, "text of a day before our era");
-	ok(strcmp(wh_partition_date_text(wh_partition_days((WhCivil){12000, 2, 29})), "12000-02-29") == 0,
+	ok(strcmp(wh_partition_date_text(wh_partition_days((WhCivil){12000, 2, 29})),
+			  "12000-02-29") == 0,
 	   "text of a day after the year 9999");
 }
 
