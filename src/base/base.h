@@ -2,8 +2,8 @@
  * base.h
  *		What every room stands on: SQL text and SPI, settings, transactions, users, locks, names.
  *
- * Nothing here knows of feeds or models.  base is linked into both libraries, so it defines no setting and holds no
- * global state of its own; wh_base_init() is called by walhouse alone.
+ * Nothing here knows of feeds or models.  base is linked into both libraries, so it defines no
+ * setting and holds no global state of its own; wh_base_init() is called by walhouse alone.
  */
 #ifndef WH_BASE_H
 #define WH_BASE_H
@@ -74,56 +74,65 @@ typedef struct WhRows
 } WhRows;
 
 /*
- * wh_spi_execute runs a statement as the current user and returns the number of rows that it processed.
- * wh_spi_query runs one and returns its rows.  Both connect to SPI and leave it again, check the result, and raise what
- * the statement raises; args may be NULL when nargs is 0.  They need a transaction, and take a snapshot if none is active.
+ * wh_spi_execute runs a statement as the current user and returns the number of rows that it
+ * processed. wh_spi_query runs one and returns its rows.  Both connect to SPI and leave it again,
+ * check the result, and raise what the statement raises; args may be NULL when nargs is 0.  They
+ * need a transaction, and take a snapshot if none is active.
  */
 extern uint64 wh_spi_execute(const char *sql, int nargs, const WhArg *args);
 extern WhRows *wh_spi_query(const char *sql, int nargs, const WhArg *args);
 
 /*
- * wh_spi_query_snapshot is wh_spi_query for a SELECT that must see the active snapshot, and none newer: several of them
- * under one pushed snapshot see one state, also in READ COMMITTED.
+ * wh_spi_query_snapshot is wh_spi_query for a SELECT that must see the active snapshot, and none
+ * newer: several of them under one pushed snapshot see one state, also in READ COMMITTED.
  */
 extern WhRows *wh_spi_query_snapshot(const char *sql, int nargs, const WhArg *args);
 
 /*
- * The same as the owner of the extension, for walhouse's own catalog tables alone: the caller has checked that the user
- * may do it.  Never with SQL that a user wrote.
+ * The same as the owner of the extension, for walhouse's own catalog tables alone: the caller has
+ * checked that the user may do it.  Never with SQL that a user wrote.
  */
 extern uint64 wh_catalog_execute(const char *sql, int nargs, const WhArg *args);
 extern WhRows *wh_catalog_query(const char *sql, int nargs, const WhArg *args);
 
-/* Values of a result: row from 0, column from 1.  The typed ones raise on NULL, wh_rows_text gives NULL. */
+/* Values of a result: row from 0, column from 1.  The typed ones raise on NULL, wh_rows_text
+ * gives NULL. */
 extern Datum wh_rows_datum(const WhRows *rows, uint64 row, int column, bool *isnull);
 extern char *wh_rows_text(const WhRows *rows, uint64 row, int column);
 extern int32 wh_rows_int4(const WhRows *rows, uint64 row, int column);
 extern int64 wh_rows_int8(const WhRows *rows, uint64 row, int column);
 extern bool wh_rows_bool(const WhRows *rows, uint64 row, int column);
 extern Oid wh_rows_oid(const WhRows *rows, uint64 row, int column);
-extern XLogRecPtr wh_rows_lsn(const WhRows *rows, uint64 row, int column); /* NULL: InvalidXLogRecPtr */
+extern XLogRecPtr wh_rows_lsn(const WhRows *rows, uint64 row,
+							  int column); /* NULL: InvalidXLogRecPtr */
 
 /* -------- stage.c: rows kept for later statements -------- */
 
 /*
- * A stage holds results of queries under names; each of its later statements reads them as relations of those names
- * (unqualified, wh_…).  It lives in the context that is current at its creation, no longer than the transaction.
+ * A stage holds results of queries under names; each of its later statements reads them as
+ * relations of those names (unqualified, wh_…).  It lives in the context that is current at its
+ * creation, no longer than the transaction.
  */
 typedef struct WhStage WhStage;
 
 extern WhStage *wh_stage_create(void);
 
-/* wh_stage_drop gives up what a stage holds, files too: to be called before the commit.  An abort does it by itself. */
+/* wh_stage_drop gives up what a stage holds, files too: to be called before the commit.  An abort
+ * does it by itself. */
 extern void wh_stage_drop(WhStage *stage);
 
-/* wh_stage_fill keeps the rows of a query under `name`, in the place of what had that name; returns their number. */
-extern uint64 wh_stage_fill(WhStage *stage, const char *name, const char *sql, int nargs, const WhArg *args);
+/* wh_stage_fill keeps the rows of a query under `name`, in the place of what had that name;
+ * returns their number. */
+extern uint64 wh_stage_fill(WhStage *stage, const char *name, const char *sql, int nargs,
+							const WhArg *args);
 extern uint64 wh_stage_count(const WhStage *stage, const char *name);
 
 /* The same, with the query run as the extension's owner (see wh_catalog_query). */
-extern uint64 wh_stage_fill_catalog(WhStage *stage, const char *name, const char *sql, int nargs, const WhArg *args);
+extern uint64 wh_stage_fill_catalog(WhStage *stage, const char *name, const char *sql, int nargs,
+									const WhArg *args);
 
-/* Statements that see the stage: as the current user, and as the extension's owner (see wh_catalog_execute). */
+/* Statements that see the stage: as the current user, and as the extension's owner (see
+ * wh_catalog_execute). */
 extern uint64 wh_stage_execute(const WhStage *stage, const char *sql, int nargs, const WhArg *args);
 extern WhRows *wh_stage_query(const WhStage *stage, const char *sql, int nargs, const WhArg *args);
 extern uint64 wh_stage_catalog(const WhStage *stage, const char *sql, int nargs, const WhArg *args);
@@ -131,40 +140,46 @@ extern uint64 wh_stage_catalog(const WhStage *stage, const char *sql, int nargs,
 /* -------- txn.c: transactions of procedures and workers -------- */
 
 /*
- * wh_txn_open makes the calling procedure or worker ready for several transactions: refuses a transaction block
- * (ERRCODE_INVALID_TRANSACTION_STATE, naming `command`) and a session that has a replication origin, connects to SPI
- * without atomicity, and starts the first transaction's settings.  atomic is what the CallContext says; a worker passes
- * false after StartTransactionCommand().
+ * wh_txn_open makes the calling procedure or worker ready for several transactions: refuses a
+ * transaction block (ERRCODE_INVALID_TRANSACTION_STATE, naming `command`) and a session that has
+ * a replication origin, connects to SPI without atomicity, and starts the first transaction's
+ * settings.  atomic is what the CallContext says; a worker passes false after
+ * StartTransactionCommand().
  */
 extern void wh_txn_open(const char *command, bool atomic);
 
 /* wh_txn_commit commits and goes on in a new transaction, with settings and origin set again. */
 extern void wh_txn_commit(void);
 
-/* wh_txn_close ends what wh_txn_open began; the transaction that is open stays open for the caller. */
+/* wh_txn_close ends what wh_txn_open began; the transaction that is open stays open for the
+ * caller. */
 extern void wh_txn_close(void);
 
-/* wh_txn_procedure_atomic says whether a function was called where it may not commit (reads fcinfo->context). */
+/* wh_txn_procedure_atomic says whether a function was called where it may not commit (reads
+ * fcinfo->context). */
 struct FunctionCallInfoBaseData;
 extern bool wh_txn_procedure_atomic(struct FunctionCallInfoBaseData *fcinfo);
 
 /*
- * wh_txn_mark_own gives the current transaction the origin by which all that walhouse writes is known, so that a feed
- * never captures it.  Cleared at the end of the transaction.  wh_txn_commit does it; plain functions call it once.
+ * wh_txn_mark_own gives the current transaction the origin by which all that walhouse writes is
+ * known, so that a feed never captures it.  Cleared at the end of the transaction.  wh_txn_commit
+ * does it; plain functions call it once.
  */
 extern void wh_txn_mark_own(void);
 
 /*
- * wh_txn_try runs body(arg) in a subtransaction.  True: done.  False: rolled back, and *error is a copy of what was
- * raised, in the caller's context; user, settings and SPI are as before.  Cancels and shutdowns are raised on.
+ * wh_txn_try runs body(arg) in a subtransaction.  True: done.  False: rolled back, and *error is
+ * a copy of what was raised, in the caller's context; user, settings and SPI are as before.
+ * Cancels and shutdowns are raised on.
  */
 extern bool wh_txn_try(void (*body)(void *arg), void *arg, ErrorData **error);
 
 /* -------- settings.c -------- */
 
 /*
- * wh_settings_pin sets, for the rest of the transaction, what results may depend on: search_path (pg_catalog, pg_temp),
- * DateStyle, IntervalStyle, extra_float_digits, row_security off, no statement_timeout, and TimeZone when it is given.
+ * wh_settings_pin sets, for the rest of the transaction, what results may depend on: search_path
+ * (pg_catalog, pg_temp), DateStyle, IntervalStyle, extra_float_digits, row_security off, no
+ * statement_timeout, and TimeZone when it is given.
  */
 extern void wh_settings_pin(const char *time_zone);
 
@@ -176,11 +191,13 @@ typedef struct WhUser
 	int sec_context;
 } WhUser;
 
-/* wh_user_become acts as `owner` under SECURITY_RESTRICTED_OPERATION until wh_user_restore; restore before a commit. */
+/* wh_user_become acts as `owner` under SECURITY_RESTRICTED_OPERATION until wh_user_restore;
+ * restore before a commit. */
 extern void wh_user_become(Oid owner, WhUser *saved);
 extern void wh_user_restore(const WhUser *saved);
 
-/* wh_user_check_owner raises unless the current user has the role `owner`; `what` is e.g. feed "shop". */
+/* wh_user_check_owner raises unless the current user has the role `owner`; `what` is e.g. feed
+ * "shop". */
 extern void wh_user_check_owner(Oid owner, const char *kind, const char *name);
 
 /* The owner of the extension and the OID of a relation in schema walhouse. */
@@ -195,7 +212,8 @@ typedef enum WhFeedLock
 	WH_LOCK_STATE = 2 /* transaction level: who changes what the feed has */
 } WhFeedLock;
 
-/* wh_lock_stream takes the stream lock if it is free; false when somebody has it, and *holder is the pid (0 unknown). */
+/* wh_lock_stream takes the stream lock if it is free; false when somebody has it, and *holder is
+ * the pid (0 unknown). */
 extern bool wh_lock_stream(int32 feed_id, int *holder);
 extern void wh_unlock_stream(int32 feed_id);
 
@@ -207,7 +225,8 @@ extern void wh_lock_state(int32 feed_id);
 /* wh_name returns base || suffix, cut with a hash where it would pass NAMEDATALEN. */
 extern char *wh_name(const char *base, const char *suffix);
 
-/* wh_name_parse splits a possibly quoted, possibly qualified name; *schema is NULL when there is none. */
+/* wh_name_parse splits a possibly quoted, possibly qualified name; *schema is NULL when there is
+ * none. */
 extern void wh_name_parse(const char *name, char **schema, char **relation);
 
 #endif /* WH_BASE_H */

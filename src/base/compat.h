@@ -2,8 +2,8 @@
  * compat.h
  *		Differences between PostgreSQL 15 and 18: the one place that looks at PG_VERSION_NUM.
  *
- * Each entry names the version that changed.  Code elsewhere is written once, with the newest server's names or with a
- * wh_compat_ function of this file.
+ * Each entry names the version that changed.  Code elsewhere is written once, with the newest
+ * server's names or with a wh_compat_ function of this file.
  */
 #ifndef WH_COMPAT_H
 #define WH_COMPAT_H
@@ -46,7 +46,8 @@
 /* 16: core sends keepalives while a plugin skips changes; before, the plugin must */
 #define WH_PLUGIN_KEEPS_ALIVE (PG_VERSION_NUM < 160000)
 
-/* 17: a tuple in a change of the reorder buffer is a HeapTuple, no longer a ReorderBufferTupleBuf */
+/* 17: a tuple in a change of the reorder buffer is a HeapTuple, no longer a ReorderBufferTupleBuf
+ */
 #if PG_VERSION_NUM >= 170000
 #define wh_compat_change_tuple(buffer) (buffer)
 #else
@@ -101,17 +102,24 @@
 
 /* 18: an argument for instrumentation */
 #if PG_VERSION_NUM >= 180000
-#define wh_compat_index_beginscan(heap, index, snapshot, nkeys) index_beginscan(heap, index, snapshot, NULL, nkeys, 0)
+#define wh_compat_index_beginscan(heap, index, snapshot, nkeys) \
+	index_beginscan(heap, index, snapshot, NULL, nkeys, 0)
 #else
-#define wh_compat_index_beginscan(heap, index, snapshot, nkeys) index_beginscan(heap, index, snapshot, nkeys, 0)
+#define wh_compat_index_beginscan(heap, index, snapshot, nkeys) \
+	index_beginscan(heap, index, snapshot, nkeys, 0)
 #endif
 
 /* 17: loops over lists that declare their variable */
 #if PG_VERSION_NUM < 170000
 #define WH_FOREACH(type, var, lst, get) \
-	for (struct { const List *list; int i; bool once; } var##__state = {(lst), 0, true}; var##__state.once; var##__state.once = false) \
-		for (type var = (type) 0; \
-			 var##__state.i < list_length(var##__state.list) && ((var = (type) get(var##__state.list, var##__state.i)), true); \
+	for (struct { \
+			 const List *list; \
+			 int i; \
+			 bool once; \
+		 } var##__state = {(lst), 0, true}; \
+		 var##__state.once; var##__state.once = false) \
+		for (type var = (type) 0; var##__state.i < list_length(var##__state.list) && \
+								  ((var = (type) get(var##__state.list, var##__state.i)), true); \
 			 var##__state.i++)
 #define foreach_ptr(type, var, lst) WH_FOREACH(type *, var, lst, list_nth)
 #define foreach_int(var, lst) WH_FOREACH(int, var, lst, list_nth_int)

@@ -2,9 +2,10 @@
  * locks.c
  *		The two locks of a feed, as object locks on its row in walhouse.feed.
  *
- * The stream lock belongs to the session that reads the slot and survives its transactions; a process that dies loses it
- * with everything else.  The state lock belongs to a transaction and is taken first in it, before any relation's, so that
- * ingest, loads, ends of builds, drops and retention come one after the other and never meet in a deadlock.
+ * The stream lock belongs to the session that reads the slot and survives its transactions; a
+ * process that dies loses it with everything else.  The state lock belongs to a transaction and is
+ * taken first in it, before any relation's, so that ingest, loads, ends of builds, drops and
+ * retention come one after the other and never meet in a deadlock.
  */
 #include "postgres.h"
 
@@ -32,11 +33,13 @@ wh_lock_stream(int32 feed_id, int *holder)
 		return true;
 	args[0] = WH_ARG_OID(wh_catalog_relid("feed"));
 	args[1] = WH_ARG_INT4(feed_id);
-	rows = wh_spi_query("SELECT pid FROM pg_catalog.pg_locks"
-						" WHERE locktype = 'object' AND granted AND objsubid = 1 AND classid = $1 AND objid = $2::pg_catalog.int8"
-						" AND database = (SELECT oid FROM pg_catalog.pg_database"
-						"                 WHERE datname = pg_catalog.current_database())",
-						2, args);
+	rows = wh_spi_query(
+		"SELECT pid FROM pg_catalog.pg_locks"
+		" WHERE locktype = 'object' AND granted AND objsubid = 1 AND classid = $1 AND objid = "
+		"$2::pg_catalog.int8"
+		" AND database = (SELECT oid FROM pg_catalog.pg_database"
+		"                 WHERE datname = pg_catalog.current_database())",
+		2, args);
 	*holder = rows->count > 0 ? wh_rows_int4(rows, 0, 1) : 0;
 	return false;
 }

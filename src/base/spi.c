@@ -2,8 +2,9 @@
  * spi.c
  *		Statements through SPI: connect, run with typed arguments, check, copy out, finish.
  *
- * Each call is a connection of its own, nested in the one that a procedure holds open over its transactions; results are
- * copied into the caller's memory context, so nothing of SPI outlives the call.
+ * Each call is a connection of its own, nested in the one that a procedure holds open over its
+ * transactions; results are copied into the caller's memory context, so nothing of SPI outlives
+ * the call.
  */
 #include "postgres.h"
 
@@ -75,7 +76,8 @@ wh_catalog_query(const char *sql, int nargs, const WhArg *args)
 	return rows;
 }
 
-/* run executes one statement, read_only in the active snapshot; with rows, its result is copied there. */
+/* run executes one statement, read_only in the active snapshot; with rows, its result is copied
+ * there. */
 static uint64
 run(const char *sql, int nargs, const WhArg *args, bool read_only, WhRows **rows)
 {
@@ -153,7 +155,8 @@ Datum
 wh_rows_datum(const WhRows *rows, uint64 row, int column, bool *isnull)
 {
 	if (row >= rows->count)
-		elog(ERROR, "row %llu of a result of %llu rows", (unsigned long long) row, (unsigned long long) rows->count);
+		elog(ERROR, "row %llu of a result of %llu rows", (unsigned long long) row,
+			 (unsigned long long) rows->count);
 	return heap_getattr(rows->tuples[row], column, rows->desc, isnull);
 }
 

@@ -2,8 +2,9 @@
  * sqltext.c
  *		SQL made in C: the one place that quotes identifiers and literals.
  *
- * Statements are built by functions that take a StringInfo first, with conversions that quote by themselves, so that no
- * other file has to think of it (test/lint holds the rest of the tree to that).
+ * Statements are built by functions that take a StringInfo first, with conversions that quote by
+ * themselves, so that no other file has to think of it (test/lint holds the rest of the tree to
+ * that).
  */
 #include "postgres.h"
 

@@ -1,13 +1,15 @@
 /*
  * txn.c
- *		Transactions of procedures and workers, subtransactions that catch, and the origin of what walhouse writes.
+ *		Transactions of procedures and workers, subtransactions that catch, and the origin of what
+ * walhouse writes.
  *
- * A procedure and a worker run the same code: both hold one SPI connection without atomicity, and commit through it.
- * Between transactions nothing is held but the transaction that SPI opens at once, which has no xid and no snapshot.
+ * A procedure and a worker run the same code: both hold one SPI connection without atomicity, and
+ * commit through it. Between transactions nothing is held but the transaction that SPI opens at
+ * once, which has no xid and no snapshot.
  *
- * What walhouse writes carries the origin DoNotReplicateId, set at the start of each transaction and taken away by a
- * callback at its end.  A leaked origin would hide the session's later writes from every feed, so it is never left to the
- * code that set it.
+ * What walhouse writes carries the origin DoNotReplicateId, set at the start of each transaction
+ * and taken away by a callback at its end.  A leaked origin would hide the session's later writes
+ * from every feed, so it is never left to the code that set it.
  */
 #include "postgres.h"
 
@@ -29,11 +31,13 @@ wh_base_init(void)
 	RegisterXactCallback(clear_origin, NULL);
 }
 
-/* clear_origin takes the origin away when the transaction that set it is over; the commit record has it by then. */
+/* clear_origin takes the origin away when the transaction that set it is over; the commit record
+ * has it by then. */
 static void
 clear_origin(XactEvent event, void *arg)
 {
-	if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE || event == XACT_EVENT_PARALLEL_PRE_COMMIT)
+	if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE ||
+		event == XACT_EVENT_PARALLEL_PRE_COMMIT)
 		return;
 	if (replorigin_session_origin == DoNotReplicateId)
 	{

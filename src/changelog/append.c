@@ -2,10 +2,11 @@
  * append.c
  *		Rows into logs, txn and mirrors, without SQL.
  *
- * Rows are gathered and inserted by the hundreds, with their index entries, where the relation has no triggers, checks
- * and generated columns; elsewhere one by one through the executor.  The relation is looked at when it is opened, which
- * is once per ingest.  A log row goes straight into its partition: partitions lie on a grid of the feed's own size, fixed when
- * the feed was made, and their name says where they begin.
+ * Rows are gathered and inserted by the hundreds, with their index entries, where the relation
+ * has no triggers, checks and generated columns; elsewhere one by one through the executor.  The
+ * relation is looked at when it is opened, which is once per ingest.  A log row goes straight into
+ * its partition: partitions lie on a grid of the feed's own size, fixed when the feed was made,
+ * and their name says where they begin.
  */
 #include "postgres.h"
 
@@ -47,7 +48,8 @@ struct WhAppend
 
 static bool may_multi_insert(Relation rel);
 static TupleTableSlot *fill_slot(TupleTableSlot *slot, const Datum *values, const bool *nulls);
-static char *partition_name(const WhFeed *feed, Oid log, XLogRecPtr lsn, XLogRecPtr *from, XLogRecPtr *to);
+static char *partition_name(const WhFeed *feed, Oid log, XLogRecPtr lsn, XLogRecPtr *from,
+							XLogRecPtr *to);
 
 WhAppend *
 wh_changelog_append_open(Oid relid)
@@ -69,13 +71,15 @@ wh_changelog_append_open(Oid relid)
 	return append;
 }
 
-/* may_multi_insert says whether nothing but the heap and its indexes is to be done for a new row. */
+/* may_multi_insert says whether nothing but the heap and its indexes is to be done for a new row.
+ */
 static bool
 may_multi_insert(Relation rel)
 {
 	TupleConstr *constr = RelationGetDescr(rel)->constr;
 
-	return rel->trigdesc == NULL && (constr == NULL || (constr->num_check == 0 && !constr->has_generated_stored));
+	return rel->trigdesc == NULL &&
+		   (constr == NULL || (constr->num_check == 0 && !constr->has_generated_stored));
 }
 
 Relation
@@ -92,7 +96,8 @@ wh_changelog_append(WhAppend *append, const Datum *values, const bool *nulls)
 	if (!append->multi)
 	{
 		append->estate->es_snapshot = GetActiveSnapshot();
-		ExecSimpleRelationInsert(append->info, append->estate, fill_slot(append->row, values, nulls));
+		ExecSimpleRelationInsert(append->info, append->estate,
+								 fill_slot(append->row, values, nulls));
 		ExecClearTuple(append->row);
 		ResetPerTupleExprContext(append->estate);
 		return;
@@ -126,11 +131,13 @@ wh_changelog_append_flush(WhAppend *append)
 {
 	if (append->count == 0)
 		return;
-	table_multi_insert(append->rel, append->slots, append->count, GetCurrentCommandId(true), 0, append->bulk);
+	table_multi_insert(append->rel, append->slots, append->count, GetCurrentCommandId(true), 0,
+					   append->bulk);
 	for (int i = 0; i < append->count; i++)
 	{
 		if (append->info->ri_NumIndices > 0)
-			list_free(wh_compat_insert_index_tuples(append->info, append->slots[i], append->estate));
+			list_free(
+				wh_compat_insert_index_tuples(append->info, append->slots[i], append->estate));
 		ExecClearTuple(append->slots[i]);
 		ResetPerTupleExprContext(append->estate);
 	}

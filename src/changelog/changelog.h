@@ -2,10 +2,11 @@
  * changelog.h
  *		Feeds as the catalog knows them, their change logs, mirrors and positions.
  *
- * Per feed two schemas: <feed> holds the mirrors, <feed>_log the change logs and txn.  A log row is
- * (lsn pg_lsn, seq bigint, op "char", columns…), partitioned by lsn; lsn is the end LSN of the source transaction.
- * Rows sort by (lsn, seq, op).  Ops: B the row as it was, once per key and source transaction, before its first change;
- * D the key alone; I and U the whole new image; T truncate, after a B for every row.  A key change is B(old), D(old), I(new).
+ * Per feed two schemas: <feed> holds the mirrors, <feed>_log the change logs and txn.  A log row
+ * is (lsn pg_lsn, seq bigint, op "char", columns…), partitioned by lsn; lsn is the end LSN of the
+ * source transaction. Rows sort by (lsn, seq, op).  Ops: B the row as it was, once per key and
+ * source transaction, before its first change; D the key alone; I and U the whole new image; T
+ * truncate, after a B for every row.  A key change is B(old), D(old), I(new).
  */
 #ifndef WH_CHANGELOG_H
 #define WH_CHANGELOG_H
@@ -74,8 +75,8 @@ extern List *wh_changelog_tables(int32 feed_id); /* of WhFeedTable * */
 extern WhFeedTable *wh_changelog_table_of_mirror(Oid mirror);
 
 /*
- * wh_changelog_position returns the feed's position and clock as the snapshot sees them; InvalidXLogRecPtr before the
- * first.  clock may be NULL.
+ * wh_changelog_position returns the feed's position and clock as the snapshot sees them;
+ * InvalidXLogRecPtr before the first.  clock may be NULL.
  */
 extern XLogRecPtr wh_changelog_position(int32 feed_id, TimestampTz *clock);
 
@@ -112,8 +113,8 @@ typedef struct WhSourceTable
 /* types.c */
 
 /*
- * wh_changelog_local_type gives the type that a source column has in log and mirror; *is_text says that its text is kept
- * because this database has no such type.
+ * wh_changelog_local_type gives the type that a source column has in log and mirror; *is_text
+ * says that its text is kept because this database has no such type.
  */
 extern Oid wh_changelog_local_type(const WhSourceColumn *column, bool *is_text);
 
@@ -125,24 +126,29 @@ extern char *wh_changelog_source_type(const WhSourceColumn *column);
 extern void wh_changelog_create_schemas(const WhFeed *feed);
 /* Makes mirror and log and the catalog rows, in state copy. */
 extern void wh_changelog_create_table(const WhFeed *feed, const WhSourceTable *table);
-/* Drops logs, mirrors, schemas (those that are empty then) and catalog rows; what is gone already is passed over. */
+/* Drops logs, mirrors, schemas (those that are empty then) and catalog rows; what is gone already
+ * is passed over. */
 extern void wh_changelog_drop(const WhFeed *feed);
 
 /* -------- evolve.c -------- */
 
 /*
- * wh_changelog_evolve brings mirror, log and feed_column to a definition that the stream brought.  Returns NULL when that
- * is done or nothing was to do, and else why the table must be copied again: nothing was changed then.
+ * wh_changelog_evolve brings mirror, log and feed_column to a definition that the stream brought.
+ * Returns NULL when that is done or nothing was to do, and else why the table must be copied
+ * again: nothing was changed then.
  */
-extern char *wh_changelog_evolve(const WhFeed *feed, const WhFeedTable *table, const WhSourceTable *source);
-/* Makes mirror and log fit a definition, whatever it is, for a table that is copied again; the mirror is empty. */
-extern void wh_changelog_redefine(const WhFeed *feed, const WhFeedTable *table, const WhSourceTable *source);
+extern char *wh_changelog_evolve(const WhFeed *feed, const WhFeedTable *table,
+								 const WhSourceTable *source);
+/* Makes mirror and log fit a definition, whatever it is, for a table that is copied again; the
+ * mirror is empty. */
+extern void wh_changelog_redefine(const WhFeed *feed, const WhFeedTable *table,
+								  const WhSourceTable *source);
 
 /* -------- state.c: catalog writes -------- */
 
 /* sync_lsn is kept when InvalidXLogRecPtr is given; error may be NULL. */
-extern void wh_changelog_set_table_state(const WhFeedTable *table, const char *state, XLogRecPtr sync_lsn,
-										 const char *error);
+extern void wh_changelog_set_table_state(const WhFeedTable *table, const char *state,
+										 XLogRecPtr sync_lsn, const char *error);
 extern void wh_changelog_store_position(int32 feed_id, XLogRecPtr position, TimestampTz clock);
 extern void wh_changelog_prune_positions(int32 feed_id);
 /* Grows whenever feed_table or feed_column changed: who caches them compares. */
@@ -166,7 +172,8 @@ extern void wh_changelog_append_flush(WhAppend *append);
 /* The index of a mirror's key. */
 extern Oid wh_changelog_key_index(Oid mirror);
 /* Changes and removes the row at a TID that the caller has found. */
-extern void wh_changelog_update_row(WhAppend *append, ItemPointer tid, const Datum *values, const bool *nulls);
+extern void wh_changelog_update_row(WhAppend *append, ItemPointer tid, const Datum *values,
+									const bool *nulls);
 extern void wh_changelog_delete_row(WhAppend *append, ItemPointer tid);
 extern void wh_changelog_append_close(WhAppend *append);
 

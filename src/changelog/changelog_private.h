@@ -12,8 +12,9 @@ extern char *wh_changelog_log_schema(const WhFeed *feed);
 extern Oid wh_changelog_schema_oid(const char *name); /* InvalidOid when there is none */
 /* A name for a log column: the source's, unless the log has one of that name. */
 extern char *wh_changelog_log_column(Oid log, const char *name);
-extern void wh_changelog_insert_column(const WhFeed *feed, Oid source_relid, const WhSourceColumn *column,
-									   const char *log_column, const char *mirror_column, bool is_text);
+extern void wh_changelog_insert_column(const WhFeed *feed, Oid source_relid,
+									   const WhSourceColumn *column, const char *log_column,
+									   const char *mirror_column, bool is_text);
 
 /* Owner of a relation, and the index of its primary key (InvalidOid: none). */
 extern Oid wh_changelog_owner(Oid relid);

@@ -1,10 +1,12 @@
 /*
  * create.c
- *		Makes and drops what a feed has in the warehouse: two schemas, txn, and a mirror and a change log per table.
+ *		Makes and drops what a feed has in the warehouse: two schemas, txn, and a mirror and a
+ * change log per table.
  *
- * Everything belongs to the feed's owner, who is the user while DDL runs.  Columns of mirror and log stand in the same
- * order, nullable but for the key.  Names: a mirror has its table's name, or <schema>_<table> where two source tables share
- * one; a log has its mirror's, but for txn.  All runs in the caller's transaction: a crash leaves what was committed before.
+ * Everything belongs to the feed's owner, who is the user while DDL runs.  Columns of mirror and
+ * log stand in the same order, nullable but for the key.  Names: a mirror has its table's name, or
+ *<schema>_<table> where two source tables share one; a log has its mirror's, but for txn.  All
+ * runs in the caller's transaction: a crash leaves what was committed before.
  */
 #include "postgres.h"
 
@@ -55,14 +57,20 @@ wh_changelog_create_schemas(const WhFeed *feed)
 	wh_user_become(feed->owner, &saved);
 	wh_spi_execute(wh_sql("CREATE SCHEMA %I", feed->name), 0, NULL);
 	wh_spi_execute(wh_sql("CREATE SCHEMA %I", log), 0, NULL);
-	wh_spi_execute(wh_sql("CREATE TABLE %I.txn (end_lsn pg_lsn NOT NULL CONSTRAINT txn_pkey PRIMARY KEY,"
-						  " xid bigint NOT NULL, commit_time timestamptz NOT NULL, origin text, clock timestamptz NOT NULL)",
-						  log),
-				   0, NULL);
-	wh_spi_execute(wh_sql("COMMENT ON TABLE %I.txn IS"
-						  " 'One row per source transaction in the change log. clock: the running maximum of commit times.'",
-						  log),
-				   0, NULL);
+	wh_spi_execute(
+		wh_sql(
+			"CREATE TABLE %I.txn (end_lsn pg_lsn NOT NULL CONSTRAINT txn_pkey PRIMARY KEY,"
+			" xid bigint NOT NULL, commit_time timestamptz NOT NULL, origin text, clock "
+			"timestamptz NOT NULL)",
+			log),
+		0, NULL);
+	wh_spi_execute(
+		wh_sql(
+			"COMMENT ON TABLE %I.txn IS"
+			" 'One row per source transaction in the change log. clock: the running maximum of "
+			"commit times.'",
+			log),
+		0, NULL);
 	wh_user_restore(&saved);
 }
 
@@ -71,7 +79,9 @@ wh_changelog_create_table(const WhFeed *feed, const WhSourceTable *table)
 {
 	const char *log_schema = wh_changelog_log_schema(feed);
 	char *mirror = free_name(feed->name, table);
-	char *log = OidIsValid(get_relname_relid(mirror, get_namespace_oid(log_schema, false))) ? wh_name(mirror, "_") : mirror;
+	char *log = OidIsValid(get_relname_relid(mirror, get_namespace_oid(log_schema, false))) ?
+					wh_name(mirror, "_") :
+					mirror;
 	WhUser saved;
 	Oid mirror_oid;
 	Oid log_oid;
@@ -88,7 +98,8 @@ wh_changelog_create_table(const WhFeed *feed, const WhSourceTable *table)
 		bool is_text;
 
 		wh_changelog_local_type(column, &is_text);
-		wh_changelog_insert_column(feed, table->relid, column, log_column_name(table, column->name), column->name, is_text);
+		wh_changelog_insert_column(feed, table->relid, column,
+								   log_column_name(table, column->name), column->name, is_text);
 	}
 	wh_changelog_invalidate();
 }
@@ -116,7 +127,8 @@ create_mirror(const WhFeed *feed, const WhSourceTable *table, const char *name)
 	{
 		bool is_text;
 
-		wh_sql_append(&sql, "%I %s, ", column->name, wh_changelog_type_name(wh_changelog_local_type(column, &is_text)));
+		wh_sql_append(&sql, "%I %s, ", column->name,
+					  wh_changelog_type_name(wh_changelog_local_type(column, &is_text)));
 	}
 	wh_sql_append(&sql, "PRIMARY KEY (");
 	foreach_int(attnum, table->key)
@@ -135,7 +147,10 @@ create_log(const WhFeed *feed, const WhSourceTable *table, const char *name)
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	wh_sql_append(&sql, "CREATE TABLE %I.%I (lsn pg_lsn NOT NULL, seq bigint NOT NULL, op \"char\" NOT NULL", schema, name);
+	wh_sql_append(
+		&sql,
+		"CREATE TABLE %I.%I (lsn pg_lsn NOT NULL, seq bigint NOT NULL, op \"char\" NOT NULL",
+		schema, name);
 	foreach_ptr(WhSourceColumn, column, table->columns)
 	{
 		bool is_text;
@@ -154,28 +169,43 @@ insert_table(const WhFeed *feed, const WhSourceTable *table, Oid mirror, Oid log
 	Datum *key = palloc(sizeof(Datum) * list_length(table->key));
 	int count = 0;
 	WhArg args[] = {
-		WH_ARG_INT4(feed->id), WH_ARG_OID(table->relid), WH_ARG_TEXT(table->schema), WH_ARG_TEXT(table->name), WH_ARG_REGCLASS(mirror), WH_ARG_REGCLASS(log), {INT2ARRAYOID, (Datum) 0, false}};
+		WH_ARG_INT4(feed->id),
+		WH_ARG_OID(table->relid),
+		WH_ARG_TEXT(table->schema),
+		WH_ARG_TEXT(table->name),
+		WH_ARG_REGCLASS(mirror),
+		WH_ARG_REGCLASS(log),
+		{INT2ARRAYOID, (Datum) 0, false},
+	};
 
 	foreach_int(attnum, table->key)
 		key[count++] = Int16GetDatum(attnum);
-	args[6].value = PointerGetDatum(construct_array(key, count, INT2OID, sizeof(int16), true, TYPALIGN_SHORT));
-	wh_catalog_execute("INSERT INTO walhouse.feed_table (feed_id, source_relid, source_schema, source_name, mirror, log, key)"
-					   " VALUES ($1, $2, $3, $4, $5, $6, $7)",
-					   lengthof(args), args);
+	args[6].value = PointerGetDatum(
+		construct_array(key, count, INT2OID, sizeof(int16), true, TYPALIGN_SHORT));
+	wh_catalog_execute(
+		"INSERT INTO walhouse.feed_table (feed_id, source_relid, source_schema, source_name, "
+		"mirror, log, key)"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7)",
+		lengthof(args), args);
 }
 
 void
-wh_changelog_insert_column(const WhFeed *feed, Oid source_relid, const WhSourceColumn *column, const char *log_column,
-						   const char *mirror_column, bool is_text)
+wh_changelog_insert_column(const WhFeed *feed, Oid source_relid, const WhSourceColumn *column,
+						   const char *log_column, const char *mirror_column, bool is_text)
 {
-	WhArg args[] = {
-		WH_ARG_INT4(feed->id), WH_ARG_OID(source_relid), WH_ARG_INT4(column->attnum), WH_ARG_TEXT(column->name),
-		WH_ARG_TEXT(wh_changelog_source_type(column)), WH_ARG_TEXT(log_column), WH_ARG_TEXT(mirror_column),
-		WH_ARG_TEXT(is_text ? "text" : "none")};
+	WhArg args[] = {WH_ARG_INT4(feed->id),
+					WH_ARG_OID(source_relid),
+					WH_ARG_INT4(column->attnum),
+					WH_ARG_TEXT(column->name),
+					WH_ARG_TEXT(wh_changelog_source_type(column)),
+					WH_ARG_TEXT(log_column),
+					WH_ARG_TEXT(mirror_column),
+					WH_ARG_TEXT(is_text ? "text" : "none")};
 
-	wh_catalog_execute("INSERT INTO walhouse.feed_column (feed_id, source_relid, attnum, source_name, source_type,"
-					   " log_column, mirror_column, conversion) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-					   lengthof(args), args);
+	wh_catalog_execute(
+		"INSERT INTO walhouse.feed_column (feed_id, source_relid, attnum, source_name, source_type,"
+		" log_column, mirror_column, conversion) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+		lengthof(args), args);
 }
 
 /* log_column_name is a column's name in a log that is being made. */
@@ -250,17 +280,19 @@ drop_relation(Oid relid)
 		wh_spi_execute(wh_sql("DROP TABLE %T", relid), 0, NULL);
 }
 
-/* drop_empty_schema drops a schema that is there, belongs to the user and holds nothing any more. */
+/* drop_empty_schema drops a schema that is there, belongs to the user and holds nothing any more.
+ */
 static void
 drop_empty_schema(const char *name)
 {
 	WhArg arg = WH_ARG_TEXT(name);
-	WhRows *rows = wh_spi_query("SELECT 1 FROM pg_catalog.pg_namespace n WHERE n.nspname = $1"
-								" AND pg_catalog.pg_has_role(n.nspowner, 'USAGE')"
-								" AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relnamespace = n.oid)"
-								" AND NOT EXISTS (SELECT FROM pg_catalog.pg_proc p WHERE p.pronamespace = n.oid)"
-								" AND NOT EXISTS (SELECT FROM pg_catalog.pg_type t WHERE t.typnamespace = n.oid)",
-								1, &arg);
+	WhRows *rows = wh_spi_query(
+		"SELECT 1 FROM pg_catalog.pg_namespace n WHERE n.nspname = $1"
+		" AND pg_catalog.pg_has_role(n.nspowner, 'USAGE')"
+		" AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relnamespace = n.oid)"
+		" AND NOT EXISTS (SELECT FROM pg_catalog.pg_proc p WHERE p.pronamespace = n.oid)"
+		" AND NOT EXISTS (SELECT FROM pg_catalog.pg_type t WHERE t.typnamespace = n.oid)",
+		1, &arg);
 
 	if (rows->count > 0)
 		wh_spi_execute(wh_sql("DROP SCHEMA %I", name), 0, NULL);

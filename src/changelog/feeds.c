@@ -2,7 +2,8 @@
  * feeds.c
  *		Reads the catalog of feeds, tables, columns and positions.
  *
- * Everybody may read these tables, so the queries run as the current user.  Results live in the caller's context.
+ * Everybody may read these tables, so the queries run as the current user.  Results live in the
+ * caller's context.
  */
 #include "postgres.h"
 
@@ -15,9 +16,11 @@
 #include "changelog/changelog.h"
 #include "changelog/changelog_private.h"
 
-#define FEED_COLUMNS "SELECT feed_id, name, owner::pg_catalog.oid, server, slot, publication, time_zone, state, enabled," \
-					 " horizon, owns_publication, log_partition_size, source_system_id, source_timeline," \
-					 " source_database, house_system_id, house_timeline, house_database FROM walhouse.feed "
+#define FEED_COLUMNS \
+	"SELECT feed_id, name, owner::pg_catalog.oid, server, slot, publication, time_zone, state, " \
+	"enabled," \
+	" horizon, owns_publication, log_partition_size, source_system_id, source_timeline," \
+	" source_database, house_system_id, house_timeline, house_database FROM walhouse.feed "
 
 static WhFeed *read_feed(const WhRows *rows);
 static List *read_tables(const char *condition, WhArg arg);
@@ -96,11 +99,12 @@ wh_changelog_table_of_mirror(Oid mirror)
 static List *
 read_tables(const char *condition, WhArg arg)
 {
-	WhRows *rows = wh_spi_query(wh_sql("SELECT feed_id, source_relid, source_schema, source_name, mirror::pg_catalog.oid,"
-									   " log::pg_catalog.oid, state, sync_lsn, key FROM walhouse.feed_table"
-									   " WHERE %s ORDER BY feed_id, source_relid",
-									   condition),
-								1, &arg);
+	WhRows *rows = wh_spi_query(
+		wh_sql("SELECT feed_id, source_relid, source_schema, source_name, mirror::pg_catalog.oid,"
+			   " log::pg_catalog.oid, state, sync_lsn, key FROM walhouse.feed_table"
+			   " WHERE %s ORDER BY feed_id, source_relid",
+			   condition),
+		1, &arg);
 	List *tables = NIL;
 
 	for (uint64 i = 0; i < rows->count; i++)
@@ -127,9 +131,10 @@ static void
 read_columns(WhFeedTable *table)
 {
 	WhArg args[] = {WH_ARG_INT4(table->feed_id), WH_ARG_OID(table->source_relid)};
-	WhRows *rows = wh_spi_query("SELECT attnum::integer, source_name, source_type, log_column, mirror_column, dropped"
-								" FROM walhouse.feed_column WHERE feed_id = $1 AND source_relid = $2 ORDER BY attnum",
-								2, args);
+	WhRows *rows = wh_spi_query(
+		"SELECT attnum::integer, source_name, source_type, log_column, mirror_column, dropped"
+		" FROM walhouse.feed_column WHERE feed_id = $1 AND source_relid = $2 ORDER BY attnum",
+		2, args);
 
 	for (uint64 i = 0; i < rows->count; i++)
 	{
@@ -158,7 +163,8 @@ read_key(const WhRows *rows, uint64 row, int column)
 	int count;
 	List *key = NIL;
 
-	deconstruct_array(DatumGetArrayTypeP(array), INT2OID, sizeof(int16), true, TYPALIGN_SHORT, &values, NULL, &count);
+	deconstruct_array(DatumGetArrayTypeP(array), INT2OID, sizeof(int16), true, TYPALIGN_SHORT,
+					  &values, NULL, &count);
 	for (int i = 0; i < count; i++)
 		key = lappend_int(key, DatumGetInt16(values[i]));
 	return key;

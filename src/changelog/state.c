@@ -1,8 +1,10 @@
 /*
  * state.c
- *		Writes to the catalog of feeds: states of tables, positions; and who caches tables learns that they changed.
+ *		Writes to the catalog of feeds: states of tables, positions; and who caches tables learns
+ * that they changed.
  *
- * Positions are appended, and pruned now and then by the one session that holds the feed's stream: never updated.
+ * Positions are appended, and pruned now and then by the one session that holds the feed's
+ * stream: never updated.
  */
 #include "postgres.h"
 
@@ -53,7 +55,8 @@ wh_changelog_invalidate(void)
 }
 
 void
-wh_changelog_set_table_state(const WhFeedTable *table, const char *state, XLogRecPtr sync_lsn, const char *error)
+wh_changelog_set_table_state(const WhFeedTable *table, const char *state, XLogRecPtr sync_lsn,
+							 const char *error)
 {
 	WhArg args[] = {
 		WH_ARG_INT4(table->feed_id),
@@ -62,10 +65,11 @@ wh_changelog_set_table_state(const WhFeedTable *table, const char *state, XLogRe
 		XLogRecPtrIsInvalid(sync_lsn) ? WH_ARG_NULL(PG_LSNOID) : WH_ARG_LSN(sync_lsn),
 		WH_ARG_TEXT(error)};
 
-	wh_catalog_execute("UPDATE walhouse.feed_table SET state = $3, sync_lsn = COALESCE($4, sync_lsn), error = $5,"
-					   " error_time = CASE WHEN $5 IS NOT NULL THEN pg_catalog.now() END"
-					   " WHERE feed_id = $1 AND source_relid = $2",
-					   5, args);
+	wh_catalog_execute(
+		"UPDATE walhouse.feed_table SET state = $3, sync_lsn = COALESCE($4, sync_lsn), error = $5,"
+		" error_time = CASE WHEN $5 IS NOT NULL THEN pg_catalog.now() END"
+		" WHERE feed_id = $1 AND source_relid = $2",
+		5, args);
 	wh_changelog_invalidate();
 }
 
@@ -74,7 +78,9 @@ wh_changelog_store_position(int32 feed_id, XLogRecPtr position, TimestampTz cloc
 {
 	WhArg args[] = {WH_ARG_INT4(feed_id), WH_ARG_LSN(position), WH_ARG_TIMESTAMPTZ(clock)};
 
-	wh_catalog_execute("INSERT INTO walhouse.feed_position (feed_id, position, clock) VALUES ($1, $2, $3)", 3, args);
+	wh_catalog_execute(
+		"INSERT INTO walhouse.feed_position (feed_id, position, clock) VALUES ($1, $2, $3)", 3,
+		args);
 }
 
 void
@@ -82,7 +88,9 @@ wh_changelog_prune_positions(int32 feed_id)
 {
 	WhArg arg = WH_ARG_INT4(feed_id);
 
-	wh_catalog_execute("DELETE FROM walhouse.feed_position WHERE feed_id = $1 AND position <"
-					   " (SELECT position FROM walhouse.feed_position WHERE feed_id = $1 ORDER BY position DESC LIMIT 1)",
-					   1, &arg);
+	wh_catalog_execute(
+		"DELETE FROM walhouse.feed_position WHERE feed_id = $1 AND position <"
+		" (SELECT position FROM walhouse.feed_position WHERE feed_id = $1 ORDER BY position DESC "
+		"LIMIT 1)",
+		1, &arg);
 }

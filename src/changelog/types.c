@@ -2,10 +2,11 @@
  * types.c
  *		Which type a source column has here.
  *
- * The same in snapshot and stream, from what both know: built-in types as they are, except those whose values name
- * objects of the source (reg*, aclitem); domains as their base type; an extension's base type as itself where this database
- * has a type of the same schema and name; all else (enums, composites, arrays of such) as text.  Columns get no type modifier:
- * values come rounded and padded already, and a wider varchar at the source then needs nothing here.
+ * The same in snapshot and stream, from what both know: built-in types as they are, except those
+ * whose values name objects of the source (reg*, aclitem); domains as their base type; an
+ * extension's base type as itself where this database has a type of the same schema and name; all
+ * else (enums, composites, arrays of such) as text.  Columns get no type modifier: values come
+ * rounded and padded already, and a wider varchar at the source then needs nothing here.
  */
 #include "postgres.h"
 
@@ -30,7 +31,8 @@ wh_changelog_local_type(const WhSourceColumn *column, bool *is_text)
 	Oid type = column->type_kind == TYPTYPE_DOMAIN ? column->base_type : column->type;
 
 	*is_text = false;
-	if (type < FirstGenbkiObjectId && OidIsValid(type) && get_typisdefined(type) && !names_source_objects(type))
+	if (type < FirstGenbkiObjectId && OidIsValid(type) && get_typisdefined(type) &&
+		!names_source_objects(type))
 		return type;
 	if (column->type_kind == TYPTYPE_BASE && type >= FirstNormalObjectId)
 	{
@@ -42,7 +44,8 @@ wh_changelog_local_type(const WhSourceColumn *column, bool *is_text)
 	return TEXTOID;
 }
 
-/* names_source_objects says whether a type's values, or its elements', are OIDs or roles that mean nothing elsewhere. */
+/* names_source_objects says whether a type's values, or its elements', are OIDs or roles that
+ * mean nothing elsewhere. */
 static bool
 names_source_objects(Oid type)
 {
@@ -68,7 +71,8 @@ names_source_objects(Oid type)
 	}
 }
 
-/* extension_type finds a base type of the same schema and name here; InvalidOid when there is none. */
+/* extension_type finds a base type of the same schema and name here; InvalidOid when there is
+ * none. */
 static Oid
 extension_type(const WhSourceColumn *column)
 {
@@ -77,9 +81,10 @@ extension_type(const WhSourceColumn *column)
 
 	if (!OidIsValid(schema))
 		return InvalidOid;
-	type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, PointerGetDatum(column->type_name), ObjectIdGetDatum(schema));
-	if (!OidIsValid(type) || get_typtype(type) != TYPTYPE_BASE || OidIsValid(get_element_type(type)) ||
-		!get_typisdefined(type))
+	type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, PointerGetDatum(column->type_name),
+						   ObjectIdGetDatum(schema));
+	if (!OidIsValid(type) || get_typtype(type) != TYPTYPE_BASE ||
+		OidIsValid(get_element_type(type)) || !get_typisdefined(type))
 		return InvalidOid;
 	return type;
 }

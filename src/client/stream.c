@@ -473,7 +473,8 @@ say_goodbye(WhStream *stream)
 	}
 }
 
-/* take_farewell drops what has come.  Returns false once all has: the source has closed its side, too. */
+/* take_farewell drops what has come.  Returns false once all has: the source has closed its side,
+ * too. */
 static bool
 take_farewell(PGconn *conn)
 {

@@ -1,12 +1,15 @@
 /*
  * batch.c
- *		From messages to transactions of the source, and from those to one ingest transaction here.
+ *		From messages to transactions of the source, and from those to one ingest transaction
+ * here.
  *
- * Definitions are kept as they come; a mirror follows one when a transaction that uses it is about to be ingested, in a
- * transaction of its own, and whatever came before is ingested first.  Log partitions are made the same way.  An error that
- * belongs to one table puts that table in state resync and the ingest is done again without it, so that the feed goes on.
+ * Definitions are kept as they come; a mirror follows one when a transaction that uses it is
+ * about to be ingested, in a transaction of its own, and whatever came before is ingested first.
+ * Log partitions are made the same way.  An error that belongs to one table puts that table in
+ * state resync and the ingest is done again without it, so that the feed goes on.
  *
- * A transaction takes: the state lock, then everything else.  While the network is waited for, none is held.
+ * A transaction takes: the state lock, then everything else.  While the network is waited for,
+ * none is held.
  */
 #include "postgres.h"
 
@@ -121,7 +124,8 @@ take_hello(WhStream *stream, WhSlice payload)
 static void
 take_relation(WhStream *stream, WhSlice payload)
 {
-	Walhouse__V1__Relation *relation = walhouse__v1__relation__unpack(NULL, payload.len, payload.data);
+	Walhouse__V1__Relation *relation =
+		walhouse__v1__relation__unpack(NULL, payload.len, payload.data);
 	WhDefinition *definition;
 	uint8_t *copy;
 	int32 schema;
@@ -157,7 +161,8 @@ take_begin(WhStream *stream, const WhWireBegin *begin)
 	{
 		char *origin = pnstrdup((const char *) begin->origin.data, begin->origin.len);
 
-		txn->origin = MemoryContextStrdup(txn->context, pg_any_to_server(origin, strlen(origin), PG_UTF8));
+		txn->origin =
+			MemoryContextStrdup(txn->context, pg_any_to_server(origin, strlen(origin), PG_UTF8));
 	}
 	stream->current = txn;
 }
@@ -180,7 +185,8 @@ note_schema(WhStream *stream, int32 schema)
 static void
 note_truncate(WhStream *stream, WhSlice payload)
 {
-	Walhouse__V1__Truncate *truncate = walhouse__v1__truncate__unpack(NULL, payload.len, payload.data);
+	Walhouse__V1__Truncate *truncate =
+		walhouse__v1__truncate__unpack(NULL, payload.len, payload.data);
 
 	if (truncate == NULL)
 		malformed("truncate");
@@ -191,7 +197,8 @@ note_truncate(WhStream *stream, WhSlice payload)
 	stream->current->changes++;
 }
 
-/* complete_transaction queues a transaction whose commit came; one that the position covers already is dropped whole. */
+/* complete_transaction queues a transaction whose commit came; one that the position covers
+ * already is dropped whole. */
 static void
 complete_transaction(WhStream *stream)
 {
@@ -234,7 +241,8 @@ malformed(const char *what)
 
 /* -------- targets -------- */
 
-/* load_targets reads the feed's tables again when the catalog changed; definitions are to be looked at again then. */
+/* load_targets reads the feed's tables again when the catalog changed; definitions are to be
+ * looked at again then. */
 static void
 load_targets(WhStream *stream)
 {
@@ -272,7 +280,8 @@ connect_definition(WhStream *stream, WhDefinition *definition)
 static bool
 wants(const WhTransaction *txn, const WhDefinition *definition)
 {
-	return definition->target != NULL && definition->target->is_ready && txn->end_lsn > definition->target->table->sync_lsn;
+	return definition->target != NULL && definition->target->is_ready &&
+		   txn->end_lsn > definition->target->table->sync_lsn;
 }
 
 /* -------- ingest -------- */
@@ -280,7 +289,8 @@ wants(const WhTransaction *txn, const WhDefinition *definition)
 void
 wh_stream_ingest(WhStream *stream)
 {
-	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "walhouse batch", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext work =
+		AllocSetContextCreate(CurrentMemoryContext, "walhouse batch", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(work);
 	List *batch;
 
@@ -300,8 +310,8 @@ wh_stream_ingest(WhStream *stream)
 }
 
 /*
- * choose_batch takes the first transaction, and those after it that can go with it: none is large, and all fit mirrors as
- * they are.
+ * choose_batch takes the first transaction, and those after it that can go with it: none is
+ * large, and all fit mirrors as they are.
  */
 static List *
 choose_batch(WhStream *stream)
@@ -320,8 +330,9 @@ choose_batch(WhStream *stream)
 }
 
 /*
- * settle brings mirrors to the definitions that a transaction uses, the last one of each table; true when something was
- * committed for it, or, with only_look, when something would have to be looked at.
+ * settle brings mirrors to the definitions that a transaction uses, the last one of each table;
+ * true when something was committed for it, or, with only_look, when something would have to be
+ * looked at.
  */
 static bool
 settle(WhStream *stream, WhTransaction *txn, bool only_look)
@@ -332,7 +343,8 @@ settle(WhStream *stream, WhTransaction *txn, bool only_look)
 	{
 		WhDefinition *definition = wh_stream_definition(stream, schema);
 
-		if (!wants(txn, definition) || definition->is_settled || !is_latest(stream, txn, definition))
+		if (!wants(txn, definition) || definition->is_settled ||
+			!is_latest(stream, txn, definition))
 			continue;
 		if (only_look)
 			return true;
@@ -350,13 +362,15 @@ settle(WhStream *stream, WhTransaction *txn, bool only_look)
 	return done;
 }
 
-/* is_latest says whether a definition is the last one of its table that a transaction uses: ids grow. */
+/* is_latest says whether a definition is the last one of its table that a transaction uses: ids
+ * grow. */
 static bool
 is_latest(WhStream *stream, WhTransaction *txn, const WhDefinition *definition)
 {
 	foreach_int(schema, txn->schemas)
 	{
-		if (schema > definition->schema && wh_stream_definition(stream, schema)->relid == definition->relid)
+		if (schema > definition->schema &&
+			wh_stream_definition(stream, schema)->relid == definition->relid)
 			return false;
 	}
 	return true;
@@ -366,7 +380,8 @@ static void
 settle_definition(WhStream *stream, WhTransaction *txn, WhDefinition *definition)
 {
 	const WhTarget *target = definition->target;
-	Walhouse__V1__Relation *relation = walhouse__v1__relation__unpack(NULL, definition->packed.len, definition->packed.data);
+	Walhouse__V1__Relation *relation =
+		walhouse__v1__relation__unpack(NULL, definition->packed.len, definition->packed.data);
 	WhSourceTable *source = wh_relation_describe(relation, target->table);
 	char *reason;
 
@@ -375,7 +390,8 @@ settle_definition(WhStream *stream, WhTransaction *txn, WhDefinition *definition
 	reason = wh_changelog_evolve(stream->feed, target->table, source);
 	if (reason == NULL)
 		return;
-	reason = psprintf("%s (source transaction %u at %X/%X)", reason, txn->xid, LSN_FORMAT_ARGS(txn->end_lsn));
+	reason = psprintf("%s (source transaction %u at %X/%X)", reason, txn->xid,
+					  LSN_FORMAT_ARGS(txn->end_lsn));
 	wh_changelog_set_table_state(target->table, "resync", InvalidXLogRecPtr, reason);
 	ereport(WARNING,
 			(errmsg("table \"%s\" of feed \"%s\" has to be copied again", target->table->source_name, stream->feed->name),
@@ -385,8 +401,8 @@ settle_definition(WhStream *stream, WhTransaction *txn, WhDefinition *definition
 }
 
 /*
- * look_up_defaults asks the source about columns that are new and have no value for older rows: with a default, those rows
- * were rewritten with values that the stream does not carry.
+ * look_up_defaults asks the source about columns that are new and have no value for older rows:
+ * with a default, those rows were rewritten with values that the stream does not carry.
  */
 static void
 look_up_defaults(WhStream *stream, const WhTarget *target, WhSourceTable *source)
@@ -395,23 +411,27 @@ look_up_defaults(WhStream *stream, const WhTarget *target, WhSourceTable *source
 
 	foreach_ptr(WhSourceColumn, column, source->columns)
 	{
-		bool is_new = column->attnum > target->max_attnum || target->mirror_attno[column->attnum] < 0;
+		bool is_new =
+			column->attnum > target->max_attnum || target->mirror_attno[column->attnum] < 0;
 		WhResult *result;
 
 		if (!is_new || column->missing_default != NULL)
 			continue;
 		if (plain == NULL)
 			plain = wh_connect(stream->feed, false);
-		result = wh_source_query(plain, wh_sql("SELECT 1 FROM pg_catalog.pg_attribute WHERE attrelid = %u AND attnum = %d"
-											   " AND NOT attisdropped AND NOT atthasdef AND attidentity = ''",
-											   source->relid, column->attnum));
+		result = wh_source_query(
+			plain,
+			wh_sql("SELECT 1 FROM pg_catalog.pg_attribute WHERE attrelid = %u AND attnum = %d"
+				   " AND NOT attisdropped AND NOT atthasdef AND attidentity = ''",
+				   source->relid, column->attnum));
 		column->has_default = result->rows == 0;
 	}
 	if (plain != NULL)
 		wh_disconnect(plain);
 }
 
-/* make_partitions makes the log partitions that a batch needs, in short transactions, and keeps the state lock. */
+/* make_partitions makes the log partitions that a batch needs, in short transactions, and keeps
+ * the state lock. */
 static void
 make_partitions(WhStream *stream, List *transactions)
 {
@@ -424,7 +444,8 @@ make_partitions(WhStream *stream, List *transactions)
 			WhDefinition *definition = wh_stream_definition(stream, schema);
 
 			if (!wants(txn, definition) ||
-				OidIsValid(wh_changelog_partition(stream->feed, definition->target->table->log, txn->end_lsn)))
+				OidIsValid(wh_changelog_partition(stream->feed, definition->target->table->log,
+												  txn->end_lsn)))
 				continue;
 			wh_changelog_make_partition(stream->feed, definition->target->table->log, txn->end_lsn);
 			CommandCounterIncrement();
@@ -439,8 +460,8 @@ make_partitions(WhStream *stream, List *transactions)
 }
 
 /*
- * ingest writes a batch and its position; false when it has to be done again, because a table was stopped or the catalog
- * changed meanwhile.  Either way the transaction has ended.
+ * ingest writes a batch and its position; false when it has to be done again, because a table was
+ * stopped or the catalog changed meanwhile.  Either way the transaction has ended.
  */
 static bool
 ingest(WhStream *stream, List *transactions)
@@ -462,7 +483,8 @@ ingest(WhStream *stream, List *transactions)
 		wh_txn_commit();
 		return false;
 	}
-	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_LOCAL, true, 0, false);
 	if (!wh_txn_try(wh_ingest, &work, &error))
 	{
 		if (!stop_table(stream, work.current, error))
@@ -474,7 +496,8 @@ ingest(WhStream *stream, List *transactions)
 	return true;
 }
 
-/* stop_table puts the table that an error belongs to in state resync; false when the error is not a table's. */
+/* stop_table puts the table that an error belongs to in state resync; false when the error is not
+ * a table's. */
 static bool
 stop_table(WhStream *stream, WhTarget *target, ErrorData *error)
 {
@@ -483,10 +506,13 @@ stop_table(WhStream *stream, WhTarget *target, ErrorData *error)
 	if (target == NULL || error->sqlerrcode == ERRCODE_PROTOCOL_VIOLATION ||
 		error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ||
 		category == ERRCODE_TRANSACTION_ROLLBACK || category == ERRCODE_INSUFFICIENT_RESOURCES ||
-		category == ERRCODE_OPERATOR_INTERVENTION || category == ERRCODE_SYSTEM_ERROR || category == ERRCODE_INTERNAL_ERROR)
+		category == ERRCODE_OPERATOR_INTERVENTION || category == ERRCODE_SYSTEM_ERROR ||
+		category == ERRCODE_INTERNAL_ERROR)
 		return false;
 	wh_changelog_set_table_state(target->table, "resync", InvalidXLogRecPtr,
-								 error->detail != NULL ? psprintf("%s: %s", error->message, error->detail) : error->message);
+								 error->detail != NULL ?
+									 psprintf("%s: %s", error->message, error->detail) :
+									 error->message);
 	ereport(WARNING,
 			(errmsg("table \"%s\" of feed \"%s\" has to be copied again", target->table->source_name, stream->feed->name),
 			 errdetail_internal("%s", error->message),
@@ -512,7 +538,8 @@ wh_stream_store_idle(WhStream *stream)
 	XLogRecPtr lsn = stream->idle_lsn;
 
 	wh_lock_state(stream->feed->id);
-	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_LOCAL, true, 0, false);
 	commit_position(stream, lsn, stream->clock);
 	stream->idle_stored_at = GetCurrentTimestamp();
 }

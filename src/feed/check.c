@@ -2,8 +2,8 @@
  * check.c
  *		What create_feed needs of a source and of this database, all that is missing in one error.
  *
- * Nothing is changed here.  What a role may not see (a setting that is hidden from it) is left to the statement that
- * needs it.
+ * Nothing is changed here.  What a role may not see (a setting that is hidden from it) is left to
+ * the statement that needs it.
  */
 #include "postgres.h"
 
@@ -60,13 +60,20 @@ wh_source_check(const WhFeed *feed, PGconn *plain, List *wanted_tables, bool is_
 			check_wanted(&problems, feed, plain, wanted_tables);
 		else
 			check_publication(&problems, feed, plain);
-		check_tables(&problems, plain,
-					 wanted_tables != NIL ? wanted_condition(wanted_tables) : wh_sql("(n.nspname, c.relname) IN (SELECT schemaname, tablename"
-																					 " FROM pg_catalog.pg_publication_tables WHERE pubname = %L)%s",
-																					 feed->publication, is_own_database ? " AND n.nspname <> 'walhouse' AND n.nspname NOT IN (SELECT name FROM walhouse.feed)"
-																														  " AND NOT EXISTS (SELECT FROM walhouse.model m WHERE m.relation ="
-																														  " COALESCE(pg_catalog.pg_partition_root(c.oid), c.oid))" :
-																														  ""));
+		check_tables(
+			&problems, plain,
+			wanted_tables != NIL ?
+				wanted_condition(wanted_tables) :
+				wh_sql(
+					"(n.nspname, c.relname) IN (SELECT schemaname, tablename"
+					" FROM pg_catalog.pg_publication_tables WHERE pubname = %L)%s",
+					feed->publication,
+					is_own_database ?
+						" AND n.nspname <> 'walhouse' AND n.nspname NOT IN (SELECT name FROM "
+						"walhouse.feed)"
+						" AND NOT EXISTS (SELECT FROM walhouse.model m WHERE m.relation ="
+						" COALESCE(pg_catalog.pg_partition_root(c.oid), c.oid))" :
+						""));
 	}
 	if (problems.count > 0)
 		ereport(ERROR,
@@ -90,8 +97,9 @@ check_house(Problems *problems, const WhFeed *feed)
 {
 	const char *names[] = {feed->name, wh_name(feed->name, "_log")};
 	WhArg arg = WH_ARG_OID(feed->owner);
-	WhRows *rows = wh_spi_query("SELECT pg_catalog.has_database_privilege($1, pg_catalog.current_database(), 'CREATE')", 1,
-								&arg);
+	WhRows *rows = wh_spi_query(
+		"SELECT pg_catalog.has_database_privilege($1, pg_catalog.current_database(), 'CREATE')",
+		1, &arg);
 
 	for (int i = 0; i < 2; i++)
 	{
@@ -100,9 +108,11 @@ check_house(Problems *problems, const WhFeed *feed)
 				wh_sql("DROP SCHEMA %I; -- or give the feed another name", names[i]));
 	}
 	if (!wh_rows_bool(rows, 0, 1))
-		add(problems, psprintf("\"%s\" may not create schemas in this database.", GetUserNameFromId(feed->owner, true)),
-			wh_sql("GRANT CREATE ON DATABASE %I TO %I; -- in the warehouse", get_database_name(MyDatabaseId),
-				   GetUserNameFromId(feed->owner, true)));
+		add(problems,
+			psprintf("\"%s\" may not create schemas in this database.",
+					 GetUserNameFromId(feed->owner, true)),
+			wh_sql("GRANT CREATE ON DATABASE %I TO %I; -- in the warehouse",
+				   get_database_name(MyDatabaseId), GetUserNameFromId(feed->owner, true)));
 }
 
 static void
@@ -114,9 +124,11 @@ check_settings(Problems *problems, PGconn *plain)
 		add(problems, psprintf("wal_level of the source is %s.", level),
 			pstrdup("ALTER SYSTEM SET wal_level = logical; -- and restart the source"));
 	if (is_true(first(plain, "SELECT pg_catalog.pg_is_in_recovery()")))
-		add(problems, pstrdup("The source is in recovery."), pstrdup("-- name the primary in the server's options"));
-	if (atoi(first(plain, "SELECT pg_catalog.current_setting('max_replication_slots')::pg_catalog.int4"
-						  " - pg_catalog.count(*) FROM pg_catalog.pg_replication_slots")) < 1)
+		add(problems, pstrdup("The source is in recovery."),
+			pstrdup("-- name the primary in the server's options"));
+	if (atoi(first(plain,
+				   "SELECT pg_catalog.current_setting('max_replication_slots')::pg_catalog.int4"
+				   " - pg_catalog.count(*) FROM pg_catalog.pg_replication_slots")) < 1)
 		add(problems, pstrdup("All replication slots of the source are taken."),
 			pstrdup("ALTER SYSTEM SET max_replication_slots = …; -- and restart the source"));
 	if (atoi(first(plain, "SELECT pg_catalog.current_setting('max_wal_senders')::pg_catalog.int4"
@@ -125,11 +137,14 @@ check_settings(Problems *problems, PGconn *plain)
 			pstrdup("ALTER SYSTEM SET max_wal_senders = …; -- and restart the source"));
 }
 
-/* check_plugin looks for the plugin in the list of those that may be used; older minor releases have no such list. */
+/* check_plugin looks for the plugin in the list of those that may be used; older minor releases
+ * have no such list. */
 static void
 check_plugin(Problems *problems, PGconn *plain)
 {
-	const char *list = first(plain, "SELECT setting FROM pg_catalog.pg_settings WHERE name = 'output_plugin_libraries'");
+	const char *list = first(
+		plain,
+		"SELECT setting FROM pg_catalog.pg_settings WHERE name = 'output_plugin_libraries'");
 
 	if (list == NULL)
 		return;
@@ -137,9 +152,12 @@ check_plugin(Problems *problems, PGconn *plain)
 							" WHERE pg_catalog.btrim(l.name, ' \"') = 'walhouse_output'",
 							list)) != NULL)
 		return;
-	add(problems, psprintf("output_plugin_libraries of the source does not name walhouse_output."),
-		psprintf("ALTER SYSTEM SET output_plugin_libraries = %s%swalhouse_output; SELECT pg_reload_conf();",
-				 list, list[0] != '\0' ? ", " : ""));
+	add(problems,
+		psprintf("output_plugin_libraries of the source does not name walhouse_output."),
+		psprintf(
+			"ALTER SYSTEM SET output_plugin_libraries = %s%swalhouse_output; SELECT "
+			"pg_reload_conf();",
+			list, list[0] != '\0' ? ", " : ""));
 }
 
 static void
@@ -147,7 +165,10 @@ check_role(Problems *problems, PGconn *plain)
 {
 	const char *role = first(plain, "SELECT current_user");
 
-	if (!is_true(first(plain, "SELECT rolreplication OR rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user")))
+	if (!is_true(first(
+			plain,
+			"SELECT rolreplication OR rolsuper FROM pg_catalog.pg_roles WHERE rolname = "
+			"current_user")))
 		add(problems, psprintf("Role \"%s\" of the source lacks the attribute REPLICATION.", role),
 			wh_sql("ALTER ROLE %I REPLICATION;", role));
 }
@@ -155,13 +176,22 @@ check_role(Problems *problems, PGconn *plain)
 static void
 check_slot(Problems *problems, const WhFeed *feed, PGconn *plain)
 {
-	if (strspn(feed->slot, "abcdefghijklmnopqrstuvwxyz0123456789_") != strlen(feed->slot) || feed->slot[0] == '\0' ||
-		strlen(feed->slot) >= NAMEDATALEN)
-		add(problems, psprintf("\"%s\" is no name for a replication slot: lower-case letters, digits and underscores.", feed->slot),
+	if (strspn(feed->slot, "abcdefghijklmnopqrstuvwxyz0123456789_") != strlen(feed->slot) ||
+		feed->slot[0] == '\0' || strlen(feed->slot) >= NAMEDATALEN)
+		add(problems,
+			psprintf(
+				"\"%s\" is no name for a replication slot: lower-case letters, digits and "
+				"underscores.",
+				feed->slot),
 			NULL);
-	if (first(plain, wh_sql("SELECT 1 FROM pg_catalog.pg_replication_slots WHERE slot_name = %L", feed->slot)) != NULL)
-		add(problems, psprintf("Replication slot \"%s\" exists at the source already.", feed->slot),
-			wh_sql("SELECT pg_drop_replication_slot(%L); -- if nobody needs it, or give slot => another name", feed->slot));
+	if (first(plain, wh_sql("SELECT 1 FROM pg_catalog.pg_replication_slots WHERE slot_name = %L",
+							feed->slot)) != NULL)
+		add(problems,
+			psprintf("Replication slot \"%s\" exists at the source already.", feed->slot),
+			wh_sql(
+				"SELECT pg_drop_replication_slot(%L); -- if nobody needs it, or give slot => "
+				"another name",
+				feed->slot));
 }
 
 /* check_standby_names refuses a source whose commits would wait for this very feed. */
@@ -172,39 +202,59 @@ check_standby_names(Problems *problems, const WhFeed *feed, PGconn *plain)
 
 	if (names == NULL || names[0] == '\0')
 		return;
-	if (first(plain, wh_sql("SELECT 1 FROM pg_catalog.regexp_split_to_table(pg_catalog.regexp_replace(%L,"
-							" '^\\s*((first|any)?\\s*[0-9]+\\s*)?\\((.*)\\)\\s*$', '\\3', 'i'), ',') AS l (name)"
-							" WHERE pg_catalog.lower(pg_catalog.btrim(l.name, ' \"')) IN ('*', %L)",
-							names, psprintf("walhouse %s", asc_tolower(feed->name, strlen(feed->name))))) != NULL)
-		add(problems, psprintf("synchronous_standby_names of the source is \"%s\", so that its commits would wait for this feed.", names),
-			pstrdup("ALTER SYSTEM SET synchronous_standby_names = …; -- name the standbys, not *"));
+	if (first(
+			plain,
+			wh_sql(
+				"SELECT 1 FROM pg_catalog.regexp_split_to_table(pg_catalog.regexp_replace(%L,"
+				" '^\\s*((first|any)?\\s*[0-9]+\\s*)?\\((.*)\\)\\s*$', '\\3', 'i'), ',') AS l "
+				"(name)"
+				" WHERE pg_catalog.lower(pg_catalog.btrim(l.name, ' \"')) IN ('*', %L)",
+				names, psprintf("walhouse %s", asc_tolower(feed->name, strlen(feed->name))))) !=
+		NULL)
+		add(problems,
+			psprintf(
+				"synchronous_standby_names of the source is \"%s\", so that its commits would "
+				"wait for this feed.",
+				names),
+			pstrdup(
+				"ALTER SYSTEM SET synchronous_standby_names = …; -- name the standbys, not *"));
 }
 
 static void
 check_publication(Problems *problems, const WhFeed *feed, PGconn *plain)
 {
 	WhResult *publication = wh_source_query(
-		plain, wh_sql("SELECT p.pubviaroot, p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate,"
-					  " EXISTS (SELECT FROM pg_catalog.pg_publication_rel r WHERE r.prpubid = p.oid"
-					  "         AND (r.prqual IS NOT NULL OR r.prattrs IS NOT NULL)),"
-					  " EXISTS (SELECT FROM pg_catalog.pg_publication_tables t WHERE t.pubname = p.pubname)"
-					  " FROM pg_catalog.pg_publication p WHERE p.pubname = %L",
-					  feed->publication));
+		plain,
+		wh_sql(
+			"SELECT p.pubviaroot, p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate,"
+			" EXISTS (SELECT FROM pg_catalog.pg_publication_rel r WHERE r.prpubid = p.oid"
+			"         AND (r.prqual IS NOT NULL OR r.prattrs IS NOT NULL)),"
+			" EXISTS (SELECT FROM pg_catalog.pg_publication_tables t WHERE t.pubname = p.pubname)"
+			" FROM pg_catalog.pg_publication p WHERE p.pubname = %L",
+			feed->publication));
 
 	if (publication->rows == 0)
 	{
-		add(problems, psprintf("Publication \"%s\" does not exist at the source.", feed->publication),
+		add(problems,
+			psprintf("Publication \"%s\" does not exist at the source.", feed->publication),
 			wh_sql("CREATE PUBLICATION %I FOR TABLE …;", feed->publication));
 		return;
 	}
 	if (is_true(wh_result_value(publication, 0, 0)))
-		add(problems, psprintf("Publication \"%s\" has publish_via_partition_root.", feed->publication),
-			wh_sql("ALTER PUBLICATION %I SET (publish_via_partition_root = false);", feed->publication));
+		add(problems,
+			psprintf("Publication \"%s\" has publish_via_partition_root.", feed->publication),
+			wh_sql("ALTER PUBLICATION %I SET (publish_via_partition_root = false);",
+				   feed->publication));
 	if (!is_true(wh_result_value(publication, 0, 1)))
-		add(problems, psprintf("Publication \"%s\" does not publish all of insert, update, delete and truncate.", feed->publication),
-			wh_sql("ALTER PUBLICATION %I SET (publish = 'insert, update, delete, truncate');", feed->publication));
+		add(problems,
+			psprintf(
+				"Publication \"%s\" does not publish all of insert, update, delete and truncate.",
+				feed->publication),
+			wh_sql("ALTER PUBLICATION %I SET (publish = 'insert, update, delete, truncate');",
+				   feed->publication));
 	if (is_true(wh_result_value(publication, 0, 2)))
-		add(problems, psprintf("Publication \"%s\" has a row filter or a column list.", feed->publication),
+		add(problems,
+			psprintf("Publication \"%s\" has a row filter or a column list.", feed->publication),
 			wh_sql("ALTER PUBLICATION %I SET TABLE …; -- whole tables", feed->publication));
 	if (!is_true(wh_result_value(publication, 0, 3)))
 		add(problems, psprintf("Publication \"%s\" has no tables.", feed->publication),
@@ -217,13 +267,20 @@ check_wanted(Problems *problems, const WhFeed *feed, PGconn *plain, List *wanted
 {
 	const char *role = first(plain, "SELECT current_user");
 
-	if (first(plain, wh_sql("SELECT 1 FROM pg_catalog.pg_publication WHERE pubname = %L", feed->publication)) != NULL)
-		add(problems, psprintf("Publication \"%s\" exists at the source already.", feed->publication),
-			wh_sql("DROP PUBLICATION %I; -- or give publication => it, instead of tables", feed->publication));
-	if (!is_true(first(plain, "SELECT pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE')")))
+	if (first(plain, wh_sql("SELECT 1 FROM pg_catalog.pg_publication WHERE pubname = %L",
+							feed->publication)) != NULL)
+		add(problems,
+			psprintf("Publication \"%s\" exists at the source already.", feed->publication),
+			wh_sql("DROP PUBLICATION %I; -- or give publication => it, instead of tables",
+				   feed->publication));
+	if (!is_true(first(
+			plain,
+			"SELECT pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE')")))
 		add(problems, psprintf("Role \"%s\" of the source may not create a publication.", role),
-			wh_sql("GRANT CREATE ON DATABASE %I TO %I; -- or let an owner make it, and give publication => it",
-				   first(plain, "SELECT pg_catalog.current_database()"), role));
+			wh_sql(
+				"GRANT CREATE ON DATABASE %I TO %I; -- or let an owner make it, and give "
+				"publication => it",
+				first(plain, "SELECT pg_catalog.current_database()"), role));
 	foreach_ptr(char, name, wanted)
 	{
 		char *schema;
@@ -231,37 +288,52 @@ check_wanted(Problems *problems, const WhFeed *feed, PGconn *plain, List *wanted
 		WhResult *found;
 
 		wh_name_parse(name, &schema, &relation);
-		found = wh_source_query(plain,
-								wh_sql("SELECT pg_catalog.pg_has_role(c.relowner, 'USAGE') FROM pg_catalog.pg_class c"
-									   " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-									   " WHERE n.nspname = %L AND c.relname = %L AND c.relkind IN ('r', 'p')"
-									   " AND c.relpersistence = 'p'",
-									   schema != NULL ? schema : "public", relation));
+		found = wh_source_query(
+			plain,
+			wh_sql("SELECT pg_catalog.pg_has_role(c.relowner, 'USAGE') FROM pg_catalog.pg_class c"
+				   " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+				   " WHERE n.nspname = %L AND c.relname = %L AND c.relkind IN ('r', 'p')"
+				   " AND c.relpersistence = 'p'",
+				   schema != NULL ? schema : "public", relation));
 		if (found->rows == 0)
 			add(problems, psprintf("Table \"%s\" does not exist at the source.", name), NULL);
 		else if (!is_true(wh_result_value(found, 0, 0)))
-			add(problems, psprintf("Table \"%s\" does not belong to role \"%s\", so no publication can be made for it.", name, role),
-				wh_sql("CREATE PUBLICATION %I FOR TABLE …; -- as the owner, and give publication => it", feed->publication));
+			add(problems,
+				psprintf(
+					"Table \"%s\" does not belong to role \"%s\", so no publication can be made "
+					"for it.",
+					name, role),
+				wh_sql(
+					"CREATE PUBLICATION %I FOR TABLE …; -- as the owner, and give publication => "
+					"it",
+					feed->publication));
 	}
 }
 
-/* check_tables checks rights, kinds and replica identities of the tables that meet a condition over n and c. */
+/* check_tables checks rights, kinds and replica identities of the tables that meet a condition
+ * over n and c. */
 static void
 check_tables(Problems *problems, PGconn *plain, const char *condition)
 {
 	const char *role = first(plain, "SELECT current_user");
 	WhResult *tables = wh_source_query(
 		plain,
-		wh_sql("SELECT n.nspname, c.relname, c.relreplident,"
-			   " pg_catalog.has_table_privilege(c.oid, 'SELECT') AND pg_catalog.has_schema_privilege(n.oid, 'USAGE'),"
-			   " EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid"
-			   "  AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL"
-			   "  AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND NOT a.attnotnull"
-			   "                  AND a.attnum = ANY ((i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - 1]))"
-			   "  AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident ELSE true END)"
-			   " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-			   " WHERE c.relkind = 'r' AND %s ORDER BY 1, 2",
-			   condition));
+		wh_sql(
+			"SELECT n.nspname, c.relname, c.relreplident,"
+			" pg_catalog.has_table_privilege(c.oid, 'SELECT') AND "
+			"pg_catalog.has_schema_privilege(n.oid, 'USAGE'),"
+			" EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND "
+			"i.indisunique AND i.indisvalid"
+			"  AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL"
+			"  AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid "
+			"AND NOT a.attnotnull"
+			"                  AND a.attnum = ANY ((i.indkey::pg_catalog.int2[])[0:i.indnkeyatts "
+			"- 1]))"
+			"  AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN "
+			"i.indisreplident ELSE true END)"
+			" FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+			" WHERE c.relkind = 'r' AND %s ORDER BY 1, 2",
+			condition));
 
 	for (int i = 0; i < tables->rows; i++)
 	{
@@ -270,15 +342,25 @@ check_tables(Problems *problems, PGconn *plain, const char *condition)
 		char identity = wh_result_value(tables, i, 2)[0];
 
 		if (!is_true(wh_result_value(tables, i, 3)))
-			add(problems, psprintf("Role \"%s\" of the source may not read table \"%s.%s\".", role, schema, name),
-				wh_sql("GRANT USAGE ON SCHEMA %I TO %I; GRANT SELECT ON %I.%I TO %I;", schema, role, schema, name, role));
+			add(problems,
+				psprintf("Role \"%s\" of the source may not read table \"%s.%s\".", role, schema,
+						 name),
+				wh_sql("GRANT USAGE ON SCHEMA %I TO %I; GRANT SELECT ON %I.%I TO %I;", schema,
+					   role, schema, name, role));
 		if (is_true(wh_result_value(tables, i, 4)) && identity != 'n')
 			continue;
 		add(problems,
-			psprintf("Table \"%s.%s\" has %s.", schema, name,
-					 identity == 'n' ? "replica identity NOTHING" : identity == 'f' ? "replica identity FULL and no unique index that is immediate, valid, whole and NOT NULL" :
-																					  "no primary key that could be its replica identity"),
-			identity == 'n' ? wh_sql("ALTER TABLE %I.%I REPLICA IDENTITY DEFAULT;", schema, name) : wh_sql("ALTER TABLE %I.%I ADD PRIMARY KEY (…);", schema, name));
+			psprintf(
+				"Table \"%s.%s\" has %s.", schema, name,
+				identity == 'n' ?
+					"replica identity NOTHING" :
+				identity == 'f' ?
+					"replica identity FULL and no unique index that is immediate, valid, whole "
+					"and NOT NULL" :
+					"no primary key that could be its replica identity"),
+			identity == 'n' ?
+				wh_sql("ALTER TABLE %I.%I REPLICA IDENTITY DEFAULT;", schema, name) :
+				wh_sql("ALTER TABLE %I.%I ADD PRIMARY KEY (…);", schema, name));
 	}
 }
 
@@ -290,9 +372,13 @@ wanted_condition(List *wanted)
 	const char *separator = "";
 
 	initStringInfo(&sql);
-	wh_sql_append(&sql, "EXISTS (SELECT FROM pg_catalog.pg_class r JOIN pg_catalog.pg_namespace rn ON rn.oid = r.relnamespace"
-						" WHERE (r.oid = c.oid OR r.oid IN (SELECT a.relid FROM pg_catalog.pg_partition_ancestors(c.oid) a (relid)))"
-						" AND (rn.nspname, r.relname) IN (");
+	wh_sql_append(
+		&sql,
+		"EXISTS (SELECT FROM pg_catalog.pg_class r JOIN pg_catalog.pg_namespace rn ON rn.oid = "
+		"r.relnamespace"
+		" WHERE (r.oid = c.oid OR r.oid IN (SELECT a.relid FROM "
+		"pg_catalog.pg_partition_ancestors(c.oid) a (relid)))"
+		" AND (rn.nspname, r.relname) IN (");
 	foreach_ptr(char, name, wanted)
 	{
 		char *schema;

@@ -2,9 +2,10 @@
  * connect.c
  *		Connections to a source through libpq, interruptible, and never leaked.
  *
- * Server and user mapping give the options; the feed's owner is whose mapping counts, whoever runs the feed.  Every wait
- * is on the latch and the socket.  Open connections stand in a list that is emptied when the top-level transaction aborts, so
- * that an error anywhere closes them; results are copied into palloc'd memory at once.
+ * Server and user mapping give the options; the feed's owner is whose mapping counts, whoever
+ * runs the feed.  Every wait is on the latch and the socket.  Open connections stand in a list
+ * that is emptied when the top-level transaction aborts, so that an error anywhere closes them;
+ * results are copied into palloc'd memory at once.
  */
 #include "postgres.h"
 
@@ -76,7 +77,8 @@ wh_connect(const WhFeed *feed, bool for_replication)
 	collect_options(feed, for_replication, &options);
 	check_password_given(feed, &options);
 	old = MemoryContextSwitchTo(TopMemoryContext);
-	connections = lcons(NULL, connections); /* room first: nothing may fail once the connection is there */
+	connections =
+		lcons(NULL, connections); /* room first: nothing may fail once the connection is there */
 	MemoryContextSwitchTo(old);
 	conn = PQconnectStartParams(options.keywords, options.values, 0);
 	if (conn == NULL)
@@ -88,9 +90,14 @@ wh_connect(const WhFeed *feed, bool for_replication)
 	finish_connecting(feed, conn);
 	check_password_used(feed, &options, conn);
 	if (!for_replication)
-		wh_source_query(conn, "SET datestyle = 'ISO, YMD'; SET intervalstyle = 'postgres'; SET extra_float_digits = 1;"
-							  " SET search_path = pg_catalog, pg_temp; SET statement_timeout = 0; SET lock_timeout = 0;"
-							  " SET idle_in_transaction_session_timeout = 0; SET TimeZone = 'UTC'; SET row_security = off");
+		wh_source_query(
+			conn,
+			"SET datestyle = 'ISO, YMD'; SET intervalstyle = 'postgres'; SET extra_float_digits "
+			"= 1;"
+			" SET search_path = pg_catalog, pg_temp; SET statement_timeout = 0; SET lock_timeout "
+			"= 0;"
+			" SET idle_in_transaction_session_timeout = 0; SET TimeZone = 'UTC'; SET "
+			"row_security = off");
 	return conn;
 }
 
@@ -148,15 +155,18 @@ add_option(Options *options, const char *keyword, const char *value)
 	options->keywords[options->count] = keyword;
 	options->values[options->count] = value;
 	options->count++;
-	options->has_password = options->has_password || (strcmp(keyword, "password") == 0 && value[0] != '\0');
+	options->has_password =
+		options->has_password || (strcmp(keyword, "password") == 0 && value[0] != '\0');
 	options->has_certificate = options->has_certificate || strcmp(keyword, "sslcert") == 0;
 }
 
-/* A user who is not superuser may not borrow the server's own identity (peer, trust, a password file). */
+/* A user who is not superuser may not borrow the server's own identity (peer, trust, a password
+ * file). */
 static void
 check_password_given(const WhFeed *feed, const Options *options)
 {
-	if (superuser_arg(feed->owner) || !options->password_required || options->has_password || options->has_certificate)
+	if (superuser_arg(feed->owner) || !options->password_required || options->has_password ||
+		options->has_certificate)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_S_R_E_PROHIBITED_SQL_STATEMENT_ATTEMPTED),
@@ -186,9 +196,11 @@ finish_connecting(const WhFeed *feed, PGconn *conn)
 {
 	PostgresPollingStatusType status = PGRES_POLLING_WRITING;
 
-	while (PQstatus(conn) != CONNECTION_BAD && status != PGRES_POLLING_OK && status != PGRES_POLLING_FAILED)
+	while (PQstatus(conn) != CONNECTION_BAD && status != PGRES_POLLING_OK &&
+		   status != PGRES_POLLING_FAILED)
 	{
-		wait_socket(conn, status == PGRES_POLLING_READING ? WL_SOCKET_READABLE : WL_SOCKET_WRITEABLE, -1);
+		wait_socket(
+			conn, status == PGRES_POLLING_READING ? WL_SOCKET_READABLE : WL_SOCKET_WRITEABLE, -1);
 		status = PQconnectPoll(conn);
 	}
 	if (PQstatus(conn) != CONNECTION_OK)
@@ -198,13 +210,14 @@ finish_connecting(const WhFeed *feed, PGconn *conn)
 				 errdetail_internal("%s", pchomp(PQerrorMessage(conn)))));
 }
 
-/* wait_socket waits for the socket, the latch or the time, and takes interrupts; returns what happened. */
+/* wait_socket waits for the socket, the latch or the time, and takes interrupts; returns what
+ * happened. */
 static int
 wait_socket(PGconn *conn, int events, long timeout_ms)
 {
-	int happened = WaitLatchOrSocket(MyLatch,
-									 events | WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (timeout_ms >= 0 ? WL_TIMEOUT : 0),
-									 PQsocket(conn), timeout_ms, PG_WAIT_EXTENSION);
+	int happened = WaitLatchOrSocket(
+		MyLatch, events | WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (timeout_ms >= 0 ? WL_TIMEOUT : 0),
+		PQsocket(conn), timeout_ms, PG_WAIT_EXTENSION);
 
 	if (happened & WL_LATCH_SET)
 	{
@@ -224,7 +237,9 @@ wh_source_send(PGconn *conn, const char *sql)
 bool
 wh_source_finish(PGconn *conn, const char *sql, long timeout_ms, WhResult **result)
 {
-	TimestampTz deadline = timeout_ms < 0 ? DT_NOEND : TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
+	TimestampTz deadline = timeout_ms < 0 ?
+							   DT_NOEND :
+							   TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
 	bool timed_out = false;
 	PGresult *last;
 
@@ -249,7 +264,9 @@ next_result(PGconn *conn, TimestampTz deadline, bool *timed_out)
 {
 	while (PQisBusy(conn))
 	{
-		long wait = deadline == DT_NOEND ? -1 : TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
+		long wait = deadline == DT_NOEND ?
+						-1 :
+						TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
 
 		if (wait == 0)
 		{
@@ -358,10 +375,12 @@ void
 wh_source_error(PGconn *conn, PGresult *result, const char *sql)
 {
 	const char *state = result != NULL ? PQresultErrorField(result, PG_DIAG_SQLSTATE) : NULL;
-	const char *primary = result != NULL ? PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY) : NULL;
+	const char *primary =
+		result != NULL ? PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY) : NULL;
 	const char *detail = result != NULL ? PQresultErrorField(result, PG_DIAG_MESSAGE_DETAIL) : NULL;
 	const char *hint = result != NULL ? PQresultErrorField(result, PG_DIAG_MESSAGE_HINT) : NULL;
-	int code = state == NULL ? ERRCODE_CONNECTION_FAILURE : MAKE_SQLSTATE(state[0], state[1], state[2], state[3], state[4]);
+	int code = state == NULL ? ERRCODE_CONNECTION_FAILURE :
+							   MAKE_SQLSTATE(state[0], state[1], state[2], state[3], state[4]);
 	char *message = primary != NULL ? pstrdup(primary) : pchomp(PQerrorMessage(conn));
 
 	if (message[0] == '\0')

@@ -2,9 +2,10 @@
  * convert.c
  *		Rows of the wire into Datums of the mirror's columns.
  *
- * Per definition and target a plan: for each attnum the column it goes to and how.  Values with a form of their own on the wire
- * are made into Datums directly; special values and text forms go through the type's input function, under the settings
- * that the transaction pinned.  Columns that the definition does not know have the value that older rows have.
+ * Per definition and target a plan: for each attnum the column it goes to and how.  Values with a
+ * form of their own on the wire are made into Datums directly; special values and text forms go
+ * through the type's input function, under the settings that the transaction pinned.  Columns that
+ * the definition does not know have the value that older rows have.
  */
 #include "postgres.h"
 
@@ -48,7 +49,8 @@ struct WhReader
 };
 
 static void plan_column(const WhTarget *target, Column *column, const Walhouse__V1__Column *given);
-static void plan_missing(WhReader *reader, const WhTarget *target, const Walhouse__V1__Relation *relation);
+static void plan_missing(WhReader *reader, const WhTarget *target,
+						 const Walhouse__V1__Relation *relation);
 static void read_unchanged(const WhReader *reader, WhImage *image, WhSlice packed);
 static void read_special(WhReader *reader, WhImage *image, WhSlice message);
 static Datum read_value(WhReader *reader, Column *column, const WhField *field);
@@ -90,8 +92,9 @@ plan_column(const WhTarget *target, Column *column, const Walhouse__V1__Column *
 	column->attno = target->mirror_attno[given->attnum];
 	column->kind = (WhValueKind) given->kind;
 	column->type = TupleDescAttr(target->desc, column->attno)->atttypid;
-	column->is_text = column->type == TEXTOID || column->type == VARCHAROID || column->type == BPCHAROID ||
-					  column->type == JSONOID || column->type == XMLOID;
+	column->is_text = column->type == TEXTOID || column->type == VARCHAROID ||
+					  column->type == BPCHAROID || column->type == JSONOID ||
+					  column->type == XMLOID;
 	getTypeInputInfo(column->type, &input, &column->io_param);
 	fmgr_info(input, &column->input);
 }
@@ -108,7 +111,8 @@ plan_missing(WhReader *reader, const WhTarget *target, const Walhouse__V1__Relat
 		int attno = target->mirror_attno[attnum];
 
 		if (attno >= 0)
-			reader->start_values[attno] = getmissingattr(target->desc, attno + 1, &reader->start_nulls[attno]);
+			reader->start_values[attno] =
+				getmissingattr(target->desc, attno + 1, &reader->start_nulls[attno]);
 	}
 }
 
@@ -197,14 +201,18 @@ read_special(WhReader *reader, WhImage *image, WhSlice message)
 			value = read_text(column, (const char *) special.bytes.data, special.bytes.len);
 			break;
 		case WH_SPECIAL_NOT_UTF8:
-			if (GetDatabaseEncoding() != PG_SQL_ASCII && GetDatabaseEncoding() != reader->source_encoding)
+			if (GetDatabaseEncoding() != PG_SQL_ASCII &&
+				GetDatabaseEncoding() != reader->source_encoding)
 				ereport(ERROR,
 						(errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE),
 						 errmsg("a value of the source is not valid text in its encoding %s",
 								pg_encoding_to_char(reader->source_encoding))));
-			value = column->is_text ? PointerGetDatum(cstring_to_text_with_len((const char *) special.bytes.data,
-																			   special.bytes.len)) :
-									  input_text(column, pnstrdup((const char *) special.bytes.data, special.bytes.len));
+			value =
+				column->is_text ?
+					PointerGetDatum(cstring_to_text_with_len((const char *) special.bytes.data,
+															 special.bytes.len)) :
+					input_text(column,
+							   pnstrdup((const char *) special.bytes.data, special.bytes.len));
 			break;
 		default:
 			malformed("kind of special value");
@@ -228,7 +236,9 @@ read_value(WhReader *reader, Column *column, const WhField *field)
 		case WH_VALUE_BOOL:
 			return BoolGetDatum(field->number != 0);
 		case WH_VALUE_INT32:
-			return column->type == INT2OID ? Int16GetDatum((int16) wh_wire_zigzag(field->number)) : Int32GetDatum((int32) wh_wire_zigzag(field->number));
+			return column->type == INT2OID ?
+					   Int16GetDatum((int16) wh_wire_zigzag(field->number)) :
+					   Int32GetDatum((int32) wh_wire_zigzag(field->number));
 		case WH_VALUE_INT64:
 		case WH_VALUE_TIME:
 			return Int64GetDatum(wh_wire_zigzag(field->number));
@@ -260,7 +270,8 @@ read_value(WhReader *reader, Column *column, const WhField *field)
 			memcpy(uuid->data, bytes->data, UUID_LEN);
 			return UUIDPGetDatum(uuid);
 		case WH_VALUE_BYTES:
-			return PointerGetDatum(cstring_to_text_with_len((const char *) bytes->data, bytes->len));
+			return PointerGetDatum(
+				cstring_to_text_with_len((const char *) bytes->data, bytes->len));
 		case WH_VALUE_TEXT:
 		case WH_VALUE_OUTPUT:
 			return read_text(column, (const char *) bytes->data, bytes->len);

@@ -2,10 +2,11 @@
  * create.c
  *		CALL walhouse.create_feed: check, slot, mirrors, copy.
  *
- * What is written is committed before the next step touches the source: (1) the catalog row, state creating; (2) the
- * publication, when it is made here; (3) the slot; (4) schemas, mirrors, logs, ids and the first position: state ready, tables
- * in state copy; (5) each table's rows: state ready.  A failure before (4) leaves what drop_feed cleans; one after it is
- * mended by the next run, which copies what is missing.  The stream lock is held throughout.
+ * What is written is committed before the next step touches the source: (1) the catalog row,
+ * state creating; (2) the publication, when it is made here; (3) the slot; (4) schemas, mirrors,
+ * logs, ids and the first position: state ready, tables in state copy; (5) each table's rows:
+ * state ready.  A failure before (4) leaves what drop_feed cleans; one after it is mended by the
+ * next run, which copies what is missing.  The stream lock is held throughout.
  */
 #include "postgres.h"
 
@@ -133,7 +134,8 @@ read_tables(FunctionCallInfo fcinfo, int n)
 
 	if (PG_ARGISNULL(n))
 		return NIL;
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(n), TEXTOID, -1, false, TYPALIGN_INT, &values, &nulls, &count);
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(n), TEXTOID, -1, false, TYPALIGN_INT, &values, &nulls,
+					  &count);
 	for (int i = 0; i < count; i++)
 	{
 		if (!nulls[i])
@@ -169,9 +171,10 @@ check_server(const WhFeed *feed)
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("feed \"%s\" exists already", feed->name),
 				 errhint("If its creation failed: CALL walhouse.drop_feed(%s).", wh_sql_literal(feed->name))));
-	rows = wh_spi_query("SELECT pg_catalog.has_server_privilege(oid, 'USAGE') FROM pg_catalog.pg_foreign_server"
-						" WHERE srvname = $1",
-						1, &arg);
+	rows = wh_spi_query(
+		"SELECT pg_catalog.has_server_privilege(oid, 'USAGE') FROM pg_catalog.pg_foreign_server"
+		" WHERE srvname = $1",
+		1, &arg);
 	if (rows->count == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -191,9 +194,9 @@ static bool
 is_own_database(PGconn *plain)
 {
 	WhIdentity house = wh_house_identity();
-	WhResult *result = wh_source_query(plain,
-									   "SELECT s.system_identifier, d.oid FROM pg_catalog.pg_control_system() s,"
-									   " pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()");
+	WhResult *result = wh_source_query(
+		plain, "SELECT s.system_identifier, d.oid FROM pg_catalog.pg_control_system() s,"
+			   " pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()");
 
 	return strcmp(wh_result_value(result, 0, 0), house.system_id) == 0 &&
 		   (Oid) strtoul(wh_result_value(result, 0, 1), NULL, 10) == house.database;
@@ -202,13 +205,14 @@ is_own_database(PGconn *plain)
 static void
 insert_feed(WhFeed *feed)
 {
-	WhArg args[] = {
-		WH_ARG_TEXT(feed->name), WH_ARG_OID(feed->owner), WH_ARG_TEXT(feed->server), WH_ARG_TEXT(feed->slot),
-		WH_ARG_TEXT(feed->publication), WH_ARG_BOOL(feed->owns_publication), WH_ARG_TEXT(feed->time_zone),
-		WH_ARG_INT8(feed->log_partition_size)};
-	WhRows *rows = wh_catalog_query("INSERT INTO walhouse.feed (name, owner, server, slot, publication, owns_publication,"
-									" time_zone, log_partition_size) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING feed_id",
-									lengthof(args), args);
+	WhArg args[] = {WH_ARG_TEXT(feed->name), WH_ARG_OID(feed->owner),
+					WH_ARG_TEXT(feed->server), WH_ARG_TEXT(feed->slot),
+					WH_ARG_TEXT(feed->publication), WH_ARG_BOOL(feed->owns_publication),
+					WH_ARG_TEXT(feed->time_zone), WH_ARG_INT8(feed->log_partition_size)};
+	WhRows *rows = wh_catalog_query(
+		"INSERT INTO walhouse.feed (name, owner, server, slot, publication, owns_publication,"
+		" time_zone, log_partition_size) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING feed_id",
+		lengthof(args), args);
 
 	feed->id = wh_rows_int4(rows, 0, 1);
 }
@@ -234,8 +238,8 @@ create_publication(const WhFeed *feed, PGconn *plain, List *tables)
 }
 
 /*
- * make_slot_and_tables makes the slot, and then all that is here, in one transaction.  The plain connection is in the
- * snapshot's transaction afterwards.
+ * make_slot_and_tables makes the slot, and then all that is here, in one transaction.  The plain
+ * connection is in the snapshot's transaction afterwards.
  */
 static List *
 make_slot_and_tables(WhFeed *feed, PGconn *plain)
@@ -252,7 +256,9 @@ make_slot_and_tables(WhFeed *feed, PGconn *plain)
 	wh_snapshot_use(plain, snapshot);
 	wh_disconnect(replication);
 	sources = wh_source_tables(feed, plain,
-							   strcmp(source.system_id, house.system_id) == 0 && source.database == house.database, InvalidOid);
+							   strcmp(source.system_id, house.system_id) == 0 &&
+								   source.database == house.database,
+							   InvalidOid);
 	wh_changelog_create_schemas(feed);
 	foreach_ptr(WhSourceTable, table, sources)
 	{
@@ -268,7 +274,8 @@ make_slot_and_tables(WhFeed *feed, PGconn *plain)
 	wh_changelog_store_position(feed->id, feed->horizon, clock);
 	args[0] = WH_ARG_INT4(feed->id);
 	args[1] = WH_ARG_LSN(feed->horizon);
-	wh_catalog_execute("UPDATE walhouse.feed SET state = 'ready', horizon = $2 WHERE feed_id = $1", 2, args);
+	wh_catalog_execute(
+		"UPDATE walhouse.feed SET state = 'ready', horizon = $2 WHERE feed_id = $1", 2, args);
 	wh_txn_commit();
 	return sources;
 }
@@ -298,8 +305,9 @@ copy_tables(const WhFeed *feed, PGconn *plain, List *sources)
 static TimestampTz
 source_time(PGconn *plain)
 {
-	WhResult *result = wh_source_query(plain, "SELECT pg_catalog.date_part('epoch', pg_catalog.clock_timestamp())"
-											  "::pg_catalog.numeric * 1000000");
+	WhResult *result = wh_source_query(
+		plain, "SELECT pg_catalog.date_part('epoch', pg_catalog.clock_timestamp())"
+			   "::pg_catalog.numeric * 1000000");
 
 	return (TimestampTz) strtod(wh_result_value(result, 0, 0), NULL) -
 		   (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;

@@ -2,26 +2,35 @@
  * describe.c
  *		What tables a source has: columns, types and keys, by a few queries over all of them.
  *
- * The same query serves create_feed, in the snapshot that is copied, and a table that is copied again later.
+ * The same query serves create_feed, in the snapshot that is copied, and a table that is copied
+ * again later.
  */
 #include "postgres.h"
 
 #include "base/base.h"
 #include "feed/feed_private.h"
 
-/* Walhouse's own relations, for a feed on its own database; n and c are the relation's schema and class. */
+/* Walhouse's own relations, for a feed on its own database; n and c are the relation's schema and
+ * class. */
 #define IS_OWN \
 	"(n.nspname = 'walhouse'" \
 	" OR n.nspname IN (SELECT f.name FROM walhouse.feed f)" \
-	" OR n.oid IN (SELECT x.relnamespace FROM walhouse.feed_table t JOIN pg_catalog.pg_class x ON x.oid IN (t.mirror, t.log))" \
-	" OR EXISTS (SELECT FROM walhouse.model m WHERE m.relation = COALESCE(pg_catalog.pg_partition_root(c.oid), c.oid))" \
-	" OR EXISTS (SELECT FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid" \
-	"            WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e'" \
-	"            AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND e.extname = 'walhouse'))"
+	" OR n.oid IN (SELECT x.relnamespace FROM walhouse.feed_table t JOIN pg_catalog.pg_class x " \
+	"ON x.oid IN (t.mirror, t.log))" \
+	" OR EXISTS (SELECT FROM walhouse.model m WHERE m.relation = " \
+	"COALESCE(pg_catalog.pg_partition_root(c.oid), c.oid))" \
+	" OR EXISTS (SELECT FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension e ON e.oid = " \
+	"d.refobjid" \
+	"            WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = " \
+	"c.oid AND d.deptype = 'e'" \
+	"            AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND e.extname " \
+	"= 'walhouse'))"
 
 #define BASE_TYPE \
-	"(WITH RECURSIVE b AS (SELECT y.oid, y.typtype, y.typbasetype FROM pg_catalog.pg_type y WHERE y.oid = t.oid" \
-	" UNION ALL SELECT y.oid, y.typtype, y.typbasetype FROM b JOIN pg_catalog.pg_type y ON y.oid = b.typbasetype" \
+	"(WITH RECURSIVE b AS (SELECT y.oid, y.typtype, y.typbasetype FROM pg_catalog.pg_type y " \
+	"WHERE y.oid = t.oid" \
+	" UNION ALL SELECT y.oid, y.typtype, y.typbasetype FROM b JOIN pg_catalog.pg_type y ON y.oid " \
+	"= b.typbasetype" \
 	" WHERE b.typtype = 'd') SELECT b.oid FROM b WHERE b.typtype <> 'd')"
 
 static void read_keys(PGconn *plain, List *tables, const char *oids);
@@ -36,16 +45,19 @@ wh_source_tables(const WhFeed *feed, PGconn *plain, bool is_own_database, Oid re
 	WhSourceTable *table = NULL;
 
 	initStringInfo(&sql);
-	wh_sql_append(&sql,
-				  "SELECT c.oid, n.nspname, c.relname, a.attnum, a.attname, a.atttypid, a.atttypmod, tn.nspname, t.typname,"
-				  " t.typtype, CASE WHEN t.typtype = 'd' THEN " BASE_TYPE " END"
-				  " FROM pg_catalog.pg_publication_tables p JOIN pg_catalog.pg_namespace n ON n.nspname = p.schemaname"
-				  " JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename"
-				  " LEFT JOIN (pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid"
-				  " JOIN pg_catalog.pg_namespace tn ON tn.oid = t.typnamespace)"
-				  " ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated <> 'v'"
-				  " WHERE p.pubname = %L",
-				  feed->publication);
+	wh_sql_append(
+		&sql,
+		"SELECT c.oid, n.nspname, c.relname, a.attnum, a.attname, a.atttypid, a.atttypmod, "
+		"tn.nspname, t.typname,"
+		" t.typtype, CASE WHEN t.typtype = 'd' THEN " BASE_TYPE " END"
+		" FROM pg_catalog.pg_publication_tables p JOIN pg_catalog.pg_namespace n ON n.nspname = "
+		"p.schemaname"
+		" JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename"
+		" LEFT JOIN (pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid"
+		" JOIN pg_catalog.pg_namespace tn ON tn.oid = t.typnamespace)"
+		" ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated <> 'v'"
+		" WHERE p.pubname = %L",
+		feed->publication);
 	if (OidIsValid(relid))
 		wh_sql_append(&sql, " AND c.oid = %u", relid);
 	if (is_own_database)
@@ -87,25 +99,29 @@ wh_source_tables(const WhFeed *feed, PGconn *plain, bool is_own_database, Oid re
 }
 
 /*
- * read_keys finds each table's key: what the replica identity sends, or for FULL the best unique index.  A table without
- * one keeps NIL.
+ * read_keys finds each table's key: what the replica identity sends, or for FULL the best unique
+ * index.  A table without one keeps NIL.
  */
 static void
 read_keys(PGconn *plain, List *tables, const char *oids)
 {
 	WhResult *result = wh_source_query(
 		plain,
-		wh_sql("SELECT DISTINCT ON (i.indrelid) i.indrelid,"
-			   " pg_catalog.array_to_string((i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - 1], ' ')"
-			   " FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indrelid"
-			   " WHERE i.indrelid IN (%s) AND i.indisunique AND i.indisvalid AND i.indimmediate"
-			   " AND i.indpred IS NULL AND i.indexprs IS NULL"
-			   " AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND NOT a.attnotnull"
-			   "                 AND a.attnum = ANY ((i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - 1]))"
-			   " AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident"
-			   "     WHEN 'f' THEN true ELSE false END"
-			   " ORDER BY i.indrelid, i.indisprimary DESC, i.indisreplident DESC, i.indnkeyatts, i.indexrelid",
-			   oids));
+		wh_sql(
+			"SELECT DISTINCT ON (i.indrelid) i.indrelid,"
+			" pg_catalog.array_to_string((i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - 1], ' ')"
+			" FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indrelid"
+			" WHERE i.indrelid IN (%s) AND i.indisunique AND i.indisvalid AND i.indimmediate"
+			" AND i.indpred IS NULL AND i.indexprs IS NULL"
+			" AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND "
+			"NOT a.attnotnull"
+			"                 AND a.attnum = ANY ((i.indkey::pg_catalog.int2[])[0:i.indnkeyatts "
+			"- 1]))"
+			" AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident"
+			"     WHEN 'f' THEN true ELSE false END"
+			" ORDER BY i.indrelid, i.indisprimary DESC, i.indisreplident DESC, i.indnkeyatts, "
+			"i.indexrelid",
+			oids));
 
 	for (int i = 0; i < result->rows; i++)
 	{

@@ -24,32 +24,41 @@ int wh_feed_partition_size = 16 * 1024;
 void
 wh_feed_init(void)
 {
-	DefineCustomIntVariable("walhouse.feed_memory",
-							"Memory for one source transaction; a larger one goes through a temporary file.",
-							NULL, &wh_feed_memory, 64 * 1024, 64, MAX_KILOBYTES, PGC_USERSET, GUC_UNIT_KB, NULL, NULL, NULL);
-	DefineCustomIntVariable("walhouse.feed_batch_rows",
-							"Changes after which source transactions that wait together are ingested.",
-							NULL, &wh_feed_batch_rows, 10000, 1, INT_MAX, PGC_USERSET, 0, NULL, NULL, NULL);
-	DefineCustomIntVariable("walhouse.feed_batch_ms",
-							"Time after which source transactions that wait together are ingested.",
-							NULL, &wh_feed_batch_ms, 1000, 0, INT_MAX, PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
-	DefineCustomIntVariable("walhouse.feed_slot_timeout",
-							"Time that the creation of a replication slot may take.",
-							"It waits for every transaction of the source that has written something.",
-							&wh_feed_slot_timeout, 60000, 1, INT_MAX / 2, PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable(
+		"walhouse.feed_memory",
+		"Memory for one source transaction; a larger one goes through a temporary file.", NULL,
+		&wh_feed_memory, 64 * 1024, 64, MAX_KILOBYTES, PGC_USERSET, GUC_UNIT_KB, NULL, NULL,
+		NULL);
+	DefineCustomIntVariable(
+		"walhouse.feed_batch_rows",
+		"Changes after which source transactions that wait together are ingested.", NULL,
+		&wh_feed_batch_rows, 10000, 1, INT_MAX, PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable(
+		"walhouse.feed_batch_ms",
+		"Time after which source transactions that wait together are ingested.", NULL,
+		&wh_feed_batch_ms, 1000, 0, INT_MAX, PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable(
+		"walhouse.feed_slot_timeout", "Time that the creation of a replication slot may take.",
+		"It waits for every transaction of the source that has written something.",
+		&wh_feed_slot_timeout, 60000, 1, INT_MAX / 2, PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomIntVariable("walhouse.feed_status_interval",
-							"Longest time between two reports to the source.",
-							NULL, &wh_feed_status_interval, 10000, 100, INT_MAX, PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
-	DefineCustomIntVariable("walhouse.changelog_partition_size",
-							"WAL of the source that one partition of a change log spans, for feeds that are created from now on.",
-							NULL, &wh_feed_partition_size, 16 * 1024, 16, INT_MAX, PGC_USERSET, GUC_UNIT_MB, NULL, NULL, NULL);
+							"Longest time between two reports to the source.", NULL,
+							&wh_feed_status_interval, 10000, 100, INT_MAX, PGC_USERSET,
+							GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable(
+		"walhouse.changelog_partition_size",
+		"WAL of the source that one partition of a change log spans, for feeds that are created "
+		"from now on.",
+		NULL, &wh_feed_partition_size, 16 * 1024, 16, INT_MAX, PGC_USERSET, GUC_UNIT_MB, NULL,
+		NULL, NULL);
 	wh_connect_init();
 	wh_stream_init();
 }
 
 PG_FUNCTION_INFO_V1(walhouse_ingest);
 
-/* walhouse.ingest brings change log and mirrors, not models, to the source's position at the call. */
+/* walhouse.ingest brings change log and mirrors, not models, to the source's position at the
+ * call. */
 Datum
 walhouse_ingest(PG_FUNCTION_ARGS)
 {

@@ -16,17 +16,19 @@ extern void wh_feed_init(void);
 typedef struct WhStream WhStream;
 
 /*
- * wh_feed_open takes the stream lock, checks that the feed may run here (ids, timeline, slot against position), finishes tables in state
- * copy, commits a session row synchronously, and starts replication from the position.  Between transactions
- * (wh_txn_open was called).  Raises, with the lock released, when something does not fit; *holder is set and NULL
- * returned when somebody else has the stream.
+ * wh_feed_open takes the stream lock, checks that the feed may run here (ids, timeline, slot
+ * against position), finishes tables in state copy, commits a session row synchronously, and
+ * starts replication from the position.  Between transactions (wh_txn_open was called).  Raises,
+ * with the lock released, when something does not fit; *holder is set and NULL returned when
+ * somebody else has the stream.
  */
 extern WhStream *wh_feed_open(WhFeed *feed, int *holder);
 
 /*
- * wh_feed_poll receives and ingests: returns after at most one ingest transaction that was committed, or when nothing came for timeout_ms
- * (0: do not wait, -1: for ever; it also returns when the process latch is set).  Sends feedback when due.  No transaction
- * state is held while it waits.  Returns true when the feed's position moved.
+ * wh_feed_poll receives and ingests: returns after at most one ingest transaction that was
+ * committed, or when nothing came for timeout_ms (0: do not wait, -1: for ever; it also returns
+ * when the process latch is set).  Sends feedback when due.  No transaction state is held while
+ * it waits.  Returns true when the feed's position moved.
  */
 extern bool wh_feed_poll(WhStream *stream, long timeout_ms);
 
@@ -38,12 +40,14 @@ extern XLogRecPtr wh_feed_source_lsn(const WhStream *stream);
 extern XLogRecPtr wh_feed_current_source_lsn(WhFeed *feed);
 
 /*
- * wh_feed_reached says whether everything up to lsn is in: position ≥ lsn, or the source says that nothing is between.
- * With store, the idle progress is stored so that position ≥ lsn from then on.
+ * wh_feed_reached says whether everything up to lsn is in: position ≥ lsn, or the source says
+ * that nothing is between. With store, the idle progress is stored so that position ≥ lsn from
+ * then on.
  */
 extern bool wh_feed_reached(WhStream *stream, XLogRecPtr lsn, bool store);
 
-/* Closes the stream: last feedback of what is flushed, connection, spool, stream lock.  Never raises. */
+/* Closes the stream: last feedback of what is flushed, connection, spool, stream lock.  Never
+ * raises. */
 extern void wh_feed_close(WhStream *stream);
 
 #endif /* WH_FEED_H */

@@ -23,7 +23,8 @@ extern int wh_feed_slot_timeout; /* ms */
 extern int wh_feed_status_interval; /* ms */
 extern int wh_feed_partition_size; /* MB */
 
-/* -------- connect.c: connections to sources; all are closed when the transaction aborts -------- */
+/* -------- connect.c: connections to sources; all are closed when the transaction aborts --------
+ */
 
 /* A result of the source in the caller's context: text, NULL for NULL. */
 typedef struct WhResult
@@ -33,7 +34,8 @@ typedef struct WhResult
 	char **values;
 } WhResult;
 
-#define wh_result_value(result, row, column) ((result)->values[(row) * (result)->columns + (column)])
+#define wh_result_value(result, row, column) \
+	((result)->values[(row) * (result)->columns + (column)])
 
 extern void wh_connect_init(void);
 extern PGconn *wh_connect(const WhFeed *feed, bool for_replication);
@@ -41,7 +43,8 @@ extern void wh_disconnect(PGconn *conn);
 /* Says whether a connection is open still: an abort closes all. */
 extern bool wh_connect_is_open(PGconn *conn);
 
-/* wh_source_send starts a statement; wh_source_finish waits for its result, false after timeout_ms (-1: none). */
+/* wh_source_send starts a statement; wh_source_finish waits for its result, false after
+ * timeout_ms (-1: none). */
 extern void wh_source_send(PGconn *conn, const char *sql);
 extern bool wh_source_finish(PGconn *conn, const char *sql, long timeout_ms, WhResult **result);
 extern WhResult *wh_source_query(PGconn *conn, const char *sql);
@@ -50,8 +53,8 @@ extern XLogRecPtr wh_source_lsn(const char *value);
 /* Starts COPY TO STDOUT or replication; raises when the source does not answer with one. */
 extern void wh_source_copy(PGconn *conn, const char *sql, ExecStatusType expected);
 /*
- * wh_source_receive takes the next CopyData: its length, 0 when nothing came in timeout_ms or the latch was set, -1 at the
- * end.  Free *buffer with PQfreemem.
+ * wh_source_receive takes the next CopyData: its length, 0 when nothing came in timeout_ms or the
+ * latch was set, -1 at the end.  Free *buffer with PQfreemem.
  */
 extern int wh_source_receive(PGconn *conn, char **buffer, long timeout_ms);
 pg_noreturn extern void wh_source_error(PGconn *conn, PGresult *result, const char *sql);
@@ -67,31 +70,40 @@ typedef struct WhIdentity
 
 extern WhIdentity wh_source_identity(PGconn *replication);
 extern WhIdentity wh_house_identity(void);
-extern void wh_feed_store_identity(const WhFeed *feed, const WhIdentity *source, const WhIdentity *house);
+extern void wh_feed_store_identity(const WhFeed *feed, const WhIdentity *source,
+								   const WhIdentity *house);
 /* Raises, with the hint walhouse.takeover, when a feed may not run here. */
 extern void wh_feed_check_identity(const WhFeed *feed, const WhIdentity *source);
-/* Compares the slot with the feed's position and raises, naming the choice, when they do not fit. */
+/* Compares the slot with the feed's position and raises, naming the choice, when they do not fit.
+ */
 extern void wh_feed_check_slot(const WhFeed *feed, PGconn *plain, XLogRecPtr position);
 
 /* -------- describe.c: what the source has -------- */
 
-/* The tables of a feed's publication, with columns and key; `relid` other than InvalidOid: that one alone. */
+/* The tables of a feed's publication, with columns and key; `relid` other than InvalidOid: that
+ * one alone. */
 extern List *wh_source_tables(const WhFeed *feed, PGconn *plain, bool is_own_database, Oid relid);
-/* Checks a source for create_feed; raises one error that names all that is missing.  Makes no change. */
-extern void wh_source_check(const WhFeed *feed, PGconn *plain, List *wanted_tables, bool is_own_database);
+/* Checks a source for create_feed; raises one error that names all that is missing.  Makes no
+ * change. */
+extern void wh_source_check(const WhFeed *feed, PGconn *plain, List *wanted_tables,
+							bool is_own_database);
 
 /* -------- snapshot.c: slots and copies -------- */
 
-/* Makes a slot; returns its consistent point; *snapshot is exported until the connection's next command. */
-extern XLogRecPtr wh_slot_create(const WhFeed *feed, PGconn *replication, PGconn *plain, const char *slot, bool temporary,
-								 char **snapshot);
+/* Makes a slot; returns its consistent point; *snapshot is exported until the connection's next
+ * command. */
+extern XLogRecPtr wh_slot_create(const WhFeed *feed, PGconn *replication, PGconn *plain,
+								 const char *slot, bool temporary, char **snapshot);
 /* Starts a transaction of the plain connection that sees an exported snapshot. */
 extern void wh_snapshot_use(PGconn *plain, const char *snapshot);
-/* Copies a table into its mirror, in the caller's transaction; the mirror is empty. Returns the number of rows. */
-extern uint64 wh_snapshot_copy(const WhFeed *feed, PGconn *plain, const WhFeedTable *table, const WhSourceTable *source);
+/* Copies a table into its mirror, in the caller's transaction; the mirror is empty. Returns the
+ * number of rows. */
+extern uint64 wh_snapshot_copy(const WhFeed *feed, PGconn *plain, const WhFeedTable *table,
+							   const WhSourceTable *source);
 /*
- * wh_snapshot_resync copies a table again through a temporary slot, and commits: mirror, sync_lsn, state.  Under the state lock, so
- * that the slot's point is not below the feed's position.
+ * wh_snapshot_resync copies a table again through a temporary slot, and commits: mirror,
+ * sync_lsn, state.  Under the state lock, so that the slot's point is not below the feed's
+ * position.
  */
 extern void wh_snapshot_resync(const WhFeed *feed, const WhFeedTable *table);
 
@@ -115,7 +127,8 @@ typedef struct WhTarget
 
 /* Both live in the current context, until the catalog's generation changes. */
 extern List *wh_target_open_all(const WhFeed *feed);
-/* What the stream said of a table, in the form that the changelog room compares; relation is a Walhouse__V1__Relation. */
+/* What the stream said of a table, in the form that the changelog room compares; relation is a
+ * Walhouse__V1__Relation. */
 extern WhSourceTable *wh_relation_describe(const void *relation, const WhFeedTable *table);
 
 /* -------- convert.c: wire values into Datums -------- */
@@ -131,7 +144,8 @@ typedef struct WhImage
 /* Reads rows of one definition for one target. */
 typedef struct WhReader WhReader;
 
-extern WhReader *wh_reader_create(const WhTarget *target, const void *relation, int source_encoding);
+extern WhReader *wh_reader_create(const WhTarget *target, const void *relation,
+								  int source_encoding);
 /* In the current context; values that are varlena are copies. */
 extern WhImage *wh_reader_read(WhReader *reader, const uint8_t *data, size_t len);
 extern WhImage *wh_image_create(int natts);
@@ -196,16 +210,17 @@ extern void wh_keymap_close(WhKeymap *map);
 /* Empties the map; rows live in the context that is current when they are found. */
 extern void wh_keymap_reset(WhKeymap *map);
 /*
- * wh_keymap_find returns the row of a key, read from the mirror on first sight; with is_new it is not looked for there, because
- * the source says that it is new and the mirror's index will tell otherwise.  txn_lsn marks rows that this very
- * source transaction wrote in an earlier chunk.
+ * wh_keymap_find returns the row of a key, read from the mirror on first sight; with is_new it is
+ * not looked for there, because the source says that it is new and the mirror's index will tell
+ * otherwise.  txn_lsn marks rows that this very source transaction wrote in an earlier chunk.
  */
 extern WhRow *wh_keymap_find(WhKeymap *map, const WhImage *image, bool is_new, XLogRecPtr txn_lsn);
 extern bool wh_keymap_same_key(WhKeymap *map, const WhImage *a, const WhImage *b);
 extern List *wh_keymap_rows(WhKeymap *map); /* of WhRow *, in order of first sight */
 extern char *wh_keymap_describe(WhKeymap *map, const WhImage *image); /* a key for an error */
 /* The image of a mirror's row, in the current context; *tid where it is. */
-extern WhImage *wh_keymap_image(const WhTarget *target, TupleTableSlot *slot, ItemPointer tid, bool *is_own);
+extern WhImage *wh_keymap_image(const WhTarget *target, TupleTableSlot *slot, ItemPointer tid,
+								bool *is_own);
 
 /* -------- ingest.c -------- */
 
@@ -262,7 +277,8 @@ struct WhStream
 	uint64 generation; /* that the targets were read at */
 	uint64 ingests;
 	bool session_is_durable; /* the session row is committed and flushed */
-	/* positions that are committed, and the local WAL that must be flushed before they are confirmed */
+	/* positions that are committed, and the local WAL that must be flushed before they are
+	 * confirmed */
 	XLogRecPtr confirm_source[WH_CONFIRM_SLOTS];
 	XLogRecPtr confirm_local[WH_CONFIRM_SLOTS];
 	int confirms;

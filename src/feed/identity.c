@@ -1,10 +1,12 @@
 /*
  * identity.c
- *		Where a feed may run: who the source is, who this warehouse is, and whether the slot fits the position.
+ *		Where a feed may run: who the source is, who this warehouse is, and whether the slot fits
+ * the position.
  *
- * A clone or a restored copy of either side must never read production's slot as if nothing had happened.  Ids are stored
- * when the slot is made and compared whenever a stream opens; the slot is compared with the position, because
- * START_REPLICATION moves a start that is too old forward without a word.
+ * A clone or a restored copy of either side must never read production's slot as if nothing had
+ * happened.  Ids are stored when the slot is made and compared whenever a stream opens; the slot
+ * is compared with the position, because START_REPLICATION moves a start that is too old forward
+ * without a word.
  */
 #include "postgres.h"
 
@@ -19,15 +21,17 @@
 #include "feed/feed_private.h"
 
 static bool follows_failover(const WhFeed *feed);
-pg_noreturn static void refuse(const WhFeed *feed, const char *side, const char *what, const char *is, const char *was);
+pg_noreturn static void refuse(const WhFeed *feed, const char *side, const char *what,
+							   const char *is, const char *was);
 
 WhIdentity
 wh_source_identity(PGconn *replication)
 {
 	WhIdentity id;
 	WhResult *system = wh_source_query(replication, "IDENTIFY_SYSTEM");
-	WhResult *database = wh_source_query(replication, "SELECT oid FROM pg_catalog.pg_database"
-													  " WHERE datname = pg_catalog.current_database()");
+	WhResult *database =
+		wh_source_query(replication, "SELECT oid FROM pg_catalog.pg_database"
+									 " WHERE datname = pg_catalog.current_database()");
 
 	id.system_id = wh_result_value(system, 0, 0);
 	id.timeline = atoi(wh_result_value(system, 0, 1));
@@ -49,13 +53,16 @@ wh_house_identity(void)
 void
 wh_feed_store_identity(const WhFeed *feed, const WhIdentity *source, const WhIdentity *house)
 {
-	WhArg args[] = {
-		WH_ARG_INT4(feed->id), WH_ARG_TEXT(source->system_id), WH_ARG_INT4(source->timeline), WH_ARG_OID(source->database),
-		WH_ARG_TEXT(house->system_id), WH_ARG_INT4(house->timeline), WH_ARG_OID(house->database)};
+	WhArg args[] = {WH_ARG_INT4(feed->id), WH_ARG_TEXT(source->system_id),
+					WH_ARG_INT4(source->timeline), WH_ARG_OID(source->database),
+					WH_ARG_TEXT(house->system_id), WH_ARG_INT4(house->timeline),
+					WH_ARG_OID(house->database)};
 
-	wh_catalog_execute("UPDATE walhouse.feed SET source_system_id = $2, source_timeline = $3, source_database = $4,"
-					   " house_system_id = $5, house_timeline = $6, house_database = $7 WHERE feed_id = $1",
-					   lengthof(args), args);
+	wh_catalog_execute(
+		"UPDATE walhouse.feed SET source_system_id = $2, source_timeline = $3, source_database = "
+		"$4,"
+		" house_system_id = $5, house_timeline = $6, house_database = $7 WHERE feed_id = $1",
+		lengthof(args), args);
 }
 
 void
@@ -72,15 +79,21 @@ wh_feed_check_identity(const WhFeed *feed, const WhIdentity *source)
 	if (strcmp(feed->house_system_id, house.system_id) != 0)
 		refuse(feed, "warehouse", "system identifier", house.system_id, feed->house_system_id);
 	if (feed->house_database != house.database)
-		refuse(feed, "warehouse", "database OID", psprintf("%u", house.database), psprintf("%u", feed->house_database));
-	if (feed->house_timeline != house.timeline && !(follows && house.timeline > feed->house_timeline))
-		refuse(feed, "warehouse", "timeline", psprintf("%d", house.timeline), psprintf("%d", feed->house_timeline));
+		refuse(feed, "warehouse", "database OID", psprintf("%u", house.database),
+			   psprintf("%u", feed->house_database));
+	if (feed->house_timeline != house.timeline &&
+		!(follows && house.timeline > feed->house_timeline))
+		refuse(feed, "warehouse", "timeline", psprintf("%d", house.timeline),
+			   psprintf("%d", feed->house_timeline));
 	if (strcmp(feed->source_system_id, source->system_id) != 0)
 		refuse(feed, "source", "system identifier", source->system_id, feed->source_system_id);
 	if (feed->source_database != source->database)
-		refuse(feed, "source", "database OID", psprintf("%u", source->database), psprintf("%u", feed->source_database));
-	if (feed->source_timeline != source->timeline && !(follows && source->timeline > feed->source_timeline))
-		refuse(feed, "source", "timeline", psprintf("%d", source->timeline), psprintf("%d", feed->source_timeline));
+		refuse(feed, "source", "database OID", psprintf("%u", source->database),
+			   psprintf("%u", feed->source_database));
+	if (feed->source_timeline != source->timeline &&
+		!(follows && source->timeline > feed->source_timeline))
+		refuse(feed, "source", "timeline", psprintf("%d", source->timeline),
+			   psprintf("%d", feed->source_timeline));
 	if (feed->house_timeline != house.timeline || feed->source_timeline != source->timeline)
 		wh_feed_store_identity(feed, source, &house);
 }
@@ -113,16 +126,21 @@ refuse(const WhFeed *feed, const char *side, const char *what, const char *is, c
 void
 wh_feed_check_slot(const WhFeed *feed, PGconn *plain, XLogRecPtr position)
 {
-	WhResult *slot = wh_source_query(plain,
-									 wh_sql("SELECT confirmed_flush_lsn, wal_status, plugin,"
-											" confirmed_flush_lsn > %X::pg_catalog.pg_lsn, database = pg_catalog.current_database()"
-											" FROM pg_catalog.pg_replication_slots WHERE slot_name = %L",
-											position, feed->slot));
-	const char *choice = psprintf("Either keep this warehouse: CALL walhouse.drop_feed(%s, drop_slot => false) and create the feed"
-								  " again; or restore the side that lost data.",
-								  wh_sql_literal(feed->name));
+	WhResult *slot = wh_source_query(
+		plain,
+		wh_sql(
+			"SELECT confirmed_flush_lsn, wal_status, plugin,"
+			" confirmed_flush_lsn > %X::pg_catalog.pg_lsn, database = pg_catalog.current_database()"
+			" FROM pg_catalog.pg_replication_slots WHERE slot_name = %L",
+			position, feed->slot));
+	const char *choice = psprintf(
+		"Either keep this warehouse: CALL walhouse.drop_feed(%s, drop_slot => false) and create "
+		"the feed"
+		" again; or restore the side that lost data.",
+		wh_sql_literal(feed->name));
 
-	if (slot->rows == 0 || wh_result_value(slot, 0, 4) == NULL || strcmp(wh_result_value(slot, 0, 4), "t") != 0)
+	if (slot->rows == 0 || wh_result_value(slot, 0, 4) == NULL ||
+		strcmp(wh_result_value(slot, 0, 4), "t") != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("replication slot \"%s\" of feed \"%s\" does not exist at the source", feed->slot, feed->name),
@@ -137,12 +155,14 @@ wh_feed_check_slot(const WhFeed *feed, PGconn *plain, XLogRecPtr position)
 						   LSN_FORMAT_ARGS(position)),
 				 errhint("%s", choice)));
 	if (wh_result_value(slot, 0, 3) == NULL || strcmp(wh_result_value(slot, 0, 3), "f") != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("replication slot \"%s\" is ahead of feed \"%s\"", feed->slot, feed->name),
-				 errdetail("The slot is confirmed up to %s, and the feed stands at %X/%X: what is between would be lost."
-						   " The warehouse was restored, or somebody else reads the slot.",
-						   wh_result_value(slot, 0, 0) != NULL ? wh_result_value(slot, 0, 0) : "nothing",
-						   LSN_FORMAT_ARGS(position)),
-				 errhint("%s", choice)));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("replication slot \"%s\" is ahead of feed \"%s\"", feed->slot, feed->name),
+			 errdetail(
+				 "The slot is confirmed up to %s, and the feed stands at %X/%X: what is between would be lost."
+				 " The warehouse was restored, or somebody else reads the slot.",
+				 wh_result_value(slot, 0, 0) != NULL ? wh_result_value(slot, 0, 0) : "nothing",
+				 LSN_FORMAT_ARGS(position)),
+			 errhint("%s", choice)));
 }

@@ -1,15 +1,17 @@
 /*
  * ingest.c
- *		Source transactions into log and mirror: steps 2 to 6 of the design, within one transaction.
+ *		Source transactions into log and mirror: steps 2 to 6 of the design, within one
+ * transaction.
  *
- * Changes are walked in commit order over a map key -> row.  A row's image before its first change in a source transaction goes
- * to the log as B, so that the log does not depend on how it was cut; then comes the change.  The mirror is written at the
- * end, or for a large transaction whenever the memory is used up: then the map is emptied and begins again from the
- * mirror, where rows that this transaction wrote carry its xid, by which they need no second B.  That is why a large
- * transaction, and one with a TRUNCATE, is ingested alone.
+ * Changes are walked in commit order over a map key -> row.  A row's image before its first
+ * change in a source transaction goes to the log as B, so that the log does not depend on how it
+ * was cut; then comes the change.  The mirror is written at the end, or for a large transaction
+ * whenever the memory is used up: then the map is emptied and begins again from the mirror, where
+ * rows that this transaction wrote carry its xid, by which they need no second B.  That is why a
+ * large transaction, and one with a TRUNCATE, is ingested alone.
  *
- * A change that does not fit the mirror is an error with the table named in `current`; the caller puts that table in
- * state resync and does the ingest again without it.
+ * A change that does not fit the mirror is an error with the table named in `current`; the caller
+ * puts that table in state resync and does the ingest again without it.
  */
 #include "postgres.h"
 
@@ -192,7 +194,8 @@ walk_rows(Work *work, WhWireRows *rows)
 static void
 walk_truncate(Work *work, WhSlice payload)
 {
-	Walhouse__V1__Truncate *truncate = walhouse__v1__truncate__unpack(NULL, payload.len, payload.data);
+	Walhouse__V1__Truncate *truncate =
+		walhouse__v1__truncate__unpack(NULL, payload.len, payload.data);
 	int32 *schemas;
 	size_t count;
 	int64 seq;
@@ -214,7 +217,8 @@ walk_truncate(Work *work, WhSlice payload)
 	}
 }
 
-/* find_table finds the table of a definition; NULL when this transaction's changes of it are not wanted. */
+/* find_table finds the table of a definition; NULL when this transaction's changes of it are not
+ * wanted. */
 static Table *
 find_table(Work *work, int32 schema, WhDefinition **definition)
 {
@@ -231,7 +235,8 @@ find_table(Work *work, int32 schema, WhDefinition **definition)
 
 		if (table->target != target)
 			continue;
-		partition = wh_changelog_partition(work->ingest->feed, target->table->log, work->txn->end_lsn);
+		partition =
+			wh_changelog_partition(work->ingest->feed, target->table->log, work->txn->end_lsn);
 		if (partition != table->log_partition)
 		{
 			wh_changelog_append_close(table->log);
@@ -251,12 +256,14 @@ open_table(Work *work, WhTarget *target)
 
 	table->target = target;
 	table->mirror = wh_changelog_append_open(target->table->mirror);
-	table->log_partition = wh_changelog_partition(work->ingest->feed, target->table->log, work->txn->end_lsn);
+	table->log_partition =
+		wh_changelog_partition(work->ingest->feed, target->table->log, work->txn->end_lsn);
 	table->log = wh_changelog_append_open(table->log_partition);
 	table->map = wh_keymap_open(target, wh_changelog_append_relation(table->mirror));
 	table->log_values = palloc(sizeof(Datum) * target->log_natts);
 	table->log_nulls = palloc(sizeof(bool) * target->log_natts);
-	if (RelationGetDescr(wh_changelog_append_relation(table->mirror))->natts != target->desc->natts ||
+	if (RelationGetDescr(wh_changelog_append_relation(table->mirror))->natts !=
+			target->desc->natts ||
 		RelationGetDescr(wh_changelog_append_relation(table->log))->natts != target->log_natts)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -272,10 +279,11 @@ reader_of(Work *work, WhDefinition *definition)
 	if (definition->reader == NULL)
 	{
 		MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(definition->target));
-		Walhouse__V1__Relation *relation = walhouse__v1__relation__unpack(NULL, definition->packed.len,
-																		  definition->packed.data);
+		Walhouse__V1__Relation *relation =
+			walhouse__v1__relation__unpack(NULL, definition->packed.len, definition->packed.data);
 
-		definition->reader = wh_reader_create(definition->target, relation, work->ingest->source_encoding);
+		definition->reader =
+			wh_reader_create(definition->target, relation, work->ingest->source_encoding);
 		walhouse__v1__relation__free_unpacked(relation, NULL);
 		MemoryContextSwitchTo(old);
 	}
@@ -527,7 +535,8 @@ write_mirror(Work *work, Table *table)
 	foreach_ptr(WhRow, row, rows)
 	{
 		if (row->is_changed && row->in_mirror && row->image != NULL)
-			wh_changelog_update_row(table->mirror, &row->tid, row->image->values, row->image->nulls);
+			wh_changelog_update_row(table->mirror, &row->tid, row->image->values,
+									row->image->nulls);
 	}
 	foreach_ptr(WhRow, row, rows)
 	{

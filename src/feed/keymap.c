@@ -1,10 +1,11 @@
 /*
  * keymap.c
- *		The rows of one table that an ingest touches, by key: what they were, and what they are now.
+ *		The rows of one table that an ingest touches, by key: what they were, and what they are
+ * now.
  *
- * Keys are equal where the mirror's index says so: 1.0 and 1.00 are one numeric key, -0 and 0 one float.  A row is read from
- * the mirror through that index when its key is first seen; from then on the map is the truth, until its end state is
- * written and the map is emptied.
+ * Keys are equal where the mirror's index says so: 1.0 and 1.00 are one numeric key, -0 and 0 one
+ * float.  A row is read from the mirror through that index when its key is first seen; from then
+ * on the map is the truth, until its end state is written and the map is emptied.
  */
 #include "postgres.h"
 
@@ -96,7 +97,8 @@ wh_keymap_open(const WhTarget *target, Relation mirror)
 	for (int i = 0; i < target->nkeys; i++)
 		open_column(map, i);
 	map->slot = table_slot_create(mirror, NULL);
-	map->context = AllocSetContextCreate(CurrentMemoryContext, "walhouse keys", ALLOCSET_DEFAULT_SIZES);
+	map->context =
+		AllocSetContextCreate(CurrentMemoryContext, "walhouse keys", ALLOCSET_DEFAULT_SIZES);
 	map->table = rows_create(map->context, 256, map);
 	return map;
 }
@@ -119,13 +121,15 @@ open_column(WhKeymap *map, int i)
 		elog(ERROR, "missing equality of operator family %u", opfamily);
 	column->equal = palloc0(sizeof(FmgrInfo));
 	fmgr_info(equal, column->equal);
-	cache = lookup_type_cache(column->attribute->atttypid, TYPECACHE_HASH_PROC_FINFO | TYPECACHE_EQ_OPR);
+	cache = lookup_type_cache(column->attribute->atttypid,
+							  TYPECACHE_HASH_PROC_FINFO | TYPECACHE_EQ_OPR);
 	if (OidIsValid(cache->hash_proc))
 		column->hash = &cache->hash_proc_finfo;
 	else
-		column->hash_bytes = column->attribute->atttypid == BITOID || column->attribute->atttypid == VARBITOID;
-	ScanKeyEntryInitialize(&map->scan_keys[i], 0, i + 1, BTEqualStrategyNumber, InvalidOid, column->collation, equal,
-						   (Datum) 0);
+		column->hash_bytes =
+			column->attribute->atttypid == BITOID || column->attribute->atttypid == VARBITOID;
+	ScanKeyEntryInitialize(&map->scan_keys[i], 0, i + 1, BTEqualStrategyNumber, InvalidOid,
+						   column->collation, equal, (Datum) 0);
 }
 
 void
@@ -173,7 +177,8 @@ equal_keys(WhKeymap *map, Datum *a, Datum *b)
 {
 	for (int i = 0; i < map->target->nkeys; i++)
 	{
-		if (!DatumGetBool(FunctionCall2Coll(map->columns[i].equal, map->columns[i].collation, a[i], b[i])))
+		if (!DatumGetBool(
+				FunctionCall2Coll(map->columns[i].equal, map->columns[i].collation, a[i], b[i])))
 			return false;
 	}
 	return true;
@@ -201,7 +206,8 @@ take_key(WhKeymap *map, const WhImage *image, Datum *key)
 			ereport(ERROR,
 					(errcode(ERRCODE_NOT_NULL_VIOLATION),
 					 errmsg("a change of table \"%s\" came without a value for key column \"%s\"",
-							map->target->table->source_name, NameStr(map->columns[i].attribute->attname))));
+							map->target->table->source_name,
+							NameStr(map->columns[i].attribute->attname))));
 		key[i] = image->values[attno];
 	}
 }
@@ -235,7 +241,8 @@ wh_keymap_find(WhKeymap *map, const WhImage *image, bool is_new, XLogRecPtr txn_
 static void
 read_row(WhKeymap *map, WhRow *row, XLogRecPtr txn_lsn)
 {
-	IndexScanDesc scan = wh_compat_index_beginscan(map->mirror, map->index, GetActiveSnapshot(), map->target->nkeys);
+	IndexScanDesc scan = wh_compat_index_beginscan(map->mirror, map->index, GetActiveSnapshot(),
+												   map->target->nkeys);
 	bool is_own;
 
 	for (int i = 0; i < map->target->nkeys; i++)
@@ -257,7 +264,8 @@ wh_keymap_image(const WhTarget *target, TupleTableSlot *slot, ItemPointer tid, b
 {
 	WhImage *image = wh_image_create(target->desc->natts);
 	bool isnull;
-	TransactionId xmin = DatumGetTransactionId(slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull));
+	TransactionId xmin =
+		DatumGetTransactionId(slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull));
 	HeapTuple tuple = ExecCopySlotHeapTuple(slot);
 
 	*tid = slot->tts_tid;
@@ -279,8 +287,11 @@ wh_keymap_describe(WhKeymap *map, const WhImage *image)
 		bool is_varlena;
 
 		getTypeOutputInfo(column->attribute->atttypid, &output, &is_varlena);
-		appendStringInfo(&text, "%s%s = %s", i > 0 ? ", " : "", NameStr(column->attribute->attname),
-						 image->nulls[column->attno] ? "NULL" : OidOutputFunctionCall(output, image->values[column->attno]));
+		appendStringInfo(&text, "%s%s = %s", i > 0 ? ", " : "",
+						 NameStr(column->attribute->attname),
+						 image->nulls[column->attno] ?
+							 "NULL" :
+							 OidOutputFunctionCall(output, image->values[column->attno]));
 	}
 	return text.data;
 }

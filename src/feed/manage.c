@@ -2,8 +2,8 @@
  * manage.c
  *		CALL walhouse.drop_feed and walhouse.resync_table, and walhouse.takeover.
  *
- * drop_feed can be called again after any failure: state dropping is committed first, then slot and publication go at
- * the source, then everything here in one transaction.
+ * drop_feed can be called again after any failure: state dropping is committed first, then slot
+ * and publication go at the source, then everything here in one transaction.
  */
 #include "postgres.h"
 
@@ -47,7 +47,9 @@ walhouse_drop_feed(PG_FUNCTION_ARGS)
 	refuse_models(feed);
 	take_stream(feed);
 	arg = WH_ARG_INT4(feed->id);
-	wh_catalog_execute("UPDATE walhouse.feed SET state = 'dropping', enabled = false WHERE feed_id = $1", 1, &arg);
+	wh_catalog_execute(
+		"UPDATE walhouse.feed SET state = 'dropping', enabled = false WHERE feed_id = $1", 1,
+		&arg);
 	wh_txn_commit();
 	if (drop_slot)
 		drop_at_source(feed);
@@ -63,10 +65,11 @@ static void
 refuse_models(const WhFeed *feed)
 {
 	WhArg arg = WH_ARG_INT4(feed->id);
-	WhRows *rows = wh_spi_query("SELECT pg_catalog.string_agg(relation::pg_catalog.text, ', ' ORDER BY model_id),"
-								" pg_catalog.string_agg(pg_catalog.format('SELECT walhouse.drop_model(%L);', relation), ' '"
-								" ORDER BY model_id DESC) FROM walhouse.model WHERE feed_id = $1",
-								1, &arg);
+	WhRows *rows = wh_spi_query(
+		"SELECT pg_catalog.string_agg(relation::pg_catalog.text, ', ' ORDER BY model_id),"
+		" pg_catalog.string_agg(pg_catalog.format('SELECT walhouse.drop_model(%L);', relation), ' '"
+		" ORDER BY model_id DESC) FROM walhouse.model WHERE feed_id = $1",
+		1, &arg);
 	char *models = wh_rows_text(rows, 0, 1);
 
 	if (models != NULL)
@@ -89,7 +92,8 @@ take_stream(const WhFeed *feed)
 				 errhint("SELECT walhouse.stop(%s), and try again.", wh_sql_literal(feed->name))));
 }
 
-/* drop_at_source drops slot and publication, and says what to do where the source cannot be asked. */
+/* drop_at_source drops slot and publication, and says what to do where the source cannot be
+ * asked. */
 static void
 drop_at_source(const WhFeed *feed)
 {
@@ -110,8 +114,9 @@ drop_at_source(const WhFeed *feed)
 		error = CopyErrorData();
 		FlushErrorState();
 		if (error->hint == NULL)
-			error->hint = psprintf("If the source is gone: CALL walhouse.drop_feed(%s, drop_slot => false).",
-								   wh_sql_literal(feed->name));
+			error->hint = psprintf(
+				"If the source is gone: CALL walhouse.drop_feed(%s, drop_slot => false).",
+				wh_sql_literal(feed->name));
 		ReThrowError(error);
 	}
 	PG_END_TRY();
@@ -122,16 +127,18 @@ drop_slot_and_publication(const WhFeed *feed, PGconn *plain)
 {
 	for (int tries = 0;; tries++)
 	{
-		WhResult *slot = wh_source_query(plain, wh_sql("SELECT active_pid FROM pg_catalog.pg_replication_slots"
-													   " WHERE slot_name = %L AND plugin = 'walhouse_output'"
-													   " AND database = pg_catalog.current_database()",
-													   feed->slot));
+		WhResult *slot =
+			wh_source_query(plain, wh_sql("SELECT active_pid FROM pg_catalog.pg_replication_slots"
+										  " WHERE slot_name = %L AND plugin = 'walhouse_output'"
+										  " AND database = pg_catalog.current_database()",
+										  feed->slot));
 
 		if (slot->rows == 0)
 			break;
 		if (wh_result_value(slot, 0, 0) == NULL)
 		{
-			wh_source_query(plain, wh_sql("SELECT pg_catalog.pg_drop_replication_slot(%L)", feed->slot));
+			wh_source_query(plain,
+							wh_sql("SELECT pg_catalog.pg_drop_replication_slot(%L)", feed->slot));
 			break;
 		}
 		if (tries >= 100)
@@ -173,7 +180,8 @@ find_table(const WhFeed *feed, const char *name)
 	wh_name_parse(name, &schema, &relation);
 	foreach_ptr(WhFeedTable, table, wh_changelog_tables(feed->id))
 	{
-		if (strcmp(table->source_name, relation) == 0 && (schema == NULL || strcmp(table->source_schema, schema) == 0))
+		if (strcmp(table->source_name, relation) == 0 &&
+			(schema == NULL || strcmp(table->source_schema, schema) == 0))
 			return table;
 	}
 	ereport(ERROR,
@@ -207,8 +215,10 @@ walhouse_takeover(PG_FUNCTION_ARGS)
 						   feed->source_system_id != NULL ? feed->source_system_id : "not known"),
 				 errhint("CALL walhouse.drop_feed(%s, drop_slot => false), and create the feed again.",
 						 wh_sql_literal(feed->name))));
-	slot = wh_source_query(plain, wh_sql("SELECT active_pid FROM pg_catalog.pg_replication_slots WHERE slot_name = %L",
-										 feed->slot));
+	slot = wh_source_query(
+		plain,
+		wh_sql("SELECT active_pid FROM pg_catalog.pg_replication_slots WHERE slot_name = %L",
+			   feed->slot));
 	if (slot->rows > 0 && wh_result_value(slot, 0, 0) != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
@@ -225,7 +235,8 @@ walhouse_takeover(PG_FUNCTION_ARGS)
 void
 wh_feed_pause(long milliseconds)
 {
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, milliseconds, PG_WAIT_EXTENSION);
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, milliseconds,
+					 PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
 }

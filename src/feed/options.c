@@ -2,8 +2,9 @@
  * options.c
  *		Options of servers and user mappings: a white list of libpq's.
  *
- * What is not listed here is refused: service and passfile would read the server's files, options and client_encoding
- * would change what walhouse pins.  Certificates and keys are files of the server: superusers and pg_read_server_files alone.
+ * What is not listed here is refused: service and passfile would read the server's files, options
+ * and client_encoding would change what walhouse pins.  Certificates and keys are files of the
+ * server: superusers and pg_read_server_files alone.
  */
 #include "postgres.h"
 
@@ -20,14 +21,37 @@
 
 #include "base/base.h"
 
-static const char *const server_options[] = {
-	"host", "hostaddr", "port", "dbname", "connect_timeout", "keepalives", "keepalives_idle", "keepalives_interval",
-	"keepalives_count", "tcp_user_timeout", "target_session_attrs", "load_balance_hosts", "sslmode", "sslcompression",
-	"sslsni", "sslrootcert", "sslcrl", "sslcrldir", "ssl_min_protocol_version", "ssl_max_protocol_version",
-	"sslnegotiation", "gssencmode", "krbsrvname", "gsslib", "requirepeer", "channel_binding", "require_auth",
-	"follow_failover", NULL};
-static const char *const mapping_options[] = {"user", "password", "password_required", "sslcert", "sslkey", "sslpassword",
-											  NULL};
+static const char *const server_options[] = {"host",
+											 "hostaddr",
+											 "port",
+											 "dbname",
+											 "connect_timeout",
+											 "keepalives",
+											 "keepalives_idle",
+											 "keepalives_interval",
+											 "keepalives_count",
+											 "tcp_user_timeout",
+											 "target_session_attrs",
+											 "load_balance_hosts",
+											 "sslmode",
+											 "sslcompression",
+											 "sslsni",
+											 "sslrootcert",
+											 "sslcrl",
+											 "sslcrldir",
+											 "ssl_min_protocol_version",
+											 "ssl_max_protocol_version",
+											 "sslnegotiation",
+											 "gssencmode",
+											 "krbsrvname",
+											 "gsslib",
+											 "requirepeer",
+											 "channel_binding",
+											 "require_auth",
+											 "follow_failover",
+											 NULL};
+static const char *const mapping_options[] = {
+	"user", "password", "password_required", "sslcert", "sslkey", "sslpassword", NULL};
 
 static bool is_listed(const char *const *list, const char *name);
 static bool libpq_has(const char *name);
@@ -51,7 +75,8 @@ walhouse_fdw_validator(PG_FUNCTION_ARGS)
 	{
 		StringInfoData names;
 
-		if (valid != NULL && is_listed(valid, option->defname) && (is_own(option->defname) || libpq_has(option->defname)))
+		if (valid != NULL && is_listed(valid, option->defname) &&
+			(is_own(option->defname) || libpq_has(option->defname)))
 		{
 			check_option(option->defname, option);
 			continue;
@@ -106,10 +131,12 @@ is_own(const char *name)
 static void
 check_option(const char *name, DefElem *option)
 {
-	bool is_file = strcmp(name, "sslcert") == 0 || strcmp(name, "sslkey") == 0 || strcmp(name, "sslrootcert") == 0 ||
-				   strcmp(name, "sslcrl") == 0 || strcmp(name, "sslcrldir") == 0;
+	bool is_file = strcmp(name, "sslcert") == 0 || strcmp(name, "sslkey") == 0 ||
+				   strcmp(name, "sslrootcert") == 0 || strcmp(name, "sslcrl") == 0 ||
+				   strcmp(name, "sslcrldir") == 0;
 
-	if (is_own(name) && !defGetBoolean(option) && strcmp(name, "password_required") == 0 && !superuser())
+	if (is_own(name) && !defGetBoolean(option) && strcmp(name, "password_required") == 0 &&
+		!superuser())
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("password_required=false is superuser-only"),

@@ -2,13 +2,15 @@
  * snapshot.c
  *		Slots with an exported snapshot, and the copy of tables into their mirrors.
  *
- * The rows come from the snapshot that the slot's consistent point stands for, so that copy and stream meet without a gap
- * and without an overlap.  They go from COPY TO on the source into COPY FROM here: binary where every column has a
- * built-in type, else text.  Each table is a transaction; one that a crash interrupts stays in state copy, and is copied
- * again from its start through a temporary slot.
+ * The rows come from the snapshot that the slot's consistent point stands for, so that copy and
+ * stream meet without a gap and without an overlap.  They go from COPY TO on the source into COPY
+ * FROM here: binary where every column has a built-in type, else text.  Each table is a
+ * transaction; one that a crash interrupts stays in state copy, and is copied again from its start
+ * through a temporary slot.
  *
- * Creating a slot waits for every transaction of the source that has an xid.  The caller has none, or a feed on its own
- * cluster would wait for itself; the wait is limited, and its end names who was waited for.
+ * Creating a slot waits for every transaction of the source that has an xid.  The caller has
+ * none, or a feed on its own cluster would wait for itself; the wait is limited, and its end names
+ * who was waited for.
  */
 #include "postgres.h"
 
@@ -40,16 +42,19 @@ static struct
 } copy_source;
 
 pg_noreturn static void slot_timed_out(const WhFeed *feed, PGconn *replication, PGconn *plain);
-static char *snapshot_query(const WhFeedTable *table, const WhSourceTable *source, List **columns, bool *is_binary);
+static char *snapshot_query(const WhFeedTable *table, const WhSourceTable *source, List **columns,
+							bool *is_binary);
 static WhFeedColumn *find_column(const WhFeedTable *table, int attnum);
 static int read_copy(void *out, int minread, int maxread);
 static void rebuild_models(const WhFeedTable *table);
 
 XLogRecPtr
-wh_slot_create(const WhFeed *feed, PGconn *replication, PGconn *plain, const char *slot, bool temporary, char **snapshot)
+wh_slot_create(const WhFeed *feed, PGconn *replication, PGconn *plain, const char *slot,
+			   bool temporary, char **snapshot)
 {
-	const char *sql = wh_sql("CREATE_REPLICATION_SLOT \"%s\"%s LOGICAL walhouse_output (SNAPSHOT 'export')", slot,
-							 temporary ? " TEMPORARY" : "");
+	const char *sql =
+		wh_sql("CREATE_REPLICATION_SLOT \"%s\"%s LOGICAL walhouse_output (SNAPSHOT 'export')",
+			   slot, temporary ? " TEMPORARY" : "");
 	WhResult *result;
 
 	/* a walsender that waits for a lock does not see its client go: it needs a limit of its own */
@@ -65,10 +70,13 @@ static void
 slot_timed_out(const WhFeed *feed, PGconn *replication, PGconn *plain)
 {
 	WhResult *holders = wh_source_query(
-		plain, wh_sql("SELECT pg_catalog.string_agg(h.pid::pg_catalog.text, ', ' ORDER BY h.pid)"
-					  " FROM pg_catalog.pg_locks h WHERE h.locktype = 'transactionid' AND h.granted AND h.mode = 'ExclusiveLock'"
-					  " AND h.pid <> %d",
-					  PQbackendPID(replication)));
+		plain,
+		wh_sql(
+			"SELECT pg_catalog.string_agg(h.pid::pg_catalog.text, ', ' ORDER BY h.pid)"
+			" FROM pg_catalog.pg_locks h WHERE h.locktype = 'transactionid' AND h.granted AND "
+			"h.mode = 'ExclusiveLock'"
+			" AND h.pid <> %d",
+			PQbackendPID(replication)));
 	PGcancel *cancel = PQgetCancel(replication);
 	char error[256];
 
@@ -77,12 +85,16 @@ slot_timed_out(const WhFeed *feed, PGconn *replication, PGconn *plain)
 		PQcancel(cancel, error, sizeof(error));
 		PQfreeCancel(cancel);
 	}
-	ereport(ERROR,
-			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-			 errmsg("the replication slot of feed \"%s\" could not be created in %d ms", feed->name, wh_feed_slot_timeout),
-			 errdetail("It waits for the source's transactions that have written something; sessions: %s.",
-					   wh_result_value(holders, 0, 0) != NULL ? wh_result_value(holders, 0, 0) : "none any more"),
-			 errhint("End those transactions, or raise walhouse.feed_slot_timeout.")));
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+		 errmsg("the replication slot of feed \"%s\" could not be created in %d ms", feed->name,
+				wh_feed_slot_timeout),
+		 errdetail(
+			 "It waits for the source's transactions that have written something; sessions: %s.",
+			 wh_result_value(holders, 0, 0) != NULL ? wh_result_value(holders, 0, 0) :
+													  "none any more"),
+		 errhint("End those transactions, or raise walhouse.feed_slot_timeout.")));
 }
 
 void
@@ -93,13 +105,15 @@ wh_snapshot_use(PGconn *plain, const char *snapshot)
 }
 
 uint64
-wh_snapshot_copy(const WhFeed *feed, PGconn *plain, const WhFeedTable *table, const WhSourceTable *source)
+wh_snapshot_copy(const WhFeed *feed, PGconn *plain, const WhFeedTable *table,
+				 const WhSourceTable *source)
 {
 	List *columns;
 	bool is_binary;
 	char *query = snapshot_query(table, source, &columns, &is_binary);
-	List *options = list_make2(makeDefElem("format", (Node *) makeString(is_binary ? "binary" : "text"), -1),
-							   makeDefElem("encoding", (Node *) makeString(pstrdup(GetDatabaseEncodingName())), -1));
+	List *options = list_make2(
+		makeDefElem("format", (Node *) makeString(is_binary ? "binary" : "text"), -1),
+		makeDefElem("encoding", (Node *) makeString(pstrdup(GetDatabaseEncodingName())), -1));
 	ParseState *state = make_parsestate(NULL);
 	CopyFromState copy;
 	Relation rel;
@@ -130,11 +144,13 @@ wh_snapshot_copy(const WhFeed *feed, PGconn *plain, const WhFeedTable *table, co
 }
 
 /*
- * snapshot_query is the one place that builds what is read of a source table: what may not leave the source is kept back
- * here, and in the plugin.  Types that this database lacks come as their text, as they do in the stream.
+ * snapshot_query is the one place that builds what is read of a source table: what may not leave
+ * the source is kept back here, and in the plugin.  Types that this database lacks come as their
+ * text, as they do in the stream.
  */
 static char *
-snapshot_query(const WhFeedTable *table, const WhSourceTable *source, List **columns, bool *is_binary)
+snapshot_query(const WhFeedTable *table, const WhSourceTable *source, List **columns,
+			   bool *is_binary)
 {
 	StringInfoData sql;
 	const char *separator = "";
@@ -154,7 +170,8 @@ snapshot_query(const WhFeedTable *table, const WhSourceTable *source, List **col
 		if (type >= FirstNormalObjectId)
 			*is_binary = false;
 	}
-	wh_sql_append(&sql, " FROM ONLY %I.%I) TO STDOUT (FORMAT %s)", source->schema, source->name, *is_binary ? "binary" : "text");
+	wh_sql_append(&sql, " FROM ONLY %I.%I) TO STDOUT (FORMAT %s)", source->schema, source->name,
+				  *is_binary ? "binary" : "text");
 	return sql.data;
 }
 
@@ -213,10 +230,12 @@ wh_snapshot_resync(const WhFeed *feed, const WhFeedTable *table)
 	replication = wh_connect(feed, true);
 	source = wh_source_identity(replication);
 	wh_feed_check_identity(feed, &source);
-	lsn = wh_slot_create(feed, replication, plain, psprintf("walhouse_copy_%d_%d", MyProcPid, feed->id), true, &snapshot);
+	lsn = wh_slot_create(feed, replication, plain,
+						 psprintf("walhouse_copy_%d_%d", MyProcPid, feed->id), true, &snapshot);
 	wh_snapshot_use(plain, snapshot);
 	tables = wh_source_tables(feed, plain,
-							  strcmp(source.system_id, house.system_id) == 0 && source.database == house.database,
+							  strcmp(source.system_id, house.system_id) == 0 &&
+								  source.database == house.database,
 							  table->source_relid);
 	if (tables == NIL || ((WhSourceTable *) linitial(tables))->key == NIL)
 		ereport(ERROR,
@@ -242,16 +261,19 @@ wh_snapshot_resync(const WhFeed *feed, const WhFeedTable *table)
 	wh_txn_commit();
 }
 
-/* rebuild_models sends the models that read a table to their next build: the log has a gap for them. */
+/* rebuild_models sends the models that read a table to their next build: the log has a gap for
+ * them. */
 static void
 rebuild_models(const WhFeedTable *table)
 {
 	WhArg args[] = {WH_ARG_INT4(table->feed_id), WH_ARG_OID(table->mirror)};
 
-	wh_catalog_execute("UPDATE walhouse.model m SET state = 'rebuild' WHERE m.feed_id = $1 AND m.state <> 'new'"
-					   " AND EXISTS (SELECT FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_rewrite r ON r.oid = d.objid"
-					   "             WHERE d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass"
-					   "             AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass"
-					   "             AND d.refobjid = $2 AND r.ev_class = m.query::pg_catalog.oid)",
-					   2, args);
+	wh_catalog_execute(
+		"UPDATE walhouse.model m SET state = 'rebuild' WHERE m.feed_id = $1 AND m.state <> 'new'"
+		" AND EXISTS (SELECT FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_rewrite r ON r.oid = "
+		"d.objid"
+		"             WHERE d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass"
+		"             AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass"
+		"             AND d.refobjid = $2 AND r.ev_class = m.query::pg_catalog.oid)",
+		2, args);
 }

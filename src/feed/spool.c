@@ -1,9 +1,11 @@
 /*
  * spool.c
- *		A source transaction from its first message to its commit, in memory or in a temporary file.
+ *		A source transaction from its first message to its commit, in memory or in a temporary
+ * file.
  *
- * Messages stay in libpq's buffers until walhouse.feed_memory is reached, and go to a file then: length, bytes.  The file is
- * open across transactions and gone with the process, so a crash leaves nothing and the source sends it all again.
+ * Messages stay in libpq's buffers until walhouse.feed_memory is reached, and go to a file then:
+ * length, bytes.  The file is open across transactions and gone with the process, so a crash
+ * leaves nothing and the source sends it all again.
  */
 #include "postgres.h"
 
@@ -20,7 +22,8 @@ static void read_bytes(WhTransaction *txn, void *out, int len);
 WhTransaction *
 wh_spool_begin(MemoryContext parent)
 {
-	MemoryContext context = AllocSetContextCreate(parent, "walhouse transaction", ALLOCSET_SMALL_SIZES);
+	MemoryContext context =
+		AllocSetContextCreate(parent, "walhouse transaction", ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	WhTransaction *txn = palloc0(sizeof(WhTransaction));
 
@@ -66,8 +69,10 @@ spill(WhTransaction *txn)
 static void
 write_message(WhTransaction *txn, const char *data, int len)
 {
-	if (FileWrite(txn->file, (char *) &len, sizeof(len), txn->file_size, PG_WAIT_EXTENSION) != sizeof(len) ||
-		FileWrite(txn->file, (char *) data, len, txn->file_size + sizeof(len), PG_WAIT_EXTENSION) != len)
+	if (FileWrite(txn->file, (char *) &len, sizeof(len), txn->file_size, PG_WAIT_EXTENSION) !=
+			sizeof(len) ||
+		FileWrite(txn->file, (char *) data, len, txn->file_size + sizeof(len),
+				  PG_WAIT_EXTENSION) != len)
 		ereport(ERROR,
 				(errcode_for_file_access(),
 				 errmsg("could not write to temporary file \"%s\": %m", FilePathName(txn->file))));

@@ -2,13 +2,15 @@
  * stream.c
  *		An open stream: the lock, the checks, the protocol, and what is confirmed to the source.
  *
- * The stream belongs to the session that holds the stream lock.  Its memory is a context below TopMemoryContext; when the
- * top-level transaction aborts, the connection is closed by connect.c, the lock is released by the lock manager, and the
- * callback here frees the rest, so that whoever caught the error finds a stream that is closed.
+ * The stream belongs to the session that holds the stream lock.  Its memory is a context below
+ * TopMemoryContext; when the top-level transaction aborts, the connection is closed by connect.c,
+ * the lock is released by the lock manager, and the callback here frees the rest, so that whoever
+ * caught the error finds a stream that is closed.
  *
- * Commits here are asynchronous.  A position is confirmed once the local WAL up to its commit record is flushed, and never
- * what was merely received.  The first thing that a session commits, synchronously, is its session row: after that all that
- * earlier sessions committed is durable too, and so is the position that it starts from.
+ * Commits here are asynchronous.  A position is confirmed once the local WAL up to its commit
+ * record is flushed, and never what was merely received.  The first thing that a session commits,
+ * synchronously, is its session row: after that all that earlier sessions committed is durable
+ * too, and so is the position that it starts from.
  */
 #include "postgres.h"
 
@@ -123,18 +125,22 @@ wh_feed_open(WhFeed *feed, int *holder)
 static WhStream *
 create_stream(const WhFeed *feed)
 {
-	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "walhouse stream", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext context =
+		AllocSetContextCreate(TopMemoryContext, "walhouse stream", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
 	WhStream *stream = palloc0(sizeof(WhStream));
-	HASHCTL control = {.keysize = sizeof(int32), .entrysize = sizeof(WhDefinition), .hcxt = context};
+	HASHCTL control = {
+		.keysize = sizeof(int32), .entrysize = sizeof(WhDefinition), .hcxt = context};
 
 	stream->context = context;
 	streams = lcons(stream, streams);
 	MemoryContextSwitchTo(context);
 	stream->feed = wh_changelog_feed_by_id(feed->id, false);
 	stream->source_encoding = PG_UTF8;
-	stream->definitions = hash_create("walhouse definitions", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	stream->target_context = AllocSetContextCreate(context, "walhouse targets", ALLOCSET_DEFAULT_SIZES);
+	stream->definitions =
+		hash_create("walhouse definitions", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	stream->target_context =
+		AllocSetContextCreate(context, "walhouse targets", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(old);
 	return stream;
 }
@@ -150,16 +156,20 @@ copy_pending_tables(const WhFeed *feed)
 	}
 }
 
-/* start_session commits the session row synchronously, and reads the position that is durable then. */
+/* start_session commits the session row synchronously, and reads the position that is durable
+ * then. */
 static void
 start_session(WhStream *stream)
 {
 	WhArg arg = WH_ARG_INT4(stream->feed->id);
 
-	(void) set_config_option("synchronous_commit", "local", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
-	wh_catalog_execute("UPDATE walhouse.feed SET session = pg_catalog.clock_timestamp(), error = NULL, error_time = NULL"
-					   " WHERE feed_id = $1",
-					   1, &arg);
+	(void) set_config_option("synchronous_commit", "local", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_LOCAL, true, 0, false);
+	wh_catalog_execute(
+		"UPDATE walhouse.feed SET session = pg_catalog.clock_timestamp(), error = NULL, "
+		"error_time = NULL"
+		" WHERE feed_id = $1",
+		1, &arg);
 	wh_txn_commit();
 	stream->session_is_durable = true;
 	stream->position = wh_changelog_position(stream->feed->id, &stream->clock);
@@ -196,8 +206,11 @@ start_replication(WhStream *stream)
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "START_REPLICATION SLOT \"%s\" LOGICAL %X/%X (protocol '1', own_writes 'drop', publication '",
-					 feed->slot, LSN_FORMAT_ARGS(stream->position));
+	appendStringInfo(
+		&sql,
+		"START_REPLICATION SLOT \"%s\" LOGICAL %X/%X (protocol '1', own_writes 'drop', "
+		"publication '",
+		feed->slot, LSN_FORMAT_ARGS(stream->position));
 	for (const char *c = wh_sql_identifier(feed->publication); *c != '\0'; c++)
 		appendStringInfo(&sql, *c == '\'' ? "''" : "%c", *c);
 	appendStringInfoString(&sql, "')");
@@ -209,7 +222,9 @@ start_replication(WhStream *stream)
 bool
 wh_feed_poll(WhStream *stream, long timeout_ms)
 {
-	TimestampTz deadline = timeout_ms < 0 ? DT_NOEND : TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
+	TimestampTz deadline = timeout_ms < 0 ?
+							   DT_NOEND :
+							   TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
 	XLogRecPtr before = stream->position;
 
 	for (;;)
@@ -272,7 +287,9 @@ wait_stream(WhStream *stream, long timeout_ms)
 static long
 next_wait(const WhStream *stream, TimestampTz deadline)
 {
-	long wait = stream->confirms > 0 || stream->confirmed > stream->reported ? REPORT_INTERVAL_MS : wh_feed_status_interval;
+	long wait = stream->confirms > 0 || stream->confirmed > stream->reported ?
+					REPORT_INTERVAL_MS :
+					wh_feed_status_interval;
 
 	if (deadline == DT_NOEND)
 		return wait;
@@ -317,9 +334,11 @@ static bool
 batch_is_full(const WhStream *stream)
 {
 	return stream->complete != NIL &&
-		   (stream->complete_changes >= wh_feed_batch_rows || stream->complete_bytes > (Size) wh_feed_memory * 1024 / 2 ||
+		   (stream->complete_changes >= wh_feed_batch_rows ||
+			stream->complete_bytes > (Size) wh_feed_memory * 1024 / 2 ||
 			wh_spool_is_large(llast(stream->complete)) ||
-			TimestampDifferenceExceeds(stream->complete_since, GetCurrentTimestamp(), wh_feed_batch_ms));
+			TimestampDifferenceExceeds(stream->complete_since, GetCurrentTimestamp(),
+									   wh_feed_batch_ms));
 }
 
 /* -------- what is confirmed -------- */
@@ -348,8 +367,10 @@ advance_confirmed(WhStream *stream)
 	while (done < stream->confirms && stream->confirm_local[done] <= flushed)
 		stream->confirmed = stream->confirm_source[done++];
 	stream->confirms -= done;
-	memmove(stream->confirm_source, stream->confirm_source + done, sizeof(XLogRecPtr) * stream->confirms);
-	memmove(stream->confirm_local, stream->confirm_local + done, sizeof(XLogRecPtr) * stream->confirms);
+	memmove(stream->confirm_source, stream->confirm_source + done,
+			sizeof(XLogRecPtr) * stream->confirms);
+	memmove(stream->confirm_local, stream->confirm_local + done,
+			sizeof(XLogRecPtr) * stream->confirms);
 }
 
 static void
@@ -364,7 +385,8 @@ report_if_due(WhStream *stream)
 		report(stream, false);
 }
 
-/* report tells the source what is received and what is durable; only positions that were committed are. */
+/* report tells the source what is received and what is durable; only positions that were
+ * committed are. */
 static void
 report(WhStream *stream, bool wants_reply)
 {
@@ -404,12 +426,15 @@ write_uint64(char *out, uint64 value)
 
 /* -------- progress without changes -------- */
 
-/* store_idle_if_due stores idle progress when it is far ahead: seldom, or a feed on its own cluster would never rest. */
+/* store_idle_if_due stores idle progress when it is far ahead: seldom, or a feed on its own
+ * cluster would never rest. */
 static bool
 store_idle_if_due(WhStream *stream)
 {
-	if (stream->current != NULL || stream->complete != NIL || stream->idle_lsn <= stream->position + IDLE_AHEAD ||
-		!TimestampDifferenceExceeds(stream->idle_stored_at, GetCurrentTimestamp(), IDLE_INTERVAL_MS))
+	if (stream->current != NULL || stream->complete != NIL ||
+		stream->idle_lsn <= stream->position + IDLE_AHEAD ||
+		!TimestampDifferenceExceeds(stream->idle_stored_at, GetCurrentTimestamp(),
+									IDLE_INTERVAL_MS))
 		return false;
 	wh_stream_store_idle(stream);
 	return true;
@@ -479,7 +504,8 @@ wh_feed_close(WhStream *stream)
 	pfree(stream);
 }
 
-/* say_goodbye reports once more and ends the stream, without an error if the source does not listen. */
+/* say_goodbye reports once more and ends the stream, without an error if the source does not
+ * listen. */
 static void
 say_goodbye(WhStream *stream)
 {

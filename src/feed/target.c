@@ -100,8 +100,8 @@ wh_relation_describe(const void *from, const WhFeedTable *table)
 }
 
 /*
- * identity_key is the key that the stream sends: under FULL every column comes, so that the key stays what it was while
- * its columns are there.
+ * identity_key is the key that the stream sends: under FULL every column comes, so that the key
+ * stays what it was while its columns are there.
  */
 static List *
 identity_key(const Walhouse__V1__Relation *relation, const WhFeedTable *table)
