@@ -85,11 +85,17 @@ take_stream(const WhFeed *feed)
 {
 	int holder;
 
-	if (!wh_lock_stream(feed->id, &holder))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_IN_USE),
-				 errmsg("feed \"%s\" is being read by process %d", feed->name, holder),
-				 errhint("SELECT walhouse.stop(%s), and try again.", wh_sql_literal(feed->name))));
+	/* A worker that was told to stop is gone within a second or so. */
+	for (int tries = 0; !wh_lock_stream(feed->id, &holder); tries++)
+	{
+		if (feed->enabled || tries >= 100)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_IN_USE),
+					 errmsg("feed \"%s\" is being read by process %d", feed->name, holder),
+					 errhint("SELECT walhouse.stop(%s), and try again.",
+							 wh_sql_literal(feed->name))));
+		wh_feed_pause(100);
+	}
 }
 
 /* drop_at_source drops slot and publication, and says what to do where the source cannot be
