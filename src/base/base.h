@@ -183,6 +183,13 @@ extern bool wh_txn_try(void (*body)(void *arg), void *arg, ErrorData **error);
  */
 extern void wh_settings_pin(const char *time_zone);
 
+/*
+ * wh_settings_push_path pins search_path alone until wh_settings_pop of its result, or an abort.
+ * Whatever runs as somebody else than the user needs it, or the user's operators run with it.
+ */
+extern int wh_settings_push_path(void);
+extern void wh_settings_pop(int level);
+
 /* -------- users.c -------- */
 
 typedef struct WhUser

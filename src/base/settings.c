@@ -27,3 +27,19 @@ wh_settings_pin(const char *time_zone)
 	if (time_zone != NULL)
 		pin("TimeZone", time_zone);
 }
+
+int
+wh_settings_push_path(void)
+{
+	int level = NewGUCNestLevel();
+
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	return level;
+}
+
+void
+wh_settings_pop(int level)
+{
+	AtEOXact_GUC(false, level);
+}

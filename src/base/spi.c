@@ -141,6 +141,7 @@ wh_spi_copy_result(MemoryContext context)
 static uint64
 run_as_extension(const char *sql, int nargs, const WhArg *args, WhRows **rows)
 {
+	int level = wh_settings_push_path();
 	WhUser saved;
 	uint64 processed;
 
@@ -148,6 +149,7 @@ run_as_extension(const char *sql, int nargs, const WhArg *args, WhRows **rows)
 	SetUserIdAndSecContext(wh_extension_owner(), saved.sec_context | SECURITY_LOCAL_USERID_CHANGE);
 	processed = run(sql, nargs, args, false, rows);
 	wh_user_restore(&saved);
+	wh_settings_pop(level);
 	return processed;
 }
 

@@ -79,6 +79,7 @@ uint64
 wh_stage_fill_catalog(WhStage *stage, const char *name, const char *sql, int nargs,
 					  const WhArg *args)
 {
+	int level = wh_settings_push_path();
 	WhUser saved;
 	uint64 count;
 
@@ -86,6 +87,7 @@ wh_stage_fill_catalog(WhStage *stage, const char *name, const char *sql, int nar
 	SetUserIdAndSecContext(wh_extension_owner(), saved.sec_context | SECURITY_LOCAL_USERID_CHANGE);
 	count = wh_stage_fill(stage, name, sql, nargs, args);
 	wh_user_restore(&saved);
+	wh_settings_pop(level);
 	return count;
 }
 
@@ -115,6 +117,7 @@ wh_stage_query(const WhStage *stage, const char *sql, int nargs, const WhArg *ar
 uint64
 wh_stage_catalog(const WhStage *stage, const char *sql, int nargs, const WhArg *args)
 {
+	int level = wh_settings_push_path();
 	WhUser saved;
 	uint64 processed;
 
@@ -122,6 +125,7 @@ wh_stage_catalog(const WhStage *stage, const char *sql, int nargs, const WhArg *
 	SetUserIdAndSecContext(wh_extension_owner(), saved.sec_context | SECURITY_LOCAL_USERID_CHANGE);
 	processed = run(stage, sql, nargs, args, NULL, NULL, NULL);
 	wh_user_restore(&saved);
+	wh_settings_pop(level);
 	return processed;
 }
 

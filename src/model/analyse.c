@@ -24,7 +24,6 @@
 #include "parser/parsetree.h"
 #include "rewrite/rewriteManip.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/ruleutils.h"
 #include "utils/syscache.h"
@@ -318,7 +317,7 @@ wh_model_compile(Query *query)
 	WhQuery *result = palloc0(sizeof(WhQuery));
 	Oid relid;
 	int varno = wh_model_mirror(query, &relid);
-	int guc_level = wh_model_pin_names();
+	int guc_level = wh_settings_push_path();
 	ListCell *lc;
 
 	result->source = varno == 0 ? NULL : wh_changelog_table_of_mirror(relid);
@@ -346,7 +345,7 @@ wh_model_compile(Query *query)
 	}
 	if (query->jointree->quals != NULL)
 		result->condition = deparse(query->jointree->quals, varno, relid);
-	AtEOXact_GUC(false, guc_level);
+	wh_settings_pop(guc_level);
 	return result;
 }
 
@@ -360,25 +359,15 @@ deparse(Node *node, int varno, Oid relid)
 	return deparse_expression(node, deparse_context_for("s", relid), true, false);
 }
 
-int
-wh_model_pin_names(void)
-{
-	int guc_level = NewGUCNestLevel();
-
-	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
-	return guc_level;
-}
-
 void
 wh_model_column_definition(StringInfo sql, const WhModelColumn *column)
 {
-	int guc_level = wh_model_pin_names();
+	int guc_level = wh_settings_push_path();
 	char *type = format_type_extended(column->type, column->typmod,
 									  FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY);
 
 	wh_sql_append(sql, "%I %s", column->name, type);
 	if (OidIsValid(column->collation) && column->collation != get_typcollation(column->type))
 		wh_sql_append(sql, " COLLATE %s", generate_collation_name(column->collation));
-	AtEOXact_GUC(false, guc_level);
+	wh_settings_pop(guc_level);
 }

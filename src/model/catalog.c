@@ -300,12 +300,14 @@ wh_model_ids(int32 feed_id)
 						 "FROM walhouse.model m WHERE m.feed_id = $1 "
 						 "ORDER BY m.kind = 'fact', m.model_id",
 						 1, (WhArg[]){WH_ARG_INT4(feed_id)});
+	WhRows *tables;
 	List *mirrors = NIL;
 	List *ids = NIL;
-	ListCell *cell;
 
-	foreach(cell, wh_changelog_tables(feed_id))
-		mirrors = lappend_oid(mirrors, ((WhFeedTable *) lfirst(cell))->mirror);
+	tables = wh_catalog_query("SELECT mirror FROM walhouse.feed_table WHERE feed_id = $1", 1,
+							  (WhArg[]){WH_ARG_INT4(feed_id)});
+	for (uint64 i = 0; i < tables->count; i++)
+		mirrors = lappend_oid(mirrors, wh_rows_oid(tables, i, 1));
 	for (uint64 i = 0; i < rows->count; i++)
 	{
 		int32 id = wh_rows_int4(rows, i, 1);

@@ -107,7 +107,8 @@ typedef struct WhModelRoutine
 	/* Makes sure that all rows of (model->position, load->to] have a partition: lists what is
 	 * missing (WhMissingPartition *). May be NULL. */
 	List *(*missing_partitions)(WhModel *model, WhLoad *load);
-	/* Gives up what missing_partitions kept for a load that does not come in this transaction.  May be NULL. */
+	/* Gives up what missing_partitions kept for a load that does not come in this transaction.
+	 * May be NULL. */
 	void (*release)(WhModel *model);
 	/* Brings the model from its position to load->to. */
 	void (*load)(WhModel *model, WhLoad *load, WhCounts *counts);

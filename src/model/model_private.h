@@ -31,9 +31,6 @@ extern int wh_model_mirror(Query *query, Oid *relid);
  * stored view's. */
 extern WhQuery *wh_model_compile(Query *query);
 
-/* wh_model_pin_names pins search_path until AtEOXact_GUC(false, <result>). */
-extern int wh_model_pin_names(void);
-
 /* -------- catalog.c -------- */
 
 /* wh_model_get_broken is wh_model_get for a model that shall go: its view may be missing or

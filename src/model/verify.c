@@ -28,6 +28,7 @@
 #include "model/model_private.h"
 
 static void verify_one(FunctionCallInfo fcinfo, Oid relid);
+static void read_positions(WhModel *model, WhVerdict *verdict);
 static void put_verdict(FunctionCallInfo fcinfo, const WhModel *model, const WhVerdict *verdict);
 static void drop_remains(Oid relid);
 static void drop_relation(Oid relid);
@@ -71,29 +72,43 @@ verify_one(FunctionCallInfo fcinfo, Oid relid)
 {
 	WhVerdict verdict = {0};
 	int guc_level = NewGUCNestLevel();
-	WhModel *model;
+	WhModel *model = wh_model_get(relid, false);
 	WhUser saved;
 
-	PushActiveSnapshot(GetTransactionSnapshot());
-	model = wh_model_get(relid, false);
 	wh_user_check_owner(model->owner, "model", model->short_name);
-	if (model->kind != WH_MODEL_DATE && XLogRecPtrIsInvalid(model->position))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("model %s is not built yet", model->name),
-				 errhint("CALL walhouse.build(%s);", wh_sql_literal(model->name))));
 	wh_settings_pin(model->feed == NULL ? "UTC" : model->feed->time_zone);
+	PushActiveSnapshot(GetTransactionSnapshot());
 	if (model->kind != WH_MODEL_DATE)
-	{
-		verdict.position = model->position;
-		verdict.horizon = wh_model_verify_start(model);
-	}
+		read_positions(model, &verdict);
 	wh_user_become(model->owner, &saved);
 	wh_model_routine(model->kind)->verify(model, &verdict);
 	wh_user_restore(&saved);
 	PopActiveSnapshot();
 	AtEOXact_GUC(false, guc_level);
 	put_verdict(fcinfo, model, &verdict);
+}
+
+/* read_positions reads again, in the active snapshot, what tells where the model stands. */
+static void
+read_positions(WhModel *model, WhVerdict *verdict)
+{
+	WhRows *rows = wh_spi_query_snapshot(
+		"SELECT (SELECT l.to_lsn FROM walhouse.load_model l WHERE l.model_id = m.model_id "
+		"ORDER BY l.load_id DESC LIMIT 1), m.history_start, f.horizon, t.sync_lsn "
+		"FROM walhouse.model m JOIN walhouse.feed f USING (feed_id) "
+		"JOIN walhouse.feed_table t USING (feed_id) WHERE m.model_id = $1 AND t.mirror = $2",
+		2, (WhArg[]){WH_ARG_INT4(model->id), WH_ARG_REGCLASS(model->source->mirror)});
+
+	model->position = rows->count == 0 ? InvalidXLogRecPtr : wh_rows_lsn(rows, 0, 1);
+	if (XLogRecPtrIsInvalid(model->position))
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("model %s is not built yet", model->name),
+						errhint("CALL walhouse.build(%s);", wh_sql_literal(model->name))));
+	model->history_start = wh_rows_lsn(rows, 0, 2);
+	model->feed->horizon = wh_rows_lsn(rows, 0, 3);
+	model->source->sync_lsn = wh_rows_lsn(rows, 0, 4);
+	verdict->position = model->position;
+	verdict->horizon = wh_model_verify_start(model);
 }
 
 static void
