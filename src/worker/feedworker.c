@@ -158,6 +158,8 @@ leave(int code, Datum arg)
 static void
 work(Worker *worker)
 {
+	/* What a crash of the host takes comes again: ingest from the source, loads from the log. */
+	SetConfigOption("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION);
 	StartTransactionCommand();
 	MemoryContextSwitchTo(PortalContext);
 	wh_txn_open("the feed worker", false);

@@ -84,7 +84,7 @@ ok(poll($house, 'postgres', q{SELECT count(*) FROM dw.sale}, '102'), 'the worker
 is(value($house, q{SELECT DISTINCT usename FROM pg_stat_activity WHERE backend_type = 'walhouse feed worker'}), 'etl', 'the worker is no superuser');
 ok(reach($house, 'shop', $source), 'the worker has followed');
 verify('with the worker');
-as('etl', q{CALL walhouse.resync_table('shop', 'shop.customer')});
+as('etl', q{CALL walhouse.resync_table('shop', 'public.customer')});
 ok(reach($house, 'shop', $source), 'a table is copied again');
 verify('after resync');
 
@@ -104,7 +104,7 @@ for my $role (qw(analyst stranger))
 	refused($role, 'start', q{SELECT walhouse.start('shop')}, $denied);
 	refused($role, 'stop', q{SELECT walhouse.stop('shop')}, $denied);
 	refused($role, 'takeover', q{SELECT walhouse.takeover('shop')}, $denied);
-	refused($role, 'resync_table', q{CALL walhouse.resync_table('shop', 'shop.customer')}, $denied);
+	refused($role, 'resync_table', q{CALL walhouse.resync_table('shop', 'public.customer')}, $denied);
 	refused($role, 'drop_feed', q{CALL walhouse.drop_feed('shop')}, $denied);
 	refused($role, 'build', q{CALL walhouse.build('dw.sale')}, $denied);
 	refused($role, 'drop_model', q{SELECT walhouse.drop_model('dw.sale')}, $denied);
