@@ -148,13 +148,19 @@ sub first_rows
 		['customers', 'customers'], ['odd', '"Odd""Names"'], ['orders', 'orders'], ['visits', 'visits']);
 }
 
+my $now = "timestamptz '2026-02-01 00:00+00'"; # when the transaction that is being made commits
+
 sub transaction
 {
 	my ($n) = @_;
-	my @statements = map { statement() } 1 .. 1 + int(rand(6));
-	my $time = sprintf("timestamptz '2026-02-01 00:00+00' + interval '%d hours'", $n * 12 - (rand() < 0.1 ? 100 : 0));
-	$time = "timestamptz '2026-02-01 00:00+00' + interval '" . int($n / 10) * 120 . " hours'" if rand() < 0.3;
-	return join("\n", @statements, "SELECT handfeed.commit('shop', $time);");
+	my @statements;
+	my $hours = $n * 12 - (rand() < 0.1 ? 100 : 0);
+
+	# Several transactions commit at one time; few commit earlier than the one before.
+	$hours = int($n / 10) * 120 if rand() < 0.4;
+	$now = "timestamptz '2026-02-01 00:00+00' + interval '$hours hours'";
+	@statements = map { statement() } 1 .. 1 + int(rand(6));
+	return join("\n", @statements, "SELECT handfeed.commit('shop', $now);");
 }
 
 sub statement
@@ -164,8 +170,15 @@ sub statement
 	return update_row() if $r < 0.7;
 	return delete_row() if $r < 0.82;
 	return change_key() if $r < 0.93;
-	return touch_nothing() if $r < 0.99;
-	return 'TRUNCATE ' . pick('shop.customers', 'shop.visits', 'shop.orders') . ';';
+	return touch_nothing() if $r < 0.98;
+	return truncate_table();
+}
+
+# TRUNCATE, sometimes of rows that the same transaction has changed, and filled again.
+sub truncate_table
+{
+	my ($table, $column) = @{pick(['shop.customers', 'name'], ['shop.visits', 'pages'], ['shop.orders', 'note'])};
+	return (rand() < 0.5 ? "UPDATE $table SET $column = $column; " : '') . "TRUNCATE $table; " . insert_row() . insert_row();
 }
 
 sub insert_row
@@ -255,6 +268,7 @@ sub order_values
 sub visit_values { return (pick(customer_id(), customer_id(), 'NULL', 78), local_time(), day(), pick(0 .. 5)) }
 sub instant
 {
+	return $now if rand() < 0.1;
 	return pick('NULL', "'infinity'", "'-infinity'", "'9999-12-31 00:00+00'", "'0044-03-15 12:00+00 BC'",
 		"'2026-03-29 00:59:59+00'", "'2026-10-25 00:30+00'", "'2026-03-31 22:00+00'", "'2026-11-01 04:30+00'",
 		"'2026-11-01 05:30+00'", "'2026-10-31 23:59:59.999999+00'") if rand() < 0.25;
