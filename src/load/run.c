@@ -37,6 +37,7 @@ typedef struct Run
 	WhLoad *load;
 	TimestampTz started;
 	List *live; /* of int: ids of models to load, in order */
+	List *models; /* of WhModel *: those of live */
 	List *due; /* of int: ids of stopped models to try again, in order */
 	bool may_end; /* the load may end to have partitions made */
 	List *missing; /* of WhMissingPartition *: what it ended for */
@@ -173,6 +174,7 @@ choose_model(Run *run, WhModel *model, XLogRecPtr to, XLogRecPtr *lowest, XLogRe
 		if (model->position < to)
 		{
 			run->live = lappend_int(run->live, model->id);
+			run->models = lappend(run->models, model);
 			*lowest = Min(*lowest, model->position);
 		}
 		return;
@@ -224,9 +226,9 @@ run_together(void *arg)
 	List *models = NIL;
 	ListCell *cell;
 
-	foreach(cell, run->live)
+	foreach(cell, run->models)
 	{
-		WhModel *model = wh_model_get_by_id(lfirst_int(cell));
+		WhModel *model = lfirst(cell);
 
 		if (stopped_dimension(run, model) != 0)
 			ereport(ERROR,
