@@ -2,10 +2,11 @@
  * evolve.c
  *		Follows a source table's definition by attnum.
  *
- * Followed: a new column (with the value that the source gives to older rows, also in the images of the log), a rename of a
- * column, a dropped column, a wider or unlimited varchar.  A dropped column stays and is NULL from then on; when its name comes
- * back on a new column it is renamed.  All else means that the table must be copied again, and wh_changelog_redefine then
- * makes room for whatever came: the log keeps the old column under another name, so that no history is lost.
+ * Followed: a new column (with the value that the source gives to older rows, also in the images
+ * of the log), a rename of a column, a dropped column, a wider or unlimited varchar.  A dropped
+ * column stays and is NULL from then on; when its name comes back on a new column it is renamed.
+ * All else means that the table must be copied again, and wh_changelog_redefine then makes room
+ * for whatever came: the log keeps the old column under another name, so that no history is lost.
  */
 #include "postgres.h"
 
@@ -20,13 +21,16 @@
 
 static char *refusal(const WhFeedTable *table, const WhSourceTable *source);
 static char *type_refusal(const WhFeedColumn *have, const WhSourceColumn *want);
-static void apply_changes(const WhFeed *feed, const WhFeedTable *table, const WhSourceTable *source);
+static void apply_changes(const WhFeed *feed, const WhFeedTable *table,
+						  const WhSourceTable *source);
 static void add_column(const WhFeed *feed, const WhFeedTable *table, const WhSourceColumn *column);
 static void add_to(Oid relid, const char *name, Oid type, const char *missing_default);
 static void drop_column(const WhFeed *feed, const WhFeedTable *table, const WhFeedColumn *have);
 static void rename_column(const WhFeedTable *table, const WhFeedColumn *have, const char *name);
-static void free_mirror_name(const WhFeedTable *table, const char *name);
-static void change_type(const WhFeed *feed, const WhFeedTable *table, const WhFeedColumn *have, const WhSourceColumn *want);
+static void free_name(const WhFeedTable *table, Oid relid, const char *which, const char *name);
+static char *free_log_name(const WhFeedTable *table, const char *name);
+static void change_type(const WhFeed *feed, const WhFeedTable *table, const WhFeedColumn *have,
+						const WhSourceColumn *want);
 static void change_key(const WhFeed *feed, const WhFeedTable *table, const WhSourceTable *source);
 static WhFeedColumn *find_have(const WhFeedTable *table, int attnum);
 static WhSourceColumn *find_want(const WhSourceTable *source, int attnum);
@@ -46,7 +50,8 @@ static char *
 refusal(const WhFeedTable *table, const WhSourceTable *source)
 {
 	if (!equal(table->key, source->key))
-		return source->key == NIL ? pstrdup("the table has no key any more") : pstrdup("the table's key consists of other columns now");
+		return source->key == NIL ? pstrdup("the table has no key any more") :
+									pstrdup("the table's key consists of other columns now");
 	foreach_ptr(WhSourceColumn, want, source->columns)
 	{
 		WhFeedColumn *have = find_have(table, want->attnum);
@@ -55,7 +60,9 @@ refusal(const WhFeedTable *table, const WhSourceTable *source)
 		if (have != NULL)
 			reason = type_refusal(have, want);
 		else if (want->has_default && want->missing_default == NULL)
-			reason = psprintf("column \"%s\" was added with a default that differs from row to row", want->name);
+			reason =
+				psprintf("column \"%s\" was added with a default that differs from row to row",
+						 want->name);
 		if (reason != NULL)
 			return reason;
 	}
@@ -71,11 +78,16 @@ type_refusal(const WhFeedColumn *have, const WhSourceColumn *want)
 	int old_typmod;
 
 	if (strcmp(have->source_type, now) == 0)
-		return wh_changelog_local_type(want, &is_text) == have->type ? NULL : psprintf("column \"%s\" has a type here that does not fit any more", want->name);
-	if (want->type == VARCHAROID && sscanf(have->source_type, "pg_catalog.varchar(%d)", &old_typmod) == 1 &&
+		return wh_changelog_local_type(want, &is_text) == have->type ?
+				   NULL :
+				   psprintf("column \"%s\" has a type here that does not fit any more",
+							want->name);
+	if (want->type == VARCHAROID &&
+		sscanf(have->source_type, "pg_catalog.varchar(%d)", &old_typmod) == 1 &&
 		(want->typmod < 0 || want->typmod >= old_typmod))
 		return NULL;
-	return psprintf("column \"%s\" changed its type from %s to %s", want->name, have->source_type, now);
+	return psprintf("column \"%s\" changed its type from %s to %s", want->name, have->source_type,
+					now);
 }
 
 /* apply_changes follows a definition: columns that went, then names, then columns that came. */
@@ -96,10 +108,11 @@ apply_changes(const WhFeed *feed, const WhFeedTable *table, const WhSourceTable 
 	{
 		WhFeedColumn *have = find_have(table, want->attnum);
 		const char *type = wh_changelog_source_type(want);
-		WhArg args[] = {WH_ARG_INT4(feed->id), WH_ARG_OID(table->source_relid), WH_ARG_INT4(want->attnum),
-						WH_ARG_TEXT(want->name), WH_ARG_TEXT(type)};
+		WhArg args[] = {WH_ARG_INT4(feed->id), WH_ARG_OID(table->source_relid),
+						WH_ARG_INT4(want->attnum), WH_ARG_TEXT(want->name), WH_ARG_TEXT(type)};
 
-		if (have != NULL && strcmp(have->source_name, want->name) == 0 && strcmp(have->source_type, type) == 0)
+		if (have != NULL && strcmp(have->source_name, want->name) == 0 &&
+			strcmp(have->source_type, type) == 0)
 			continue;
 		changed = true;
 		if (have == NULL)
@@ -117,21 +130,24 @@ apply_changes(const WhFeed *feed, const WhFeedTable *table, const WhSourceTable 
 		wh_changelog_invalidate();
 }
 
-/* add_column adds a column to mirror and log, both with the value that older rows have at the source. */
+/* add_column adds a column to mirror and log, both with the value that older rows have at the
+ * source. */
 static void
 add_column(const WhFeed *feed, const WhFeedTable *table, const WhSourceColumn *column)
 {
 	bool is_text;
 	Oid type = wh_changelog_local_type(column, &is_text);
-	char *log_column = wh_changelog_log_column(table->log, column->name);
+	char *log_column;
 	WhUser saved;
 
 	wh_user_become(feed->owner, &saved);
-	free_mirror_name(table, column->name);
+	free_name(table, table->mirror, "mirror_column", column->name);
+	log_column = free_log_name(table, column->name);
 	add_to(table->mirror, column->name, type, column->missing_default);
 	add_to(table->log, log_column, type, column->missing_default);
 	wh_user_restore(&saved);
-	wh_changelog_insert_column(feed, table->source_relid, column, log_column, column->name, is_text);
+	wh_changelog_insert_column(feed, table->source_relid, column, log_column, column->name,
+							   is_text);
 }
 
 /* add_to adds a column whose default counts for the rows that are there alone. */
@@ -145,17 +161,18 @@ add_to(Oid relid, const char *name, Oid type, const char *missing_default)
 		wh_spi_execute(wh_sql("ALTER TABLE %T ADD COLUMN %I %s", relid, name, type_name), 0, NULL);
 		return;
 	}
-	wh_spi_execute(wh_sql("ALTER TABLE %T ADD COLUMN %I %s DEFAULT CAST(%L AS %s)", relid, name, type_name, missing_default,
-						  type_name),
+	wh_spi_execute(wh_sql("ALTER TABLE %T ADD COLUMN %I %s DEFAULT CAST(%L AS %s)", relid, name,
+						  type_name, missing_default, type_name),
 				   0, NULL);
 	wh_spi_execute(wh_sql("ALTER TABLE %T ALTER COLUMN %I DROP DEFAULT", relid, name), 0, NULL);
 }
 
-/* drop_column keeps the column, and makes it NULL for the rows that are there. */
+/* drop_column keeps the column: images that come from now on have NULL there. */
 static void
 drop_column(const WhFeed *feed, const WhFeedTable *table, const WhFeedColumn *have)
 {
-	WhArg args[] = {WH_ARG_INT4(feed->id), WH_ARG_OID(table->source_relid), WH_ARG_INT4(have->attnum)};
+	WhArg args[] = {WH_ARG_INT4(feed->id), WH_ARG_OID(table->source_relid),
+					WH_ARG_INT4(have->attnum)};
 
 	wh_catalog_execute("UPDATE walhouse.feed_column SET dropped = true"
 					   " WHERE feed_id = $1 AND source_relid = $2 AND attnum = $3",
@@ -166,42 +183,67 @@ drop_column(const WhFeed *feed, const WhFeedTable *table, const WhFeedColumn *ha
 static void
 rename_column(const WhFeedTable *table, const WhFeedColumn *have, const char *name)
 {
-	char *log_column = wh_changelog_log_column(table->log, name);
-	WhArg args[] = {WH_ARG_INT4(table->feed_id), WH_ARG_OID(table->source_relid), WH_ARG_INT4(have->attnum),
-					WH_ARG_TEXT(name), WH_ARG_TEXT(log_column)};
+	WhArg args[] = {WH_ARG_INT4(table->feed_id), WH_ARG_OID(table->source_relid),
+					WH_ARG_INT4(have->attnum), WH_ARG_TEXT(name), WH_ARG_NULL(TEXTOID)};
+	char *log_column;
+	WhRows *now;
 	WhUser saved;
 
 	wh_user_become(wh_changelog_owner(table->mirror), &saved);
-	free_mirror_name(table, name);
-	wh_spi_execute(wh_sql("ALTER TABLE %T RENAME COLUMN %I TO %I", table->mirror, have->mirror_column, name), 0, NULL);
-	wh_spi_execute(wh_sql("ALTER TABLE %T RENAME COLUMN %I TO %I", table->log, have->log_column, log_column), 0, NULL);
+	free_name(table, table->mirror, "mirror_column", name);
+	log_column = free_log_name(table, name);
+	/* the columns' names now: making room may have renamed them */
+	now = wh_spi_query("SELECT mirror_column, log_column FROM walhouse.feed_column"
+					   " WHERE feed_id = $1 AND source_relid = $2 AND attnum = $3",
+					   3, args);
+	wh_spi_execute(wh_sql("ALTER TABLE %T RENAME COLUMN %I TO %I", table->mirror,
+						  wh_rows_text(now, 0, 1), name),
+				   0, NULL);
+	wh_spi_execute(wh_sql("ALTER TABLE %T RENAME COLUMN %I TO %I", table->log,
+						  wh_rows_text(now, 0, 2), log_column),
+				   0, NULL);
 	wh_user_restore(&saved);
+	args[4] = WH_ARG_TEXT(log_column);
 	wh_catalog_execute("UPDATE walhouse.feed_column SET mirror_column = $4, log_column = $5"
 					   " WHERE feed_id = $1 AND source_relid = $2 AND attnum = $3",
 					   5, args);
 }
 
 /*
- * free_mirror_name renames the column that has a name in the mirror, if there is one: a dropped one, or one whose own new
- * name comes later (columns may swap their names).
+ * free_name makes room for a name in mirror or log (`which` is feed_column's column for it):
+ * whoever has it is renamed, a dropped column, or one whose own new name comes later (columns may
+ * swap their names).
  */
 static void
-free_mirror_name(const WhFeedTable *table, const char *name)
+free_name(const WhFeedTable *table, Oid relid, const char *which, const char *name)
 {
-	WhArg args[] = {WH_ARG_INT4(table->feed_id), WH_ARG_OID(table->source_relid), WH_ARG_TEXT(name), WH_ARG_NULL(TEXTOID)};
-	AttrNumber attno = get_attnum(table->mirror, name);
+	WhArg args[] = {WH_ARG_INT4(table->feed_id), WH_ARG_OID(table->source_relid),
+					WH_ARG_TEXT(name), WH_ARG_NULL(TEXTOID)};
+	AttrNumber attno = get_attnum(relid, name);
 	char *other;
 
 	if (attno == InvalidAttrNumber)
 		return;
 	other = wh_name(name, psprintf("_old%d", attno));
-	while (get_attnum(table->mirror, other) != InvalidAttrNumber)
+	while (get_attnum(relid, other) != InvalidAttrNumber)
 		other = wh_name(other, "_");
-	wh_spi_execute(wh_sql("ALTER TABLE %T RENAME COLUMN %I TO %I", table->mirror, name, other), 0, NULL);
+	wh_spi_execute(wh_sql("ALTER TABLE %T RENAME COLUMN %I TO %I", relid, name, other), 0, NULL);
 	args[3] = WH_ARG_TEXT(other);
-	wh_catalog_execute("UPDATE walhouse.feed_column SET mirror_column = $4"
-					   " WHERE feed_id = $1 AND source_relid = $2 AND mirror_column = $3",
+	wh_catalog_execute(wh_sql("UPDATE walhouse.feed_column SET %I = $4"
+							  " WHERE feed_id = $1 AND source_relid = $2 AND %I = $3",
+							  which, which),
 					   4, args);
+}
+
+/* free_log_name is free_name for the log, whose own three columns keep their names; returns the
+ * name that is free. */
+static char *
+free_log_name(const WhFeedTable *table, const char *name)
+{
+	if (strcmp(name, "lsn") == 0 || strcmp(name, "seq") == 0 || strcmp(name, "op") == 0)
+		return wh_changelog_log_column(table->log, name);
+	free_name(table, table->log, "log_column", name);
+	return pstrdup(name);
 }
 
 void
@@ -222,23 +264,29 @@ wh_changelog_redefine(const WhFeed *feed, const WhFeedTable *table, const WhSour
 	wh_changelog_invalidate();
 }
 
-/* change_type gives an empty mirror's column another type; the log gets a new column, and keeps the old one for its rows. */
+/* change_type gives an empty mirror's column another type; the log gets a new column, and keeps
+ * the old one for its rows. */
 static void
-change_type(const WhFeed *feed, const WhFeedTable *table, const WhFeedColumn *have, const WhSourceColumn *want)
+change_type(const WhFeed *feed, const WhFeedTable *table, const WhFeedColumn *have,
+			const WhSourceColumn *want)
 {
 	bool is_text;
 	Oid type = wh_changelog_local_type(want, &is_text);
 	const char *type_name = wh_changelog_type_name(type);
-	char *log_column = wh_changelog_log_column(table->log, want->name);
-	WhArg args[] = {WH_ARG_INT4(feed->id), WH_ARG_OID(table->source_relid), WH_ARG_INT4(want->attnum),
-					WH_ARG_TEXT(log_column), WH_ARG_TEXT(is_text ? "text" : "none")};
+	WhArg args[] = {WH_ARG_INT4(feed->id), WH_ARG_OID(table->source_relid),
+					WH_ARG_INT4(want->attnum), WH_ARG_NULL(TEXTOID),
+					WH_ARG_TEXT(is_text ? "text" : "none")};
+	char *log_column;
 	WhUser saved;
 
 	wh_user_become(feed->owner, &saved);
-	wh_spi_execute(wh_sql("ALTER TABLE %T ALTER COLUMN %I TYPE %s USING NULL", table->mirror, have->mirror_column, type_name), 0,
-				   NULL);
+	wh_spi_execute(wh_sql("ALTER TABLE %T ALTER COLUMN %I TYPE %s USING NULL", table->mirror,
+						  have->mirror_column, type_name),
+				   0, NULL);
+	log_column = free_log_name(table, have->source_name);
 	add_to(table->log, log_column, type, NULL);
 	wh_user_restore(&saved);
+	args[3] = WH_ARG_TEXT(log_column);
 	wh_catalog_execute("UPDATE walhouse.feed_column SET log_column = $4, conversion = $5"
 					   " WHERE feed_id = $1 AND source_relid = $2 AND attnum = $3",
 					   5, args);
@@ -252,7 +300,8 @@ change_key(const WhFeed *feed, const WhFeedTable *table, const WhSourceTable *so
 	StringInfoData sql;
 	int count = 0;
 	Oid index = wh_changelog_key_index(table->mirror);
-	WhArg args[] = {WH_ARG_INT4(feed->id), WH_ARG_OID(table->source_relid), {INT2ARRAYOID, (Datum) 0, false}};
+	WhArg args[] = {
+		WH_ARG_INT4(feed->id), WH_ARG_OID(table->source_relid), {INT2ARRAYOID, (Datum) 0, false}};
 	WhUser saved;
 
 	initStringInfo(&sql);
@@ -260,9 +309,12 @@ change_key(const WhFeed *feed, const WhFeedTable *table, const WhSourceTable *so
 	wh_user_become(feed->owner, &saved);
 	wh_spi_execute(sql.data, 0, NULL);
 	foreach_int(attnum, table->key)
-		wh_spi_execute(wh_sql("ALTER TABLE %T ALTER COLUMN %I DROP NOT NULL", table->mirror,
-							  get_attname(table->mirror, get_attnum(table->mirror, find_have(table, attnum)->mirror_column), false)),
-					   0, NULL);
+		wh_spi_execute(
+			wh_sql("ALTER TABLE %T ALTER COLUMN %I DROP NOT NULL", table->mirror,
+				   get_attname(table->mirror,
+							   get_attnum(table->mirror, find_have(table, attnum)->mirror_column),
+							   false)),
+			0, NULL);
 	resetStringInfo(&sql);
 	wh_sql_append(&sql, "ALTER TABLE %T ADD PRIMARY KEY (", table->mirror);
 	foreach_int(attnum, source->key)
@@ -273,8 +325,11 @@ change_key(const WhFeed *feed, const WhFeedTable *table, const WhSourceTable *so
 	wh_sql_append(&sql, ")");
 	wh_spi_execute(sql.data, 0, NULL);
 	wh_user_restore(&saved);
-	args[2].value = PointerGetDatum(construct_array(key, count, INT2OID, sizeof(int16), true, TYPALIGN_SHORT));
-	wh_catalog_execute("UPDATE walhouse.feed_table SET key = $3 WHERE feed_id = $1 AND source_relid = $2", 3, args);
+	args[2].value = PointerGetDatum(
+		construct_array(key, count, INT2OID, sizeof(int16), true, TYPALIGN_SHORT));
+	wh_catalog_execute(
+		"UPDATE walhouse.feed_table SET key = $3 WHERE feed_id = $1 AND source_relid = $2", 3,
+		args);
 }
 
 static WhFeedColumn *

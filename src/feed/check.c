@@ -68,12 +68,7 @@ wh_source_check(const WhFeed *feed, PGconn *plain, List *wanted_tables, bool is_
 					"(n.nspname, c.relname) IN (SELECT schemaname, tablename"
 					" FROM pg_catalog.pg_publication_tables WHERE pubname = %L)%s",
 					feed->publication,
-					is_own_database ?
-						" AND n.nspname <> 'walhouse' AND n.nspname NOT IN (SELECT name FROM "
-						"walhouse.feed)"
-						" AND NOT EXISTS (SELECT FROM walhouse.model m WHERE m.relation ="
-						" COALESCE(pg_catalog.pg_partition_root(c.oid), c.oid))" :
-						""));
+					is_own_database ? " AND NOT " WH_SOURCE_IS_OWN : ""));
 	}
 	if (problems.count > 0)
 		ereport(ERROR,

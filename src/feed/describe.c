@@ -10,22 +10,6 @@
 #include "base/base.h"
 #include "feed/feed_private.h"
 
-/* Walhouse's own relations, for a feed on its own database; n and c are the relation's schema and
- * class. */
-#define IS_OWN \
-	"(n.nspname = 'walhouse'" \
-	" OR n.nspname IN (SELECT f.name FROM walhouse.feed f)" \
-	" OR n.oid IN (SELECT x.relnamespace FROM walhouse.feed_table t JOIN pg_catalog.pg_class x " \
-	"ON x.oid IN (t.mirror, t.log))" \
-	" OR EXISTS (SELECT FROM walhouse.model m WHERE m.relation = " \
-	"COALESCE(pg_catalog.pg_partition_root(c.oid), c.oid))" \
-	" OR EXISTS (SELECT FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension e ON e.oid = " \
-	"d.refobjid" \
-	"            WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = " \
-	"c.oid AND d.deptype = 'e'" \
-	"            AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND e.extname " \
-	"= 'walhouse'))"
-
 #define BASE_TYPE \
 	"(WITH RECURSIVE b AS (SELECT y.oid, y.typtype, y.typbasetype FROM pg_catalog.pg_type y " \
 	"WHERE y.oid = t.oid" \
@@ -61,7 +45,7 @@ wh_source_tables(const WhFeed *feed, PGconn *plain, bool is_own_database, Oid re
 	if (OidIsValid(relid))
 		wh_sql_append(&sql, " AND c.oid = %u", relid);
 	if (is_own_database)
-		wh_sql_append(&sql, " AND NOT " IS_OWN);
+		wh_sql_append(&sql, " AND NOT " WH_SOURCE_IS_OWN);
 	wh_sql_append(&sql, " ORDER BY c.oid, a.attnum");
 	result = wh_source_query(plain, sql.data);
 

@@ -80,6 +80,22 @@ extern void wh_feed_check_slot(const WhFeed *feed, PGconn *plain, XLogRecPtr pos
 
 /* -------- describe.c: what the source has -------- */
 
+/* Walhouse's own relations, for a feed on its own database; n and c are the relation's schema and
+ * class. */
+#define WH_SOURCE_IS_OWN \
+	"(n.nspname = 'walhouse'" \
+	" OR n.nspname IN (SELECT f.name FROM walhouse.feed f)" \
+	" OR n.oid IN (SELECT x.relnamespace FROM walhouse.feed_table t JOIN pg_catalog.pg_class x " \
+	"ON x.oid IN (t.mirror, t.log))" \
+	" OR EXISTS (SELECT FROM walhouse.model m WHERE m.relation = " \
+	"COALESCE(pg_catalog.pg_partition_root(c.oid), c.oid))" \
+	" OR EXISTS (SELECT FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension e ON e.oid = " \
+	"d.refobjid" \
+	"            WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = " \
+	"c.oid AND d.deptype = 'e'" \
+	"            AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND e.extname " \
+	"= 'walhouse'))"
+
 /* The tables of a feed's publication, with columns and key; `relid` other than InvalidOid: that
  * one alone. */
 extern List *wh_source_tables(const WhFeed *feed, PGconn *plain, bool is_own_database, Oid relid);

@@ -10,6 +10,7 @@ use strict;
 use warnings;
 use WalhouseTest;
 use Test::More;
+use Time::HiRes;
 
 my $seed = $ENV{WALHOUSE_SEED} || time();
 srand($seed);
@@ -48,7 +49,7 @@ sub run_case
 	{
 		for (1 .. 1 + int(rand(6)))
 		{
-			sql($src, transaction(), $srcdb);
+			$src->psql($srcdb, transaction()); # some fail, and are rolled back
 			sql($src, q{
 				INSERT INTO history.points (lsn) SELECT pg_current_wal_insert_lsn();
 				INSERT INTO history.a SELECT (SELECT lsn FROM history.points ORDER BY n DESC LIMIT 1), * FROM app.a;
@@ -140,11 +141,12 @@ sub transaction
 sub crash_while_ingesting
 {
 	my ($src, $dst, $db, $settings) = @_;
-	my ($in, $out) = ("$settings CALL walhouse.ingest('f');\n", '');
-	my $session = IPC::Run::start([ $dst->installed_command('psql'), '-XAtq', '-d', $dst->connstr($db) ],
-		'<', \$in, '>', \$out, '2>', \$out);
-	my $wait = rand(0.12);
-	select(undef, undef, undef, $wait);
+	my $ignored = '';
+	my $session = IPC::Run::start([ $dst->installed_command('psql'), '-XAtq', '-d', $dst->connstr($db),
+			(map { ('-c', $_) } split /;/, $settings), '-c', "CALL walhouse.ingest('f')" ],
+		'<', \undef, '>', \$ignored, '2>', \$ignored);
+	my $until = Time::HiRes::time() + rand(0.25);
+	1 while Time::HiRes::time() < $until;
 	kill9($dst);
 	$session->finish;
 	$dst->start;
