@@ -73,7 +73,7 @@ LIMIT 1 \gset
 
 \echo
 \echo :bold'One customer, each address with what was bought there':plain
-SELECT c.name, c.street, c.city, c.country, to_char(c.valid_from, 'HH24:MI:SS.MS') AS "from",
+SELECT c.name, c.street, c.city, c.country, CASE c.valid_from WHEN '-infinity' THEN 'the start' ELSE to_char(c.valid_from, 'HH24:MI:SS.MS') END AS "from",
 	CASE c.valid_to WHEN 'infinity' THEN 'now' ELSE to_char(c.valid_to, 'HH24:MI:SS.MS') END AS "to",
 	count(DISTINCT f.order_id) AS orders, coalesce(sum(f.net), 0) AS revenue
 FROM dw.customer c LEFT JOIN dw.sales f USING (customer_sk)
