@@ -279,6 +279,7 @@ sub check
 	compare_type1($what);
 	compare_facts($what, @unplaced);
 	verify_clean($house, $what, @models);
+	star_holds($house, $what);
 	return;
 }
 

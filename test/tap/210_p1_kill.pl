@@ -95,6 +95,7 @@ empty($house, 'a transaction stands in txn once',
 	'SELECT end_lsn FROM bank_log.txn GROUP BY end_lsn HAVING count(*) > 1');
 mirrors_equal($house, $source, 'bank', qw(account ledger));
 verify_clean($house, 'after the kills', @models);
+star_holds($house, 'after the kills');
 is(value($house, 'SELECT count(*), sum(amount) FROM dw.ledger'), value($source, 'SELECT count(*), sum(amount) FROM ledger'),
 	'the ledger adds up in the star');
 is(value($house, q{SELECT sum(balance) FROM dw.account WHERE is_current AND account_sk <> -1}), value($source, 'SELECT sum(balance) FROM account'),

@@ -106,6 +106,7 @@ is(value($house, q{SELECT count(*) FROM desk_log.ticket WHERE op = 'U'}), value(
 	'each update is in the log once');
 empty($house, 'the log has each state of a row once', q{SELECT id, n FROM desk_log.ticket WHERE op = 'U' GROUP BY 1, 2 HAVING count(*) > 1});
 verify_clean($house, 'after the crashes', 'dw.ticket', 'dw.touch');
+star_holds($house, 'after the crashes');
 
 sql($house, q{SELECT walhouse.stop('desk')});
 $house->stop;

@@ -108,6 +108,7 @@ sql($heir, q{SELECT walhouse.start('shop')});
 sql($source, 'CALL work()') for 1 .. 2;
 ok(reach($heir, 'shop', $source), 'the worker follows in the restored warehouse');
 verify_clean($heir, 'with the worker', @models);
+star_holds($heir, 'with the worker');
 my $kept = q{SELECT id, at, customer, amount, date_sk FROM dw.sale WHERE load_id <= (SELECT max(load_id) FROM walhouse.load)};
 is(value($heir, "SELECT count(*) FROM ($kept) AS s"), value($source, 'SELECT count(*) FROM "Order"'), 'all sales are there');
 fails_with($house, 'the old warehouse finds the slot ahead of it', q{CALL walhouse.run('shop')}, qr/ERROR/, qr/slot/);

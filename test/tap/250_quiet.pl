@@ -62,13 +62,8 @@ while (time() < $until)
 	$looks++;
 	# A look for work to do takes a moment; what is held must be gone in the next one.
 	my $held = 'not asked';
-	until_true(sub { ($held = held()) eq '' }, 2);
-	my $locks = value($house, q{
-		SELECT string_agg(concat_ws(' ', backend_type, locktype, relation::regclass, mode), '; ')
-		FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-		WHERE (backend_type LIKE 'walhouse%' OR backend_type = 'walsender') AND locktype NOT IN ('object', 'advisory', 'virtualxid')});
+	until_true(sub { ($held = held()) eq '' }, 5);
 	$busy ||= "held: $held" if $held ne '';
-	$busy ||= "locked: $locks" if $locks ne '';
 	last if $busy;
 	my $next = time() + 1;
 	until_true(sub { time() > $next }, 2);
@@ -83,11 +78,15 @@ sql($house, q{SELECT walhouse.stop('self')});
 $house->stop;
 done_testing();
 
-# held: who of walhouse's processes, and of those that serve it, has a transaction id or a snapshot.
+# held: who of walhouse's processes, and of those that serve it, has a transaction id, a snapshot or a lock on a relation
+# or transaction.
 sub held
 {
 	return value($house, q{
-		SELECT string_agg(concat_ws(' ', backend_type, 'xid', backend_xid, 'xmin', backend_xmin, state), '; ')
-		FROM pg_stat_activity WHERE (backend_type LIKE 'walhouse%' OR backend_type = 'walsender')
-			AND (backend_xid IS NOT NULL OR backend_xmin IS NOT NULL)});
+		SELECT string_agg(concat_ws(' ', backend_type, 'xid', backend_xid, 'xmin', backend_xmin, held), '; ')
+		FROM pg_stat_activity a
+		LEFT JOIN LATERAL (SELECT string_agg(concat_ws(' ', locktype, relation::regclass, mode), ', ') AS held FROM pg_locks l
+			WHERE l.pid = a.pid AND locktype NOT IN ('object', 'advisory', 'virtualxid')) l ON true
+		WHERE (backend_type LIKE 'walhouse%' OR backend_type = 'walsender')
+			AND (backend_xid IS NOT NULL OR backend_xmin IS NOT NULL OR held IS NOT NULL)});
 }

@@ -1,7 +1,7 @@
 -- pg_temp.star_violations(): what is wrong in the star schemas of this database, whatever made it. Empty when all holds:
 -- versions of a key do not overlap and have a length, one version at most is current and it is the one without an end, each key
 -- that the query gives has exactly one current version, the first version begins at -infinity, the unknown member is
--- row -1, each surrogate key of a fact resolves, and each row names a load that exists.
+-- row -1, each surrogate key of a fact resolves, and each row but the unknown member names a load that exists.
 CREATE FUNCTION pg_temp.star_violations() RETURNS TABLE (model regclass, violation text, rows bigint)
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -59,7 +59,7 @@ BEGIN
         END IF;
         RETURN QUERY EXECUTE format($q$
             SELECT %1$L::regclass, 'a row names no load', count(*)
-            FROM %1$s AS t WHERE load_id IS NOT NULL AND NOT EXISTS (SELECT FROM walhouse.load AS l WHERE l.load_id = t.load_id)
-            HAVING count(*) > 0$q$, m.relation);
+            FROM %1$s AS t WHERE %2$s AND NOT EXISTS (SELECT FROM walhouse.load AS l WHERE l.load_id = t.load_id)
+            HAVING count(*) > 0$q$, m.relation, CASE WHEN m.kind = 'dimension' THEN sk || ' <> -1' ELSE 'true' END);
     END LOOP;
 END $$;

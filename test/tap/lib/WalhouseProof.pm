@@ -9,7 +9,7 @@ use WalhouseTest;
 use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw(create_server same empty verify_clean models_reach reach source_lsn lsn_diff fails_with worker_pid
-	mirrors_equal value ask until_true);
+	mirrors_equal star_holds value ask until_true);
 
 # value NODE, QUERY[, DATABASE]: one value, without the newline.
 sub value
@@ -145,6 +145,16 @@ sub fails_with
 	return fail("$name: it did not fail, and gave $out") unless $status;
 	like($err, $_, $name) for @patterns;
 	return 1;
+}
+
+# star_holds HOUSE, WHAT: no rule of test/pgtap/lib/star_violations.sql is broken in any live model.
+sub star_holds
+{
+	my ($house, $what) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	is(sql($house, "\\i test/pgtap/lib/star_violations.sql\nSELECT * FROM pg_temp.star_violations()"), '',
+		"$what: the rules of a star hold");
+	return;
 }
 
 # worker_pid HOUSE: the process id of the feed worker, or nothing.
