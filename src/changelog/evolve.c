@@ -23,6 +23,7 @@ static char *refusal(const WhFeedTable *table, const WhSourceTable *source);
 static char *type_refusal(const WhFeedColumn *have, const WhSourceColumn *want);
 static void apply_changes(const WhFeed *feed, const WhFeedTable *table,
 						  const WhSourceTable *source);
+static bool follow_name(const WhFeedTable *table, const WhSourceTable *source);
 static void add_column(const WhFeed *feed, const WhFeedTable *table, const WhSourceColumn *column);
 static void add_to(Oid relid, const char *name, Oid type, const char *missing_default);
 static void drop_column(const WhFeed *feed, const WhFeedTable *table, const WhFeedColumn *have);
@@ -126,8 +127,26 @@ apply_changes(const WhFeed *feed, const WhFeedTable *table, const WhSourceTable 
 						   " WHERE feed_id = $1 AND source_relid = $2 AND attnum = $3",
 						   5, args);
 	}
+	changed = follow_name(table, source) || changed;
 	if (changed)
 		wh_changelog_invalidate();
+}
+
+/* follow_name keeps the table's name at the source; mirror and log keep theirs. */
+static bool
+follow_name(const WhFeedTable *table, const WhSourceTable *source)
+{
+	WhArg args[] = {
+		WH_ARG_INT4(table->feed_id), WH_ARG_OID(table->source_relid), WH_ARG_TEXT(source->schema),
+		WH_ARG_TEXT(source->name)};
+
+	if (strcmp(table->source_schema, source->schema) == 0 &&
+		strcmp(table->source_name, source->name) == 0)
+		return false;
+	wh_catalog_execute("UPDATE walhouse.feed_table SET source_schema = $3, source_name = $4"
+					   " WHERE feed_id = $1 AND source_relid = $2",
+					   lengthof(args), args);
+	return true;
 }
 
 /* add_column adds a column to mirror and log, both with the value that older rows have at the

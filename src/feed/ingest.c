@@ -181,8 +181,8 @@ walk_rows(Work *work, WhWireRows *rows)
 					 errdetail("Its replica identity does not send a key.")));
 		MemoryContextSwitchTo(work->context);
 		seq++;
-		if (work->by_chunks && seq % 256 == 0 &&
-			MemoryContextMemAllocated(work->chunk, true) > (Size) wh_feed_memory * 1024)
+		if (work->by_chunks &&
+			MemoryContextMemAllocated(work->chunk, false) > (Size) wh_feed_memory * 1024)
 			end_chunk(work);
 	}
 	if (error != NULL)
@@ -354,7 +354,7 @@ apply_truncate(Work *work, Table *table, int64 seq)
 			log_row(work, table, seq, 'B', image);
 		wh_changelog_delete_row(table->mirror, &tid);
 		MemoryContextSwitchTo(old);
-		if (MemoryContextMemAllocated(work->chunk, true) > (Size) wh_feed_memory * 1024)
+		if (MemoryContextMemAllocated(work->chunk, false) > (Size) wh_feed_memory * 1024)
 		{
 			wh_changelog_append_flush(table->log);
 			MemoryContextReset(work->chunk);

@@ -146,6 +146,13 @@ like($err, qr/cannot be copied.*no key/s, 'no key, no copy');
 sql($source, q{ALTER TABLE public.item REPLICA IDENTITY DEFAULT});
 sql($house, "$as_dw CALL walhouse.resync_table('shop', 'item')");
 
+sql($source, q{ALTER TABLE public.other RENAME TO another; UPDATE public.another SET v = 'renamed'});
+sql($house, "$as_dw CALL walhouse.ingest('shop')");
+is(sql($house, q{SELECT source_name || ' ' || mirror || ' ' || (SELECT v FROM shop.other) FROM walhouse.feed_table WHERE mirror = 'shop.other'::regclass}),
+	'another shop.other renamed', 'a table that is renamed goes on under its mirror\'s name');
+sql($source, q{ALTER TABLE public.another RENAME TO other; UPDATE public.other SET v = 'back'});
+sql($house, "$as_dw CALL walhouse.ingest('shop')");
+
 # -------- a mirror that somebody changed --------
 sql($house, 'DELETE FROM shop.other');
 sql($source, q{UPDATE public.other SET v = 'c'; UPDATE public.item SET price = 9 WHERE id = 9});
@@ -182,6 +189,11 @@ sql($house, q{UPDATE walhouse.feed SET house_system_id = '1'});
 ($status, $out, $err) = $house->psql('postgres', "$as_dw CALL walhouse.ingest('shop')");
 like($err, qr/may not run here.*walhouse\.takeover\('shop'\)/s, 'a copy of the warehouse stops');
 sql($house, "$as_dw SELECT walhouse.takeover('shop'); CALL walhouse.ingest('shop')");
+sql($house, q{UPDATE walhouse.feed SET house_timeline = 0, source_timeline = 0});
+($status, $out, $err) = $house->psql('postgres', "$as_dw CALL walhouse.ingest('shop')");
+like($err, qr/The timeline of the warehouse is 1, and the feed was made for 0/, 'another timeline stops it');
+sql($house, "$as_dw ALTER SERVER s OPTIONS (ADD follow_failover 'true'); CALL walhouse.ingest('shop')");
+is(sql($house, q{SELECT house_timeline, source_timeline FROM walhouse.feed}), '1|1', 'unless it is told to follow');
 sql($source, q{INSERT INTO public.other VALUES (5, 'y')});
 my $saved = sql($house, q{SELECT max(position) FROM walhouse.feed_position});
 sql($house, "$as_dw CALL walhouse.ingest('shop')");
