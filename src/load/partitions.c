@@ -2,7 +2,8 @@
  * partitions.c
  *		Makes the partitions that a load or build found missing.
  *
- * Each is made in a short transaction of its own, as the owner of the fact.  ATTACH waits for
+ * Each is made in a short transaction of its own, as the owner of the fact, under the feed's state
+ * lock: a load and a build may find the same one missing at the same time.  ATTACH waits for
  * whoever holds a lock on the parent that conflicts with SHARE UPDATE EXCLUSIVE (VACUUM, DDL), but
  * with a limit, so that nothing queues behind it for long; then it is tried again.  What cannot be
  * made at all is warned of; the load that needs it then stops its model with an error.
@@ -81,6 +82,7 @@ make_partition(void *arg)
 	WhModel *model = wh_model_get(partition->parent, false);
 	WhUser saved;
 
+	wh_lock_state(model->feed->id);
 	(void) set_config_option("lock_timeout", LOCK_TIMEOUT, PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_LOCAL, true, 0, false);
 	wh_user_become(model->owner, &saved);

@@ -76,7 +76,8 @@ sub compare
 		if ($rebuild && rand() < 0.1)
 		{
 			query($db, "CALL walhouse.build('dw.customer')");
-			query($db, "CALL walhouse.build('$_')") for qw(dw.sales dw.visit dw.visit_day);
+			query($db, "CALL walhouse.build('$_')")
+				for split /\n/, query($db, "SELECT relation FROM walhouse.model WHERE state = 'rebuild' ORDER BY model_id");
 		}
 		is(query($db, $verify), '', "$name: verify at $cut") if $rebuild && rand() < 0.2;
 	}
@@ -269,6 +270,8 @@ sub visit_values { return (pick(customer_id(), customer_id(), 'NULL', 78), local
 sub instant
 {
 	return $now if rand() < 0.1;
+	return sprintf("timestamptz '2026-02-01 00:00+00' + interval '%d hours'", 120 * int(rand($transactions / 10 + 2)))
+		if rand() < 0.2; # when many transactions commit
 	return pick('NULL', "'infinity'", "'-infinity'", "'9999-12-31 00:00+00'", "'0044-03-15 12:00+00 BC'",
 		"'2026-03-29 00:59:59+00'", "'2026-10-25 00:30+00'", "'2026-03-31 22:00+00'", "'2026-11-01 04:30+00'",
 		"'2026-11-01 05:30+00'", "'2026-10-31 23:59:59.999999+00'") if rand() < 0.25;
