@@ -22,6 +22,9 @@ wh_settings_pin(const char *time_zone)
 	pin("DateStyle", "ISO, YMD");
 	pin("IntervalStyle", "postgres");
 	pin("extra_float_digits", "1");
+	pin("lc_monetary", "C");
+	pin("lc_numeric", "C");
+	pin("lc_time", "C");
 	pin("row_security", "off");
 	pin("statement_timeout", "0");
 	if (time_zone != NULL)

@@ -489,7 +489,7 @@ flush(LogicalDecodingContext *ctx, WhOutput *session, bool is_last)
 	session->quiet_changes = 0;
 }
 
-/* flush_json sends the batch as JSON, a message a line; so commit flushes what is before it first. */
+/* flush_json sends the batch as JSON, a message a line; commit flushes what is before it first. */
 static void
 flush_json(LogicalDecodingContext *ctx, WhOutput *session)
 {
