@@ -13,7 +13,7 @@
  * survives an error, and there is one way to recover.
  *
  * Once a second, while nothing comes, it looks whether the feed is still started and whether
- * models wait for a build; that is two index probes.
+ * models wait for a build or another try; that is three index probes.
  */
 #include "postgres.h"
 
@@ -34,6 +34,7 @@
 #include "worker/worker_private.h"
 
 #define LOOK_MS 1000
+#define COMPARE_MS 10000
 #define WAITED_FOR_MS 10
 #define HEALTHY_MS 60000
 
@@ -47,6 +48,8 @@ typedef struct Worker
 	MemoryContext life; /* of feed and stream */
 	MemoryContext round; /* reset at the start of each round */
 	TimestampTz looked; /* when it last looked at the catalog */
+	TimestampTz compared; /* when it last compared the models with the feed */
+	bool build_ended; /* since it last looked at the catalog */
 	bool load_due; /* models may be behind the feed's position */
 	bool finished; /* the feed is no longer started */
 } Worker;
@@ -275,13 +278,11 @@ serve_waiters(Worker *worker, XLogRecPtr wait_lsn)
 static bool
 must_look(Worker *worker)
 {
-	bool build_ended;
-
 	LWLockAcquire(wh_shared->lock, LW_EXCLUSIVE);
-	build_ended = worker->slot->build_ended;
+	worker->build_ended = worker->build_ended || worker->slot->build_ended;
 	worker->slot->build_ended = false;
 	LWLockRelease(wh_shared->lock);
-	return build_ended ||
+	return worker->build_ended ||
 		   TimestampDifferenceExceeds(worker->looked, GetCurrentTimestamp(), LOOK_MS - 50);
 }
 
@@ -294,9 +295,18 @@ look_around(Worker *worker)
 	worker->looked = GetCurrentTimestamp();
 	if (read_feed(worker) == NULL)
 		return;
-	wh_build_start_pending(worker->slot, worker->feed);
-	if (wh_round_load_due(worker->feed->id))
+	if (!wh_round_built(worker->feed->id))
+		wh_build_start_pending(worker->slot, worker->feed);
+	if (wh_round_retry_due(worker->feed->id))
 		worker->load_due = true;
+	if (worker->build_ended ||
+		TimestampDifferenceExceeds(worker->compared, worker->looked, COMPARE_MS))
+	{
+		worker->build_ended = false;
+		worker->compared = worker->looked;
+		if (!wh_round_reached(worker->feed->id, wh_feed_position(worker->stream)))
+			worker->load_due = true;
+	}
 	wh_txn_commit();
 }
 

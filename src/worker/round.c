@@ -64,14 +64,12 @@ wh_round_reached(int32 feed_id, XLogRecPtr lsn)
 			   ->count == 0;
 }
 
-/* wh_round_load_due says whether a load would find something to do at the feed's position. */
+/* wh_round_retry_due says whether a model that stopped is to be tried again by a load now. */
 bool
-wh_round_load_due(int32 feed_id)
+wh_round_retry_due(int32 feed_id)
 {
 	WhArg args[] = {WH_ARG_INT4(feed_id)};
 
-	if (!wh_round_reached(feed_id, wh_changelog_position(feed_id, NULL)))
-		return true;
 	return wh_spi_query(
 			   "SELECT FROM walhouse.load_retry r JOIN walhouse.model m USING (model_id)"
 			   " WHERE m.feed_id = $1 AND m.state = 'stopped'"

@@ -143,7 +143,7 @@ extern void wh_build_start_pending(WhSlot *slot, const WhFeed *feed);
 /* -------- round.c: what worker and run() have in common -------- */
 extern bool wh_round_ingest(WhStream *stream, long timeout_ms);
 extern bool wh_round_reached(int32 feed_id, XLogRecPtr lsn);
-extern bool wh_round_load_due(int32 feed_id);
+extern bool wh_round_retry_due(int32 feed_id);
 extern bool wh_round_built(int32 feed_id);
 
 #endif /* WH_WORKER_PRIVATE_H */
