@@ -19,6 +19,8 @@ use Test::More;
 
 my $transactions = $ENV{TRANSACTIONS} || 120;
 my @zones = ('Europe/Berlin', 'America/Havana', 'UTC', 'Asia/Kathmandu');
+my $now = "timestamptz '2026-02-01 00:00+00'"; # when the transaction that is being made commits
+my $clock = 0; # the greatest time so far, in hours
 my $node = one_server();
 
 for my $seed (split ' ', $ENV{SEEDS} || '1 2')
@@ -40,6 +42,7 @@ sub run_seed
 	query($db, tables());
 	query($db, first_rows());
 	query($db, $_) for map { "SELECT handfeed.add('shop', 'shop.$_')" } qw(customers "Odd""Names" orders visits);
+	$clock = 0;
 	query($db, join("\n", map { transaction($_) } 1 .. $transactions));
 	query($db, oracle());
 
@@ -149,16 +152,15 @@ sub first_rows
 		['customers', 'customers'], ['odd', '"Odd""Names"'], ['orders', 'orders'], ['visits', 'visits']);
 }
 
-my $now = "timestamptz '2026-02-01 00:00+00'"; # when the transaction that is being made commits
-
 sub transaction
 {
 	my ($n) = @_;
 	my @statements;
 	my $hours = $n * 12 - (rand() < 0.1 ? 100 : 0);
 
-	# Several transactions commit at one time; few commit earlier than the one before.
-	$hours = int($n / 10) * 120 if rand() < 0.4;
+	# Many transactions commit at one time; few commit earlier than the one before.
+	$hours = $clock if rand() < 0.4;
+	$clock = $hours if $hours > $clock;
 	$now = "timestamptz '2026-02-01 00:00+00' + interval '$hours hours'";
 	@statements = map { statement() } 1 .. 1 + int(rand(6));
 	return join("\n", @statements, "SELECT handfeed.commit('shop', $now);");
@@ -270,8 +272,8 @@ sub visit_values { return (pick(customer_id(), customer_id(), 'NULL', 78), local
 sub instant
 {
 	return $now if rand() < 0.1;
-	return sprintf("timestamptz '2026-02-01 00:00+00' + interval '%d hours'", 120 * int(rand($transactions / 10 + 2)))
-		if rand() < 0.2; # when many transactions commit
+	return sprintf("timestamptz '2026-02-01 00:00+00' + interval '%d hours'", 12 * int(rand($transactions + 20)))
+		if rand() < 0.2; # when transactions commit
 	return pick('NULL', "'infinity'", "'-infinity'", "'9999-12-31 00:00+00'", "'0044-03-15 12:00+00 BC'",
 		"'2026-03-29 00:59:59+00'", "'2026-10-25 00:30+00'", "'2026-03-31 22:00+00'", "'2026-11-01 04:30+00'",
 		"'2026-11-01 05:30+00'", "'2026-10-31 23:59:59.999999+00'") if rand() < 0.25;
