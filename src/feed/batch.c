@@ -159,10 +159,11 @@ take_begin(WhStream *stream, const WhWireBegin *begin)
 	txn->commit_time = begin->commit_time - UNIX_TO_PG_USECS;
 	if (begin->origin.data != NULL)
 	{
+		MemoryContext old = MemoryContextSwitchTo(txn->context);
 		char *origin = pnstrdup((const char *) begin->origin.data, begin->origin.len);
 
-		txn->origin =
-			MemoryContextStrdup(txn->context, pg_any_to_server(origin, strlen(origin), PG_UTF8));
+		txn->origin = pg_any_to_server(origin, strlen(origin), PG_UTF8);
+		MemoryContextSwitchTo(old);
 	}
 	stream->current = txn;
 }
@@ -549,12 +550,12 @@ drop_ingested(WhStream *stream, int count)
 {
 	for (int i = 0; i < count; i++)
 	{
-		WhTransaction *txn = linitial(stream->complete);
+		WhTransaction *txn = list_nth(stream->complete, i);
 
-		stream->complete = list_delete_first(stream->complete);
 		stream->complete_changes -= txn->changes;
 		stream->complete_bytes -= txn->bytes;
 		wh_spool_free(txn);
 	}
+	stream->complete = list_delete_first_n(stream->complete, count);
 	stream->complete_since = GetCurrentTimestamp();
 }
