@@ -4,8 +4,7 @@
 #
 # The source keeps a history of its own: after each transaction the whole table is copied, with the position reached.
 #
-# Deliberate mistakes that make it fail, each tried once: no B for a key that an earlier chunk touched left out; B written again
-# in the next chunk; feedback of what was received; a position that is committed before its data.
+# A deliberate mistake that makes it fail, tried: B written again for a key that an earlier chunk of the transaction touched.
 use strict;
 use warnings;
 use WalhouseTest;
@@ -131,7 +130,8 @@ sub transaction
 		  : $r < 0.86 ? "UPDATE app.b SET k = k * 1.0 WHERE j = '$j'; DELETE FROM app.b WHERE k = $k"
 		  : $r < 0.88 ? "TRUNCATE app.b"
 		  : $r < 0.91 ? "TRUNCATE app.a; INSERT INTO app.a SELECT g, 1, 't', NULL FROM generate_series(1, 30) g"
-		  : $r < 0.96 ? "SAVEPOINT s; DELETE FROM app.a; ROLLBACK TO s"
+		  : $r < 0.94 ? "UPDATE app.a SET big = repeat('w$j', 2500); UPDATE app.a SET v = 'w', big = big || 'w'; DELETE FROM app.a WHERE k % 7 = 3"
+		  : $r < 0.97 ? "SAVEPOINT s; DELETE FROM app.a; ROLLBACK TO s"
 		  : "UPDATE app.a SET v = v || 'u', g = g + 1; UPDATE app.a SET v = left(v, 20)";
 	}
 	return 'BEGIN; ' . join('; ', @statements) . '; COMMIT';
