@@ -23,6 +23,7 @@
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
+#include "storage/pmsignal.h"
 #include "storage/proc.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -173,7 +174,12 @@ work(Worker *worker)
 		clear_error(worker);
 		worker->load_due = true;
 		while (!worker->finished)
+		{
 			do_round(worker);
+			/* A busy stream never waits, and an orphan would keep the server from starting. */
+			if (!PostmasterIsAlive())
+				proc_exit(1);
+		}
 		wh_feed_close(worker->stream);
 	}
 	wh_txn_close();

@@ -172,6 +172,8 @@ sub write_page
 		print $out $block->{before};
 		last if $block->{language} eq 'end';
 		(my $text = $block->{text}) =~ s/[ \t]+$//mg;
+		# The version stands in walhouse.control alone.
+		$text =~ s/"plugin_version":"[^"]*"/"plugin_version":"…"/g;
 		$text =~ s/\n+\z/\n/;
 		print $out "```$block->{language}\n$text```";
 	}

@@ -24,7 +24,9 @@ sub value
 sub ask
 {
 	my ($node, $query, $database) = @_;
-	my ($status, $out) = $node->psql($database || 'postgres', $query, timeout => 60);
+	my ($status, $out);
+	# psql that ends before it has read its input is an error to those who feed it.
+	eval { ($status, $out) = $node->psql($database || 'postgres', $query, timeout => 60) };
 	return defined $status && $status == 0 && $out ne '' ? $out : undef;
 }
 

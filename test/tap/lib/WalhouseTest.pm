@@ -79,7 +79,9 @@ sub poll
 	$expected = 't' unless defined $expected;
 	while (1)
 	{
-		($status, $out, $err) = $node->psql($database, $query, timeout => 60);
+		# psql that ends before it has read its input, because the server is down, raises an error.
+		eval { ($status, $out, $err) = $node->psql($database, $query, timeout => 60); 1 }
+			or ($status, $out, $err) = (2, '', $@);
 		return 1 if defined $status && $status == 0 && $out eq $expected;
 		last if time() > $until;
 		usleep(50_000);
