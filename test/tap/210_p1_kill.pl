@@ -29,7 +29,7 @@ sql($house, q{
 	CALL walhouse.create_feed('bank', server => 'bank', publication => 'bank');
 	CREATE SCHEMA dw;
 	SELECT walhouse.create_dimension('dw.account', $$ SELECT id, owner, balance, n, length(note) AS size FROM bank.account $$,
-		key => '{id}', scd => '{"*": 2, "n": 1}');
+		key => '{id}', scd => '{"*": 2, "owner": 1}');
 	SELECT walhouse.create_dimension('dw.owner', $$ SELECT id, owner FROM bank.account $$, key => '{id}', scd => '{"*": 1}');
 	SELECT walhouse.create_fact('dw.ledger', $$ SELECT id, account, amount, at, n FROM bank.ledger $$, key => '{id}',
 		event_time => 'at', dimensions => '{"account_sk": "dw.account(account)", "owner_sk": "dw.owner(account)"}',
@@ -82,9 +82,9 @@ for my $table (qw(account ledger))
 		"SELECT op, id::bigint, CASE WHEN op <> 'D' THEN n END FROM public.audit WHERE rel = '$table'",
 		"SELECT op, id::bigint, CASE WHEN op <> 'D' THEN n END FROM bank_log.$table WHERE op <> 'B'");
 	same($house, "$table: the changes of a key stand in the source's order",
-		"SELECT id::bigint, string_agg(op || coalesce(CASE WHEN op <> 'D' THEN n END::text, ''), ' ' ORDER BY seq) FROM public.audit
+		"SELECT id::bigint, string_agg(op::text || coalesce(CASE WHEN op <> 'D' THEN n END::text, ''), ' ' ORDER BY seq) FROM public.audit
 			WHERE rel = '$table' GROUP BY id",
-		"SELECT id::bigint, string_agg(op || coalesce(CASE WHEN op <> 'D' THEN n END::text, ''), ' ' ORDER BY lsn, seq, op) FROM bank_log.$table
+		"SELECT id::bigint, string_agg(op::text || coalesce(CASE WHEN op <> 'D' THEN n END::text, ''), ' ' ORDER BY lsn, seq, op) FROM bank_log.$table
 			WHERE op <> 'B' GROUP BY id");
 	empty($house, "$table: the row before stands once per key and transaction",
 		"SELECT lsn, id, count(*) FROM bank_log.$table WHERE op = 'B' GROUP BY lsn, id HAVING count(*) > 1");

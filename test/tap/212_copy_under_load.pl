@@ -24,7 +24,7 @@ wait_for_changes($source, 300);
 sql($house, q{
 	CREATE SCHEMA dw;
 	SELECT walhouse.create_dimension('dw.account', $$ SELECT id, owner, balance, n, length(note) AS size FROM bank.account $$,
-		key => '{id}', scd => '{"*": 2, "n": 1}');
+		key => '{id}', scd => '{"*": 2, "owner": 1}');
 	SELECT walhouse.start('bank');
 });
 wait_for_changes($source, 300);
