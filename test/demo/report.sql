@@ -73,17 +73,19 @@ LIMIT 1 \gset
 
 \echo
 \echo :bold'One customer, each address with what was bought there':plain
-SELECT c.name, c.street, c.city, c.country, CASE c.valid_from WHEN '-infinity' THEN 'the start' ELSE to_char(c.valid_from, 'HH24:MI:SS.MS') END AS "from",
-	CASE c.valid_to WHEN 'infinity' THEN 'now' ELSE to_char(c.valid_to, 'HH24:MI:SS.MS') END AS "to",
+SELECT c.name, c.street, c.city || ', ' || c.country AS city,
+	CASE c.valid_from WHEN '-infinity' THEN 'the start' ELSE left(to_char(c.valid_from, 'HH24:MI:SS.MS'), 10) END AS "from",
+	CASE c.valid_to WHEN 'infinity' THEN 'now' ELSE left(to_char(c.valid_to, 'HH24:MI:SS.MS'), 10) END AS "to",
 	count(DISTINCT f.order_id) AS orders, coalesce(sum(f.net), 0) AS revenue
 FROM dw.customer c LEFT JOIN dw.sales f USING (customer_sk)
 WHERE c.customer_id = :customer
 GROUP BY c.customer_sk
 ORDER BY c.valid_from;
 
+\pset numericlocale off
 \echo
 \echo :bold'The partitions':plain': dw.sales, one for each month that came'
-SELECT p.year::text,
+SELECT p.year,
 	sum(p.rows) FILTER (WHERE p.month = 1) AS jan,
 	sum(p.rows) FILTER (WHERE p.month = 2) AS feb,
 	sum(p.rows) FILTER (WHERE p.month = 3) AS mar,
@@ -112,7 +114,6 @@ WHERE f.ordered_at >= :'began' AND f.returned > 0 AND l.kind = 'load'
 ORDER BY f.ordered_at DESC
 LIMIT 1 \gset
 
-\pset numericlocale off
 \echo
 \echo :bold'One row of dw.sales, back to the source':plain
 SELECT f.order_id, f.line_no, f.quantity AS qty, f.amount, f.net, p.name AS product, c.name AS customer, c.city, f.load_id
