@@ -1,0 +1,56 @@
+# P8, maintenance does not block: while sessions hold read locks on a fact, a dimension and a mirror in open transactions, loads that
+# need new partitions go through, and while the partitions are made nobody who reads waits.
+use strict;
+use warnings;
+use WalhouseTest;
+use WalhouseProof;
+use Test::More;
+
+my ($source, $house) = source_and_house();
+sql($source, q{
+	CREATE TABLE thing (id int PRIMARY KEY, name text);
+	CREATE TABLE event (id int PRIMARY KEY, thing int, at timestamptz);
+	INSERT INTO thing SELECT i, 'thing ' || i FROM generate_series(1, 10) AS i;
+	INSERT INTO event SELECT i, i, timestamptz '2026-01-01 12:00+00' FROM generate_series(1, 10) AS i;
+	CREATE PUBLICATION p FOR TABLE thing, event;
+});
+create_server($house, 'shop', $source);
+sql($house, q{
+	CALL walhouse.create_feed('shop', server => 'shop', publication => 'p');
+	CREATE SCHEMA dw;
+	SELECT walhouse.create_dimension('dw.thing', $$ SELECT id, name FROM shop.thing $$, key => '{id}');
+	SELECT walhouse.create_fact('dw.event', $$ SELECT id, thing, at FROM shop.event $$, key => '{id}', event_time => 'at',
+		dimensions => '{"thing_sk": "dw.thing(thing)"}', partition_by => 'day');
+	CALL walhouse.run('shop');
+});
+my $partitions = q{SELECT count(*) FROM pg_inherits WHERE inhparent = 'dw.event'::regclass};
+my $before = value($house, $partitions);
+
+# Readers stay in their transactions over all that follows.
+my @readers = map { $house->background_psql('postgres') } 1 .. 2;
+$_->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM dw.event e JOIN dw.thing t USING (thing_sk); SELECT count(*) FROM shop.event') for @readers;
+
+sql($source, q{
+	INSERT INTO event SELECT 100 + i, 1 + i % 12, timestamptz '2026-02-01 12:00+00' + i * interval '1 day' FROM generate_series(1, 40) AS i;
+	UPDATE event SET at = at + interval '300 days' WHERE id < 5;
+	UPDATE thing SET name = name || '!';
+});
+my ($status, $out, $err) = $house->psql('postgres', q{SET lock_timeout = '5s'; CALL walhouse.run('shop')}, timeout => 60);
+is($status ? $err : '', '', 'a load that needs partitions does not wait for readers');
+is(value($house, $partitions) - $before, 41, 'it has made 41 partitions');
+is($readers[0]->query_safe('SELECT count(*) FROM dw.event'), '10', 'a reader sees what it saw');
+verify_clean($house, 'beside readers', 'dw.thing', 'dw.event');
+
+# The other way round: what making partitions locks, held open, keeps no reader waiting.
+my $maker = $house->background_psql('postgres');
+$maker->query_safe(q{BEGIN;
+	CREATE TABLE dw.event_p (LIKE dw.event INCLUDING ALL);
+	ALTER TABLE dw.event ATTACH PARTITION dw.event_p FOR VALUES FROM ('2100-01-01') TO ('2100-01-02')});
+($status, $out, $err) = $house->psql('postgres', q{SET lock_timeout = '2s'; SELECT count(*) > 0 FROM dw.event e JOIN dw.thing t USING (thing_sk)}, timeout => 60);
+is($status ? $err : $out, 't', 'a reader of the fact does not wait for a partition that is being made');
+$maker->query_safe('ROLLBACK');
+$_->quit for @readers, $maker;
+
+$house->stop;
+$source->stop;
+done_testing();
