@@ -25,7 +25,7 @@ WITH moments AS (
 	UNION ALL
 	SELECT to_lsn, 1, started + duration_ms * interval '1 ms' FROM walhouse.load WHERE kind = 'load' AND error IS NULL
 ), landed AS (
-	SELECT kind, at, min(at) FILTER (WHERE kind = 1) OVER (ORDER BY lsn, kind ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) AS seen
+	SELECT kind, at, min(at) FILTER (WHERE kind = 1) OVER (ORDER BY lsn DESC, kind DESC ROWS UNBOUNDED PRECEDING) AS seen
 	FROM moments
 ), delay AS (
 	SELECT extract(epoch FROM seen - at) * 1000 AS ms FROM landed WHERE kind = 0
