@@ -73,6 +73,10 @@ ok(reach($house, 'shop', $source), 'production goes on beside its copies');
 is(value($source, 'SELECT active_pid FROM pg_replication_slots'), $active, 'one process has held the slot all the time');
 is(streams(), $streams, 'nobody else has asked the source for the stream');
 
+# What is durable is confirmed a moment later.
+my $old = value($copy, 'SELECT max(position) FROM walhouse.feed_position');
+ok(poll($source, 'postgres', "SELECT confirmed_flush_lsn > '$old' FROM pg_replication_slots"), 'the slot moves past the copies');
+
 # ---- Production stops: the slot is free, and still nobody takes it.
 sql($house, q{SELECT walhouse.stop('shop')});
 ok(poll($source, 'postgres', 'SELECT active FROM pg_replication_slots', 'f'), 'production has stopped');
