@@ -332,7 +332,8 @@ publish(Worker *worker, bool ingested, bool loaded)
 	slot->caught_up = caught_up;
 	slot->ingests += ingested ? 1 : 0;
 	slot->loads += loaded ? 1 : 0;
-	if (slot->failures > 0 &&
+	/* A round that brought something was no failure, however soon the next one comes. */
+	if (ingested || loaded ||
 		TimestampDifferenceExceeds(slot->launched, GetCurrentTimestamp(), HEALTHY_MS))
 		slot->failures = 0;
 	LWLockRelease(wh_shared->lock);

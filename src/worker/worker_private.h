@@ -55,7 +55,7 @@ typedef struct WhSlot
 	Latch *latch; /* of the running worker */
 	TimestampTz launched;
 	TimestampTz next_start;
-	int failures; /* in a row; a minute of health ends the row */
+	int failures; /* in a row; a round with changes, or a minute of health, ends the row */
 	char activity[128];
 	char error[512];
 	TimestampTz error_time;
