@@ -3,7 +3,8 @@
  *		Rows into logs, txn and mirrors, without SQL.
  *
  * Rows are gathered and inserted by the hundreds, with their index entries, where the relation
- * has no triggers, checks and generated columns; elsewhere one by one through the executor.  The
+ * has no triggers, checks and generated columns; elsewhere one by one through the executor, as are
+ * updates and deletes; triggers that come after a row fire before the next one is written.  The
  * relation is looked at when it is opened, which is once per ingest.  A log row goes straight into
  * its partition: partitions lie on a grid of the feed's own size, fixed when the feed was made,
  * and their name says where they begin.
@@ -16,6 +17,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "commands/trigger.h"
 #include "executor/executor.h"
 #include "nodes/execnodes.h"
 #include "utils/lsyscache.h"
@@ -47,6 +49,8 @@ struct WhAppend
 };
 
 static bool may_multi_insert(Relation rel);
+static void begin_row(WhAppend *append);
+static void end_row(WhAppend *append);
 static TupleTableSlot *fill_slot(TupleTableSlot *slot, const Datum *values, const bool *nulls);
 static char *partition_name(const WhFeed *feed, Oid log, XLogRecPtr lsn, XLogRecPtr *from,
 							XLogRecPtr *to);
@@ -82,6 +86,25 @@ may_multi_insert(Relation rel)
 		   (constr == NULL || (constr->num_check == 0 && !constr->has_generated_stored));
 }
 
+/* begin_row prepares one row's way through the executor. */
+static void
+begin_row(WhAppend *append)
+{
+	append->estate->es_snapshot = GetActiveSnapshot();
+	if (append->rel->trigdesc != NULL)
+		AfterTriggerBeginQuery();
+}
+
+/* end_row fires what is to come after the row. */
+static void
+end_row(WhAppend *append)
+{
+	if (append->rel->trigdesc != NULL)
+		AfterTriggerEndQuery(append->estate);
+	ExecClearTuple(append->row);
+	ResetPerTupleExprContext(append->estate);
+}
+
 Relation
 wh_changelog_append_relation(WhAppend *append)
 {
@@ -95,11 +118,10 @@ wh_changelog_append(WhAppend *append, const Datum *values, const bool *nulls)
 
 	if (!append->multi)
 	{
-		append->estate->es_snapshot = GetActiveSnapshot();
+		begin_row(append);
 		ExecSimpleRelationInsert(append->info, append->estate,
 								 fill_slot(append->row, values, nulls));
-		ExecClearTuple(append->row);
-		ResetPerTupleExprContext(append->estate);
+		end_row(append);
 		return;
 	}
 	if (append->slots[i] == NULL)
@@ -147,23 +169,22 @@ wh_changelog_append_flush(WhAppend *append)
 void
 wh_changelog_update_row(WhAppend *append, ItemPointer tid, const Datum *values, const bool *nulls)
 {
-	append->estate->es_snapshot = GetActiveSnapshot();
+	begin_row(append);
 	ExecClearTuple(append->search);
 	append->search->tts_tid = *tid;
 	ExecSimpleRelationUpdate(append->info, append->estate, &append->epq, append->search,
 							 fill_slot(append->row, values, nulls));
-	ExecClearTuple(append->row);
-	ResetPerTupleExprContext(append->estate);
+	end_row(append);
 }
 
 void
 wh_changelog_delete_row(WhAppend *append, ItemPointer tid)
 {
-	append->estate->es_snapshot = GetActiveSnapshot();
+	begin_row(append);
 	ExecClearTuple(append->search);
 	append->search->tts_tid = *tid;
 	ExecSimpleRelationDelete(append->info, append->estate, &append->epq, append->search);
-	ResetPerTupleExprContext(append->estate);
+	end_row(append);
 }
 
 void
@@ -177,6 +198,8 @@ wh_changelog_append_close(WhAppend *append)
 	FreeBulkInsertState(append->bulk);
 	table_finish_bulk_insert(append->rel, 0);
 	EvalPlanQualEnd(&append->epq);
+	ExecResetTupleTable(append->estate->es_tupleTable, false);
+	ExecCloseResultRelations(append->estate);
 	ExecCloseIndices(append->info);
 	FreeExecutorState(append->estate);
 	table_close(append->rel, NoLock);

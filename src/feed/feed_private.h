@@ -143,6 +143,7 @@ typedef struct WhTarget
 
 /* Both live in the current context, until the catalog's generation changes. */
 extern List *wh_target_open_all(const WhFeed *feed);
+extern bool wh_target_exists(const WhFeedTable *table); /* mirror and log are both there */
 /* What the stream said of a table, in the form that the changelog room compares; relation is a
  * Walhouse__V1__Relation. */
 extern WhSourceTable *wh_relation_describe(const void *relation, const WhFeedTable *table);

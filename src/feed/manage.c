@@ -170,6 +170,12 @@ walhouse_resync_table(PG_FUNCTION_ARGS)
 	feed = wh_changelog_feed(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
 	wh_user_check_owner(feed->owner, "feed", feed->name);
 	table = find_table(feed, text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	if (!wh_target_exists(table))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("table \"%s\" of feed \"%s\" has lost its mirror or its change log", table->source_name, feed->name),
+				 errhint("CALL walhouse.drop_feed(%s) and create the feed again.",
+						 wh_sql_literal(feed->name))));
 	wh_txn_commit();
 	wh_snapshot_resync(feed, table);
 	wh_txn_close();

@@ -8,11 +8,13 @@
 #include "mb/pg_wchar.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
 #include "base/base.h"
 #include "feed/feed_private.h"
 #include "wire/walhouse.pb-c.h"
 
+static void stop_target(const WhFeed *feed, const WhFeedTable *table);
 static WhTarget *open_target(WhFeedTable *table);
 static List *identity_key(const Walhouse__V1__Relation *relation, const WhFeedTable *table);
 static bool same_members(List *a, List *b);
@@ -24,8 +26,33 @@ wh_target_open_all(const WhFeed *feed)
 	List *targets = NIL;
 
 	foreach_ptr(WhFeedTable, table, wh_changelog_tables(feed->id))
-		targets = lappend(targets, open_target(table));
+	{
+		if (wh_target_exists(table))
+			targets = lappend(targets, open_target(table));
+		else if (strcmp(table->state, "resync") != 0)
+			stop_target(feed, table);
+	}
 	return targets;
+}
+
+bool
+wh_target_exists(const WhFeedTable *table)
+{
+	return SearchSysCacheExists1(RELOID, ObjectIdGetDatum(table->mirror)) &&
+		   SearchSysCacheExists1(RELOID, ObjectIdGetDatum(table->log));
+}
+
+/* stop_target stops a table whose mirror or log somebody dropped; the others go on. */
+static void
+stop_target(const WhFeed *feed, const WhFeedTable *table)
+{
+	wh_changelog_set_table_state(table, "resync", InvalidXLogRecPtr,
+								 "its mirror or its change log was dropped");
+	ereport(WARNING,
+			(errmsg("table \"%s\" of feed \"%s\" has lost its mirror or its change log", table->source_name, feed->name),
+			 errdetail("Its changes are not kept any more; the other tables of the feed go on."),
+			 errhint("CALL walhouse.drop_feed(%s) and create the feed again.",
+					 wh_sql_literal(feed->name))));
 }
 
 static WhTarget *

@@ -153,6 +153,28 @@ is(sql($house, q{SELECT source_name || ' ' || mirror || ' ' || (SELECT v FROM sh
 sql($source, q{ALTER TABLE public.another RENAME TO other; UPDATE public.other SET v = 'back'});
 sql($house, "$as_dw CALL walhouse.ingest('shop')");
 
+# -------- a mirror with triggers of its own, before and after the row --------
+sql($house, q{
+	CREATE TABLE public.seen (what text);
+	GRANT INSERT ON public.seen TO dw;
+	CREATE FUNCTION public.see() RETURNS trigger LANGUAGE plpgsql AS
+		'BEGIN INSERT INTO public.seen VALUES (TG_WHEN || $q$ $q$ || TG_OP || $q$ $q$ || COALESCE(NEW.id, OLD.id)); RETURN COALESCE(NEW, OLD); END';
+	CREATE TRIGGER before BEFORE INSERT OR UPDATE OR DELETE ON shop.other FOR EACH ROW EXECUTE FUNCTION public.see();
+	CREATE TRIGGER after AFTER INSERT OR UPDATE OR DELETE ON shop.other FOR EACH ROW EXECUTE FUNCTION public.see();
+});
+sql($source, q{INSERT INTO public.other VALUES (8, 'x'); UPDATE public.other SET v = 'y' WHERE id = 8});
+($status, $out, $err) = $house->psql('postgres', "$as_dw CALL walhouse.ingest('shop')");
+is($err, '', 'triggers of a mirror leave nothing open');
+sql($source, q{UPDATE public.other SET v = 'z' WHERE id = 8});
+sql($house, "$as_dw CALL walhouse.ingest('shop')");
+sql($source, q{DELETE FROM public.other WHERE id = 8});
+($status, $out, $err) = $house->psql('postgres', "$as_dw CALL walhouse.ingest('shop')");
+is($err, '', 'nor do updates and deletes');
+is(sql($house, q{SELECT string_agg(what, ', ') FROM public.seen}),
+	'BEFORE INSERT 8, AFTER INSERT 8, BEFORE UPDATE 8, AFTER UPDATE 8, BEFORE DELETE 8, AFTER DELETE 8', 'each fires for its row');
+is(sql($house, q{SELECT state FROM walhouse.feed_table WHERE source_name = 'other'}), 'ready', 'and the table goes on');
+sql($house, 'DROP FUNCTION public.see() CASCADE; DROP TABLE public.seen');
+
 # -------- a mirror that somebody changed --------
 sql($house, 'DELETE FROM shop.other');
 sql($source, q{UPDATE public.other SET v = 'c'; UPDATE public.item SET price = 9 WHERE id = 9});
@@ -182,6 +204,17 @@ sql($source, q{TRUNCATE public.item, public.other});
 sql($house, "$as_dw SET walhouse.feed_memory = '1MB'; CALL walhouse.ingest('shop')");
 is(sql($house, q{SELECT (SELECT count(*) FROM shop.item), count(*) FILTER (WHERE op = 'B') > 200000, count(*) FILTER (WHERE op = 'T')
 	FROM shop_log.item WHERE lsn = (SELECT max(lsn) FROM shop_log.item)}), '0|t|1', 'TRUNCATE is a B for each row, then T');
+
+# -------- a mirror that somebody dropped --------
+sql($house, 'DROP TABLE shop.other');
+sql($source, q{INSERT INTO public.other VALUES (3, 'x'); INSERT INTO public.item (id) VALUES (5000)});
+($status, $out, $err) = $house->psql('postgres', "$as_dw CALL walhouse.ingest('shop')");
+like($err, qr/WARNING:  table "other" of feed "shop" has lost its mirror or its change log/, 'is told of');
+is(sql($house, q{SELECT state || ' ' || error FROM walhouse.feed_table WHERE source_name = 'other'}), 'resync its mirror or its change log was dropped',
+	'stops its table');
+is(sql($house, 'SELECT id FROM shop.item'), '5000', 'and nothing else');
+($status, $out, $err) = $house->psql('postgres', "$as_dw CALL walhouse.resync_table('shop', 'other')");
+like($err, qr/has lost its mirror or its change log.*walhouse\.drop_feed\('shop'\)/s, 'resync_table says what to do');
 
 # -------- where a feed may run --------
 my $position = sql($house, q{SELECT max(position) FROM walhouse.feed_position});
