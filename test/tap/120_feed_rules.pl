@@ -162,7 +162,7 @@ sql($house, q{
 	CREATE TRIGGER before BEFORE INSERT OR UPDATE OR DELETE ON shop.other FOR EACH ROW EXECUTE FUNCTION public.see();
 	CREATE TRIGGER after AFTER INSERT OR UPDATE OR DELETE ON shop.other FOR EACH ROW EXECUTE FUNCTION public.see();
 });
-sql($source, q{INSERT INTO public.other VALUES (8, 'x'); UPDATE public.other SET v = 'y' WHERE id = 8});
+sql($source, q{INSERT INTO public.other VALUES (8, 'x')});
 ($status, $out, $err) = $house->psql('postgres', "$as_dw CALL walhouse.ingest('shop')");
 is($err, '', 'triggers of a mirror leave nothing open');
 sql($source, q{UPDATE public.other SET v = 'z' WHERE id = 8});
