@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/catalog.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
@@ -73,7 +74,7 @@ wh_source_check(const WhFeed *feed, PGconn *plain, List *wanted_tables, bool is_
 	if (problems.count > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("feed \"%s\" cannot be created: %d things are missing", feed->name, problems.count),
+				 errmsg_plural("feed \"%s\" cannot be created: %d thing is missing", "feed \"%s\" cannot be created: %d things are missing", problems.count, feed->name, problems.count),
 				 errdetail_internal("%s", problems.details.data),
 				 problems.hints.len > 0 ? errhint("%s", problems.hints.data) : 0));
 }
@@ -96,6 +97,9 @@ check_house(Problems *problems, const WhFeed *feed)
 		"SELECT pg_catalog.has_database_privilege($1, pg_catalog.current_database(), 'CREATE')",
 		1, &arg);
 
+	if (IsReservedName(feed->name))
+		add(problems,
+			psprintf("\"%s\" cannot be the name of a schema: pg_ is reserved.", feed->name), NULL);
 	for (int i = 0; i < 2; i++)
 	{
 		if (OidIsValid(get_namespace_oid(names[i], true)))

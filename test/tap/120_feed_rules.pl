@@ -97,6 +97,9 @@ is(sql($house, q{SELECT string_agg(DISTINCT pg_get_userbyid(relowner), ',') FROM
 ($status, $out, $err) = $house->psql('postgres', "SET SESSION AUTHORIZATION stranger; CALL walhouse.ingest('shop')");
 like($err, qr/must be owner of feed "shop"/, 'others may not run it');
 
+($status, $out, $err) = $house->psql('postgres', "$as_dw CALL walhouse.create_feed('pg_shop', 's', publication => 'shop', slot => 'second')");
+like($err, qr/cannot be created: 1 thing is missing.*pg_ is reserved/s, 'a name that cannot be a schema is refused before anything is made');
+
 # -------- definitions that change --------
 sql($source, q{
 	UPDATE public.item SET name = 'before' WHERE id = 1;
