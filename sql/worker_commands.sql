@@ -24,3 +24,12 @@ CALL walhouse.run('nothing');
 SELECT pg_replication_origin_session_is_setup();
 SELECT pg_replication_origin_session_reset();
 SELECT pg_replication_origin_drop('regress_worker');
+
+-- procedures cannot be strict
+CALL walhouse.drop_feed(NULL);
+CALL walhouse.drop_feed('nothing', NULL);
+CALL walhouse.resync_table('nothing', NULL);
+CALL walhouse.load(NULL);
+CALL walhouse.build(NULL);
+CALL walhouse.ingest(NULL);
+CALL walhouse.create_feed(NULL, NULL);

@@ -160,6 +160,10 @@ extern void wh_txn_close(void);
 struct FunctionCallInfoBaseData;
 extern bool wh_txn_procedure_atomic(struct FunctionCallInfoBaseData *fcinfo);
 
+/* wh_txn_check_arguments raises where an argument is NULL: for functions that are not strict, and
+ * procedures, which cannot be. */
+extern void wh_txn_check_arguments(struct FunctionCallInfoBaseData *fcinfo);
+
 /*
  * wh_txn_mark_own gives the current transaction the origin by which all that walhouse writes is
  * known, so that a feed never captures it.  Cleared at the end of the transaction.  wh_txn_commit

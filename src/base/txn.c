@@ -70,6 +70,16 @@ wh_txn_procedure_atomic(FunctionCallInfo fcinfo)
 }
 
 void
+wh_txn_check_arguments(FunctionCallInfo fcinfo)
+{
+	for (int i = 0; i < PG_NARGS(); i++)
+		if (PG_ARGISNULL(i))
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("argument %d must not be null", i + 1)));
+}
+
+void
 wh_txn_open(const char *command, bool atomic)
 {
 	if (atomic || IsSubTransaction())

@@ -88,7 +88,7 @@ walhouse_create_date_dimension(PG_FUNCTION_ARGS)
 	int guc_level;
 	WhModel *model;
 
-	wh_dimension_check_arguments(fcinfo);
+	wh_txn_check_arguments(fcinfo);
 	from = PG_GETARG_DATEADT(1);
 	to = PG_GETARG_DATEADT(2);
 	fiscal_month = PG_GETARG_INT32(3);

@@ -57,7 +57,7 @@ walhouse_create_dimension(PG_FUNCTION_ARGS)
 	WhQuery *query;
 	Oid relid;
 
-	wh_dimension_check_arguments(fcinfo);
+	wh_txn_check_arguments(fcinfo);
 	key = wh_model_names(PG_GETARG_ARRAYTYPE_P(2), "key");
 	scd = PG_GETARG_JSONB_P(3);
 	on_delete = text_to_cstring(PG_GETARG_TEXT_PP(4));
@@ -70,16 +70,6 @@ walhouse_create_dimension(PG_FUNCTION_ARGS)
 	wh_model_declare(schema, relation, WH_MODEL_DIMENSION, query, key,
 					 make_options(scd, on_delete, PG_GETARG_BOOL(5), sk), relid);
 	PG_RETURN_OID(relid);
-}
-
-void
-wh_dimension_check_arguments(FunctionCallInfo fcinfo)
-{
-	for (int i = 0; i < PG_NARGS(); i++)
-		if (PG_ARGISNULL(i))
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("argument %d must not be null", i + 1)));
 }
 
 static void

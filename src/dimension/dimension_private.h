@@ -19,10 +19,6 @@ extern char *wh_dimension_sk(const WhModel *model);
  * last row. */
 extern List *wh_dimension_columns_of_type(const WhModel *model, int type);
 
-/* wh_dimension_check_arguments raises when an argument of a SQL function is NULL. */
-struct FunctionCallInfoBaseData;
-extern void wh_dimension_check_arguments(struct FunctionCallInfoBaseData *fcinfo);
-
 /* -------- load.c -------- */
 extern void wh_dimension_build(WhModel *model, WhLoad *load, WhCounts *counts);
 extern void wh_dimension_load(WhModel *model, WhLoad *load, WhCounts *counts);

@@ -30,11 +30,13 @@ PG_FUNCTION_INFO_V1(walhouse_takeover);
 Datum
 walhouse_drop_feed(PG_FUNCTION_ARGS)
 {
-	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char *name;
 	bool drop_slot = PG_GETARG_BOOL(1);
 	WhFeed *feed;
 	WhArg arg;
 
+	wh_txn_check_arguments(fcinfo);
+	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	wh_txn_open("walhouse.drop_feed", wh_txn_procedure_atomic(fcinfo));
 	feed = wh_changelog_feed(name, true);
 	if (feed == NULL)
@@ -166,6 +168,7 @@ walhouse_resync_table(PG_FUNCTION_ARGS)
 	WhFeed *feed;
 	WhFeedTable *table;
 
+	wh_txn_check_arguments(fcinfo);
 	wh_txn_open("walhouse.resync_table", wh_txn_procedure_atomic(fcinfo));
 	feed = wh_changelog_feed(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
 	wh_user_check_owner(feed->owner, "feed", feed->name);

@@ -26,11 +26,11 @@ wh_load_init(void)
 Datum
 walhouse_load(PG_FUNCTION_ARGS)
 {
-	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	WhFeed *feed;
 
+	wh_txn_check_arguments(fcinfo);
 	wh_txn_open("walhouse.load", wh_txn_procedure_atomic(fcinfo));
-	feed = wh_changelog_feed(name, false);
+	feed = wh_changelog_feed(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
 	wh_user_check_owner(feed->owner, "feed", feed->name);
 	wh_load_run(feed->id);
 	wh_txn_close();
@@ -43,6 +43,7 @@ walhouse_build(PG_FUNCTION_ARGS)
 	Oid relid = PG_GETARG_OID(0);
 	WhModel *model;
 
+	wh_txn_check_arguments(fcinfo);
 	wh_txn_open("walhouse.build", wh_txn_procedure_atomic(fcinfo));
 	model = wh_model_get(relid, false);
 	if (model->feed == NULL)
