@@ -23,6 +23,22 @@ SELECT walhouse.create_date_dimension('dw.x', '-infinity', '2024-01-01');
 SELECT walhouse.create_date_dimension('dw.x', '2024-01-01', '2024-01-01', 13);
 SELECT walhouse.create_date_dimension('dw.x', NULL, '2024-01-01');
 SELECT walhouse.create_date_dimension('dw.date', '2024-01-01', '2024-01-01');
+-- What asks for a query, or for the owner, of a model that has none
+SELECT walhouse.model_computes(model_id, ROW(1)) FROM walhouse.model WHERE relation = 'dw.date'::regclass;
+SELECT walhouse.resume('dw.date');
+CALL walhouse.build('dw.date');
+CREATE ROLE regress_stranger;
+GRANT USAGE ON SCHEMA dw, walhouse TO regress_stranger;
+\set VERBOSITY terse
+SET ROLE regress_stranger;
+SELECT walhouse.model_computes(model_id, ROW(1)) FROM walhouse.model WHERE relation = 'dw.date'::regclass;
+SELECT walhouse.resume('dw.date');
+SELECT walhouse.drop_model('dw.date');
+SELECT * FROM walhouse.verify('dw.date');
+RESET ROLE;
+\set VERBOSITY default
+DROP OWNED BY regress_stranger;
+DROP ROLE regress_stranger;
 SELECT count(walhouse.drop_model(relation)) FROM walhouse.model;
 SELECT count(*) FROM pg_class WHERE relnamespace = 'dw'::regnamespace;
 DROP SCHEMA dw;

@@ -111,6 +111,11 @@ make_sql(int32 model_id)
 	StringInfoData sql;
 	ListCell *cell;
 
+	wh_user_check_owner(model->owner, "model", model->short_name);
+	if (model->source == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("model %s has no query", model->name)));
 	initStringInfo(&sql);
 	wh_sql_append(&sql, "SELECT ");
 	foreach(cell, model->columns)

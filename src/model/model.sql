@@ -83,4 +83,4 @@ COMMENT ON FUNCTION walhouse.drop_model(regclass) IS
 CREATE FUNCTION walhouse.model_computes(model_id integer, image anyelement) RETURNS boolean
 LANGUAGE c STRICT VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'walhouse_model_computes';
 COMMENT ON FUNCTION walhouse.model_computes(integer, anyelement) IS
-    'Whether the query of a model can be computed on a row of its mirror, as the caller. Loads ask it about images that a later change replaced, after the query failed on one of them.';
+    'Whether the query of a model can be computed on a row of its mirror, as the caller. Loads ask it about images that a later change replaced, after the query failed on one of them. The role of the model''s owner is needed; raises for a model without a query.';
