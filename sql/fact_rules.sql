@@ -72,6 +72,13 @@ SELECT c.relname, pg_get_expr(c.relpartbound, c.oid) FROM pg_class c JOIN pg_inh
 SELECT * FROM dw.proof;
 SELECT role, event_time, row_key FROM walhouse.ahead ORDER BY row_key, role;
 
+-- columns may be called as the statements' own aliases are: the image of a rejected row is the row
+SELECT walhouse.create_fact('dw.odd', $$SELECT order_id, line, note AS t, at AS n FROM shop."Or""ders"$$, '{order_id,line}', 'n');
+CALL walhouse.build('dw.odd');
+SELECT key, reason, row FROM walhouse.rejected WHERE model = 'dw.odd'::regclass ORDER BY key;
+SELECT expected, found, missing, unexpected, different FROM walhouse.verify('dw.odd');
+SELECT walhouse.drop_model('dw.odd');
+
 -- rows move between partitions, are corrected and deleted; equal is not the same image; a key is changed and swapped
 UPDATE shop."Or""ders" SET at = '2026-04-01' WHERE order_id = 1 AND line = 1;
 UPDATE shop."Or""ders" SET line = 2.00, note = 'same key' WHERE order_id = 1 AND line = 2;

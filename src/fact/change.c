@@ -353,7 +353,7 @@ wh_fact_rejected_rows(StringInfo sql, const WhFact *fact, const char *from)
 
 	wh_sql_append(
 		sql,
-		"SELECT %s AS key, n.reason, pg_catalog.to_jsonb(t) AS image FROM (SELECT n.* FROM %s) n"
+		"SELECT %s AS key, n.reason, pg_catalog.to_jsonb(t.*) AS image FROM (SELECT n.* FROM %s) n"
 		" CROSS JOIN LATERAL (SELECT ",
 		wh_fact_key_text(fact, "n"), from);
 	foreach(cell, fact->model->columns)
