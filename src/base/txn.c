@@ -107,10 +107,13 @@ wh_txn_close(void)
 		elog(ERROR, "could not disconnect from SPI");
 }
 
-/* begin_work gives the transaction that has just begun its settings and origin. */
+/* begin_work gives the transaction that has just begun its settings and origin.  With a fixed
+ * snapshot, which a session's default may ask for, waiting for what others commit would never
+ * end. */
 static void
 begin_work(void)
 {
+	XactIsoLevel = XACT_READ_COMMITTED;
 	wh_settings_pin(NULL);
 	wh_txn_mark_own();
 }
