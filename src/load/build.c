@@ -245,8 +245,13 @@ build_position(const WhModel *model, TimestampTz *clock)
 			return InvalidXLogRecPtr;
 		common = dimension->position;
 	}
-	if (XLogRecPtrIsInvalid(common) || common == position)
+	/* A model stands at the feed's position, too, when no source transaction lies between. */
+	if (XLogRecPtrIsInvalid(common) || common == position ||
+		!wh_load_has_transactions(model->feed, common, position))
 		return position;
+	/* The log does not reach back so far: the dimensions must be loaded first. */
+	if (common < wh_model_horizon(model))
+		return InvalidXLogRecPtr;
 	*clock = wh_load_clock(model->feed, common);
 	return common;
 }

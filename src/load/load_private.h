@@ -22,6 +22,8 @@ extern WhLoad *wh_load_new(WhFeed *feed, XLogRecPtr to, TimestampTz clock);
 /* Appends the rows of walhouse.load and load_model: from there on the models are at load->to. */
 extern void wh_load_record(const WhLoad *load, const char *kind, TimestampTz started, List *done,
 						   const char *error);
+/* wh_load_has_transactions says whether the log has a source transaction in (from, to]. */
+extern bool wh_load_has_transactions(const WhFeed *feed, XLogRecPtr from, XLogRecPtr to);
 /* The greatest clock at or below a position. */
 extern TimestampTz wh_load_clock(const WhFeed *feed, XLogRecPtr position);
 /* The id of a model's position as its last load says. */

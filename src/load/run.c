@@ -60,7 +60,6 @@ static bool choose(Run *run, int32 feed_id, XLogRecPtr to);
 static void choose_model(Run *run, WhModel *model, XLogRecPtr to, XLogRecPtr *lowest,
 						 XLogRecPtr *highest);
 static bool is_cut_off(const WhModel *model);
-static bool has_transactions(const WhFeed *feed, XLogRecPtr from, XLogRecPtr to);
 static void run_together(void *arg);
 static void run_apart(Run *run, List *ids);
 static void evaluate_apart(Run *run, List *ids);
@@ -153,7 +152,7 @@ choose(Run *run, int32 feed_id, XLogRecPtr to)
 	if (run->live != NIL && lowest != highest)
 		return true;
 	return run->live != NIL &&
-		   has_transactions(wh_changelog_feed_by_id(feed_id, false), lowest, to);
+		   wh_load_has_transactions(wh_changelog_feed_by_id(feed_id, false), lowest, to);
 }
 
 static void
@@ -205,8 +204,8 @@ is_cut_off(const WhModel *model)
 		   !XLogRecPtrIsInvalid(model->position) && model->position < wh_model_horizon(model);
 }
 
-static bool
-has_transactions(const WhFeed *feed, XLogRecPtr from, XLogRecPtr to)
+bool
+wh_load_has_transactions(const WhFeed *feed, XLogRecPtr from, XLogRecPtr to)
 {
 	WhArg args[2];
 

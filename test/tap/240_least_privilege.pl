@@ -78,6 +78,14 @@ sql($source, q{
 	DELETE FROM sale WHERE id = 10});
 as('etl', q{CALL walhouse.run('shop')});
 verify('after run');
+
+# A table that is copied again while nothing else happens: its fact is built once, and not for ever, although the dimension's last
+# load is older than the copy; also in a session whose transactions would keep one snapshot.
+my ($copied) = $house->psql('postgres', q{SET default_transaction_isolation = 'repeatable read'; CALL walhouse.resync_table('shop', 'sale'); CALL walhouse.run('shop')},
+	extra_params => [ '-U', 'etl' ], timeout => 60);
+is($copied, 0, 'an idle feed is copied again and run');
+is(value($house, q{SELECT string_agg(state, ' ') FROM walhouse.stat_model}), 'live live live', 'and all its models are live');
+verify('after the copy');
 as('etl', q{SELECT walhouse.start('shop')});
 sql($source, q{UPDATE customer SET city = 'Trier' WHERE id < 3; INSERT INTO sale VALUES (202, 1, '2024-01-09 00:00+00', 1)});
 ok(poll($house, 'postgres', q{SELECT count(*) FROM dw.sale}, '102'), 'the worker follows');
