@@ -33,3 +33,10 @@ CALL walhouse.load(NULL);
 CALL walhouse.build(NULL);
 CALL walhouse.ingest(NULL);
 CALL walhouse.create_feed(NULL, NULL);
+
+-- a feed whose owner was dropped
+INSERT INTO walhouse.feed (name, owner, server, slot, publication, log_partition_size) VALUES ('orphan', 4294967294::oid::regrole, 's', 's', 'p', 1);
+CALL walhouse.run('orphan');
+SELECT walhouse.start('orphan');
+CALL walhouse.drop_feed('orphan');
+DELETE FROM walhouse.feed WHERE name = 'orphan';

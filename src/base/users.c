@@ -15,6 +15,7 @@
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
 #include "base/base.h"
 
@@ -34,6 +35,12 @@ wh_user_restore(const WhUser *saved)
 void
 wh_user_check_owner(Oid owner, const char *kind, const char *name)
 {
+	/* A feed's owner stands in a table: DROP ROLE and REASSIGN OWNED know nothing of it. */
+	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(owner)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the owner of %s \"%s\" does not exist any more", kind, name),
+				 errhint("As a superuser, set walhouse.feed.owner to the role that owns the mirrors.")));
 	if (!has_privs_of_role(GetUserId(), owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
