@@ -76,9 +76,10 @@ refuse_build(const WhModel *model)
 			 errmsg("could not build %s", model->name),
 			 errdetail(
 				 "%s",
-				 wh_rows_text(wh_spi_query("SELECT error FROM walhouse.model WHERE model_id = $1",
-										   1, args),
-							  0, 1)),
+				 wh_rows_text(
+					 wh_catalog_query("SELECT error FROM walhouse.model WHERE model_id = $1", 1,
+									  args),
+					 0, 1)),
 			 errhint(
 				 "Mend the data at the source, or declare the model again with a query that"
 				 " can take it.")));

@@ -56,7 +56,13 @@ COMMENT ON TABLE walhouse.load_model IS
     'What a load did to a model. The greatest load of a model holds its position (to_lsn).';
 CREATE INDEX load_model_load_id_idx ON walhouse.load_model (load_id);
 
-GRANT SELECT ON walhouse.model, walhouse.load, walhouse.load_model TO PUBLIC;
+GRANT SELECT ON walhouse.load_model TO PUBLIC;
+-- Errors may quote data: the views show them to owners, the tables to monitoring alone.
+GRANT SELECT ON walhouse.model, walhouse.load TO pg_read_all_stats;
+GRANT SELECT (model_id, relation, kind, feed_id, query, key, options, state, history_start, error_time, created)
+    ON walhouse.model TO PUBLIC;
+GRANT SELECT (load_id, feed_id, kind, from_lsn, to_lsn, from_time, to_time, transactions, started, duration_ms)
+    ON walhouse.load TO PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('walhouse.model', '');
 SELECT pg_catalog.pg_extension_config_dump('walhouse.model_model_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('walhouse.load', '');

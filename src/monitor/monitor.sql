@@ -1,4 +1,5 @@
--- monitor: what feeds, tables and models do, for people and for monitoring systems.  Readable by all; no secrets.
+-- monitor: what feeds, tables and models do, for people and for monitoring systems.  Readable by all; errors may quote data, so
+-- they are shown to owners and to monitoring (pg_read_all_stats, and so pg_monitor) alone.
 
 CREATE FUNCTION walhouse.stat_workers(OUT feed_id integer, OUT pid integer, OUT state text, OUT activity text,
                                       OUT started timestamptz, OUT next_start timestamptz, OUT failures integer,
@@ -36,7 +37,8 @@ CREATE VIEW walhouse.stat_feed AS
            w.builds,
            w.failures,
            w.next_start,
-           COALESCE(f.error, w.error) AS error,
+           CASE WHEN pg_catalog.pg_has_role(f.owner::oid, 'USAGE') OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE')
+                THEN COALESCE(f.error, w.error) END AS error,
            COALESCE(f.error_time, w.error_time) AS error_time
     FROM walhouse.feed f
          LEFT JOIN LATERAL (SELECT fp.position, fp.clock, fp.stored FROM walhouse.feed_position fp
@@ -60,7 +62,8 @@ CREATE VIEW walhouse.stat_table AS
            t.sync_lsn,
            greatest(c.reltuples, 0)::bigint AS rows_estimated,
            pg_catalog.pg_total_relation_size(t.mirror) AS mirror_bytes,
-           t.error,
+           CASE WHEN pg_catalog.pg_has_role(f.owner::oid, 'USAGE') OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE')
+                THEN t.error END AS error,
            t.error_time
     FROM walhouse.feed_table t
          JOIN walhouse.feed f USING (feed_id)
@@ -93,7 +96,8 @@ CREATE VIEW walhouse.stat_model AS
                                          WHERE x.model_id = m.model_id) END AS rejected,
            CASE m.kind WHEN 'fact' THEN (SELECT pg_catalog.count(*) FROM walhouse.ahead x
                                          WHERE x.model_id = m.model_id) END AS ahead,
-           m.error,
+           CASE WHEN pg_catalog.pg_has_role(c.relowner, 'USAGE') OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE')
+                THEN m.error END AS error,
            m.error_time
     FROM walhouse.model m
          LEFT JOIN pg_catalog.pg_class c ON c.oid = m.relation

@@ -5,7 +5,10 @@
 #include "postgres.h"
 
 #include "fmgr.h"
+#include "catalog/pg_authid.h"
 #include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/pg_lsn.h"
 #include "utils/timestamp.h"
@@ -18,6 +21,7 @@
 PG_FUNCTION_INFO_V1(walhouse_stat_workers);
 
 static void put_worker(ReturnSetInfo *result, const WhWorkerInfo *info);
+static bool may_read_error(Oid owner);
 static void put_text(Datum *value, bool *isnull, const char *text);
 static void put_time(Datum *value, bool *isnull, TimestampTz time);
 static void put_lsn(Datum *value, bool *isnull, XLogRecPtr lsn);
@@ -54,7 +58,7 @@ put_worker(ReturnSetInfo *result, const WhWorkerInfo *info)
 	put_time(&values[4], &nulls[4], info->started);
 	put_time(&values[5], &nulls[5], info->next_start);
 	values[6] = Int32GetDatum(info->failures);
-	put_text(&values[7], &nulls[7], info->error);
+	put_text(&values[7], &nulls[7], may_read_error(info->owner) ? info->error : NULL);
 	put_time(&values[8], &nulls[8], info->error_time);
 	put_lsn(&values[9], &nulls[9], info->source_lsn);
 	put_lsn(&values[10], &nulls[10], info->position);
@@ -63,6 +67,14 @@ put_worker(ReturnSetInfo *result, const WhWorkerInfo *info)
 	values[13] = Int64GetDatum(info->loads);
 	values[14] = Int32GetDatum(info->builds);
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+/* may_read_error: an error may quote data, so it is for the feed's owner and for monitoring. */
+static bool
+may_read_error(Oid owner)
+{
+	return has_privs_of_role(GetUserId(), owner) ||
+		   has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS);
 }
 
 static void

@@ -258,6 +258,7 @@ copy_info(const WhSlot *slot)
 	info->next_start =
 		slot->process == WH_PROCESS_NONE && slot->failures > 0 ? slot->next_start : 0;
 	info->failures = slot->failures;
+	info->owner = slot->owner;
 	info->error = slot->error[0] != '\0' ? pstrdup(slot->error) : NULL;
 	info->error_time = slot->error_time;
 	info->source_lsn = slot->source_lsn;

@@ -21,6 +21,7 @@ typedef struct WhWorkerInfo
 	TimestampTz started; /* 0: never */
 	TimestampTz next_start; /* when it is restarted after a failure; 0: not waiting for that */
 	int failures; /* in a row */
+	Oid owner; /* of the feed */
 	char *error; /* of the last failure since the server's start; NULL: none */
 	TimestampTz error_time;
 	XLogRecPtr source_lsn; /* how far the source said its WAL goes */

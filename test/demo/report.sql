@@ -23,7 +23,7 @@ FROM (VALUES ('customers'), ('products'), ('orders'), ('order_items'), ('returns
 WITH moments AS (
 	SELECT end_lsn AS lsn, 0 AS kind, commit_time AS at FROM shop_log.txn WHERE commit_time >= :'began'
 	UNION ALL
-	SELECT to_lsn, 1, started + duration_ms * interval '1 ms' FROM walhouse.load WHERE kind = 'load' AND error IS NULL
+	SELECT to_lsn, 1, started + duration_ms * interval '1 ms' FROM walhouse.load WHERE kind = 'load'
 ), landed AS (
 	SELECT kind, at, min(at) FILTER (WHERE kind = 1) OVER (ORDER BY lsn DESC, kind DESC ROWS UNBOUNDED PRECEDING) AS seen
 	FROM moments

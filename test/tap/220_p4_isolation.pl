@@ -57,6 +57,14 @@ is(value($house, sprintf $position_of, 'dw.unit'), $good, 'the stopped model sta
 is(value($house, q{SELECT count(*) FROM dw.unit WHERE unit_price = 11 OR id = 1 AND NOT is_current}), '0', 'with nothing of the load in it');
 like(value($house, q{SELECT state || ' ' || error FROM walhouse.stat_model WHERE model = 'dw.unit'::regclass}), qr/^stopped .*22012.*division by zero|^stopped .*division by zero/,
 	'stat_model shows state and error');
+# An error may quote data: it is for the owner and for monitoring, not for everybody who may look at the views.
+sql($house, 'CREATE ROLE stranger; CREATE ROLE watcher IN ROLE pg_monitor');
+is(value($house, q{SET ROLE stranger; SELECT state, error FROM walhouse.stat_model WHERE model::text = 'dw.unit'}), 'stopped|',
+	'a stranger sees the state, and no error');
+fails_with($house, 'nor in the catalog', q{SET ROLE stranger; SELECT error FROM walhouse.model}, qr/permission denied/);
+fails_with($house, 'nor among the loads', q{SET ROLE stranger; SELECT error FROM walhouse.load}, qr/permission denied/);
+like(value($house, q{SET ROLE watcher; SELECT error FROM walhouse.stat_model WHERE model::text = 'dw.unit'}), qr/division by zero/,
+	'monitoring sees it');
 like(value($house, q{SELECT error FROM walhouse.stat_model WHERE model = 'dw.per_sale'::regclass}), qr/dw\.unit/,
 	'the error of the dependent fact names the dimension');
 is(value($house, q{SELECT count(*) FROM walhouse.stat_model WHERE model IN ('dw.item'::regclass, 'dw.sale'::regclass) AND error IS NOT NULL}), '0',
