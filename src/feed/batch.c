@@ -40,6 +40,7 @@ static void load_targets(WhStream *stream);
 static void connect_definition(WhStream *stream, WhDefinition *definition);
 static List *choose_batch(WhStream *stream);
 static bool settle(WhStream *stream, WhTransaction *txn, bool only_look);
+static bool stop_namesake(WhStream *stream, WhDefinition *definition);
 static bool is_latest(WhStream *stream, WhTransaction *txn, const WhDefinition *definition);
 static void settle_definition(WhStream *stream, WhTransaction *txn, WhDefinition *definition);
 static void look_up_defaults(WhStream *stream, const WhTarget *target, WhSourceTable *source);
@@ -344,11 +345,16 @@ settle(WhStream *stream, WhTransaction *txn, bool only_look)
 	{
 		WhDefinition *definition = wh_stream_definition(stream, schema);
 
-		if (!wants(txn, definition) || definition->is_settled ||
+		if (definition->is_settled || (definition->target != NULL && !wants(txn, definition)) ||
 			!is_latest(stream, txn, definition))
 			continue;
 		if (only_look)
 			return true;
+		if (definition->target == NULL)
+		{
+			done = stop_namesake(stream, definition) || done;
+			continue;
+		}
 		settle_definition(stream, txn, definition);
 		done = true;
 	}
@@ -361,6 +367,49 @@ settle(WhStream *stream, WhTransaction *txn, bool only_look)
 			wh_stream_definition(stream, schema)->is_settled = true;
 	}
 	return done;
+}
+
+/*
+ * stop_namesake stops the table whose name a table has that is not the feed's, if the source does
+ * not have the feed's any more: it was dropped and made again, and its mirror would stay behind
+ * in silence.
+ */
+static bool
+stop_namesake(WhStream *stream, WhDefinition *definition)
+{
+	Walhouse__V1__Relation *relation =
+		walhouse__v1__relation__unpack(NULL, definition->packed.len, definition->packed.data);
+	char *schema = pg_any_to_server(relation->namespace_, strlen(relation->namespace_), PG_UTF8);
+	char *name = pg_any_to_server(relation->name, strlen(relation->name), PG_UTF8);
+	WhTarget *found = NULL;
+	WhResult *result;
+	PGconn *plain;
+
+	foreach_ptr(WhTarget, target, stream->targets)
+	{
+		if (target->is_ready && strcmp(target->table->source_schema, schema) == 0 &&
+			strcmp(target->table->source_name, name) == 0)
+			found = target;
+	}
+	walhouse__v1__relation__free_unpacked(relation, NULL);
+	definition->is_settled = true;
+	if (found == NULL)
+		return false;
+	plain = wh_connect(stream->feed, false);
+	result = wh_source_query(plain, wh_sql("SELECT 1 FROM pg_catalog.pg_class WHERE oid = %u",
+										   found->table->source_relid));
+	wh_disconnect(plain);
+	if (result->rows > 0)
+		return false;
+	wh_changelog_set_table_state(found->table, "resync", InvalidXLogRecPtr,
+								 "the table was dropped at the source, and made again");
+	ereport(WARNING,
+			(errmsg("table \"%s\" of feed \"%s\" was dropped at the source, and made again", found->table->source_name,
+					stream->feed->name),
+			 errdetail("Its mirror keeps what it had, and does not follow the new table."),
+			 errhint("CALL walhouse.drop_feed(%s) and create the feed again.",
+					 wh_sql_literal(stream->feed->name))));
+	return true;
 }
 
 /* is_latest says whether a definition is the last one of its table that a transaction uses: ids

@@ -208,6 +208,22 @@ sql($house, "$as_dw SET walhouse.feed_memory = '1MB'; CALL walhouse.ingest('shop
 is(sql($house, q{SELECT (SELECT count(*) FROM shop.item), count(*) FILTER (WHERE op = 'B') > 200000, count(*) FILTER (WHERE op = 'T')
 	FROM shop_log.item WHERE lsn = (SELECT max(lsn) FROM shop_log.item)}), '0|t|1', 'TRUNCATE is a B for each row, then T');
 
+# -------- a table that is dropped at the source and made again; one that lends its name is not --------
+sql($source, q{CREATE TABLE public.again (id int PRIMARY KEY); CREATE TABLE public.lent (id int PRIMARY KEY);
+	CREATE PUBLICATION everything FOR ALL TABLES; GRANT SELECT ON public.again, public.lent, public.nothing TO feeder;
+	DROP TABLE public.nothing, public.no_key, public.no_index});
+sql($house, "$as_dw CALL walhouse.create_feed('every', 's', publication => 'everything')");
+sql($source, q{DROP TABLE public.again; CREATE TABLE public.again (id int PRIMARY KEY, v text); INSERT INTO public.again VALUES (1, 'a');
+	ALTER TABLE public.lent RENAME TO kept; CREATE TABLE public.lent (id int PRIMARY KEY); INSERT INTO public.lent VALUES (1);
+	INSERT INTO public.kept VALUES (2)});
+($status, $out, $err) = $house->psql('postgres', "$as_dw CALL walhouse.ingest('every')");
+like($err, qr/WARNING:  table "again" of feed "every" was dropped at the source, and made again/, 'a table that was made again is told of');
+is(sql($house, q{SELECT string_agg(source_name || ' ' || state, ', ' ORDER BY source_name) FROM walhouse.stat_table WHERE feed = 'every'
+	AND source_name IN ('again', 'kept', 'lent')}), 'again resync, kept ready', 'and stops; another name does not');
+is(sql($house, 'SELECT * FROM every.lent'), '2', 'and the renamed table is followed');
+sql($house, "$as_dw CALL walhouse.drop_feed('every')");
+sql($source, 'DROP PUBLICATION everything');
+
 # -------- a mirror that somebody dropped --------
 sql($house, 'DROP TABLE shop.other');
 sql($source, q{INSERT INTO public.other VALUES (3, 'x'); INSERT INTO public.item (id) VALUES (5000)});
