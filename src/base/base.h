@@ -192,6 +192,18 @@ extern void wh_settings_pin(const char *time_zone);
  * Whatever runs as somebody else than the user needs it, or the user's operators run with it.
  */
 extern int wh_settings_push_path(void);
+
+/*
+ * wh_settings_push_joins says how the planner shall join, until wh_settings_pop of its result, or
+ * an abort: fresh tables and logs that only grow have no statistics to tell it.
+ */
+typedef enum WhJoins
+{
+	WH_JOINS_PROBE, /* nested loops over indexes: few rows against a large table */
+	WH_JOINS_WHOLE /* hash and merge joins: whole tables and logs */
+} WhJoins;
+
+extern int wh_settings_push_joins(WhJoins joins);
 extern void wh_settings_pop(int level);
 
 /* -------- users.c -------- */

@@ -15,6 +15,14 @@ pin(const char *name, const char *value)
 							 false);
 }
 
+/* set_for_now sets until the nest level ends. */
+static void
+set_for_now(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
+							 false);
+}
+
 void
 wh_settings_pin(const char *time_zone)
 {
@@ -36,8 +44,19 @@ wh_settings_push_path(void)
 {
 	int level = NewGUCNestLevel();
 
-	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
+	set_for_now("search_path", "pg_catalog, pg_temp");
+	return level;
+}
+
+int
+wh_settings_push_joins(WhJoins joins)
+{
+	const char *whole = joins == WH_JOINS_WHOLE ? "on" : "off";
+	int level = NewGUCNestLevel();
+
+	set_for_now("enable_nestloop", joins == WH_JOINS_PROBE ? "on" : "off");
+	set_for_now("enable_hashjoin", whole);
+	set_for_now("enable_mergejoin", whole);
 	return level;
 }
 

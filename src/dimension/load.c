@@ -25,7 +25,6 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "utils/guc.h"
 
 #include "base/base.h"
 #include "dimension/dimension.h"
@@ -128,14 +127,10 @@ apply_events(void *arg)
 	Work *work = arg;
 	WhModel *model = work->model;
 	WhLoad *load = work->load;
-	int guc_level = NewGUCNestLevel();
+	int level = wh_settings_push_joins(WH_JOINS_PROBE);
 	StringInfoData sql;
 	WhRows *rows;
 
-	(void) set_config_option("enable_hashjoin", "off", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
-	(void) set_config_option("enable_mergejoin", "off", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
 	initStringInfo(&sql);
 	wh_sql_append(&sql, "WITH wh_event AS MATERIALIZED (");
 	wh_model_events_sql(&sql, model);
@@ -153,7 +148,7 @@ apply_events(void *arg)
 	rows = wh_spi_query(sql.data, 2, (WhArg[]){WH_ARG_LSN(model->position), WH_ARG_LSN(load->to)});
 	work->counts->updated += wh_rows_int8(rows, 0, 1);
 	work->counts->inserted += wh_rows_int8(rows, 0, 2);
-	AtEOXact_GUC(false, guc_level);
+	wh_settings_pop(level);
 }
 
 /* append_seeds: the present row of each key that has events; none where there is no row. */

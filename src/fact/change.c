@@ -279,7 +279,7 @@ wh_fact_execute_narrow(WhFact *fact, const char *sql, int nargs, const WhArg *ar
 	int nest = narrow();
 	uint64 processed = wh_stage_execute(fact->stage, sql, nargs, args);
 
-	AtEOXact_GUC(true, nest);
+	wh_settings_pop(nest);
 	return processed;
 }
 
@@ -289,7 +289,7 @@ wh_fact_catalog_narrow(WhFact *fact, const char *sql, int nargs, const WhArg *ar
 	int nest = narrow();
 	uint64 processed = wh_stage_catalog(fact->stage, sql, nargs, args);
 
-	AtEOXact_GUC(true, nest);
+	wh_settings_pop(nest);
 	return processed;
 }
 
@@ -299,17 +299,16 @@ wh_fact_fill_narrow(WhFact *fact, const char *name, const char *sql)
 	int nest = narrow();
 	uint64 count = wh_stage_fill(fact->stage, name, sql, 0, NULL);
 
-	AtEOXact_GUC(true, nest);
+	wh_settings_pop(nest);
 	return count;
 }
 
-/* narrow takes from the planner what would read the whole of a fact, until AtEOXact_GUC. */
+/* narrow takes from the planner what would read the whole of a fact, until wh_settings_pop. */
 static int
 narrow(void)
 {
-	static const char *const wide[] = {"enable_hashjoin", "enable_mergejoin", "enable_seqscan",
-									   "jit"};
-	int nest = NewGUCNestLevel();
+	static const char *const wide[] = {"enable_seqscan", "jit"};
+	int nest = wh_settings_push_joins(WH_JOINS_PROBE);
 
 	for (int i = 0; i < lengthof(wide); i++)
 		(void) set_config_option(wide[i], "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,

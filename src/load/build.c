@@ -152,6 +152,7 @@ build_once(void *arg)
 	instr_time end;
 	WhLoad *load;
 	WhUser saved;
+	int level;
 
 	wh_settings_pin(model->feed->time_zone);
 	build->to = build_position(model, &clock);
@@ -165,7 +166,9 @@ build_once(void *arg)
 		return;
 	INSTR_TIME_SET_CURRENT(start);
 	wh_user_become(model->owner, &saved);
+	level = wh_settings_push_joins(WH_JOINS_WHOLE);
 	wh_model_routine(model->kind)->build(model, load, &done->counts);
+	wh_settings_pop(level);
 	wh_user_restore(&saved);
 	INSTR_TIME_SET_CURRENT(end);
 	INSTR_TIME_SUBTRACT(end, start);

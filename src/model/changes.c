@@ -74,8 +74,9 @@ last_images(StringInfo sql, const WhModel *model)
 	source_key(sql, model, NULL);
 	wh_sql_append(sql,
 				  ", \"wh.lsn\", \"wh.seq\" DESC, \"wh.op\" DESC) i "
-				  "LEFT JOIN (SELECT l.lsn, pg_catalog.max(l.seq) AS seq FROM %T l "
-				  "WHERE l.lsn > $1 AND l.lsn <= $2 AND l.op = 'T' GROUP BY l.lsn) r "
+				  "LEFT JOIN (WITH r AS MATERIALIZED (SELECT l.lsn, pg_catalog.max(l.seq) AS seq "
+				  "FROM %T l WHERE l.lsn > $1 AND l.lsn <= $2 AND l.op = 'T' GROUP BY l.lsn) "
+				  "SELECT r.lsn, r.seq FROM r) r "
 				  "ON r.lsn = i.\"wh.lsn\" WHERE i.\"wh.op\" <> 'B' OR r.lsn IS NOT NULL",
 				  log);
 }

@@ -5,6 +5,9 @@
  * Facts need the end of a range alone.  The last image is chosen before any expression of the
  * query is evaluated, so an image that the query cannot compute (a division by zero, say) does no
  * harm once a later change has mended the row: that is how a stopped fact catches up (P4).
+ *
+ * The TRUNCATEs of the range are read once, as a materialized CTE: a log that has grown since it
+ * was analysed looks like a row or two to the planner, which would read them again for each image.
  */
 #include "postgres.h"
 
@@ -52,7 +55,8 @@ wh_model_last_sql(StringInfo sql, const WhModel *model)
 		sql,
 		" FROM %T l WHERE l.lsn > $1 AND l.lsn <= $2 AND l.op <> 'T'"
 		" ORDER BY %s, \"wh.lsn\" DESC, \"wh.seq\" DESC, \"wh.op\" DESC) i"
-		" LEFT JOIN (SELECT t.lsn, t.seq FROM %T t WHERE t.lsn > $1 AND t.lsn <= $2 AND t.op = 'T'"
-		" ORDER BY t.lsn DESC, t.seq DESC LIMIT 1) r ON true) s OFFSET 0) s",
+		" LEFT JOIN (WITH r AS MATERIALIZED (SELECT t.lsn, t.seq FROM %T t WHERE t.lsn > $1"
+		" AND t.lsn <= $2 AND t.op = 'T' ORDER BY t.lsn DESC, t.seq DESC LIMIT 1)"
+		" SELECT r.lsn, r.seq FROM r) r ON true) s OFFSET 0) s",
 		model->source->log, key.data, model->source->log);
 }

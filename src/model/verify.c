@@ -81,6 +81,7 @@ verify_one(FunctionCallInfo fcinfo, Oid relid)
 	if (model->kind != WH_MODEL_DATE)
 		read_positions(model, &verdict);
 	wh_user_become(model->owner, &saved);
+	(void) wh_settings_push_joins(WH_JOINS_WHOLE);
 	wh_model_routine(model->kind)->verify(model, &verdict);
 	wh_user_restore(&saved);
 	PopActiveSnapshot();

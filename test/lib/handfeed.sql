@@ -29,7 +29,7 @@ BEGIN
     FROM pg_attribute WHERE attrelid = mirror AND attnum > 0 AND NOT attisdropped;
     EXECUTE format('CREATE TABLE %s (lsn pg_lsn NOT NULL, seq bigint NOT NULL, op "char" NOT NULL, %s)
                     PARTITION BY RANGE (lsn)', log, columns);
-    EXECUTE format('CREATE INDEX ON %s (lsn)', log);
+    EXECUTE format('CREATE INDEX ON %s (lsn, seq)', log);
     EXECUTE format('CREATE TABLE %I.%I PARTITION OF %s FOR VALUES FROM (''0/0'') TO (''FFFFFFFF/FFFFFFFF'')',
                    f || '_log', relation || '_0', log);
     INSERT INTO walhouse.feed_table (feed_id, source_relid, source_schema, source_name, mirror, log, key, state, sync_lsn)

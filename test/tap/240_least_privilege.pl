@@ -137,7 +137,8 @@ as('analyst', q{SELECT walhouse.drop_model('mine.city')});
 # ---- No secret shows.
 unlike(slurp_file($house->logfile), qr/\Q$password\E/, 'the password is not in the warehouse\'s log');
 unlike(slurp_file($source->logfile), qr/\Q$password\E/, 'nor in the source\'s') if value($source, 'SHOW log_statement') eq 'none';
-my $everything = join "\n", map { as('stranger', "SELECT * FROM walhouse.$_") } qw(feed feed_table model load stat_feed stat_model);
+my $everything = join "\n", (map { as('stranger', "SELECT * FROM walhouse.$_") } qw(feed_position feed_column load_model stat_feed stat_model)),
+	map { sql($house, "SELECT * FROM walhouse.$_") } qw(feed feed_table model load); # where errors stand, which strangers may not read
 unlike($everything, qr/\Q$password\E/, 'nor in the catalog and views');
 unlike(value($house, 'SELECT string_agg(query, E\'\n\') FROM pg_stat_activity'), qr/\Q$password\E/, 'nor among the activities');
 
