@@ -57,6 +57,8 @@ wh_settings_push_joins(WhJoins joins)
 	set_for_now("enable_nestloop", joins == WH_JOINS_PROBE ? "on" : "off");
 	set_for_now("enable_hashjoin", whole);
 	set_for_now("enable_mergejoin", whole);
+	/* The price of a join that cannot be avoided would make the planner compile the statement. */
+	set_for_now("jit", "off");
 	return level;
 }
 

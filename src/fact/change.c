@@ -307,12 +307,10 @@ wh_fact_fill_narrow(WhFact *fact, const char *name, const char *sql)
 static int
 narrow(void)
 {
-	static const char *const wide[] = {"enable_seqscan", "jit"};
 	int nest = wh_settings_push_joins(WH_JOINS_PROBE);
 
-	for (int i = 0; i < lengthof(wide); i++)
-		(void) set_config_option(wide[i], "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
-								 true, 0, false);
+	(void) set_config_option("enable_seqscan", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
+							 true, 0, false);
 	return nest;
 }
 
