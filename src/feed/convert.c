@@ -275,6 +275,8 @@ read_value(WhReader *reader, Column *column, const WhField *field)
 		case WH_VALUE_TEXT:
 		case WH_VALUE_OUTPUT:
 			return read_text(column, (const char *) bytes->data, bytes->len);
+		case WH_VALUE_ARRAY:
+			break;
 	}
 	malformed("kind of value");
 }

@@ -179,7 +179,7 @@ static void
 commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr commit_lsn)
 {
 	WhOutput *session = (WhOutput *) ctx->output_plugin_private;
-	WhWireCommit entry;
+	WhWireCommit entry = {0};
 
 	OutputPluginUpdateProgress(ctx, !session->begin_sent);
 	if (!session->begin_sent)
@@ -191,7 +191,7 @@ commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr commit_lsn
 	entry.changes = session->changes;
 	if (session->options.is_json)
 		flush(ctx, session, false);
-	wh_wire_add_commit(&session->batch, &entry);
+	wh_wire_add_commit(&session->batch, WH_ENTRY_COMMIT, &entry, NULL, 0);
 	flush(ctx, session, true);
 }
 
@@ -259,7 +259,7 @@ truncate_relations(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, int nrela
 	if (nschemas > 0)
 	{
 		wh_wire_add_truncate(&session->batch, session->seq, schemas, nschemas,
-							 change->data.truncate.cascade, change->data.truncate.restart_seqs);
+							 change->data.truncate.cascade, change->data.truncate.restart_seqs, 0);
 		session->changes++;
 	}
 	MemoryContextSwitchTo(caller);
@@ -286,7 +286,7 @@ send_insert(WhOutput *session, WhOutputRelation *entry, Relation relation, HeapT
 	WhBatch *batch = &session->batch;
 
 	heap_deform_tuple(tuple, RelationGetDescr(relation), entry->values, entry->nulls);
-	wh_wire_begin_change(batch, entry->schema, WH_OP_INSERT, WH_BEFORE_NONE, session->seq);
+	wh_wire_begin_change(batch, entry->schema, WH_OP_INSERT, WH_BEFORE_NONE, session->seq, 0);
 	wh_output_write_row(session, entry, wh_wire_begin_after(batch), entry->values, entry->nulls,
 						false);
 	wh_wire_end_row(batch);
@@ -305,7 +305,7 @@ send_update(WhOutput *session, WhOutputRelation *entry, Relation relation, HeapT
 		heap_deform_tuple(old, RelationGetDescr(relation), entry->old_values, entry->old_nulls);
 		fill_unchanged(entry, kind);
 	}
-	wh_wire_begin_change(batch, entry->schema, WH_OP_UPDATE, kind, session->seq);
+	wh_wire_begin_change(batch, entry->schema, WH_OP_UPDATE, kind, session->seq, 0);
 	wh_output_write_row(session, entry, wh_wire_begin_after(batch), entry->values, entry->nulls,
 						false);
 	wh_wire_end_row(batch);
@@ -323,7 +323,7 @@ send_delete(WhOutput *session, WhOutputRelation *entry, Relation relation, HeapT
 	WhBatch *batch = &session->batch;
 	WhBeforeKind kind = before_kind(entry, old);
 
-	wh_wire_begin_change(batch, entry->schema, WH_OP_DELETE, kind, session->seq);
+	wh_wire_begin_change(batch, entry->schema, WH_OP_DELETE, kind, session->seq, 0);
 	if (kind == WH_BEFORE_NONE)
 		return;
 	heap_deform_tuple(old, RelationGetDescr(relation), entry->old_values, entry->old_nulls);

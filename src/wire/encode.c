@@ -26,6 +26,8 @@
 #define ROWS_AFTER 4
 #define ROWS_BEFORE 5
 
+static void append_tallies(StringInfo out, uint32_t number, const WhWireTally *tallies,
+						   int ntallies);
 static void write_fixed_transaction(StringInfo out, const WhWireCommit *transaction);
 static void frame_run(WhBatch *batch);
 static StringInfo begin_row(WhBatch *batch, StringInfo buffer, uint32_t number);
@@ -187,7 +189,8 @@ wh_wire_add_begin(WhBatch *batch, const WhWireBegin *begin)
 }
 
 void
-wh_wire_add_commit(WhBatch *batch, const WhWireCommit *commit)
+wh_wire_add_commit(WhBatch *batch, WhEntryKind kind, const WhWireCommit *commit,
+				   const WhWireTally *tallies, int ntallies)
 {
 	StringInfo out = &batch->out;
 	int entry;
@@ -195,11 +198,29 @@ wh_wire_add_commit(WhBatch *batch, const WhWireCommit *commit)
 
 	wh_wire_finish_batch(batch);
 	entry = wh_wire_open(out, BATCH_ENTRY);
-	message = wh_wire_open(out, WH_ENTRY_COMMIT);
+	message = wh_wire_open(out, kind);
 	write_fixed_transaction(out, commit);
 	wh_wire_append_uint(out, 5, commit->changes);
+	append_tallies(out, 6, tallies, ntallies);
 	wh_wire_close(out, message);
 	wh_wire_close(out, entry);
+}
+
+static void
+append_tallies(StringInfo out, uint32_t number, const WhWireTally *tallies, int ntallies)
+{
+	for (int i = 0; i < ntallies; i++)
+	{
+		int tally = wh_wire_open(out, number);
+
+		wh_wire_append_uint(out, 1, tallies[i].relid);
+		wh_wire_append_uint(out, 2, tallies[i].inserts);
+		wh_wire_append_uint(out, 3, tallies[i].updates);
+		wh_wire_append_uint(out, 4, tallies[i].deletes);
+		wh_wire_append_uint(out, 5, tallies[i].truncates);
+		wh_wire_append_fixed64(out, 6, tallies[i].hash);
+		wh_wire_close(out, tally);
+	}
 }
 
 /* write_fixed_transaction writes fields 1 to 4, which Begin and Commit share. */
@@ -214,7 +235,7 @@ write_fixed_transaction(StringInfo out, const WhWireCommit *transaction)
 
 void
 wh_wire_add_truncate(WhBatch *batch, uint64_t seq, const uint32_t *schemas, int nschemas,
-					 bool cascade, bool restart_identity)
+					 bool cascade, bool restart_identity, uint32_t subxid)
 {
 	StringInfo out = &batch->out;
 	int entry;
@@ -240,6 +261,8 @@ wh_wire_add_truncate(WhBatch *batch, uint64_t seq, const uint32_t *schemas, int 
 	}
 	wh_wire_append_uint(out, 3, cascade);
 	wh_wire_append_uint(out, 4, restart_identity);
+	if (subxid != 0)
+		wh_wire_append_uint(out, 5, subxid);
 	wh_wire_close(out, message);
 	wh_wire_close(out, entry);
 }
@@ -267,19 +290,21 @@ wh_wire_add_relation(WhBatch *batch, uint32_t schema, WhSlice definition)
  */
 void
 wh_wire_begin_change(WhBatch *batch, uint32_t schema, WhOp op, WhBeforeKind before_kind,
-					 uint64_t seq)
+					 uint64_t seq, uint32_t subxid)
 {
 	WhRun *run = &batch->run;
 	bool is_countable = op != WH_OP_DELETE || before_kind != WH_BEFORE_NONE;
 
 	if (!run->is_open || run->schema != schema || run->op != op ||
-		run->before_kind != before_kind || run->next_seq != seq || !is_countable)
+		run->before_kind != before_kind || run->subxid != subxid || run->next_seq != seq ||
+		!is_countable)
 	{
 		wh_wire_finish_batch(batch);
 		run->is_open = true;
 		run->schema = schema;
 		run->op = op;
 		run->before_kind = before_kind;
+		run->subxid = subxid;
 		run->first_seq = seq;
 		batch->row_prefix = 1;
 	}
@@ -354,6 +379,8 @@ frame_run(WhBatch *batch)
 	at = wh_wire_put_tag(at, 3, WH_WIRE_VARINT);
 	at = wh_wire_put_varint(at, run->first_seq);
 	rows = (at - head) + (size_t) run->after.len + run->before.len + 2;
+	if (run->subxid != 0)
+		rows += 1 + wh_wire_varint_size(run->subxid);
 	entry = 1 + wh_wire_varint_size(rows) + rows;
 
 	enlargeStringInfo(out, (int) (entry + 1 + WH_WIRE_MAX_VARINT));
@@ -372,6 +399,11 @@ frame_run(WhBatch *batch)
 		to += run->before.len;
 		to = wh_wire_put_tag(to, 6, WH_WIRE_VARINT);
 		to = wh_wire_put_varint(to, run->before_kind);
+		if (run->subxid != 0)
+		{
+			to = wh_wire_put_tag(to, 7, WH_WIRE_VARINT);
+			to = wh_wire_put_varint(to, run->subxid);
+		}
 		out->len = (char *) to - out->data;
 	}
 	resetStringInfo(&run->after);

@@ -90,6 +90,7 @@ typedef struct WhRun
 	uint32_t schema;
 	WhOp op;
 	WhBeforeKind before_kind;
+	uint32_t subxid; /* 0: none */
 	uint64_t first_seq;
 	uint64_t next_seq;
 	StringInfoData after; /* framed fields Rows.after */
@@ -130,9 +131,59 @@ wh_wire_batch_size(const WhBatch *batch)
 
 extern void wh_wire_add_hello(WhBatch *batch, const WhWireHello *hello);
 extern void wh_wire_add_begin(WhBatch *batch, const WhWireBegin *begin);
-extern void wh_wire_add_commit(WhBatch *batch, const WhWireCommit *commit);
+
+/* commit->tallies is not looked at; kind is WH_ENTRY_COMMIT or WH_ENTRY_STREAM_COMMIT. */
+extern void wh_wire_add_commit(WhBatch *batch, WhEntryKind kind, const WhWireCommit *commit,
+							   const WhWireTally *tallies, int ntallies);
 extern void wh_wire_add_truncate(WhBatch *batch, uint64_t seq, const uint32_t *schemas,
-								 int nschemas, bool cascade, bool restart_identity);
+								 int nschemas, bool cascade, bool restart_identity,
+								 uint32_t subxid);
+
+/* kind is WH_ENTRY_STREAM_START, _STOP or _ABORT. */
+extern void wh_wire_add_stream(WhBatch *batch, WhEntryKind kind, const WhWireStream *stream);
+
+/* What Prepare, CommitPrepared and RollbackPrepared hold, each what it needs. */
+typedef struct WhWirePrepared
+{
+	uint32_t xid;
+	uint64_t prepare_lsn; /* of a prepare; of a rollback: the end of the prepare */
+	uint64_t commit_lsn; /* of a commit */
+	uint64_t end_lsn;
+	int64_t prepare_time; /* of a prepare and a rollback */
+	int64_t end_time; /* of a commit and a rollback */
+	const char *gid;
+	uint64_t changes; /* of a prepare */
+	WhSlice origin; /* of a commit; data is NULL when there is none */
+} WhWirePrepared;
+
+/* kind is one of WH_ENTRY_PREPARE, _STREAM_PREPARE, _COMMIT_PREPARED, _ROLLBACK_PREPARED. */
+extern void wh_wire_add_prepared(WhBatch *batch, WhEntryKind kind, const WhWirePrepared *prepared,
+								 const WhWireTally *tallies, int ntallies);
+
+typedef struct WhWireMessage
+{
+	bool is_transactional;
+	WhSlice prefix;
+	WhSlice content;
+	uint64_t lsn;
+	uint64_t seq; /* 0: none */
+	uint32_t subxid; /* 0: none */
+} WhWireMessage;
+
+extern void wh_wire_add_message(WhBatch *batch, const WhWireMessage *message);
+extern void wh_wire_add_rewrite(WhBatch *batch, uint64_t seq, uint32_t schema, uint32_t subxid);
+
+typedef struct WhWireTable
+{
+	uint32_t relid;
+	const char *namespace_name;
+	const char *name;
+} WhWireTable;
+
+extern void wh_wire_add_partitions(WhBatch *batch, const WhWireTable *parent,
+								   const WhWireTable *attached, int nattached,
+								   const WhWireTable *detached, int ndetached);
+extern void wh_wire_add_chunk(WhBatch *batch, uint32_t id, const void *data, size_t len);
 
 /*
  * wh_wire_add_relation adds a Relation: the id, then definition, which holds the fields from 2
@@ -142,10 +193,10 @@ extern void wh_wire_add_relation(WhBatch *batch, uint32_t schema, WhSlice defini
 
 /*
  * wh_wire_begin_change opens a run, or goes on with the one that is open where the change belongs
- * to it.
+ * to it.  subxid is 0 but for subtransactions in streamed segments.
  */
 extern void wh_wire_begin_change(WhBatch *batch, uint32_t schema, WhOp op, WhBeforeKind before_kind,
-								 uint64_t seq);
+								 uint64_t seq, uint32_t subxid);
 extern StringInfo wh_wire_begin_after(WhBatch *batch);
 extern StringInfo wh_wire_begin_before(WhBatch *batch);
 extern void wh_wire_end_row(WhBatch *batch);
@@ -156,6 +207,12 @@ extern void wh_wire_end_row(WhBatch *batch);
  */
 extern void wh_wire_finish_batch(WhBatch *batch);
 extern void wh_wire_reset_batch(WhBatch *batch);
+
+/*
+ * wh_wire_deflate_batch replaces what a finished batch holds by the compressed form, where that is
+ * shorter.
+ */
+extern void wh_wire_deflate_batch(WhBatch *batch, WhCompression method);
 
 /* -------- descriptors -------- */
 
@@ -169,7 +226,16 @@ typedef struct WhWireField
 	uint32_t attnum;
 	const char *name;
 	WhValueKind kind;
+	WhValueKind element_kind; /* of an array; else 0 */
 } WhWireField;
+
+/*
+ * wh_wire_append_proto appends the same as the text of a .proto file that protoc compiles: package
+ * and message names are the caller's (made valid here), comments name the columns and their types.
+ */
+extern void wh_wire_append_proto(StringInfo out, const char *package, const char *message,
+								 const WhWireField *fields, const char *const *comments,
+								 int nfields);
 
 extern void wh_wire_append_descriptor(StringInfo out, uint32_t schema, const WhWireField *fields,
 									  int nfields);

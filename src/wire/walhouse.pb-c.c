@@ -277,6 +277,366 @@ void   walhouse__v1__commit__free_unpacked
   assert(message->base.descriptor == &walhouse__v1__commit__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   walhouse__v1__tally__init
+                     (Walhouse__V1__Tally         *message)
+{
+  static const Walhouse__V1__Tally init_value = WALHOUSE__V1__TALLY__INIT;
+  *message = init_value;
+}
+size_t walhouse__v1__tally__get_packed_size
+                     (const Walhouse__V1__Tally *message)
+{
+  assert(message->base.descriptor == &walhouse__v1__tally__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t walhouse__v1__tally__pack
+                     (const Walhouse__V1__Tally *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &walhouse__v1__tally__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t walhouse__v1__tally__pack_to_buffer
+                     (const Walhouse__V1__Tally *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &walhouse__v1__tally__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Walhouse__V1__Tally *
+       walhouse__v1__tally__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Walhouse__V1__Tally *)
+     protobuf_c_message_unpack (&walhouse__v1__tally__descriptor,
+                                allocator, len, data);
+}
+void   walhouse__v1__tally__free_unpacked
+                     (Walhouse__V1__Tally *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &walhouse__v1__tally__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   walhouse__v1__stream_start__init
+                     (Walhouse__V1__StreamStart         *message)
+{
+  static const Walhouse__V1__StreamStart init_value = WALHOUSE__V1__STREAM_START__INIT;
+  *message = init_value;
+}
+size_t walhouse__v1__stream_start__get_packed_size
+                     (const Walhouse__V1__StreamStart *message)
+{
+  assert(message->base.descriptor == &walhouse__v1__stream_start__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t walhouse__v1__stream_start__pack
+                     (const Walhouse__V1__StreamStart *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &walhouse__v1__stream_start__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t walhouse__v1__stream_start__pack_to_buffer
+                     (const Walhouse__V1__StreamStart *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &walhouse__v1__stream_start__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Walhouse__V1__StreamStart *
+       walhouse__v1__stream_start__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Walhouse__V1__StreamStart *)
+     protobuf_c_message_unpack (&walhouse__v1__stream_start__descriptor,
+                                allocator, len, data);
+}
+void   walhouse__v1__stream_start__free_unpacked
+                     (Walhouse__V1__StreamStart *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &walhouse__v1__stream_start__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   walhouse__v1__stream_stop__init
+                     (Walhouse__V1__StreamStop         *message)
+{
+  static const Walhouse__V1__StreamStop init_value = WALHOUSE__V1__STREAM_STOP__INIT;
+  *message = init_value;
+}
+size_t walhouse__v1__stream_stop__get_packed_size
+                     (const Walhouse__V1__StreamStop *message)
+{
+  assert(message->base.descriptor == &walhouse__v1__stream_stop__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t walhouse__v1__stream_stop__pack
+                     (const Walhouse__V1__StreamStop *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &walhouse__v1__stream_stop__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t walhouse__v1__stream_stop__pack_to_buffer
+                     (const Walhouse__V1__StreamStop *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &walhouse__v1__stream_stop__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Walhouse__V1__StreamStop *
+       walhouse__v1__stream_stop__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Walhouse__V1__StreamStop *)
+     protobuf_c_message_unpack (&walhouse__v1__stream_stop__descriptor,
+                                allocator, len, data);
+}
+void   walhouse__v1__stream_stop__free_unpacked
+                     (Walhouse__V1__StreamStop *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &walhouse__v1__stream_stop__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   walhouse__v1__stream_abort__init
+                     (Walhouse__V1__StreamAbort         *message)
+{
+  static const Walhouse__V1__StreamAbort init_value = WALHOUSE__V1__STREAM_ABORT__INIT;
+  *message = init_value;
+}
+size_t walhouse__v1__stream_abort__get_packed_size
+                     (const Walhouse__V1__StreamAbort *message)
+{
+  assert(message->base.descriptor == &walhouse__v1__stream_abort__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t walhouse__v1__stream_abort__pack
+                     (const Walhouse__V1__StreamAbort *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &walhouse__v1__stream_abort__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t walhouse__v1__stream_abort__pack_to_buffer
+                     (const Walhouse__V1__StreamAbort *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &walhouse__v1__stream_abort__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Walhouse__V1__StreamAbort *
+       walhouse__v1__stream_abort__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Walhouse__V1__StreamAbort *)
+     protobuf_c_message_unpack (&walhouse__v1__stream_abort__descriptor,
+                                allocator, len, data);
+}
+void   walhouse__v1__stream_abort__free_unpacked
+                     (Walhouse__V1__StreamAbort *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &walhouse__v1__stream_abort__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   walhouse__v1__prepare__init
+                     (Walhouse__V1__Prepare         *message)
+{
+  static const Walhouse__V1__Prepare init_value = WALHOUSE__V1__PREPARE__INIT;
+  *message = init_value;
+}
+size_t walhouse__v1__prepare__get_packed_size
+                     (const Walhouse__V1__Prepare *message)
+{
+  assert(message->base.descriptor == &walhouse__v1__prepare__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t walhouse__v1__prepare__pack
+                     (const Walhouse__V1__Prepare *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &walhouse__v1__prepare__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t walhouse__v1__prepare__pack_to_buffer
+                     (const Walhouse__V1__Prepare *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &walhouse__v1__prepare__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Walhouse__V1__Prepare *
+       walhouse__v1__prepare__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Walhouse__V1__Prepare *)
+     protobuf_c_message_unpack (&walhouse__v1__prepare__descriptor,
+                                allocator, len, data);
+}
+void   walhouse__v1__prepare__free_unpacked
+                     (Walhouse__V1__Prepare *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &walhouse__v1__prepare__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   walhouse__v1__commit_prepared__init
+                     (Walhouse__V1__CommitPrepared         *message)
+{
+  static const Walhouse__V1__CommitPrepared init_value = WALHOUSE__V1__COMMIT_PREPARED__INIT;
+  *message = init_value;
+}
+size_t walhouse__v1__commit_prepared__get_packed_size
+                     (const Walhouse__V1__CommitPrepared *message)
+{
+  assert(message->base.descriptor == &walhouse__v1__commit_prepared__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t walhouse__v1__commit_prepared__pack
+                     (const Walhouse__V1__CommitPrepared *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &walhouse__v1__commit_prepared__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t walhouse__v1__commit_prepared__pack_to_buffer
+                     (const Walhouse__V1__CommitPrepared *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &walhouse__v1__commit_prepared__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Walhouse__V1__CommitPrepared *
+       walhouse__v1__commit_prepared__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Walhouse__V1__CommitPrepared *)
+     protobuf_c_message_unpack (&walhouse__v1__commit_prepared__descriptor,
+                                allocator, len, data);
+}
+void   walhouse__v1__commit_prepared__free_unpacked
+                     (Walhouse__V1__CommitPrepared *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &walhouse__v1__commit_prepared__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   walhouse__v1__rollback_prepared__init
+                     (Walhouse__V1__RollbackPrepared         *message)
+{
+  static const Walhouse__V1__RollbackPrepared init_value = WALHOUSE__V1__ROLLBACK_PREPARED__INIT;
+  *message = init_value;
+}
+size_t walhouse__v1__rollback_prepared__get_packed_size
+                     (const Walhouse__V1__RollbackPrepared *message)
+{
+  assert(message->base.descriptor == &walhouse__v1__rollback_prepared__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t walhouse__v1__rollback_prepared__pack
+                     (const Walhouse__V1__RollbackPrepared *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &walhouse__v1__rollback_prepared__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t walhouse__v1__rollback_prepared__pack_to_buffer
+                     (const Walhouse__V1__RollbackPrepared *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &walhouse__v1__rollback_prepared__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Walhouse__V1__RollbackPrepared *
+       walhouse__v1__rollback_prepared__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Walhouse__V1__RollbackPrepared *)
+     protobuf_c_message_unpack (&walhouse__v1__rollback_prepared__descriptor,
+                                allocator, len, data);
+}
+void   walhouse__v1__rollback_prepared__free_unpacked
+                     (Walhouse__V1__RollbackPrepared *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &walhouse__v1__rollback_prepared__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   walhouse__v1__message__init
+                     (Walhouse__V1__Message         *message)
+{
+  static const Walhouse__V1__Message init_value = WALHOUSE__V1__MESSAGE__INIT;
+  *message = init_value;
+}
+size_t walhouse__v1__message__get_packed_size
+                     (const Walhouse__V1__Message *message)
+{
+  assert(message->base.descriptor == &walhouse__v1__message__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t walhouse__v1__message__pack
+                     (const Walhouse__V1__Message *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &walhouse__v1__message__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t walhouse__v1__message__pack_to_buffer
+                     (const Walhouse__V1__Message *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &walhouse__v1__message__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Walhouse__V1__Message *
+       walhouse__v1__message__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Walhouse__V1__Message *)
+     protobuf_c_message_unpack (&walhouse__v1__message__descriptor,
+                                allocator, len, data);
+}
+void   walhouse__v1__message__free_unpacked
+                     (Walhouse__V1__Message *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &walhouse__v1__message__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   walhouse__v1__relation__init
                      (Walhouse__V1__Relation         *message)
 {
@@ -320,6 +680,141 @@ void   walhouse__v1__relation__free_unpacked
   if(!message)
     return;
   assert(message->base.descriptor == &walhouse__v1__relation__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   walhouse__v1__table_name__init
+                     (Walhouse__V1__TableName         *message)
+{
+  static const Walhouse__V1__TableName init_value = WALHOUSE__V1__TABLE_NAME__INIT;
+  *message = init_value;
+}
+size_t walhouse__v1__table_name__get_packed_size
+                     (const Walhouse__V1__TableName *message)
+{
+  assert(message->base.descriptor == &walhouse__v1__table_name__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t walhouse__v1__table_name__pack
+                     (const Walhouse__V1__TableName *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &walhouse__v1__table_name__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t walhouse__v1__table_name__pack_to_buffer
+                     (const Walhouse__V1__TableName *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &walhouse__v1__table_name__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Walhouse__V1__TableName *
+       walhouse__v1__table_name__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Walhouse__V1__TableName *)
+     protobuf_c_message_unpack (&walhouse__v1__table_name__descriptor,
+                                allocator, len, data);
+}
+void   walhouse__v1__table_name__free_unpacked
+                     (Walhouse__V1__TableName *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &walhouse__v1__table_name__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   walhouse__v1__type_definition__init
+                     (Walhouse__V1__TypeDefinition         *message)
+{
+  static const Walhouse__V1__TypeDefinition init_value = WALHOUSE__V1__TYPE_DEFINITION__INIT;
+  *message = init_value;
+}
+size_t walhouse__v1__type_definition__get_packed_size
+                     (const Walhouse__V1__TypeDefinition *message)
+{
+  assert(message->base.descriptor == &walhouse__v1__type_definition__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t walhouse__v1__type_definition__pack
+                     (const Walhouse__V1__TypeDefinition *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &walhouse__v1__type_definition__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t walhouse__v1__type_definition__pack_to_buffer
+                     (const Walhouse__V1__TypeDefinition *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &walhouse__v1__type_definition__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Walhouse__V1__TypeDefinition *
+       walhouse__v1__type_definition__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Walhouse__V1__TypeDefinition *)
+     protobuf_c_message_unpack (&walhouse__v1__type_definition__descriptor,
+                                allocator, len, data);
+}
+void   walhouse__v1__type_definition__free_unpacked
+                     (Walhouse__V1__TypeDefinition *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &walhouse__v1__type_definition__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   walhouse__v1__attribute__init
+                     (Walhouse__V1__Attribute         *message)
+{
+  static const Walhouse__V1__Attribute init_value = WALHOUSE__V1__ATTRIBUTE__INIT;
+  *message = init_value;
+}
+size_t walhouse__v1__attribute__get_packed_size
+                     (const Walhouse__V1__Attribute *message)
+{
+  assert(message->base.descriptor == &walhouse__v1__attribute__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t walhouse__v1__attribute__pack
+                     (const Walhouse__V1__Attribute *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &walhouse__v1__attribute__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t walhouse__v1__attribute__pack_to_buffer
+                     (const Walhouse__V1__Attribute *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &walhouse__v1__attribute__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Walhouse__V1__Attribute *
+       walhouse__v1__attribute__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Walhouse__V1__Attribute *)
+     protobuf_c_message_unpack (&walhouse__v1__attribute__descriptor,
+                                allocator, len, data);
+}
+void   walhouse__v1__attribute__free_unpacked
+                     (Walhouse__V1__Attribute *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &walhouse__v1__attribute__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
 void   walhouse__v1__column__init
@@ -457,6 +952,141 @@ void   walhouse__v1__truncate__free_unpacked
   assert(message->base.descriptor == &walhouse__v1__truncate__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   walhouse__v1__rewrite__init
+                     (Walhouse__V1__Rewrite         *message)
+{
+  static const Walhouse__V1__Rewrite init_value = WALHOUSE__V1__REWRITE__INIT;
+  *message = init_value;
+}
+size_t walhouse__v1__rewrite__get_packed_size
+                     (const Walhouse__V1__Rewrite *message)
+{
+  assert(message->base.descriptor == &walhouse__v1__rewrite__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t walhouse__v1__rewrite__pack
+                     (const Walhouse__V1__Rewrite *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &walhouse__v1__rewrite__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t walhouse__v1__rewrite__pack_to_buffer
+                     (const Walhouse__V1__Rewrite *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &walhouse__v1__rewrite__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Walhouse__V1__Rewrite *
+       walhouse__v1__rewrite__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Walhouse__V1__Rewrite *)
+     protobuf_c_message_unpack (&walhouse__v1__rewrite__descriptor,
+                                allocator, len, data);
+}
+void   walhouse__v1__rewrite__free_unpacked
+                     (Walhouse__V1__Rewrite *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &walhouse__v1__rewrite__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   walhouse__v1__partitions__init
+                     (Walhouse__V1__Partitions         *message)
+{
+  static const Walhouse__V1__Partitions init_value = WALHOUSE__V1__PARTITIONS__INIT;
+  *message = init_value;
+}
+size_t walhouse__v1__partitions__get_packed_size
+                     (const Walhouse__V1__Partitions *message)
+{
+  assert(message->base.descriptor == &walhouse__v1__partitions__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t walhouse__v1__partitions__pack
+                     (const Walhouse__V1__Partitions *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &walhouse__v1__partitions__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t walhouse__v1__partitions__pack_to_buffer
+                     (const Walhouse__V1__Partitions *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &walhouse__v1__partitions__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Walhouse__V1__Partitions *
+       walhouse__v1__partitions__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Walhouse__V1__Partitions *)
+     protobuf_c_message_unpack (&walhouse__v1__partitions__descriptor,
+                                allocator, len, data);
+}
+void   walhouse__v1__partitions__free_unpacked
+                     (Walhouse__V1__Partitions *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &walhouse__v1__partitions__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   walhouse__v1__chunk__init
+                     (Walhouse__V1__Chunk         *message)
+{
+  static const Walhouse__V1__Chunk init_value = WALHOUSE__V1__CHUNK__INIT;
+  *message = init_value;
+}
+size_t walhouse__v1__chunk__get_packed_size
+                     (const Walhouse__V1__Chunk *message)
+{
+  assert(message->base.descriptor == &walhouse__v1__chunk__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t walhouse__v1__chunk__pack
+                     (const Walhouse__V1__Chunk *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &walhouse__v1__chunk__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t walhouse__v1__chunk__pack_to_buffer
+                     (const Walhouse__V1__Chunk *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &walhouse__v1__chunk__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Walhouse__V1__Chunk *
+       walhouse__v1__chunk__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Walhouse__V1__Chunk *)
+     protobuf_c_message_unpack (&walhouse__v1__chunk__descriptor,
+                                allocator, len, data);
+}
+void   walhouse__v1__chunk__free_unpacked
+                     (Walhouse__V1__Chunk *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &walhouse__v1__chunk__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   walhouse__v1__numeric__init
                      (Walhouse__V1__Numeric         *message)
 {
@@ -592,6 +1222,51 @@ void   walhouse__v1__interval__free_unpacked
   assert(message->base.descriptor == &walhouse__v1__interval__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   walhouse__v1__array__init
+                     (Walhouse__V1__Array         *message)
+{
+  static const Walhouse__V1__Array init_value = WALHOUSE__V1__ARRAY__INIT;
+  *message = init_value;
+}
+size_t walhouse__v1__array__get_packed_size
+                     (const Walhouse__V1__Array *message)
+{
+  assert(message->base.descriptor == &walhouse__v1__array__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t walhouse__v1__array__pack
+                     (const Walhouse__V1__Array *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &walhouse__v1__array__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t walhouse__v1__array__pack_to_buffer
+                     (const Walhouse__V1__Array *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &walhouse__v1__array__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Walhouse__V1__Array *
+       walhouse__v1__array__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Walhouse__V1__Array *)
+     protobuf_c_message_unpack (&walhouse__v1__array__descriptor,
+                                allocator, len, data);
+}
+void   walhouse__v1__array__free_unpacked
+                     (Walhouse__V1__Array *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &walhouse__v1__array__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   walhouse__v1__row_meta__init
                      (Walhouse__V1__RowMeta         *message)
 {
@@ -635,6 +1310,51 @@ void   walhouse__v1__row_meta__free_unpacked
   if(!message)
     return;
   assert(message->base.descriptor == &walhouse__v1__row_meta__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   walhouse__v1__chunked__init
+                     (Walhouse__V1__Chunked         *message)
+{
+  static const Walhouse__V1__Chunked init_value = WALHOUSE__V1__CHUNKED__INIT;
+  *message = init_value;
+}
+size_t walhouse__v1__chunked__get_packed_size
+                     (const Walhouse__V1__Chunked *message)
+{
+  assert(message->base.descriptor == &walhouse__v1__chunked__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t walhouse__v1__chunked__pack
+                     (const Walhouse__V1__Chunked *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &walhouse__v1__chunked__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t walhouse__v1__chunked__pack_to_buffer
+                     (const Walhouse__V1__Chunked *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &walhouse__v1__chunked__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Walhouse__V1__Chunked *
+       walhouse__v1__chunked__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Walhouse__V1__Chunked *)
+     protobuf_c_message_unpack (&walhouse__v1__chunked__descriptor,
+                                allocator, len, data);
+}
+void   walhouse__v1__chunked__free_unpacked
+                     (Walhouse__V1__Chunked *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &walhouse__v1__chunked__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
 void   walhouse__v1__special__init
@@ -682,7 +1402,7 @@ void   walhouse__v1__special__free_unpacked
   assert(message->base.descriptor == &walhouse__v1__special__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
-static const ProtobufCFieldDescriptor walhouse__v1__batch__field_descriptors[1] =
+static const ProtobufCFieldDescriptor walhouse__v1__batch__field_descriptors[5] =
 {
   {
     "entry",
@@ -696,14 +1416,66 @@ static const ProtobufCFieldDescriptor walhouse__v1__batch__field_descriptors[1] 
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "compression",
+    2,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_ENUM,
+    offsetof(Walhouse__V1__Batch, has_compression),
+    offsetof(Walhouse__V1__Batch, compression),
+    &walhouse__v1__compression__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "entries",
+    3,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_BYTES,
+    offsetof(Walhouse__V1__Batch, has_entries),
+    offsetof(Walhouse__V1__Batch, entries),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "raw_size",
+    4,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Walhouse__V1__Batch, has_raw_size),
+    offsetof(Walhouse__V1__Batch, raw_size),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "crc32c",
+    5,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_FIXED32,
+    offsetof(Walhouse__V1__Batch, has_crc32c),
+    offsetof(Walhouse__V1__Batch, crc32c),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned walhouse__v1__batch__field_indices_by_name[] = {
+  1,   /* field[1] = compression */
+  4,   /* field[4] = crc32c */
+  2,   /* field[2] = entries */
   0,   /* field[0] = entry */
+  3,   /* field[3] = raw_size */
 };
 static const ProtobufCIntRange walhouse__v1__batch__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 1 }
+  { 0, 5 }
 };
 const ProtobufCMessageDescriptor walhouse__v1__batch__descriptor =
 {
@@ -713,14 +1485,14 @@ const ProtobufCMessageDescriptor walhouse__v1__batch__descriptor =
   "Walhouse__V1__Batch",
   "walhouse.v1",
   sizeof(Walhouse__V1__Batch),
-  1,
+  5,
   walhouse__v1__batch__field_descriptors,
   walhouse__v1__batch__field_indices_by_name,
   1,  walhouse__v1__batch__number_ranges,
   (ProtobufCMessageInit) walhouse__v1__batch__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor walhouse__v1__entry__field_descriptors[6] =
+static const ProtobufCFieldDescriptor walhouse__v1__entry__field_descriptors[18] =
 {
   {
     "hello",
@@ -794,19 +1566,175 @@ static const ProtobufCFieldDescriptor walhouse__v1__entry__field_descriptors[6] 
     0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "message",
+    7,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Walhouse__V1__Entry, kind_case),
+    offsetof(Walhouse__V1__Entry, message),
+    &walhouse__v1__message__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "stream_start",
+    8,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Walhouse__V1__Entry, kind_case),
+    offsetof(Walhouse__V1__Entry, stream_start),
+    &walhouse__v1__stream_start__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "stream_stop",
+    9,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Walhouse__V1__Entry, kind_case),
+    offsetof(Walhouse__V1__Entry, stream_stop),
+    &walhouse__v1__stream_stop__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "stream_commit",
+    10,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Walhouse__V1__Entry, kind_case),
+    offsetof(Walhouse__V1__Entry, stream_commit),
+    &walhouse__v1__commit__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "stream_abort",
+    11,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Walhouse__V1__Entry, kind_case),
+    offsetof(Walhouse__V1__Entry, stream_abort),
+    &walhouse__v1__stream_abort__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "prepare",
+    12,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Walhouse__V1__Entry, kind_case),
+    offsetof(Walhouse__V1__Entry, prepare),
+    &walhouse__v1__prepare__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "stream_prepare",
+    13,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Walhouse__V1__Entry, kind_case),
+    offsetof(Walhouse__V1__Entry, stream_prepare),
+    &walhouse__v1__prepare__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "commit_prepared",
+    14,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Walhouse__V1__Entry, kind_case),
+    offsetof(Walhouse__V1__Entry, commit_prepared),
+    &walhouse__v1__commit_prepared__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "rollback_prepared",
+    15,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Walhouse__V1__Entry, kind_case),
+    offsetof(Walhouse__V1__Entry, rollback_prepared),
+    &walhouse__v1__rollback_prepared__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "rewrite",
+    16,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Walhouse__V1__Entry, kind_case),
+    offsetof(Walhouse__V1__Entry, rewrite),
+    &walhouse__v1__rewrite__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "partitions",
+    17,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Walhouse__V1__Entry, kind_case),
+    offsetof(Walhouse__V1__Entry, partitions),
+    &walhouse__v1__partitions__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "chunk",
+    18,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Walhouse__V1__Entry, kind_case),
+    offsetof(Walhouse__V1__Entry, chunk),
+    &walhouse__v1__chunk__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned walhouse__v1__entry__field_indices_by_name[] = {
   1,   /* field[1] = begin */
+  17,   /* field[17] = chunk */
   2,   /* field[2] = commit */
+  13,   /* field[13] = commit_prepared */
   0,   /* field[0] = hello */
+  6,   /* field[6] = message */
+  16,   /* field[16] = partitions */
+  11,   /* field[11] = prepare */
   3,   /* field[3] = relation */
+  15,   /* field[15] = rewrite */
+  14,   /* field[14] = rollback_prepared */
   4,   /* field[4] = rows */
+  10,   /* field[10] = stream_abort */
+  9,   /* field[9] = stream_commit */
+  12,   /* field[12] = stream_prepare */
+  7,   /* field[7] = stream_start */
+  8,   /* field[8] = stream_stop */
   5,   /* field[5] = truncate */
 };
 static const ProtobufCIntRange walhouse__v1__entry__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 6 }
+  { 0, 18 }
 };
 const ProtobufCMessageDescriptor walhouse__v1__entry__descriptor =
 {
@@ -816,7 +1744,7 @@ const ProtobufCMessageDescriptor walhouse__v1__entry__descriptor =
   "Walhouse__V1__Entry",
   "walhouse.v1",
   sizeof(Walhouse__V1__Entry),
-  6,
+  18,
   walhouse__v1__entry__field_descriptors,
   walhouse__v1__entry__field_indices_by_name,
   1,  walhouse__v1__entry__number_ranges,
@@ -1016,7 +1944,7 @@ const ProtobufCMessageDescriptor walhouse__v1__option__descriptor =
   (ProtobufCMessageInit) walhouse__v1__option__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor walhouse__v1__begin__field_descriptors[5] =
+static const ProtobufCFieldDescriptor walhouse__v1__begin__field_descriptors[6] =
 {
   {
     "xid",
@@ -1078,18 +2006,31 @@ static const ProtobufCFieldDescriptor walhouse__v1__begin__field_descriptors[5] 
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "gid",
+    6,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__Begin, gid),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned walhouse__v1__begin__field_indices_by_name[] = {
   1,   /* field[1] = commit_lsn */
   3,   /* field[3] = commit_time */
   2,   /* field[2] = end_lsn */
+  5,   /* field[5] = gid */
   4,   /* field[4] = origin */
   0,   /* field[0] = xid */
 };
 static const ProtobufCIntRange walhouse__v1__begin__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 5 }
+  { 0, 6 }
 };
 const ProtobufCMessageDescriptor walhouse__v1__begin__descriptor =
 {
@@ -1099,14 +2040,14 @@ const ProtobufCMessageDescriptor walhouse__v1__begin__descriptor =
   "Walhouse__V1__Begin",
   "walhouse.v1",
   sizeof(Walhouse__V1__Begin),
-  5,
+  6,
   walhouse__v1__begin__field_descriptors,
   walhouse__v1__begin__field_indices_by_name,
   1,  walhouse__v1__begin__number_ranges,
   (ProtobufCMessageInit) walhouse__v1__begin__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor walhouse__v1__commit__field_descriptors[5] =
+static const ProtobufCFieldDescriptor walhouse__v1__commit__field_descriptors[6] =
 {
   {
     "xid",
@@ -1168,18 +2109,31 @@ static const ProtobufCFieldDescriptor walhouse__v1__commit__field_descriptors[5]
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "tally",
+    6,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Walhouse__V1__Commit, n_tally),
+    offsetof(Walhouse__V1__Commit, tally),
+    &walhouse__v1__tally__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned walhouse__v1__commit__field_indices_by_name[] = {
   4,   /* field[4] = changes */
   1,   /* field[1] = commit_lsn */
   3,   /* field[3] = commit_time */
   2,   /* field[2] = end_lsn */
+  5,   /* field[5] = tally */
   0,   /* field[0] = xid */
 };
 static const ProtobufCIntRange walhouse__v1__commit__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 5 }
+  { 0, 6 }
 };
 const ProtobufCMessageDescriptor walhouse__v1__commit__descriptor =
 {
@@ -1189,14 +2143,708 @@ const ProtobufCMessageDescriptor walhouse__v1__commit__descriptor =
   "Walhouse__V1__Commit",
   "walhouse.v1",
   sizeof(Walhouse__V1__Commit),
-  5,
+  6,
   walhouse__v1__commit__field_descriptors,
   walhouse__v1__commit__field_indices_by_name,
   1,  walhouse__v1__commit__number_ranges,
   (ProtobufCMessageInit) walhouse__v1__commit__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor walhouse__v1__relation__field_descriptors[9] =
+static const ProtobufCFieldDescriptor walhouse__v1__tally__field_descriptors[6] =
+{
+  {
+    "relid",
+    1,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__Tally, relid),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "inserts",
+    2,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__Tally, inserts),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "updates",
+    3,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__Tally, updates),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "deletes",
+    4,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__Tally, deletes),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "truncates",
+    5,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__Tally, truncates),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "hash",
+    6,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_FIXED64,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__Tally, hash),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned walhouse__v1__tally__field_indices_by_name[] = {
+  3,   /* field[3] = deletes */
+  5,   /* field[5] = hash */
+  1,   /* field[1] = inserts */
+  0,   /* field[0] = relid */
+  4,   /* field[4] = truncates */
+  2,   /* field[2] = updates */
+};
+static const ProtobufCIntRange walhouse__v1__tally__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 6 }
+};
+const ProtobufCMessageDescriptor walhouse__v1__tally__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "walhouse.v1.Tally",
+  "Tally",
+  "Walhouse__V1__Tally",
+  "walhouse.v1",
+  sizeof(Walhouse__V1__Tally),
+  6,
+  walhouse__v1__tally__field_descriptors,
+  walhouse__v1__tally__field_indices_by_name,
+  1,  walhouse__v1__tally__number_ranges,
+  (ProtobufCMessageInit) walhouse__v1__tally__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor walhouse__v1__stream_start__field_descriptors[3] =
+{
+  {
+    "xid",
+    1,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__StreamStart, xid),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "first",
+    2,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__StreamStart, first),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "origin",
+    3,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__StreamStart, origin),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned walhouse__v1__stream_start__field_indices_by_name[] = {
+  1,   /* field[1] = first */
+  2,   /* field[2] = origin */
+  0,   /* field[0] = xid */
+};
+static const ProtobufCIntRange walhouse__v1__stream_start__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 3 }
+};
+const ProtobufCMessageDescriptor walhouse__v1__stream_start__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "walhouse.v1.StreamStart",
+  "StreamStart",
+  "Walhouse__V1__StreamStart",
+  "walhouse.v1",
+  sizeof(Walhouse__V1__StreamStart),
+  3,
+  walhouse__v1__stream_start__field_descriptors,
+  walhouse__v1__stream_start__field_indices_by_name,
+  1,  walhouse__v1__stream_start__number_ranges,
+  (ProtobufCMessageInit) walhouse__v1__stream_start__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor walhouse__v1__stream_stop__field_descriptors[1] =
+{
+  {
+    "xid",
+    1,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__StreamStop, xid),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned walhouse__v1__stream_stop__field_indices_by_name[] = {
+  0,   /* field[0] = xid */
+};
+static const ProtobufCIntRange walhouse__v1__stream_stop__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor walhouse__v1__stream_stop__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "walhouse.v1.StreamStop",
+  "StreamStop",
+  "Walhouse__V1__StreamStop",
+  "walhouse.v1",
+  sizeof(Walhouse__V1__StreamStop),
+  1,
+  walhouse__v1__stream_stop__field_descriptors,
+  walhouse__v1__stream_stop__field_indices_by_name,
+  1,  walhouse__v1__stream_stop__number_ranges,
+  (ProtobufCMessageInit) walhouse__v1__stream_stop__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor walhouse__v1__stream_abort__field_descriptors[3] =
+{
+  {
+    "xid",
+    1,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__StreamAbort, xid),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "subxid",
+    2,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__StreamAbort, subxid),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "abort_lsn",
+    3,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_FIXED64,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__StreamAbort, abort_lsn),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned walhouse__v1__stream_abort__field_indices_by_name[] = {
+  2,   /* field[2] = abort_lsn */
+  1,   /* field[1] = subxid */
+  0,   /* field[0] = xid */
+};
+static const ProtobufCIntRange walhouse__v1__stream_abort__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 3 }
+};
+const ProtobufCMessageDescriptor walhouse__v1__stream_abort__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "walhouse.v1.StreamAbort",
+  "StreamAbort",
+  "Walhouse__V1__StreamAbort",
+  "walhouse.v1",
+  sizeof(Walhouse__V1__StreamAbort),
+  3,
+  walhouse__v1__stream_abort__field_descriptors,
+  walhouse__v1__stream_abort__field_indices_by_name,
+  1,  walhouse__v1__stream_abort__number_ranges,
+  (ProtobufCMessageInit) walhouse__v1__stream_abort__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor walhouse__v1__prepare__field_descriptors[7] =
+{
+  {
+    "xid",
+    1,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__Prepare, xid),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "prepare_lsn",
+    2,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_FIXED64,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__Prepare, prepare_lsn),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "end_lsn",
+    3,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_FIXED64,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__Prepare, end_lsn),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "prepare_time",
+    4,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_SFIXED64,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__Prepare, prepare_time),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "gid",
+    5,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__Prepare, gid),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "changes",
+    6,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__Prepare, changes),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "tally",
+    7,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Walhouse__V1__Prepare, n_tally),
+    offsetof(Walhouse__V1__Prepare, tally),
+    &walhouse__v1__tally__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned walhouse__v1__prepare__field_indices_by_name[] = {
+  5,   /* field[5] = changes */
+  2,   /* field[2] = end_lsn */
+  4,   /* field[4] = gid */
+  1,   /* field[1] = prepare_lsn */
+  3,   /* field[3] = prepare_time */
+  6,   /* field[6] = tally */
+  0,   /* field[0] = xid */
+};
+static const ProtobufCIntRange walhouse__v1__prepare__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 7 }
+};
+const ProtobufCMessageDescriptor walhouse__v1__prepare__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "walhouse.v1.Prepare",
+  "Prepare",
+  "Walhouse__V1__Prepare",
+  "walhouse.v1",
+  sizeof(Walhouse__V1__Prepare),
+  7,
+  walhouse__v1__prepare__field_descriptors,
+  walhouse__v1__prepare__field_indices_by_name,
+  1,  walhouse__v1__prepare__number_ranges,
+  (ProtobufCMessageInit) walhouse__v1__prepare__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor walhouse__v1__commit_prepared__field_descriptors[6] =
+{
+  {
+    "xid",
+    1,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__CommitPrepared, xid),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "commit_lsn",
+    2,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_FIXED64,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__CommitPrepared, commit_lsn),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "end_lsn",
+    3,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_FIXED64,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__CommitPrepared, end_lsn),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "commit_time",
+    4,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_SFIXED64,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__CommitPrepared, commit_time),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "gid",
+    5,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__CommitPrepared, gid),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "origin",
+    6,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__CommitPrepared, origin),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned walhouse__v1__commit_prepared__field_indices_by_name[] = {
+  1,   /* field[1] = commit_lsn */
+  3,   /* field[3] = commit_time */
+  2,   /* field[2] = end_lsn */
+  4,   /* field[4] = gid */
+  5,   /* field[5] = origin */
+  0,   /* field[0] = xid */
+};
+static const ProtobufCIntRange walhouse__v1__commit_prepared__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 6 }
+};
+const ProtobufCMessageDescriptor walhouse__v1__commit_prepared__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "walhouse.v1.CommitPrepared",
+  "CommitPrepared",
+  "Walhouse__V1__CommitPrepared",
+  "walhouse.v1",
+  sizeof(Walhouse__V1__CommitPrepared),
+  6,
+  walhouse__v1__commit_prepared__field_descriptors,
+  walhouse__v1__commit_prepared__field_indices_by_name,
+  1,  walhouse__v1__commit_prepared__number_ranges,
+  (ProtobufCMessageInit) walhouse__v1__commit_prepared__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor walhouse__v1__rollback_prepared__field_descriptors[6] =
+{
+  {
+    "xid",
+    1,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__RollbackPrepared, xid),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "prepare_end_lsn",
+    2,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_FIXED64,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__RollbackPrepared, prepare_end_lsn),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "end_lsn",
+    3,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_FIXED64,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__RollbackPrepared, end_lsn),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "prepare_time",
+    4,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_SFIXED64,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__RollbackPrepared, prepare_time),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "rollback_time",
+    5,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_SFIXED64,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__RollbackPrepared, rollback_time),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "gid",
+    6,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__RollbackPrepared, gid),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned walhouse__v1__rollback_prepared__field_indices_by_name[] = {
+  2,   /* field[2] = end_lsn */
+  5,   /* field[5] = gid */
+  1,   /* field[1] = prepare_end_lsn */
+  3,   /* field[3] = prepare_time */
+  4,   /* field[4] = rollback_time */
+  0,   /* field[0] = xid */
+};
+static const ProtobufCIntRange walhouse__v1__rollback_prepared__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 6 }
+};
+const ProtobufCMessageDescriptor walhouse__v1__rollback_prepared__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "walhouse.v1.RollbackPrepared",
+  "RollbackPrepared",
+  "Walhouse__V1__RollbackPrepared",
+  "walhouse.v1",
+  sizeof(Walhouse__V1__RollbackPrepared),
+  6,
+  walhouse__v1__rollback_prepared__field_descriptors,
+  walhouse__v1__rollback_prepared__field_indices_by_name,
+  1,  walhouse__v1__rollback_prepared__number_ranges,
+  (ProtobufCMessageInit) walhouse__v1__rollback_prepared__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor walhouse__v1__message__field_descriptors[6] =
+{
+  {
+    "transactional",
+    1,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__Message, transactional),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "prefix",
+    2,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__Message, prefix),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "content",
+    3,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__Message, content),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "lsn",
+    4,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_FIXED64,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__Message, lsn),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "seq",
+    5,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_UINT64,
+    offsetof(Walhouse__V1__Message, has_seq),
+    offsetof(Walhouse__V1__Message, seq),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "subxid",
+    6,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Walhouse__V1__Message, has_subxid),
+    offsetof(Walhouse__V1__Message, subxid),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned walhouse__v1__message__field_indices_by_name[] = {
+  2,   /* field[2] = content */
+  3,   /* field[3] = lsn */
+  1,   /* field[1] = prefix */
+  4,   /* field[4] = seq */
+  5,   /* field[5] = subxid */
+  0,   /* field[0] = transactional */
+};
+static const ProtobufCIntRange walhouse__v1__message__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 6 }
+};
+const ProtobufCMessageDescriptor walhouse__v1__message__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "walhouse.v1.Message",
+  "Message",
+  "Walhouse__V1__Message",
+  "walhouse.v1",
+  sizeof(Walhouse__V1__Message),
+  6,
+  walhouse__v1__message__field_descriptors,
+  walhouse__v1__message__field_indices_by_name,
+  1,  walhouse__v1__message__number_ranges,
+  (ProtobufCMessageInit) walhouse__v1__message__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor walhouse__v1__relation__field_descriptors[12] =
 {
   {
     "schema",
@@ -1306,22 +2954,61 @@ static const ProtobufCFieldDescriptor walhouse__v1__relation__field_descriptors[
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "leaf",
+    10,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__Relation, leaf),
+    &walhouse__v1__table_name__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "root",
+    11,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__Relation, root),
+    &walhouse__v1__table_name__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "type",
+    12,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Walhouse__V1__Relation, n_type),
+    offsetof(Walhouse__V1__Relation, type),
+    &walhouse__v1__type_definition__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned walhouse__v1__relation__field_indices_by_name[] = {
   5,   /* field[5] = column */
   8,   /* field[8] = descriptor */
   4,   /* field[4] = identity */
   7,   /* field[7] = identity_key */
+  9,   /* field[9] = leaf */
   3,   /* field[3] = name */
   2,   /* field[2] = namespace */
   6,   /* field[6] = primary_key */
   1,   /* field[1] = relid */
+  10,   /* field[10] = root */
   0,   /* field[0] = schema */
+  11,   /* field[11] = type */
 };
 static const ProtobufCIntRange walhouse__v1__relation__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 9 }
+  { 0, 12 }
 };
 const ProtobufCMessageDescriptor walhouse__v1__relation__descriptor =
 {
@@ -1331,14 +3018,336 @@ const ProtobufCMessageDescriptor walhouse__v1__relation__descriptor =
   "Walhouse__V1__Relation",
   "walhouse.v1",
   sizeof(Walhouse__V1__Relation),
-  9,
+  12,
   walhouse__v1__relation__field_descriptors,
   walhouse__v1__relation__field_indices_by_name,
   1,  walhouse__v1__relation__number_ranges,
   (ProtobufCMessageInit) walhouse__v1__relation__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor walhouse__v1__column__field_descriptors[13] =
+static const ProtobufCFieldDescriptor walhouse__v1__table_name__field_descriptors[3] =
+{
+  {
+    "relid",
+    1,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__TableName, relid),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "namespace",
+    2,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__TableName, namespace_),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "name",
+    3,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__TableName, name),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned walhouse__v1__table_name__field_indices_by_name[] = {
+  2,   /* field[2] = name */
+  1,   /* field[1] = namespace */
+  0,   /* field[0] = relid */
+};
+static const ProtobufCIntRange walhouse__v1__table_name__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 3 }
+};
+const ProtobufCMessageDescriptor walhouse__v1__table_name__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "walhouse.v1.TableName",
+  "TableName",
+  "Walhouse__V1__TableName",
+  "walhouse.v1",
+  sizeof(Walhouse__V1__TableName),
+  3,
+  walhouse__v1__table_name__field_descriptors,
+  walhouse__v1__table_name__field_indices_by_name,
+  1,  walhouse__v1__table_name__number_ranges,
+  (ProtobufCMessageInit) walhouse__v1__table_name__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor walhouse__v1__type_definition__field_descriptors[11] =
+{
+  {
+    "oid",
+    1,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__TypeDefinition, oid),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "namespace",
+    2,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__TypeDefinition, namespace_),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "name",
+    3,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__TypeDefinition, name),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "kind",
+    4,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__TypeDefinition, kind),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "label",
+    5,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_STRING,
+    offsetof(Walhouse__V1__TypeDefinition, n_label),
+    offsetof(Walhouse__V1__TypeDefinition, label),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "attribute",
+    6,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Walhouse__V1__TypeDefinition, n_attribute),
+    offsetof(Walhouse__V1__TypeDefinition, attribute),
+    &walhouse__v1__attribute__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "base_type_oid",
+    7,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Walhouse__V1__TypeDefinition, has_base_type_oid),
+    offsetof(Walhouse__V1__TypeDefinition, base_type_oid),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "base_typmod",
+    8,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_INT32,
+    offsetof(Walhouse__V1__TypeDefinition, has_base_typmod),
+    offsetof(Walhouse__V1__TypeDefinition, base_typmod),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "not_null",
+    9,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_BOOL,
+    offsetof(Walhouse__V1__TypeDefinition, has_not_null),
+    offsetof(Walhouse__V1__TypeDefinition, not_null),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "subtype_oid",
+    10,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Walhouse__V1__TypeDefinition, has_subtype_oid),
+    offsetof(Walhouse__V1__TypeDefinition, subtype_oid),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "element_type_oid",
+    11,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Walhouse__V1__TypeDefinition, has_element_type_oid),
+    offsetof(Walhouse__V1__TypeDefinition, element_type_oid),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned walhouse__v1__type_definition__field_indices_by_name[] = {
+  5,   /* field[5] = attribute */
+  6,   /* field[6] = base_type_oid */
+  7,   /* field[7] = base_typmod */
+  10,   /* field[10] = element_type_oid */
+  3,   /* field[3] = kind */
+  4,   /* field[4] = label */
+  2,   /* field[2] = name */
+  1,   /* field[1] = namespace */
+  8,   /* field[8] = not_null */
+  0,   /* field[0] = oid */
+  9,   /* field[9] = subtype_oid */
+};
+static const ProtobufCIntRange walhouse__v1__type_definition__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 11 }
+};
+const ProtobufCMessageDescriptor walhouse__v1__type_definition__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "walhouse.v1.TypeDefinition",
+  "TypeDefinition",
+  "Walhouse__V1__TypeDefinition",
+  "walhouse.v1",
+  sizeof(Walhouse__V1__TypeDefinition),
+  11,
+  walhouse__v1__type_definition__field_descriptors,
+  walhouse__v1__type_definition__field_indices_by_name,
+  1,  walhouse__v1__type_definition__number_ranges,
+  (ProtobufCMessageInit) walhouse__v1__type_definition__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor walhouse__v1__attribute__field_descriptors[5] =
+{
+  {
+    "attnum",
+    1,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__Attribute, attnum),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "name",
+    2,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__Attribute, name),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "type_oid",
+    3,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__Attribute, type_oid),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "typmod",
+    4,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_INT32,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__Attribute, typmod),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "type",
+    5,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__Attribute, type),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned walhouse__v1__attribute__field_indices_by_name[] = {
+  0,   /* field[0] = attnum */
+  1,   /* field[1] = name */
+  4,   /* field[4] = type */
+  2,   /* field[2] = type_oid */
+  3,   /* field[3] = typmod */
+};
+static const ProtobufCIntRange walhouse__v1__attribute__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 5 }
+};
+const ProtobufCMessageDescriptor walhouse__v1__attribute__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "walhouse.v1.Attribute",
+  "Attribute",
+  "Walhouse__V1__Attribute",
+  "walhouse.v1",
+  sizeof(Walhouse__V1__Attribute),
+  5,
+  walhouse__v1__attribute__field_descriptors,
+  walhouse__v1__attribute__field_indices_by_name,
+  1,  walhouse__v1__attribute__number_ranges,
+  (ProtobufCMessageInit) walhouse__v1__attribute__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor walhouse__v1__column__field_descriptors[16] =
 {
   {
     "attnum",
@@ -1496,10 +3505,49 @@ static const ProtobufCFieldDescriptor walhouse__v1__column__field_descriptors[13
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "default_expression",
+    14,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__Column, default_expression),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "element_kind",
+    15,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_ENUM,
+    offsetof(Walhouse__V1__Column, has_element_kind),
+    offsetof(Walhouse__V1__Column, element_kind),
+    &walhouse__v1__value_kind__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "element_type_oid",
+    16,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Walhouse__V1__Column, has_element_type_oid),
+    offsetof(Walhouse__V1__Column, element_type_oid),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned walhouse__v1__column__field_indices_by_name[] = {
   0,   /* field[0] = attnum */
   12,   /* field[12] = base_type_oid */
+  13,   /* field[13] = default_expression */
+  14,   /* field[14] = element_kind */
+  15,   /* field[15] = element_type_oid */
   9,   /* field[9] = generated */
   6,   /* field[6] = kind */
   8,   /* field[8] = missing_default */
@@ -1515,7 +3563,7 @@ static const unsigned walhouse__v1__column__field_indices_by_name[] = {
 static const ProtobufCIntRange walhouse__v1__column__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 13 }
+  { 0, 16 }
 };
 const ProtobufCMessageDescriptor walhouse__v1__column__descriptor =
 {
@@ -1525,14 +3573,14 @@ const ProtobufCMessageDescriptor walhouse__v1__column__descriptor =
   "Walhouse__V1__Column",
   "walhouse.v1",
   sizeof(Walhouse__V1__Column),
-  13,
+  16,
   walhouse__v1__column__field_descriptors,
   walhouse__v1__column__field_indices_by_name,
   1,  walhouse__v1__column__number_ranges,
   (ProtobufCMessageInit) walhouse__v1__column__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor walhouse__v1__rows__field_descriptors[6] =
+static const ProtobufCFieldDescriptor walhouse__v1__rows__field_descriptors[7] =
 {
   {
     "schema",
@@ -1606,6 +3654,18 @@ static const ProtobufCFieldDescriptor walhouse__v1__rows__field_descriptors[6] =
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "subxid",
+    7,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Walhouse__V1__Rows, has_subxid),
+    offsetof(Walhouse__V1__Rows, subxid),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned walhouse__v1__rows__field_indices_by_name[] = {
   3,   /* field[3] = after */
@@ -1614,11 +3674,12 @@ static const unsigned walhouse__v1__rows__field_indices_by_name[] = {
   2,   /* field[2] = first_seq */
   1,   /* field[1] = op */
   0,   /* field[0] = schema */
+  6,   /* field[6] = subxid */
 };
 static const ProtobufCIntRange walhouse__v1__rows__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 6 }
+  { 0, 7 }
 };
 const ProtobufCMessageDescriptor walhouse__v1__rows__descriptor =
 {
@@ -1628,14 +3689,14 @@ const ProtobufCMessageDescriptor walhouse__v1__rows__descriptor =
   "Walhouse__V1__Rows",
   "walhouse.v1",
   sizeof(Walhouse__V1__Rows),
-  6,
+  7,
   walhouse__v1__rows__field_descriptors,
   walhouse__v1__rows__field_indices_by_name,
   1,  walhouse__v1__rows__number_ranges,
   (ProtobufCMessageInit) walhouse__v1__rows__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor walhouse__v1__truncate__field_descriptors[4] =
+static const ProtobufCFieldDescriptor walhouse__v1__truncate__field_descriptors[5] =
 {
   {
     "seq",
@@ -1685,17 +3746,30 @@ static const ProtobufCFieldDescriptor walhouse__v1__truncate__field_descriptors[
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "subxid",
+    5,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Walhouse__V1__Truncate, has_subxid),
+    offsetof(Walhouse__V1__Truncate, subxid),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned walhouse__v1__truncate__field_indices_by_name[] = {
   2,   /* field[2] = cascade */
   3,   /* field[3] = restart_identity */
   1,   /* field[1] = schema */
   0,   /* field[0] = seq */
+  4,   /* field[4] = subxid */
 };
 static const ProtobufCIntRange walhouse__v1__truncate__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 4 }
+  { 0, 5 }
 };
 const ProtobufCMessageDescriptor walhouse__v1__truncate__descriptor =
 {
@@ -1705,11 +3779,216 @@ const ProtobufCMessageDescriptor walhouse__v1__truncate__descriptor =
   "Walhouse__V1__Truncate",
   "walhouse.v1",
   sizeof(Walhouse__V1__Truncate),
-  4,
+  5,
   walhouse__v1__truncate__field_descriptors,
   walhouse__v1__truncate__field_indices_by_name,
   1,  walhouse__v1__truncate__number_ranges,
   (ProtobufCMessageInit) walhouse__v1__truncate__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor walhouse__v1__rewrite__field_descriptors[3] =
+{
+  {
+    "seq",
+    1,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__Rewrite, seq),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "schema",
+    2,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__Rewrite, schema),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "subxid",
+    3,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Walhouse__V1__Rewrite, has_subxid),
+    offsetof(Walhouse__V1__Rewrite, subxid),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned walhouse__v1__rewrite__field_indices_by_name[] = {
+  1,   /* field[1] = schema */
+  0,   /* field[0] = seq */
+  2,   /* field[2] = subxid */
+};
+static const ProtobufCIntRange walhouse__v1__rewrite__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 3 }
+};
+const ProtobufCMessageDescriptor walhouse__v1__rewrite__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "walhouse.v1.Rewrite",
+  "Rewrite",
+  "Walhouse__V1__Rewrite",
+  "walhouse.v1",
+  sizeof(Walhouse__V1__Rewrite),
+  3,
+  walhouse__v1__rewrite__field_descriptors,
+  walhouse__v1__rewrite__field_indices_by_name,
+  1,  walhouse__v1__rewrite__number_ranges,
+  (ProtobufCMessageInit) walhouse__v1__rewrite__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor walhouse__v1__partitions__field_descriptors[5] =
+{
+  {
+    "relid",
+    1,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__Partitions, relid),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "namespace",
+    2,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__Partitions, namespace_),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "name",
+    3,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__Partitions, name),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "attached",
+    4,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Walhouse__V1__Partitions, n_attached),
+    offsetof(Walhouse__V1__Partitions, attached),
+    &walhouse__v1__table_name__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "detached",
+    5,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Walhouse__V1__Partitions, n_detached),
+    offsetof(Walhouse__V1__Partitions, detached),
+    &walhouse__v1__table_name__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned walhouse__v1__partitions__field_indices_by_name[] = {
+  3,   /* field[3] = attached */
+  4,   /* field[4] = detached */
+  2,   /* field[2] = name */
+  1,   /* field[1] = namespace */
+  0,   /* field[0] = relid */
+};
+static const ProtobufCIntRange walhouse__v1__partitions__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 5 }
+};
+const ProtobufCMessageDescriptor walhouse__v1__partitions__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "walhouse.v1.Partitions",
+  "Partitions",
+  "Walhouse__V1__Partitions",
+  "walhouse.v1",
+  sizeof(Walhouse__V1__Partitions),
+  5,
+  walhouse__v1__partitions__field_descriptors,
+  walhouse__v1__partitions__field_indices_by_name,
+  1,  walhouse__v1__partitions__number_ranges,
+  (ProtobufCMessageInit) walhouse__v1__partitions__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor walhouse__v1__chunk__field_descriptors[2] =
+{
+  {
+    "id",
+    1,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__Chunk, id),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "data",
+    2,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__Chunk, data),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned walhouse__v1__chunk__field_indices_by_name[] = {
+  1,   /* field[1] = data */
+  0,   /* field[0] = id */
+};
+static const ProtobufCIntRange walhouse__v1__chunk__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor walhouse__v1__chunk__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "walhouse.v1.Chunk",
+  "Chunk",
+  "Walhouse__V1__Chunk",
+  "walhouse.v1",
+  sizeof(Walhouse__V1__Chunk),
+  2,
+  walhouse__v1__chunk__field_descriptors,
+  walhouse__v1__chunk__field_indices_by_name,
+  1,  walhouse__v1__chunk__number_ranges,
+  (ProtobufCMessageInit) walhouse__v1__chunk__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 static const ProtobufCFieldDescriptor walhouse__v1__numeric__field_descriptors[3] =
@@ -1891,7 +4170,84 @@ const ProtobufCMessageDescriptor walhouse__v1__interval__descriptor =
   (ProtobufCMessageInit) walhouse__v1__interval__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor walhouse__v1__row_meta__field_descriptors[2] =
+static const ProtobufCFieldDescriptor walhouse__v1__array__field_descriptors[4] =
+{
+  {
+    "dimension",
+    1,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Walhouse__V1__Array, n_dimension),
+    offsetof(Walhouse__V1__Array, dimension),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "lower_bound",
+    2,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_SINT32,
+    offsetof(Walhouse__V1__Array, n_lower_bound),
+    offsetof(Walhouse__V1__Array, lower_bound),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "nulls",
+    3,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_BYTES,
+    offsetof(Walhouse__V1__Array, has_nulls),
+    offsetof(Walhouse__V1__Array, nulls),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "value",
+    4,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_BYTES,
+    offsetof(Walhouse__V1__Array, n_value),
+    offsetof(Walhouse__V1__Array, value),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned walhouse__v1__array__field_indices_by_name[] = {
+  0,   /* field[0] = dimension */
+  1,   /* field[1] = lower_bound */
+  2,   /* field[2] = nulls */
+  3,   /* field[3] = value */
+};
+static const ProtobufCIntRange walhouse__v1__array__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 4 }
+};
+const ProtobufCMessageDescriptor walhouse__v1__array__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "walhouse.v1.Array",
+  "Array",
+  "Walhouse__V1__Array",
+  "walhouse.v1",
+  sizeof(Walhouse__V1__Array),
+  4,
+  walhouse__v1__array__field_descriptors,
+  walhouse__v1__array__field_indices_by_name,
+  1,  walhouse__v1__array__number_ranges,
+  (ProtobufCMessageInit) walhouse__v1__array__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor walhouse__v1__row_meta__field_descriptors[4] =
 {
   {
     "unchanged",
@@ -1917,15 +4273,41 @@ static const ProtobufCFieldDescriptor walhouse__v1__row_meta__field_descriptors[
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "changed",
+    2003,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Walhouse__V1__RowMeta, n_changed),
+    offsetof(Walhouse__V1__RowMeta, changed),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "chunked",
+    2004,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Walhouse__V1__RowMeta, n_chunked),
+    offsetof(Walhouse__V1__RowMeta, chunked),
+    &walhouse__v1__chunked__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned walhouse__v1__row_meta__field_indices_by_name[] = {
+  2,   /* field[2] = changed */
+  3,   /* field[3] = chunked */
   1,   /* field[1] = special */
   0,   /* field[0] = unchanged */
 };
 static const ProtobufCIntRange walhouse__v1__row_meta__number_ranges[1 + 1] =
 {
   { 2001, 0 },
-  { 0, 2 }
+  { 0, 4 }
 };
 const ProtobufCMessageDescriptor walhouse__v1__row_meta__descriptor =
 {
@@ -1935,11 +4317,88 @@ const ProtobufCMessageDescriptor walhouse__v1__row_meta__descriptor =
   "Walhouse__V1__RowMeta",
   "walhouse.v1",
   sizeof(Walhouse__V1__RowMeta),
-  2,
+  4,
   walhouse__v1__row_meta__field_descriptors,
   walhouse__v1__row_meta__field_indices_by_name,
   1,  walhouse__v1__row_meta__number_ranges,
   (ProtobufCMessageInit) walhouse__v1__row_meta__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor walhouse__v1__chunked__field_descriptors[4] =
+{
+  {
+    "attnum",
+    1,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__Chunked, attnum),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "id",
+    2,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__Chunked, id),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "size",
+    3,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__Chunked, size),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "crc32c",
+    4,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_FIXED32,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__Chunked, crc32c),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned walhouse__v1__chunked__field_indices_by_name[] = {
+  0,   /* field[0] = attnum */
+  3,   /* field[3] = crc32c */
+  1,   /* field[1] = id */
+  2,   /* field[2] = size */
+};
+static const ProtobufCIntRange walhouse__v1__chunked__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 4 }
+};
+const ProtobufCMessageDescriptor walhouse__v1__chunked__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "walhouse.v1.Chunked",
+  "Chunked",
+  "Walhouse__V1__Chunked",
+  "walhouse.v1",
+  sizeof(Walhouse__V1__Chunked),
+  4,
+  walhouse__v1__chunked__field_descriptors,
+  walhouse__v1__chunked__field_indices_by_name,
+  1,  walhouse__v1__chunked__number_ranges,
+  (ProtobufCMessageInit) walhouse__v1__chunked__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 static const ProtobufCEnumValue walhouse__v1__special__kind__enum_values_by_number[5] =
@@ -2053,6 +4512,34 @@ const ProtobufCMessageDescriptor walhouse__v1__special__descriptor =
   (ProtobufCMessageInit) walhouse__v1__special__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
+static const ProtobufCEnumValue walhouse__v1__compression__enum_values_by_number[2] =
+{
+  { "LZ4", "WALHOUSE__V1__COMPRESSION__LZ4", 1 },
+  { "ZSTD", "WALHOUSE__V1__COMPRESSION__ZSTD", 2 },
+};
+static const ProtobufCIntRange walhouse__v1__compression__value_ranges[] = {
+{1, 0},{0, 2}
+};
+static const ProtobufCEnumValueIndex walhouse__v1__compression__enum_values_by_name[2] =
+{
+  { "LZ4", 0 },
+  { "ZSTD", 1 },
+};
+const ProtobufCEnumDescriptor walhouse__v1__compression__descriptor =
+{
+  PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
+  "walhouse.v1.Compression",
+  "Compression",
+  "Walhouse__V1__Compression",
+  "walhouse.v1",
+  2,
+  walhouse__v1__compression__enum_values_by_number,
+  2,
+  walhouse__v1__compression__enum_values_by_name,
+  1,
+  walhouse__v1__compression__value_ranges,
+  NULL,NULL,NULL,NULL   /* reserved[1234] */
+};
 static const ProtobufCEnumValue walhouse__v1__replica_identity__enum_values_by_number[4] =
 {
   { "IDENTITY_DEFAULT", "WALHOUSE__V1__REPLICA_IDENTITY__IDENTITY_DEFAULT", 1 },
@@ -2085,7 +4572,7 @@ const ProtobufCEnumDescriptor walhouse__v1__replica_identity__descriptor =
   walhouse__v1__replica_identity__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
-static const ProtobufCEnumValue walhouse__v1__value_kind__enum_values_by_number[18] =
+static const ProtobufCEnumValue walhouse__v1__value_kind__enum_values_by_number[19] =
 {
   { "BOOL", "WALHOUSE__V1__VALUE_KIND__BOOL", 1 },
   { "INT32", "WALHOUSE__V1__VALUE_KIND__INT32", 2 },
@@ -2105,12 +4592,14 @@ static const ProtobufCEnumValue walhouse__v1__value_kind__enum_values_by_number[
   { "BYTES", "WALHOUSE__V1__VALUE_KIND__BYTES", 16 },
   { "TEXT", "WALHOUSE__V1__VALUE_KIND__TEXT", 17 },
   { "OUTPUT", "WALHOUSE__V1__VALUE_KIND__OUTPUT", 18 },
+  { "ARRAY", "WALHOUSE__V1__VALUE_KIND__ARRAY", 19 },
 };
 static const ProtobufCIntRange walhouse__v1__value_kind__value_ranges[] = {
-{1, 0},{0, 18}
+{1, 0},{0, 19}
 };
-static const ProtobufCEnumValueIndex walhouse__v1__value_kind__enum_values_by_name[18] =
+static const ProtobufCEnumValueIndex walhouse__v1__value_kind__enum_values_by_name[19] =
 {
+  { "ARRAY", 18 },
   { "BOOL", 0 },
   { "BYTES", 15 },
   { "DATE", 8 },
@@ -2137,9 +4626,9 @@ const ProtobufCEnumDescriptor walhouse__v1__value_kind__descriptor =
   "ValueKind",
   "Walhouse__V1__ValueKind",
   "walhouse.v1",
-  18,
+  19,
   walhouse__v1__value_kind__enum_values_by_number,
-  18,
+  19,
   walhouse__v1__value_kind__enum_values_by_name,
   1,
   walhouse__v1__value_kind__value_ranges,

@@ -21,14 +21,30 @@ typedef struct Walhouse__V1__Hello Walhouse__V1__Hello;
 typedef struct Walhouse__V1__Option Walhouse__V1__Option;
 typedef struct Walhouse__V1__Begin Walhouse__V1__Begin;
 typedef struct Walhouse__V1__Commit Walhouse__V1__Commit;
+typedef struct Walhouse__V1__Tally Walhouse__V1__Tally;
+typedef struct Walhouse__V1__StreamStart Walhouse__V1__StreamStart;
+typedef struct Walhouse__V1__StreamStop Walhouse__V1__StreamStop;
+typedef struct Walhouse__V1__StreamAbort Walhouse__V1__StreamAbort;
+typedef struct Walhouse__V1__Prepare Walhouse__V1__Prepare;
+typedef struct Walhouse__V1__CommitPrepared Walhouse__V1__CommitPrepared;
+typedef struct Walhouse__V1__RollbackPrepared Walhouse__V1__RollbackPrepared;
+typedef struct Walhouse__V1__Message Walhouse__V1__Message;
 typedef struct Walhouse__V1__Relation Walhouse__V1__Relation;
+typedef struct Walhouse__V1__TableName Walhouse__V1__TableName;
+typedef struct Walhouse__V1__TypeDefinition Walhouse__V1__TypeDefinition;
+typedef struct Walhouse__V1__Attribute Walhouse__V1__Attribute;
 typedef struct Walhouse__V1__Column Walhouse__V1__Column;
 typedef struct Walhouse__V1__Rows Walhouse__V1__Rows;
 typedef struct Walhouse__V1__Truncate Walhouse__V1__Truncate;
+typedef struct Walhouse__V1__Rewrite Walhouse__V1__Rewrite;
+typedef struct Walhouse__V1__Partitions Walhouse__V1__Partitions;
+typedef struct Walhouse__V1__Chunk Walhouse__V1__Chunk;
 typedef struct Walhouse__V1__Numeric Walhouse__V1__Numeric;
 typedef struct Walhouse__V1__TimeTz Walhouse__V1__TimeTz;
 typedef struct Walhouse__V1__Interval Walhouse__V1__Interval;
+typedef struct Walhouse__V1__Array Walhouse__V1__Array;
 typedef struct Walhouse__V1__RowMeta Walhouse__V1__RowMeta;
+typedef struct Walhouse__V1__Chunked Walhouse__V1__Chunked;
 typedef struct Walhouse__V1__Special Walhouse__V1__Special;
 
 
@@ -39,15 +55,26 @@ typedef enum _Walhouse__V1__Special__Kind {
   WALHOUSE__V1__SPECIAL__KIND__NEGATIVE_INFINITY = 2,
   WALHOUSE__V1__SPECIAL__KIND__NAN = 3,
   /*
-   * text holds the value: it does not fit the native field
+   * text holds the value: it does not fit the native field (of an array: an element does not)
    */
   WALHOUSE__V1__SPECIAL__KIND__OUT_OF_RANGE = 4,
   /*
-   * raw holds the bytes, in the database's encoding
+   * raw holds the bytes of the text form, in the database's encoding
    */
   WALHOUSE__V1__SPECIAL__KIND__NOT_UTF8 = 5
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(WALHOUSE__V1__SPECIAL__KIND)
 } Walhouse__V1__Special__Kind;
+typedef enum _Walhouse__V1__Compression {
+  /*
+   * one LZ4 block
+   */
+  WALHOUSE__V1__COMPRESSION__LZ4 = 1,
+  /*
+   * one zstd frame
+   */
+  WALHOUSE__V1__COMPRESSION__ZSTD = 2
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(WALHOUSE__V1__COMPRESSION)
+} Walhouse__V1__Compression;
 typedef enum _Walhouse__V1__ReplicaIdentity {
   WALHOUSE__V1__REPLICA_IDENTITY__IDENTITY_DEFAULT = 1,
   WALHOUSE__V1__REPLICA_IDENTITY__IDENTITY_NOTHING = 2,
@@ -130,7 +157,11 @@ typedef enum _Walhouse__V1__ValueKind {
   /*
    * string: every other type, as its output function writes it under pinned settings
    */
-  WALHOUSE__V1__VALUE_KIND__OUTPUT = 18
+  WALHOUSE__V1__VALUE_KIND__OUTPUT = 18,
+  /*
+   * a message <element kind>Array of the row's file; see Array below
+   */
+  WALHOUSE__V1__VALUE_KIND__ARRAY = 19
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(WALHOUSE__V1__VALUE_KIND)
 } Walhouse__V1__ValueKind;
 typedef enum _Walhouse__V1__Op {
@@ -162,10 +193,27 @@ struct  Walhouse__V1__Batch
    */
   size_t n_entry;
   Walhouse__V1__Entry **entry;
+  /*
+   * A compressed batch has no field 1; entries holds, compressed, what the bytes of field 1 would be, tags included.
+   */
+  protobuf_c_boolean has_compression;
+  Walhouse__V1__Compression compression;
+  protobuf_c_boolean has_entries;
+  ProtobufCBinaryData entries;
+  /*
+   * bytes before compression
+   */
+  protobuf_c_boolean has_raw_size;
+  uint32_t raw_size;
+  /*
+   * of the bytes before compression
+   */
+  protobuf_c_boolean has_crc32c;
+  uint32_t crc32c;
 };
 #define WALHOUSE__V1__BATCH__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&walhouse__v1__batch__descriptor) \
-    , 0,NULL }
+    , 0,NULL, 0, WALHOUSE__V1__COMPRESSION__LZ4, 0, {0,NULL}, 0, 0, 0, 0 }
 
 
 typedef enum {
@@ -175,7 +223,19 @@ typedef enum {
   WALHOUSE__V1__ENTRY__KIND_COMMIT = 3,
   WALHOUSE__V1__ENTRY__KIND_RELATION = 4,
   WALHOUSE__V1__ENTRY__KIND_ROWS = 5,
-  WALHOUSE__V1__ENTRY__KIND_TRUNCATE = 6
+  WALHOUSE__V1__ENTRY__KIND_TRUNCATE = 6,
+  WALHOUSE__V1__ENTRY__KIND_MESSAGE = 7,
+  WALHOUSE__V1__ENTRY__KIND_STREAM_START = 8,
+  WALHOUSE__V1__ENTRY__KIND_STREAM_STOP = 9,
+  WALHOUSE__V1__ENTRY__KIND_STREAM_COMMIT = 10,
+  WALHOUSE__V1__ENTRY__KIND_STREAM_ABORT = 11,
+  WALHOUSE__V1__ENTRY__KIND_PREPARE = 12,
+  WALHOUSE__V1__ENTRY__KIND_STREAM_PREPARE = 13,
+  WALHOUSE__V1__ENTRY__KIND_COMMIT_PREPARED = 14,
+  WALHOUSE__V1__ENTRY__KIND_ROLLBACK_PREPARED = 15,
+  WALHOUSE__V1__ENTRY__KIND_REWRITE = 16,
+  WALHOUSE__V1__ENTRY__KIND_PARTITIONS = 17,
+  WALHOUSE__V1__ENTRY__KIND_CHUNK = 18
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(WALHOUSE__V1__ENTRY__KIND__CASE)
 } Walhouse__V1__Entry__KindCase;
 
@@ -190,6 +250,24 @@ struct  Walhouse__V1__Entry
     Walhouse__V1__Relation *relation;
     Walhouse__V1__Rows *rows;
     Walhouse__V1__Truncate *truncate;
+    Walhouse__V1__Message *message;
+    Walhouse__V1__StreamStart *stream_start;
+    Walhouse__V1__StreamStop *stream_stop;
+    /*
+     * a streamed transaction committed
+     */
+    Walhouse__V1__Commit *stream_commit;
+    Walhouse__V1__StreamAbort *stream_abort;
+    Walhouse__V1__Prepare *prepare;
+    /*
+     * a streamed transaction was prepared
+     */
+    Walhouse__V1__Prepare *stream_prepare;
+    Walhouse__V1__CommitPrepared *commit_prepared;
+    Walhouse__V1__RollbackPrepared *rollback_prepared;
+    Walhouse__V1__Rewrite *rewrite;
+    Walhouse__V1__Partitions *partitions;
+    Walhouse__V1__Chunk *chunk;
   };
 };
 #define WALHOUSE__V1__ENTRY__INIT \
@@ -265,10 +343,14 @@ struct  Walhouse__V1__Begin
    * name of the replication origin, where the transaction has one
    */
   char *origin;
+  /*
+   * of a transaction that Prepare ends; LSNs and time are then those of PREPARE TRANSACTION
+   */
+  char *gid;
 };
 #define WALHOUSE__V1__BEGIN__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&walhouse__v1__begin__descriptor) \
-    , 0, 0, 0, 0, NULL }
+    , 0, 0, 0, 0, NULL, NULL }
 
 
 struct  Walhouse__V1__Commit
@@ -282,13 +364,168 @@ struct  Walhouse__V1__Commit
   uint64_t end_lsn;
   int64_t commit_time;
   /*
-   * rows and truncates sent in this transaction
+   * rows and truncates sent in this transaction, without those of subtransactions that aborted
    */
   uint64_t changes;
+  /*
+   * one a table, by relid; option tally
+   */
+  size_t n_tally;
+  Walhouse__V1__Tally **tally;
 };
 #define WALHOUSE__V1__COMMIT__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&walhouse__v1__commit__descriptor) \
-    , 0, 0, 0, 0, 0 }
+    , 0, 0, 0, 0, 0, 0,NULL }
+
+
+/*
+ * What a transaction did to a table: a reader that counts and hashes what it took must get the same.
+ */
+struct  Walhouse__V1__Tally
+{
+  ProtobufCMessage base;
+  /*
+   * Relation.relid
+   */
+  uint32_t relid;
+  uint64_t inserts;
+  uint64_t updates;
+  uint64_t deletes;
+  uint64_t truncates;
+  /*
+   * The sum, modulo 2^64, over its rows of CRC-32C(op as one byte, bytes of after, bytes of before), as they stand in Rows.
+   */
+  uint64_t hash;
+};
+#define WALHOUSE__V1__TALLY__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&walhouse__v1__tally__descriptor) \
+    , 0, 0, 0, 0, 0, 0 }
+
+
+/*
+ * A transaction in progress comes in segments between StreamStart and StreamStop; stream_commit, stream_prepare or stream_abort
+ * says what became of it. Segments of several transactions may come in turn, and whole transactions between them.
+ */
+struct  Walhouse__V1__StreamStart
+{
+  ProtobufCMessage base;
+  uint32_t xid;
+  /*
+   * the transaction's first segment
+   */
+  protobuf_c_boolean first;
+  char *origin;
+};
+#define WALHOUSE__V1__STREAM_START__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&walhouse__v1__stream_start__descriptor) \
+    , 0, 0, NULL }
+
+
+struct  Walhouse__V1__StreamStop
+{
+  ProtobufCMessage base;
+  uint32_t xid;
+};
+#define WALHOUSE__V1__STREAM_STOP__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&walhouse__v1__stream_stop__descriptor) \
+    , 0 }
+
+
+/*
+ * Everything that the subtransaction sent is void; where subxid is xid, the whole transaction.
+ */
+struct  Walhouse__V1__StreamAbort
+{
+  ProtobufCMessage base;
+  uint32_t xid;
+  uint32_t subxid;
+  uint64_t abort_lsn;
+};
+#define WALHOUSE__V1__STREAM_ABORT__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&walhouse__v1__stream_abort__descriptor) \
+    , 0, 0, 0 }
+
+
+struct  Walhouse__V1__Prepare
+{
+  ProtobufCMessage base;
+  uint32_t xid;
+  uint64_t prepare_lsn;
+  /*
+   * confirm this one
+   */
+  uint64_t end_lsn;
+  int64_t prepare_time;
+  char *gid;
+  uint64_t changes;
+  size_t n_tally;
+  Walhouse__V1__Tally **tally;
+};
+#define WALHOUSE__V1__PREPARE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&walhouse__v1__prepare__descriptor) \
+    , 0, 0, 0, 0, NULL, 0, 0,NULL }
+
+
+struct  Walhouse__V1__CommitPrepared
+{
+  ProtobufCMessage base;
+  uint32_t xid;
+  uint64_t commit_lsn;
+  /*
+   * confirm this one
+   */
+  uint64_t end_lsn;
+  int64_t commit_time;
+  char *gid;
+  char *origin;
+};
+#define WALHOUSE__V1__COMMIT_PREPARED__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&walhouse__v1__commit_prepared__descriptor) \
+    , 0, 0, 0, 0, NULL, NULL }
+
+
+struct  Walhouse__V1__RollbackPrepared
+{
+  ProtobufCMessage base;
+  uint32_t xid;
+  uint64_t prepare_end_lsn;
+  /*
+   * confirm this one
+   */
+  uint64_t end_lsn;
+  int64_t prepare_time;
+  int64_t rollback_time;
+  char *gid;
+};
+#define WALHOUSE__V1__ROLLBACK_PREPARED__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&walhouse__v1__rollback_prepared__descriptor) \
+    , 0, 0, 0, 0, 0, NULL }
+
+
+/*
+ * pg_logical_emit_message(). A transactional one stands in its transaction, the others between transactions.
+ */
+struct  Walhouse__V1__Message
+{
+  ProtobufCMessage base;
+  protobuf_c_boolean transactional;
+  char *prefix;
+  ProtobufCBinaryData content;
+  uint64_t lsn;
+  /*
+   * ordinal in its transaction, when transactional
+   */
+  protobuf_c_boolean has_seq;
+  uint64_t seq;
+  /*
+   * as in Rows
+   */
+  protobuf_c_boolean has_subxid;
+  uint32_t subxid;
+};
+#define WALHOUSE__V1__MESSAGE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&walhouse__v1__message__descriptor) \
+    , 0, NULL, {0,NULL}, 0, 0, 0, 0, 0 }
 
 
 /*
@@ -327,10 +564,103 @@ struct  Walhouse__V1__Relation
    * google.protobuf.FileDescriptorProto; its first message, Row, is the row
    */
   ProtobufCBinaryData descriptor;
+  /*
+   * publish_via_partition_root: rows are those of this partition, told as the root's
+   */
+  Walhouse__V1__TableName *leaf;
+  /*
+   * a partition that is told under its own name: the topmost partitioned table
+   */
+  Walhouse__V1__TableName *root;
+  /*
+   * user-defined types that the columns use, and those that these use
+   */
+  size_t n_type;
+  Walhouse__V1__TypeDefinition **type;
 };
 #define WALHOUSE__V1__RELATION__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&walhouse__v1__relation__descriptor) \
-    , 0, 0, NULL, NULL, WALHOUSE__V1__REPLICA_IDENTITY__IDENTITY_DEFAULT, 0,NULL, 0,NULL, 0,NULL, {0,NULL} }
+    , 0, 0, NULL, NULL, WALHOUSE__V1__REPLICA_IDENTITY__IDENTITY_DEFAULT, 0,NULL, 0,NULL, 0,NULL, {0,NULL}, NULL, NULL, 0,NULL }
+
+
+struct  Walhouse__V1__TableName
+{
+  ProtobufCMessage base;
+  uint32_t relid;
+  char *namespace_;
+  char *name;
+};
+#define WALHOUSE__V1__TABLE_NAME__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&walhouse__v1__table_name__descriptor) \
+    , 0, NULL, NULL }
+
+
+struct  Walhouse__V1__TypeDefinition
+{
+  ProtobufCMessage base;
+  uint32_t oid;
+  char *namespace_;
+  char *name;
+  /*
+   * pg_type.typtype
+   */
+  char *kind;
+  /*
+   * of an enum, in order
+   */
+  size_t n_label;
+  char **label;
+  /*
+   * of a composite type
+   */
+  size_t n_attribute;
+  Walhouse__V1__Attribute **attribute;
+  /*
+   * of a domain
+   */
+  protobuf_c_boolean has_base_type_oid;
+  uint32_t base_type_oid;
+  /*
+   * of a domain
+   */
+  protobuf_c_boolean has_base_typmod;
+  int32_t base_typmod;
+  /*
+   * of a domain
+   */
+  protobuf_c_boolean has_not_null;
+  protobuf_c_boolean not_null;
+  /*
+   * of a range
+   */
+  protobuf_c_boolean has_subtype_oid;
+  uint32_t subtype_oid;
+  /*
+   * of an array
+   */
+  protobuf_c_boolean has_element_type_oid;
+  uint32_t element_type_oid;
+};
+#define WALHOUSE__V1__TYPE_DEFINITION__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&walhouse__v1__type_definition__descriptor) \
+    , 0, NULL, NULL, NULL, 0,NULL, 0,NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+
+
+struct  Walhouse__V1__Attribute
+{
+  ProtobufCMessage base;
+  uint32_t attnum;
+  char *name;
+  uint32_t type_oid;
+  int32_t typmod;
+  /*
+   * format_type()
+   */
+  char *type;
+};
+#define WALHOUSE__V1__ATTRIBUTE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&walhouse__v1__attribute__descriptor) \
+    , 0, NULL, 0, 0, NULL }
 
 
 struct  Walhouse__V1__Column
@@ -372,10 +702,24 @@ struct  Walhouse__V1__Column
    */
   protobuf_c_boolean has_base_type_oid;
   uint32_t base_type_oid;
+  /*
+   * SQL of the column's default; not of generated columns
+   */
+  char *default_expression;
+  /*
+   * of ARRAY
+   */
+  protobuf_c_boolean has_element_kind;
+  Walhouse__V1__ValueKind element_kind;
+  /*
+   * of ARRAY
+   */
+  protobuf_c_boolean has_element_type_oid;
+  uint32_t element_type_oid;
 };
 #define WALHOUSE__V1__COLUMN__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&walhouse__v1__column__descriptor) \
-    , 0, NULL, 0, 0, NULL, NULL, WALHOUSE__V1__VALUE_KIND__BOOL, 0, NULL, 0, 0, NULL, NULL, 0, 0 }
+    , 0, NULL, 0, 0, NULL, NULL, WALHOUSE__V1__VALUE_KIND__BOOL, 0, NULL, 0, 0, NULL, NULL, 0, 0, NULL, 0, WALHOUSE__V1__VALUE_KIND__BOOL, 0, 0 }
 
 
 /*
@@ -403,10 +747,15 @@ struct  Walhouse__V1__Rows
   size_t n_before;
   ProtobufCBinaryData *before;
   Walhouse__V1__BeforeKind before_kind;
+  /*
+   * in a streamed segment: the subtransaction; absent: the transaction itself
+   */
+  protobuf_c_boolean has_subxid;
+  uint32_t subxid;
 };
 #define WALHOUSE__V1__ROWS__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&walhouse__v1__rows__descriptor) \
-    , 0, WALHOUSE__V1__OP__INSERT, 0, 0,NULL, 0,NULL, WALHOUSE__V1__BEFORE_KIND__BEFORE_NONE }
+    , 0, WALHOUSE__V1__OP__INSERT, 0, 0,NULL, 0,NULL, WALHOUSE__V1__BEFORE_KIND__BEFORE_NONE, 0, 0 }
 
 
 struct  Walhouse__V1__Truncate
@@ -417,10 +766,74 @@ struct  Walhouse__V1__Truncate
   uint32_t *schema;
   protobuf_c_boolean cascade;
   protobuf_c_boolean restart_identity;
+  /*
+   * as in Rows
+   */
+  protobuf_c_boolean has_subxid;
+  uint32_t subxid;
 };
 #define WALHOUSE__V1__TRUNCATE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&walhouse__v1__truncate__descriptor) \
-    , 0, 0,NULL, 0, 0 }
+    , 0, 0,NULL, 0, 0, 0, 0 }
+
+
+/*
+ * The table was written anew (ALTER TABLE … TYPE, a volatile default): its rows may differ from what was sent. Copy it again.
+ */
+struct  Walhouse__V1__Rewrite
+{
+  ProtobufCMessage base;
+  uint64_t seq;
+  uint32_t schema;
+  /*
+   * as in Rows
+   */
+  protobuf_c_boolean has_subxid;
+  uint32_t subxid;
+};
+#define WALHOUSE__V1__REWRITE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&walhouse__v1__rewrite__descriptor) \
+    , 0, 0, 0, 0 }
+
+
+/*
+ * Partitions that a partitioned table gained and lost in this transaction, by CREATE, ATTACH, DETACH or DROP. Their rows come with them
+ * or go with them, without rows in the stream.
+ */
+struct  Walhouse__V1__Partitions
+{
+  ProtobufCMessage base;
+  uint32_t relid;
+  char *namespace_;
+  char *name;
+  size_t n_attached;
+  Walhouse__V1__TableName **attached;
+  /*
+   * the name is empty where the partition is gone
+   */
+  size_t n_detached;
+  Walhouse__V1__TableName **detached;
+};
+#define WALHOUSE__V1__PARTITIONS__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&walhouse__v1__partitions__descriptor) \
+    , 0, NULL, NULL, 0,NULL, 0,NULL }
+
+
+/*
+ * A piece of a value that is too large for a message. All pieces of a value come in order, before the Rows that has it in field 2004.
+ */
+struct  Walhouse__V1__Chunk
+{
+  ProtobufCMessage base;
+  /*
+   * of the value; never reused in a session
+   */
+  uint32_t id;
+  ProtobufCBinaryData data;
+};
+#define WALHOUSE__V1__CHUNK__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&walhouse__v1__chunk__descriptor) \
+    , 0, {0,NULL} }
 
 
 /*
@@ -479,7 +892,40 @@ struct  Walhouse__V1__Interval
 
 
 /*
- * Fields 2001 to 2010 of every row are about the row. A column that is absent and listed in neither is NULL.
+ * The value of an ARRAY column. Each row's file has a message like this one for each element kind that it uses, for example Int32Array,
+ * in which value has the type of the kind: packed where protobuf packs it.
+ */
+struct  Walhouse__V1__Array
+{
+  ProtobufCMessage base;
+  /*
+   * lengths; none: the empty array
+   */
+  size_t n_dimension;
+  uint32_t *dimension;
+  /*
+   * absent when all are 1
+   */
+  size_t n_lower_bound;
+  int32_t *lower_bound;
+  /*
+   * one bit an element, the lowest bit first, set: NULL; absent when none is
+   */
+  protobuf_c_boolean has_nulls;
+  ProtobufCBinaryData nulls;
+  /*
+   * the elements that are not NULL, in storage order
+   */
+  size_t n_value;
+  ProtobufCBinaryData *value;
+};
+#define WALHOUSE__V1__ARRAY__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&walhouse__v1__array__descriptor) \
+    , 0,NULL, 0,NULL, 0, {0,NULL}, 0,NULL }
+
+
+/*
+ * Fields 2001 to 2010 of every row are about the row. A column that is absent and listed in none of 2001, 2002 and 2004 is NULL.
  */
 struct  Walhouse__V1__RowMeta
 {
@@ -491,10 +937,39 @@ struct  Walhouse__V1__RowMeta
   uint32_t *unchanged;
   size_t n_special;
   Walhouse__V1__Special **special;
+  /*
+   * in after, beside BEFORE_FULL: attnums whose values differ
+   */
+  size_t n_changed;
+  uint32_t *changed;
+  size_t n_chunked;
+  Walhouse__V1__Chunked **chunked;
 };
 #define WALHOUSE__V1__ROW_META__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&walhouse__v1__row_meta__descriptor) \
-    , 0,NULL, 0,NULL }
+    , 0,NULL, 0,NULL, 0,NULL, 0,NULL }
+
+
+struct  Walhouse__V1__Chunked
+{
+  ProtobufCMessage base;
+  uint32_t attnum;
+  /*
+   * of its Chunks
+   */
+  uint32_t id;
+  /*
+   * bytes of all of them
+   */
+  uint64_t size;
+  /*
+   * of all of them
+   */
+  uint32_t crc32c;
+};
+#define WALHOUSE__V1__CHUNKED__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&walhouse__v1__chunked__descriptor) \
+    , 0, 0, 0, 0 }
 
 
 struct  Walhouse__V1__Special
@@ -625,6 +1100,158 @@ Walhouse__V1__Commit *
 void   walhouse__v1__commit__free_unpacked
                      (Walhouse__V1__Commit *message,
                       ProtobufCAllocator *allocator);
+/* Walhouse__V1__Tally methods */
+void   walhouse__v1__tally__init
+                     (Walhouse__V1__Tally         *message);
+size_t walhouse__v1__tally__get_packed_size
+                     (const Walhouse__V1__Tally   *message);
+size_t walhouse__v1__tally__pack
+                     (const Walhouse__V1__Tally   *message,
+                      uint8_t             *out);
+size_t walhouse__v1__tally__pack_to_buffer
+                     (const Walhouse__V1__Tally   *message,
+                      ProtobufCBuffer     *buffer);
+Walhouse__V1__Tally *
+       walhouse__v1__tally__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   walhouse__v1__tally__free_unpacked
+                     (Walhouse__V1__Tally *message,
+                      ProtobufCAllocator *allocator);
+/* Walhouse__V1__StreamStart methods */
+void   walhouse__v1__stream_start__init
+                     (Walhouse__V1__StreamStart         *message);
+size_t walhouse__v1__stream_start__get_packed_size
+                     (const Walhouse__V1__StreamStart   *message);
+size_t walhouse__v1__stream_start__pack
+                     (const Walhouse__V1__StreamStart   *message,
+                      uint8_t             *out);
+size_t walhouse__v1__stream_start__pack_to_buffer
+                     (const Walhouse__V1__StreamStart   *message,
+                      ProtobufCBuffer     *buffer);
+Walhouse__V1__StreamStart *
+       walhouse__v1__stream_start__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   walhouse__v1__stream_start__free_unpacked
+                     (Walhouse__V1__StreamStart *message,
+                      ProtobufCAllocator *allocator);
+/* Walhouse__V1__StreamStop methods */
+void   walhouse__v1__stream_stop__init
+                     (Walhouse__V1__StreamStop         *message);
+size_t walhouse__v1__stream_stop__get_packed_size
+                     (const Walhouse__V1__StreamStop   *message);
+size_t walhouse__v1__stream_stop__pack
+                     (const Walhouse__V1__StreamStop   *message,
+                      uint8_t             *out);
+size_t walhouse__v1__stream_stop__pack_to_buffer
+                     (const Walhouse__V1__StreamStop   *message,
+                      ProtobufCBuffer     *buffer);
+Walhouse__V1__StreamStop *
+       walhouse__v1__stream_stop__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   walhouse__v1__stream_stop__free_unpacked
+                     (Walhouse__V1__StreamStop *message,
+                      ProtobufCAllocator *allocator);
+/* Walhouse__V1__StreamAbort methods */
+void   walhouse__v1__stream_abort__init
+                     (Walhouse__V1__StreamAbort         *message);
+size_t walhouse__v1__stream_abort__get_packed_size
+                     (const Walhouse__V1__StreamAbort   *message);
+size_t walhouse__v1__stream_abort__pack
+                     (const Walhouse__V1__StreamAbort   *message,
+                      uint8_t             *out);
+size_t walhouse__v1__stream_abort__pack_to_buffer
+                     (const Walhouse__V1__StreamAbort   *message,
+                      ProtobufCBuffer     *buffer);
+Walhouse__V1__StreamAbort *
+       walhouse__v1__stream_abort__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   walhouse__v1__stream_abort__free_unpacked
+                     (Walhouse__V1__StreamAbort *message,
+                      ProtobufCAllocator *allocator);
+/* Walhouse__V1__Prepare methods */
+void   walhouse__v1__prepare__init
+                     (Walhouse__V1__Prepare         *message);
+size_t walhouse__v1__prepare__get_packed_size
+                     (const Walhouse__V1__Prepare   *message);
+size_t walhouse__v1__prepare__pack
+                     (const Walhouse__V1__Prepare   *message,
+                      uint8_t             *out);
+size_t walhouse__v1__prepare__pack_to_buffer
+                     (const Walhouse__V1__Prepare   *message,
+                      ProtobufCBuffer     *buffer);
+Walhouse__V1__Prepare *
+       walhouse__v1__prepare__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   walhouse__v1__prepare__free_unpacked
+                     (Walhouse__V1__Prepare *message,
+                      ProtobufCAllocator *allocator);
+/* Walhouse__V1__CommitPrepared methods */
+void   walhouse__v1__commit_prepared__init
+                     (Walhouse__V1__CommitPrepared         *message);
+size_t walhouse__v1__commit_prepared__get_packed_size
+                     (const Walhouse__V1__CommitPrepared   *message);
+size_t walhouse__v1__commit_prepared__pack
+                     (const Walhouse__V1__CommitPrepared   *message,
+                      uint8_t             *out);
+size_t walhouse__v1__commit_prepared__pack_to_buffer
+                     (const Walhouse__V1__CommitPrepared   *message,
+                      ProtobufCBuffer     *buffer);
+Walhouse__V1__CommitPrepared *
+       walhouse__v1__commit_prepared__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   walhouse__v1__commit_prepared__free_unpacked
+                     (Walhouse__V1__CommitPrepared *message,
+                      ProtobufCAllocator *allocator);
+/* Walhouse__V1__RollbackPrepared methods */
+void   walhouse__v1__rollback_prepared__init
+                     (Walhouse__V1__RollbackPrepared         *message);
+size_t walhouse__v1__rollback_prepared__get_packed_size
+                     (const Walhouse__V1__RollbackPrepared   *message);
+size_t walhouse__v1__rollback_prepared__pack
+                     (const Walhouse__V1__RollbackPrepared   *message,
+                      uint8_t             *out);
+size_t walhouse__v1__rollback_prepared__pack_to_buffer
+                     (const Walhouse__V1__RollbackPrepared   *message,
+                      ProtobufCBuffer     *buffer);
+Walhouse__V1__RollbackPrepared *
+       walhouse__v1__rollback_prepared__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   walhouse__v1__rollback_prepared__free_unpacked
+                     (Walhouse__V1__RollbackPrepared *message,
+                      ProtobufCAllocator *allocator);
+/* Walhouse__V1__Message methods */
+void   walhouse__v1__message__init
+                     (Walhouse__V1__Message         *message);
+size_t walhouse__v1__message__get_packed_size
+                     (const Walhouse__V1__Message   *message);
+size_t walhouse__v1__message__pack
+                     (const Walhouse__V1__Message   *message,
+                      uint8_t             *out);
+size_t walhouse__v1__message__pack_to_buffer
+                     (const Walhouse__V1__Message   *message,
+                      ProtobufCBuffer     *buffer);
+Walhouse__V1__Message *
+       walhouse__v1__message__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   walhouse__v1__message__free_unpacked
+                     (Walhouse__V1__Message *message,
+                      ProtobufCAllocator *allocator);
 /* Walhouse__V1__Relation methods */
 void   walhouse__v1__relation__init
                      (Walhouse__V1__Relation         *message);
@@ -643,6 +1270,63 @@ Walhouse__V1__Relation *
                       const uint8_t       *data);
 void   walhouse__v1__relation__free_unpacked
                      (Walhouse__V1__Relation *message,
+                      ProtobufCAllocator *allocator);
+/* Walhouse__V1__TableName methods */
+void   walhouse__v1__table_name__init
+                     (Walhouse__V1__TableName         *message);
+size_t walhouse__v1__table_name__get_packed_size
+                     (const Walhouse__V1__TableName   *message);
+size_t walhouse__v1__table_name__pack
+                     (const Walhouse__V1__TableName   *message,
+                      uint8_t             *out);
+size_t walhouse__v1__table_name__pack_to_buffer
+                     (const Walhouse__V1__TableName   *message,
+                      ProtobufCBuffer     *buffer);
+Walhouse__V1__TableName *
+       walhouse__v1__table_name__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   walhouse__v1__table_name__free_unpacked
+                     (Walhouse__V1__TableName *message,
+                      ProtobufCAllocator *allocator);
+/* Walhouse__V1__TypeDefinition methods */
+void   walhouse__v1__type_definition__init
+                     (Walhouse__V1__TypeDefinition         *message);
+size_t walhouse__v1__type_definition__get_packed_size
+                     (const Walhouse__V1__TypeDefinition   *message);
+size_t walhouse__v1__type_definition__pack
+                     (const Walhouse__V1__TypeDefinition   *message,
+                      uint8_t             *out);
+size_t walhouse__v1__type_definition__pack_to_buffer
+                     (const Walhouse__V1__TypeDefinition   *message,
+                      ProtobufCBuffer     *buffer);
+Walhouse__V1__TypeDefinition *
+       walhouse__v1__type_definition__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   walhouse__v1__type_definition__free_unpacked
+                     (Walhouse__V1__TypeDefinition *message,
+                      ProtobufCAllocator *allocator);
+/* Walhouse__V1__Attribute methods */
+void   walhouse__v1__attribute__init
+                     (Walhouse__V1__Attribute         *message);
+size_t walhouse__v1__attribute__get_packed_size
+                     (const Walhouse__V1__Attribute   *message);
+size_t walhouse__v1__attribute__pack
+                     (const Walhouse__V1__Attribute   *message,
+                      uint8_t             *out);
+size_t walhouse__v1__attribute__pack_to_buffer
+                     (const Walhouse__V1__Attribute   *message,
+                      ProtobufCBuffer     *buffer);
+Walhouse__V1__Attribute *
+       walhouse__v1__attribute__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   walhouse__v1__attribute__free_unpacked
+                     (Walhouse__V1__Attribute *message,
                       ProtobufCAllocator *allocator);
 /* Walhouse__V1__Column methods */
 void   walhouse__v1__column__init
@@ -701,6 +1385,63 @@ Walhouse__V1__Truncate *
 void   walhouse__v1__truncate__free_unpacked
                      (Walhouse__V1__Truncate *message,
                       ProtobufCAllocator *allocator);
+/* Walhouse__V1__Rewrite methods */
+void   walhouse__v1__rewrite__init
+                     (Walhouse__V1__Rewrite         *message);
+size_t walhouse__v1__rewrite__get_packed_size
+                     (const Walhouse__V1__Rewrite   *message);
+size_t walhouse__v1__rewrite__pack
+                     (const Walhouse__V1__Rewrite   *message,
+                      uint8_t             *out);
+size_t walhouse__v1__rewrite__pack_to_buffer
+                     (const Walhouse__V1__Rewrite   *message,
+                      ProtobufCBuffer     *buffer);
+Walhouse__V1__Rewrite *
+       walhouse__v1__rewrite__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   walhouse__v1__rewrite__free_unpacked
+                     (Walhouse__V1__Rewrite *message,
+                      ProtobufCAllocator *allocator);
+/* Walhouse__V1__Partitions methods */
+void   walhouse__v1__partitions__init
+                     (Walhouse__V1__Partitions         *message);
+size_t walhouse__v1__partitions__get_packed_size
+                     (const Walhouse__V1__Partitions   *message);
+size_t walhouse__v1__partitions__pack
+                     (const Walhouse__V1__Partitions   *message,
+                      uint8_t             *out);
+size_t walhouse__v1__partitions__pack_to_buffer
+                     (const Walhouse__V1__Partitions   *message,
+                      ProtobufCBuffer     *buffer);
+Walhouse__V1__Partitions *
+       walhouse__v1__partitions__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   walhouse__v1__partitions__free_unpacked
+                     (Walhouse__V1__Partitions *message,
+                      ProtobufCAllocator *allocator);
+/* Walhouse__V1__Chunk methods */
+void   walhouse__v1__chunk__init
+                     (Walhouse__V1__Chunk         *message);
+size_t walhouse__v1__chunk__get_packed_size
+                     (const Walhouse__V1__Chunk   *message);
+size_t walhouse__v1__chunk__pack
+                     (const Walhouse__V1__Chunk   *message,
+                      uint8_t             *out);
+size_t walhouse__v1__chunk__pack_to_buffer
+                     (const Walhouse__V1__Chunk   *message,
+                      ProtobufCBuffer     *buffer);
+Walhouse__V1__Chunk *
+       walhouse__v1__chunk__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   walhouse__v1__chunk__free_unpacked
+                     (Walhouse__V1__Chunk *message,
+                      ProtobufCAllocator *allocator);
 /* Walhouse__V1__Numeric methods */
 void   walhouse__v1__numeric__init
                      (Walhouse__V1__Numeric         *message);
@@ -758,6 +1499,25 @@ Walhouse__V1__Interval *
 void   walhouse__v1__interval__free_unpacked
                      (Walhouse__V1__Interval *message,
                       ProtobufCAllocator *allocator);
+/* Walhouse__V1__Array methods */
+void   walhouse__v1__array__init
+                     (Walhouse__V1__Array         *message);
+size_t walhouse__v1__array__get_packed_size
+                     (const Walhouse__V1__Array   *message);
+size_t walhouse__v1__array__pack
+                     (const Walhouse__V1__Array   *message,
+                      uint8_t             *out);
+size_t walhouse__v1__array__pack_to_buffer
+                     (const Walhouse__V1__Array   *message,
+                      ProtobufCBuffer     *buffer);
+Walhouse__V1__Array *
+       walhouse__v1__array__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   walhouse__v1__array__free_unpacked
+                     (Walhouse__V1__Array *message,
+                      ProtobufCAllocator *allocator);
 /* Walhouse__V1__RowMeta methods */
 void   walhouse__v1__row_meta__init
                      (Walhouse__V1__RowMeta         *message);
@@ -776,6 +1536,25 @@ Walhouse__V1__RowMeta *
                       const uint8_t       *data);
 void   walhouse__v1__row_meta__free_unpacked
                      (Walhouse__V1__RowMeta *message,
+                      ProtobufCAllocator *allocator);
+/* Walhouse__V1__Chunked methods */
+void   walhouse__v1__chunked__init
+                     (Walhouse__V1__Chunked         *message);
+size_t walhouse__v1__chunked__get_packed_size
+                     (const Walhouse__V1__Chunked   *message);
+size_t walhouse__v1__chunked__pack
+                     (const Walhouse__V1__Chunked   *message,
+                      uint8_t             *out);
+size_t walhouse__v1__chunked__pack_to_buffer
+                     (const Walhouse__V1__Chunked   *message,
+                      ProtobufCBuffer     *buffer);
+Walhouse__V1__Chunked *
+       walhouse__v1__chunked__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   walhouse__v1__chunked__free_unpacked
+                     (Walhouse__V1__Chunked *message,
                       ProtobufCAllocator *allocator);
 /* Walhouse__V1__Special methods */
 void   walhouse__v1__special__init
@@ -816,8 +1595,41 @@ typedef void (*Walhouse__V1__Begin_Closure)
 typedef void (*Walhouse__V1__Commit_Closure)
                  (const Walhouse__V1__Commit *message,
                   void *closure_data);
+typedef void (*Walhouse__V1__Tally_Closure)
+                 (const Walhouse__V1__Tally *message,
+                  void *closure_data);
+typedef void (*Walhouse__V1__StreamStart_Closure)
+                 (const Walhouse__V1__StreamStart *message,
+                  void *closure_data);
+typedef void (*Walhouse__V1__StreamStop_Closure)
+                 (const Walhouse__V1__StreamStop *message,
+                  void *closure_data);
+typedef void (*Walhouse__V1__StreamAbort_Closure)
+                 (const Walhouse__V1__StreamAbort *message,
+                  void *closure_data);
+typedef void (*Walhouse__V1__Prepare_Closure)
+                 (const Walhouse__V1__Prepare *message,
+                  void *closure_data);
+typedef void (*Walhouse__V1__CommitPrepared_Closure)
+                 (const Walhouse__V1__CommitPrepared *message,
+                  void *closure_data);
+typedef void (*Walhouse__V1__RollbackPrepared_Closure)
+                 (const Walhouse__V1__RollbackPrepared *message,
+                  void *closure_data);
+typedef void (*Walhouse__V1__Message_Closure)
+                 (const Walhouse__V1__Message *message,
+                  void *closure_data);
 typedef void (*Walhouse__V1__Relation_Closure)
                  (const Walhouse__V1__Relation *message,
+                  void *closure_data);
+typedef void (*Walhouse__V1__TableName_Closure)
+                 (const Walhouse__V1__TableName *message,
+                  void *closure_data);
+typedef void (*Walhouse__V1__TypeDefinition_Closure)
+                 (const Walhouse__V1__TypeDefinition *message,
+                  void *closure_data);
+typedef void (*Walhouse__V1__Attribute_Closure)
+                 (const Walhouse__V1__Attribute *message,
                   void *closure_data);
 typedef void (*Walhouse__V1__Column_Closure)
                  (const Walhouse__V1__Column *message,
@@ -828,6 +1640,15 @@ typedef void (*Walhouse__V1__Rows_Closure)
 typedef void (*Walhouse__V1__Truncate_Closure)
                  (const Walhouse__V1__Truncate *message,
                   void *closure_data);
+typedef void (*Walhouse__V1__Rewrite_Closure)
+                 (const Walhouse__V1__Rewrite *message,
+                  void *closure_data);
+typedef void (*Walhouse__V1__Partitions_Closure)
+                 (const Walhouse__V1__Partitions *message,
+                  void *closure_data);
+typedef void (*Walhouse__V1__Chunk_Closure)
+                 (const Walhouse__V1__Chunk *message,
+                  void *closure_data);
 typedef void (*Walhouse__V1__Numeric_Closure)
                  (const Walhouse__V1__Numeric *message,
                   void *closure_data);
@@ -837,8 +1658,14 @@ typedef void (*Walhouse__V1__TimeTz_Closure)
 typedef void (*Walhouse__V1__Interval_Closure)
                  (const Walhouse__V1__Interval *message,
                   void *closure_data);
+typedef void (*Walhouse__V1__Array_Closure)
+                 (const Walhouse__V1__Array *message,
+                  void *closure_data);
 typedef void (*Walhouse__V1__RowMeta_Closure)
                  (const Walhouse__V1__RowMeta *message,
+                  void *closure_data);
+typedef void (*Walhouse__V1__Chunked_Closure)
+                 (const Walhouse__V1__Chunked *message,
                   void *closure_data);
 typedef void (*Walhouse__V1__Special_Closure)
                  (const Walhouse__V1__Special *message,
@@ -849,6 +1676,7 @@ typedef void (*Walhouse__V1__Special_Closure)
 
 /* --- descriptors --- */
 
+extern const ProtobufCEnumDescriptor    walhouse__v1__compression__descriptor;
 extern const ProtobufCEnumDescriptor    walhouse__v1__replica_identity__descriptor;
 extern const ProtobufCEnumDescriptor    walhouse__v1__value_kind__descriptor;
 extern const ProtobufCEnumDescriptor    walhouse__v1__op__descriptor;
@@ -859,14 +1687,30 @@ extern const ProtobufCMessageDescriptor walhouse__v1__hello__descriptor;
 extern const ProtobufCMessageDescriptor walhouse__v1__option__descriptor;
 extern const ProtobufCMessageDescriptor walhouse__v1__begin__descriptor;
 extern const ProtobufCMessageDescriptor walhouse__v1__commit__descriptor;
+extern const ProtobufCMessageDescriptor walhouse__v1__tally__descriptor;
+extern const ProtobufCMessageDescriptor walhouse__v1__stream_start__descriptor;
+extern const ProtobufCMessageDescriptor walhouse__v1__stream_stop__descriptor;
+extern const ProtobufCMessageDescriptor walhouse__v1__stream_abort__descriptor;
+extern const ProtobufCMessageDescriptor walhouse__v1__prepare__descriptor;
+extern const ProtobufCMessageDescriptor walhouse__v1__commit_prepared__descriptor;
+extern const ProtobufCMessageDescriptor walhouse__v1__rollback_prepared__descriptor;
+extern const ProtobufCMessageDescriptor walhouse__v1__message__descriptor;
 extern const ProtobufCMessageDescriptor walhouse__v1__relation__descriptor;
+extern const ProtobufCMessageDescriptor walhouse__v1__table_name__descriptor;
+extern const ProtobufCMessageDescriptor walhouse__v1__type_definition__descriptor;
+extern const ProtobufCMessageDescriptor walhouse__v1__attribute__descriptor;
 extern const ProtobufCMessageDescriptor walhouse__v1__column__descriptor;
 extern const ProtobufCMessageDescriptor walhouse__v1__rows__descriptor;
 extern const ProtobufCMessageDescriptor walhouse__v1__truncate__descriptor;
+extern const ProtobufCMessageDescriptor walhouse__v1__rewrite__descriptor;
+extern const ProtobufCMessageDescriptor walhouse__v1__partitions__descriptor;
+extern const ProtobufCMessageDescriptor walhouse__v1__chunk__descriptor;
 extern const ProtobufCMessageDescriptor walhouse__v1__numeric__descriptor;
 extern const ProtobufCMessageDescriptor walhouse__v1__time_tz__descriptor;
 extern const ProtobufCMessageDescriptor walhouse__v1__interval__descriptor;
+extern const ProtobufCMessageDescriptor walhouse__v1__array__descriptor;
 extern const ProtobufCMessageDescriptor walhouse__v1__row_meta__descriptor;
+extern const ProtobufCMessageDescriptor walhouse__v1__chunked__descriptor;
 extern const ProtobufCMessageDescriptor walhouse__v1__special__descriptor;
 extern const ProtobufCEnumDescriptor    walhouse__v1__special__kind__descriptor;
 

@@ -22,6 +22,8 @@
 /* Fields of a row that are about the row, not columns. */
 #define WH_ROW_UNCHANGED 2001
 #define WH_ROW_SPECIAL 2002
+#define WH_ROW_CHANGED 2003
+#define WH_ROW_CHUNKED 2004
 
 /* A piece of a buffer that somebody else owns. */
 typedef struct WhSlice
@@ -43,6 +45,18 @@ typedef enum WhEntryKind
 	WH_ENTRY_RELATION = 4,
 	WH_ENTRY_ROWS = 5,
 	WH_ENTRY_TRUNCATE = 6,
+	WH_ENTRY_MESSAGE = 7,
+	WH_ENTRY_STREAM_START = 8,
+	WH_ENTRY_STREAM_STOP = 9,
+	WH_ENTRY_STREAM_COMMIT = 10,
+	WH_ENTRY_STREAM_ABORT = 11,
+	WH_ENTRY_PREPARE = 12,
+	WH_ENTRY_STREAM_PREPARE = 13,
+	WH_ENTRY_COMMIT_PREPARED = 14,
+	WH_ENTRY_ROLLBACK_PREPARED = 15,
+	WH_ENTRY_REWRITE = 16,
+	WH_ENTRY_PARTITIONS = 17,
+	WH_ENTRY_CHUNK = 18,
 	WH_ENTRY_UNKNOWN = 1000 /* of a later version: to be skipped */
 } WhEntryKind;
 
@@ -80,7 +94,8 @@ typedef enum WhValueKind
 	WH_VALUE_UUID,
 	WH_VALUE_BYTES,
 	WH_VALUE_TEXT,
-	WH_VALUE_OUTPUT
+	WH_VALUE_OUTPUT,
+	WH_VALUE_ARRAY
 } WhValueKind;
 
 typedef struct WhWireBegin
@@ -90,6 +105,7 @@ typedef struct WhWireBegin
 	uint64_t end_lsn;
 	int64_t commit_time; /* microseconds since 1970-01-01 UTC */
 	WhSlice origin; /* not terminated; data is NULL when there is none */
+	WhSlice gid; /* likewise: of a transaction that is to be prepared */
 } WhWireBegin;
 
 typedef struct WhWireCommit
@@ -99,7 +115,35 @@ typedef struct WhWireCommit
 	uint64_t end_lsn;
 	int64_t commit_time; /* microseconds since 1970-01-01 UTC */
 	uint64_t changes;
+	WhSlice tallies; /* the message itself: cursor of wh_wire_next_tally() */
 } WhWireCommit;
+
+/* What a transaction did to a table; see Tally in walhouse.proto for the hash. */
+typedef struct WhWireTally
+{
+	uint32_t relid;
+	uint64_t inserts;
+	uint64_t updates;
+	uint64_t deletes;
+	uint64_t truncates;
+	uint64_t hash;
+} WhWireTally;
+
+/* StreamStart, StreamStop and StreamAbort. */
+typedef struct WhWireStream
+{
+	uint32_t xid;
+	uint32_t subxid; /* of an abort; equal to xid where all of it is void */
+	bool is_first; /* of a start */
+	uint64_t abort_lsn;
+	WhSlice origin; /* of a start; data is NULL when there is none */
+} WhWireStream;
+
+typedef struct WhWireChunk
+{
+	uint32_t id;
+	WhSlice data;
+} WhWireChunk;
 
 /* A run of changes; walk it with wh_wire_next_change(). */
 typedef struct WhWireRows
@@ -107,6 +151,7 @@ typedef struct WhWireRows
 	uint32_t schema;
 	WhOp op;
 	WhBeforeKind before_kind;
+	uint32_t subxid; /* 0: the transaction itself */
 	uint64_t first_seq;
 	size_t changes; /* how many changes the run has */
 	WhSlice after_rest; /* cursor of wh_wire_next_change() */
@@ -120,8 +165,10 @@ typedef struct WhEntry
 	union
 	{
 		WhWireBegin begin;
-		WhWireCommit commit;
+		WhWireCommit commit; /* and stream_commit */
 		WhWireRows rows;
+		WhWireStream stream; /* stream_start, stream_stop, stream_abort */
+		WhWireChunk chunk;
 	} u;
 } WhEntry;
 
@@ -130,6 +177,12 @@ typedef struct WhEntry
  * first).  Returns false at the end and on an error; then *error says which.
  */
 extern bool wh_wire_next_entry(WhSlice *batch, WhEntry *entry, WhWireError *error);
+
+/*
+ * wh_wire_next_tally takes the next tally off a commit's tallies.  Returns false at the end and
+ * on an error.
+ */
+extern bool wh_wire_next_tally(WhSlice *tallies, WhWireTally *tally, WhWireError *error);
 
 /*
  * wh_wire_next_change takes the next change off a run.  after and before have data NULL where the
@@ -205,6 +258,40 @@ typedef struct WhWireSpecial
 	WhSlice bytes;
 } WhWireSpecial;
 
+/* An entry of WH_ROW_CHUNKED. */
+typedef struct WhWireChunked
+{
+	uint32_t attnum;
+	uint32_t id;
+	uint64_t size;
+	uint32_t crc32c;
+} WhWireChunked;
+
+/*
+ * A value of kind ARRAY.  Walk the elements that are not NULL with wh_wire_next_element(), whose
+ * field is as one of the column's would be.
+ */
+typedef struct WhWireArray
+{
+	int dimensions; /* 0: the empty array */
+	int32_t dimension[6];
+	int32_t lower_bound[6];
+	size_t elements; /* NULLs included */
+	WhSlice nulls; /* a bit an element, set: NULL; data is NULL when none is */
+	WhValueKind element_kind;
+	WhSlice rest; /* cursor */
+	WhSlice packed; /* cursor, within one packed field */
+} WhWireArray;
+
+extern bool wh_wire_read_chunked(WhSlice message, WhWireChunked *chunked);
+
+/*
+ * wh_wire_read_array checks a whole array: lengths, bounds, and that there are as many values as
+ * elements that are not NULL.
+ */
+extern bool wh_wire_read_array(WhSlice message, WhValueKind element_kind, WhWireArray *array);
+extern bool wh_wire_next_element(WhWireArray *array, WhField *element, WhWireError *error);
+
 extern bool wh_wire_read_numeric(WhSlice message, WhWireNumeric *numeric);
 extern bool wh_wire_read_timetz(WhSlice message, int64_t *microseconds, int32_t *zone);
 extern bool wh_wire_read_interval(WhSlice message, WhWireInterval *interval);
@@ -212,5 +299,36 @@ extern bool wh_wire_read_special(WhSlice message, WhWireSpecial *special);
 
 /* wh_wire_next_packed takes the next varint off a packed field (WH_ROW_UNCHANGED). */
 extern bool wh_wire_next_packed(WhSlice *packed, uint64_t *value, WhWireError *error);
+
+/* -------- checksums and compression: checksum.c, compress.c -------- */
+
+/* CRC-32C (Castagnoli) of data, going on from the result for what came before; 0 at first. */
+extern uint32_t wh_wire_crc32c(uint32_t crc, const void *data, size_t len);
+
+typedef enum WhCompression
+{
+	WH_COMPRESS_NONE = 0,
+	WH_COMPRESS_LZ4 = 1,
+	WH_COMPRESS_ZSTD = 2
+} WhCompression;
+
+/* Whether this build can. */
+extern bool wh_wire_can_compress(WhCompression method);
+
+/*
+ * wh_wire_inflate makes *batch, a message as it came, one that wh_wire_next_entry() can walk: a
+ * compressed one is replaced by its contents, in *buffer, which grows by realloc, lives until the
+ * next call, and is the caller's to free.  Returns false with *error set; nothing is ever larger
+ * than WH_INFLATE_LIMIT.
+ */
+#define WH_INFLATE_LIMIT (256 * 1024 * 1024)
+
+typedef struct WhInflated
+{
+	uint8_t *data;
+	size_t size;
+} WhInflated;
+
+extern bool wh_wire_inflate(WhSlice *batch, WhInflated *buffer, WhWireError *error);
 
 #endif /* WH_WIRE_H */

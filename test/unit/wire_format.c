@@ -140,7 +140,7 @@ make_batch(WhBatch *batch, Expected *expected, int n)
 			change->before_kind = i > 0 && expected[i - 1].op == change->op && draw(4) > 0 ?
 									  expected[i - 1].before_kind :
 									  (WhBeforeKind) draw(3);
-		wh_wire_begin_change(batch, change->schema, change->op, change->before_kind, seq);
+		wh_wire_begin_change(batch, change->schema, change->op, change->before_kind, seq, 0);
 		if (change->op != WH_OP_DELETE)
 		{
 			fill_row(wh_wire_begin_after(batch), &change->after);
@@ -153,8 +153,8 @@ make_batch(WhBatch *batch, Expected *expected, int n)
 		}
 	}
 	if (draw(2) == 0)
-		wh_wire_add_truncate(batch, seq + 1, schemas, lengthof(schemas), true, false);
-	wh_wire_add_commit(batch, &commit);
+		wh_wire_add_truncate(batch, seq + 1, schemas, lengthof(schemas), true, false, 0);
+	wh_wire_add_commit(batch, WH_ENTRY_COMMIT, &commit, NULL, 0);
 	wh_wire_finish_batch(batch);
 }
 
