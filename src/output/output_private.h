@@ -143,6 +143,19 @@ extern WhOutputRelation *wh_output_find_relation(WhOutput *session, Relation rel
 
 extern void wh_output_trim_relations(WhOutput *session);
 
+/* -------- column.c -------- */
+
+/* wh_output_compile_column looks up how the values of a column are written. */
+extern void wh_output_compile_column(WhOutputColumn *column, Form_pg_attribute attribute);
+
+/* -------- describe.c -------- */
+
+/*
+ * wh_output_describe encodes the definition and gives it an id where it is not the one that was
+ * sent before.
+ */
+extern void wh_output_describe(WhOutput *session, WhOutputRelation *entry, Relation relation);
+
 /* -------- publication.c -------- */
 
 /* wh_output_published says which changes of a relation are sent. */

@@ -1,0 +1,104 @@
+/*
+ * column.c
+ *		How the values of a column are written: its kind on the wire, its tag, its writer.
+ *
+ * What is looked up here is looked up once a definition: value.c then writes values without a
+ * look at the catalog.  A domain is written as the type at its bottom.
+ */
+#include "output/output_private.h"
+
+#include "catalog/pg_type.h"
+#include "utils/lsyscache.h"
+
+static WhWriter choose_writer(Oid type, char type_kind, WhValueKind *kind);
+
+void
+wh_output_compile_column(WhOutputColumn *column, Form_pg_attribute attribute)
+{
+	Oid base = getBaseType(attribute->atttypid);
+	Oid output;
+	bool is_varlena;
+	WhWireType type;
+
+	column->attnum = attribute->attnum;
+	column->is_varlena = attribute->attlen == -1;
+	column->writer = choose_writer(base, get_typtype(base), &column->kind);
+	switch (column->kind)
+	{
+		case WH_VALUE_FLOAT:
+			type = WH_WIRE_FIXED32;
+			break;
+		case WH_VALUE_DOUBLE:
+		case WH_VALUE_TIMESTAMP:
+		case WH_VALUE_TIMESTAMPTZ:
+			type = WH_WIRE_FIXED64;
+			break;
+		case WH_VALUE_BOOL:
+		case WH_VALUE_INT32:
+		case WH_VALUE_INT64:
+		case WH_VALUE_UINT32:
+		case WH_VALUE_UINT64:
+		case WH_VALUE_DATE:
+		case WH_VALUE_TIME:
+			type = WH_WIRE_VARINT;
+			break;
+		default:
+			type = WH_WIRE_BYTES;
+			break;
+	}
+	column->tag_size = wh_wire_put_tag(column->tag, attribute->attnum, type) - column->tag;
+	getTypeOutputInfo(base, &output, &is_varlena);
+	fmgr_info(output, &column->output);
+}
+
+/* choose_writer maps a base type to its kind on the wire and the way to write it. */
+static WhWriter
+choose_writer(Oid type, char type_kind, WhValueKind *kind)
+{
+	static const struct
+	{
+		Oid type;
+		WhValueKind kind;
+		WhWriter writer;
+	} known[] = {
+		{BOOLOID, WH_VALUE_BOOL, WH_WRITE_BOOL},
+		{INT2OID, WH_VALUE_INT32, WH_WRITE_INT2},
+		{INT4OID, WH_VALUE_INT32, WH_WRITE_INT4},
+		{INT8OID, WH_VALUE_INT64, WH_WRITE_INT8},
+		{MONEYOID, WH_VALUE_INT64, WH_WRITE_INT8},
+		{OIDOID, WH_VALUE_UINT32, WH_WRITE_UINT32},
+		{XIDOID, WH_VALUE_UINT32, WH_WRITE_UINT32},
+		{CIDOID, WH_VALUE_UINT32, WH_WRITE_UINT32},
+		{XID8OID, WH_VALUE_UINT64, WH_WRITE_UINT64},
+		{FLOAT4OID, WH_VALUE_FLOAT, WH_WRITE_FLOAT4},
+		{FLOAT8OID, WH_VALUE_DOUBLE, WH_WRITE_FLOAT8},
+		{NUMERICOID, WH_VALUE_NUMERIC, WH_WRITE_NUMERIC},
+		{DATEOID, WH_VALUE_DATE, WH_WRITE_DATE},
+		{TIMEOID, WH_VALUE_TIME, WH_WRITE_TIME},
+		{TIMETZOID, WH_VALUE_TIMETZ, WH_WRITE_TIMETZ},
+		{TIMESTAMPOID, WH_VALUE_TIMESTAMP, WH_WRITE_TIMESTAMP},
+		{TIMESTAMPTZOID, WH_VALUE_TIMESTAMPTZ, WH_WRITE_TIMESTAMP},
+		{INTERVALOID, WH_VALUE_INTERVAL, WH_WRITE_INTERVAL},
+		{UUIDOID, WH_VALUE_UUID, WH_WRITE_UUID},
+		{BYTEAOID, WH_VALUE_BYTES, WH_WRITE_BYTES},
+		{TEXTOID, WH_VALUE_TEXT, WH_WRITE_TEXT},
+		{VARCHAROID, WH_VALUE_TEXT, WH_WRITE_TEXT},
+		{BPCHAROID, WH_VALUE_TEXT, WH_WRITE_TEXT},
+		{JSONOID, WH_VALUE_TEXT, WH_WRITE_TEXT},
+		{NAMEOID, WH_VALUE_TEXT, WH_WRITE_NAME},
+		{CHAROID, WH_VALUE_TEXT, WH_WRITE_OUTPUT},
+		{JSONBOID, WH_VALUE_TEXT, WH_WRITE_OUTPUT},
+		{XMLOID, WH_VALUE_TEXT, WH_WRITE_OUTPUT},
+	};
+
+	for (int i = 0; i < (int) lengthof(known); i++)
+	{
+		if (known[i].type == type)
+		{
+			*kind = known[i].kind;
+			return known[i].writer;
+		}
+	}
+	*kind = type_kind == TYPTYPE_ENUM ? WH_VALUE_TEXT : WH_VALUE_OUTPUT;
+	return WH_WRITE_OUTPUT;
+}
