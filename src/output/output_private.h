@@ -24,10 +24,21 @@
 
 /* -------- options -------- */
 
+/* Which stored generated columns are sent; virtual ones never are. */
+typedef enum WhGeneratedColumns
+{
+	WH_GENERATED_STORED,
+	WH_GENERATED_NONE,
+	WH_GENERATED_PUBLICATION /* as the publications say; before 18 none */
+} WhGeneratedColumns;
+
 typedef struct WhOutputOptions
 {
 	List *publications; /* names; NIL: all tables */
 	const char *publication; /* the option as it was given, or NULL */
+	const char *include_tables; /* patterns, as given; NULL: all */
+	const char *exclude_tables; /* likewise; NULL: none */
+	WhGeneratedColumns generated_columns;
 	bool sends_own_writes;
 	bool is_json;
 } WhOutputOptions;
@@ -66,7 +77,8 @@ typedef enum WhWriter
 
 typedef struct WhOutputColumn
 {
-	int attnum;
+	int attnum; /* the field's number: of the table that the rows are told as */
+	int index; /* in values and nulls: the place in the tuple, from 0 */
 	WhWriter writer;
 	WhValueKind kind;
 	bool is_varlena;

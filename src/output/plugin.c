@@ -354,7 +354,7 @@ fill_unchanged(WhOutputRelation *entry, WhBeforeKind kind)
 	for (int i = 0; i < entry->ncolumns; i++)
 	{
 		const WhOutputColumn *column = &entry->columns[i];
-		int index = column->attnum - 1;
+		int index = column->index;
 
 		if (!column->is_varlena || entry->nulls[index] || entry->old_nulls[index] ||
 			!VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(entry->values[index])))

@@ -222,6 +222,7 @@ compile_columns(WhOutputRelation *entry, Relation relation, Bitmapset *key)
 		if (attribute->attisdropped || wh_compat_is_virtual(attribute))
 			continue;
 		wh_output_compile_column(column, attribute);
+		column->index = i;
 		column->is_key = bms_is_member(attribute->attnum - FirstLowInvalidHeapAttributeNumber, key);
 		entry->ncolumns++;
 	}

@@ -59,7 +59,7 @@ wh_output_write_row(WhOutput *session, WhOutputRelation *relation, StringInfo ou
 	for (int i = 0; i < relation->ncolumns; i++)
 	{
 		WhOutputColumn *column = &relation->columns[i];
-		int index = column->attnum - 1;
+		int index = column->index;
 
 		if ((keys_only && !column->is_key) || nulls[index])
 			continue;
