@@ -24,12 +24,19 @@ CLIENT_OBJS = $(call room_objs,client)
 EXTENSION = walhouse
 DATA_built = build/walhouse--$(EXTVERSION).sql
 
-PG_CPPFLAGS = -I$(CURDIR)/src -I$(libpq_srcdir) -DWALHOUSE_VERSION='"$(EXTVERSION)"'
+# Batches can be compressed where the libraries are there: WITH_LZ4= or WITH_ZSTD= builds without.
+has_header = $(shell echo '\#include <$(1)>' | $(or $(CC),cc) $(CPPFLAGS) -E - >/dev/null 2>&1 && echo yes)
+WITH_LZ4 := $(call has_header,lz4.h)
+WITH_ZSTD := $(call has_header,zstd.h)
+WIRE_LIBS := -lprotobuf-c $(if $(WITH_LZ4),-llz4) $(if $(WITH_ZSTD),-lzstd)
+
+PG_CPPFLAGS = -I$(CURDIR)/src -I$(libpq_srcdir) -DWALHOUSE_VERSION='"$(EXTVERSION)"' \
+	$(if $(WITH_LZ4),-DWH_WITH_LZ4) $(if $(WITH_ZSTD),-DWH_WITH_ZSTD)
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -Wno-cast-function-type
 # Both libraries meet in one process: each shows only what PostgreSQL looks up, and uses its own code. A list does it, not
 # -fvisibility=hidden, because before version 16 that hides the SQL functions and the magic block too.
 WALHOUSE_LDFLAGS = -Wl,-Bsymbolic -Wl,--version-script=$(CURDIR)/src/exports.map
-SHLIB_LINK = $(WALHOUSE_LDFLAGS) $(libpq) -lprotobuf-c
+SHLIB_LINK = $(WALHOUSE_LDFLAGS) $(libpq) $(WIRE_LIBS)
 
 EXTRA_CLEAN = build walhouse_output$(DLSUFFIX) walhouse_recv $(OUTPUT_OBJS) $(CLIENT_OBJS) $(OUTPUT_OBJS:.o=.bc) \
 	$(OBJS:.o=.bc)
@@ -50,14 +57,14 @@ $(OBJS) $(OUTPUT_OBJS) $(CLIENT_OBJS): $(ROOM_HEADERS)
 $(shlib) walhouse_output$(DLSUFFIX): src/exports.map
 
 walhouse_output$(DLSUFFIX): $(OUTPUT_OBJS)
-	$(CC) $(CFLAGS) $(OUTPUT_OBJS) $(LDFLAGS) $(LDFLAGS_SL) $(WALHOUSE_LDFLAGS) -lprotobuf-c -shared -o $@
+	$(CC) $(CFLAGS) $(OUTPUT_OBJS) $(LDFLAGS) $(LDFLAGS_SL) $(WALHOUSE_LDFLAGS) $(WIRE_LIBS) -shared -o $@
 
 # The generated code's names would pass for SQL functions in src/exports.map.
 src/wire/walhouse.pb-c.o: override CFLAGS += -fvisibility=hidden
 
 # The client takes the format and, from libpgcommon, StringInfo; of the server nothing.
 walhouse_recv: $(CLIENT_OBJS) $(call room_objs,wire)
-	$(CC) $(CFLAGS) $^ $(LDFLAGS) $(LDFLAGS_EX) -L$(pkglibdir) -lpgcommon -lpgport $(libpq) -lprotobuf-c -lm -o $@
+	$(CC) $(CFLAGS) $^ $(LDFLAGS) $(LDFLAGS_EX) -L$(pkglibdir) -lpgcommon -lpgport $(libpq) $(WIRE_LIBS) -lm -o $@
 
 install: install-programs
 install-programs: walhouse_output$(DLSUFFIX) walhouse_recv
@@ -86,7 +93,7 @@ UNIT_CFLAGS = -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefine
 build/unit/%: test/unit/%.c $$(call unit_sources,$$*) $(ROOM_HEADERS)
 	@mkdir -p build/unit
 	$(CC) $(filter-out -O2 -D_FORTIFY_SOURCE=2,$(CFLAGS) $(CPPFLAGS)) $(UNIT_CFLAGS) $(filter %.c,$^) \
-		$(LDFLAGS) -L$(pkglibdir) -lpgcommon -lpgport $(libpq) -lprotobuf-c -lm -o $@
+		$(LDFLAGS) -L$(pkglibdir) -lpgcommon -lpgport $(libpq) $(WIRE_LIBS) -lm -o $@
 
 # What the TAP tests of the stream hold batches to.
 build/repack: test/tap/lib/repack.c src/wire/walhouse.pb-c.c src/wire/walhouse.pb-c.h

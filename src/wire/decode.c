@@ -14,10 +14,13 @@
 
 static bool fail(WhWireError *error, const char *message);
 static bool read_varint(WhSlice *from, uint64_t *value, WhWireError *error);
-static bool read_fixed(WhSlice *from, int size, uint64_t *value, WhWireError *error);
 static bool read_entry(WhSlice message, WhEntry *entry, WhWireError *error);
 static bool read_begin(WhSlice message, WhWireBegin *begin, WhWireError *error);
-static bool read_commit(WhSlice message, WhWireCommit *commit, WhWireError *error);
+static bool read_commit(WhSlice message, WhEntryKind kind, WhWireCommit *commit,
+						WhWireError *error);
+static bool read_stream(WhSlice message, WhEntryKind kind, WhWireStream *stream,
+						WhWireError *error);
+static bool read_chunk(WhSlice message, WhWireChunk *chunk, WhWireError *error);
 static bool read_rows(WhSlice message, WhWireRows *rows, WhWireError *error);
 static bool check_rows(WhWireRows *rows, uint32_t seen, size_t nafter, size_t nbefore,
 					   WhWireError *error);
@@ -46,9 +49,9 @@ wh_wire_next_field(WhSlice *message, WhField *field, WhWireError *error)
 		case WH_WIRE_VARINT:
 			return read_varint(message, &field->number, error);
 		case WH_WIRE_FIXED64:
-			return read_fixed(message, 8, &field->number, error);
+			return wh_wire_next_fixed(message, 8, &field->number, error);
 		case WH_WIRE_FIXED32:
-			return read_fixed(message, 4, &field->number, error);
+			return wh_wire_next_fixed(message, 4, &field->number, error);
 		case WH_WIRE_BYTES:
 			if (!read_varint(message, &field->number, error))
 				return false;
@@ -103,8 +106,8 @@ read_varint(WhSlice *from, uint64_t *value, WhWireError *error)
 	return fail(error, "malformed varint");
 }
 
-static bool
-read_fixed(WhSlice *from, int size, uint64_t *value, WhWireError *error)
+bool
+wh_wire_next_fixed(WhSlice *from, int size, uint64_t *value, WhWireError *error)
 {
 	if (from->len < (size_t) size)
 		return fail(error, "value goes beyond the end of the message");
@@ -133,6 +136,8 @@ wh_wire_next_entry(WhSlice *batch, WhEntry *entry, WhWireError *error)
 	*error = NULL;
 	while (wh_wire_next_field(batch, &field, error))
 	{
+		if (field.tag == 2)
+			return fail(error, "batch is compressed");
 		if (field.tag != 1)
 			continue;
 		return is_type(&field, WH_WIRE_BYTES, error) && read_entry(field.bytes, entry, error);
@@ -151,7 +156,7 @@ read_entry(WhSlice message, WhEntry *entry, WhWireError *error)
 	entry->payload = message;
 	while (wh_wire_next_field(&message, &field, error))
 	{
-		if (field.tag < WH_ENTRY_HELLO || field.tag > WH_ENTRY_TRUNCATE)
+		if (field.tag < WH_ENTRY_HELLO || field.tag > WH_ENTRY_CHUNK)
 			continue;
 		if (!is_type(&field, WH_WIRE_BYTES, error))
 			return false;
@@ -167,7 +172,18 @@ read_entry(WhSlice message, WhEntry *entry, WhWireError *error)
 		case WH_ENTRY_BEGIN:
 			return read_begin(entry->payload, &entry->u.begin, error);
 		case WH_ENTRY_COMMIT:
-			return read_commit(entry->payload, &entry->u.commit, error);
+		case WH_ENTRY_STREAM_COMMIT:
+		case WH_ENTRY_PREPARE:
+		case WH_ENTRY_STREAM_PREPARE:
+		case WH_ENTRY_COMMIT_PREPARED:
+		case WH_ENTRY_ROLLBACK_PREPARED:
+			return read_commit(entry->payload, entry->kind, &entry->u.commit, error);
+		case WH_ENTRY_STREAM_START:
+		case WH_ENTRY_STREAM_STOP:
+		case WH_ENTRY_STREAM_ABORT:
+			return read_stream(entry->payload, entry->kind, &entry->u.stream, error);
+		case WH_ENTRY_CHUNK:
+			return read_chunk(entry->payload, &entry->u.chunk, error);
 		case WH_ENTRY_ROWS:
 			return read_rows(entry->payload, &entry->u.rows, error);
 		default:
@@ -185,7 +201,7 @@ take_uint32(const WhField *field, uint32_t *value, WhWireError *error)
 	return true;
 }
 
-/* read_transaction_field takes one of the fields 1 to 4 of Begin and Commit. */
+/* read_transaction_field takes one of the fields 1 to 4 of what begins or ends a transaction. */
 static bool
 read_transaction_field(const WhField *field, WhWireCommit *transaction, WhWireError *error)
 {
@@ -222,11 +238,14 @@ read_begin(WhSlice message, WhWireBegin *begin, WhWireError *error)
 				return false;
 			seen |= 1u << field.tag;
 		}
-		else if (field.tag == 5)
+		else if (field.tag <= 6)
 		{
 			if (!is_type(&field, WH_WIRE_BYTES, error))
 				return false;
-			begin->origin = field.bytes;
+			if (field.tag == 5)
+				begin->origin = field.bytes;
+			else
+				begin->gid = field.bytes;
 		}
 	}
 	if (*error == NULL && seen != 0x1E)
@@ -238,31 +257,150 @@ read_begin(WhSlice message, WhWireBegin *begin, WhWireError *error)
 	return *error == NULL;
 }
 
-static bool
-read_commit(WhSlice message, WhWireCommit *commit, WhWireError *error)
+/* What each kind must have, bits by field number. */
+static uint32_t
+required_of(WhEntryKind kind)
 {
+	switch (kind)
+	{
+		case WH_ENTRY_COMMIT:
+		case WH_ENTRY_STREAM_COMMIT:
+			return 0x3E;
+		case WH_ENTRY_PREPARE:
+		case WH_ENTRY_STREAM_PREPARE:
+			return 0xBE;
+		default:
+			return 0x9E;
+	}
+}
+
+static bool
+read_commit(WhSlice message, WhEntryKind kind, WhWireCommit *commit, WhWireError *error)
+{
+	uint32_t required = required_of(kind);
 	uint32_t seen = 0;
 	WhField field;
 
+	commit->tallies = message;
 	while (wh_wire_next_field(&message, &field, error))
 	{
-		if (field.tag > 5)
+		if (field.tag > 7)
 			continue;
 		if (field.tag <= 4)
 		{
 			if (!read_transaction_field(&field, commit, error))
 				return false;
 		}
-		else
-		{
-			if (!is_type(&field, WH_WIRE_VARINT, error))
-				return false;
+		else if (!is_type(&field, field.tag == 5 ? WH_WIRE_VARINT : WH_WIRE_BYTES, error))
+			return false;
+		else if (field.tag == 5)
 			commit->changes = field.number;
-		}
+		else if (field.tag == 7)
+			commit->gid = field.bytes;
 		seen |= 1u << field.tag;
 	}
-	if (*error == NULL && seen != 0x3E)
-		return fail(error, "commit lacks a field");
+	if (*error == NULL && (seen & required) != required)
+		return fail(error, "end of a transaction lacks a field");
+	return *error == NULL;
+}
+
+bool
+wh_wire_next_tally(WhSlice *tallies, WhWireTally *tally, WhWireError *error)
+{
+	uint32_t seen = 0;
+	WhField field;
+	WhSlice message;
+
+	do
+	{
+		if (!wh_wire_next_field(tallies, &field, error))
+			return false;
+	} while (field.tag != 6);
+	if (!is_type(&field, WH_WIRE_BYTES, error))
+		return false;
+	message = field.bytes;
+	memset(tally, 0, sizeof(*tally));
+	while (wh_wire_next_field(&message, &field, error))
+	{
+		uint64_t *const numbers[] = {&tally->inserts, &tally->updates, &tally->deletes,
+									 &tally->truncates, &tally->hash};
+
+		if (field.tag > 6)
+			continue;
+		if (!is_type(&field, field.tag == 6 ? WH_WIRE_FIXED64 : WH_WIRE_VARINT, error))
+			return false;
+		if (field.tag > 1)
+			*numbers[field.tag - 2] = field.number;
+		else if (!take_uint32(&field, &tally->relid, error))
+			return false;
+		seen |= 1u << field.tag;
+	}
+	if (*error == NULL && seen != 0x7E)
+		return fail(error, "tally lacks a field");
+	return *error == NULL;
+}
+
+/* -------- streamed transactions, chunks -------- */
+
+static bool
+read_stream(WhSlice message, WhEntryKind kind, WhWireStream *stream, WhWireError *error)
+{
+	uint32_t required = kind == WH_ENTRY_STREAM_START ? 0x6 : 0x2;
+	uint32_t seen = 0;
+	WhField field;
+
+	if (kind == WH_ENTRY_STREAM_ABORT)
+		required = 0xE;
+	while (wh_wire_next_field(&message, &field, error))
+	{
+		WhWireType type = WH_WIRE_VARINT;
+
+		if (field.tag > 3 || (field.tag > 1 && kind == WH_ENTRY_STREAM_STOP))
+			continue;
+		if (field.tag == 3)
+			type = kind == WH_ENTRY_STREAM_START ? WH_WIRE_BYTES : WH_WIRE_FIXED64;
+		if (!is_type(&field, type, error))
+			return false;
+		if (field.tag == 3)
+		{
+			stream->origin = field.bytes;
+			stream->abort_lsn = field.number;
+		}
+		else if (field.tag == 2 && kind == WH_ENTRY_STREAM_START)
+			stream->is_first = field.number != 0;
+		else if (!take_uint32(&field, field.tag == 1 ? &stream->xid : &stream->subxid, error))
+			return false;
+		seen |= 1u << field.tag;
+	}
+	if (kind != WH_ENTRY_STREAM_START)
+		stream->origin = (WhSlice){NULL, 0};
+	else
+		stream->abort_lsn = 0;
+	if (*error == NULL && (seen & required) != required)
+		return fail(error, "stream entry lacks a field");
+	return *error == NULL;
+}
+
+static bool
+read_chunk(WhSlice message, WhWireChunk *chunk, WhWireError *error)
+{
+	uint32_t seen = 0;
+	WhField field;
+
+	while (wh_wire_next_field(&message, &field, error))
+	{
+		if (field.tag > 2)
+			continue;
+		if (!is_type(&field, field.tag == 1 ? WH_WIRE_VARINT : WH_WIRE_BYTES, error))
+			return false;
+		if (field.tag == 2)
+			chunk->data = field.bytes;
+		else if (!take_uint32(&field, &chunk->id, error))
+			return false;
+		seen |= 1u << field.tag;
+	}
+	if (*error == NULL && seen != 0x6)
+		return fail(error, "chunk lacks a field");
 	return *error == NULL;
 }
 
@@ -281,7 +419,7 @@ read_rows(WhSlice message, WhWireRows *rows, WhWireError *error)
 	rows->before_rest = message;
 	while (wh_wire_next_field(&message, &field, error))
 	{
-		if (field.tag > 6)
+		if (field.tag > 7)
 			continue;
 		if (!is_type(&field, field.tag == 4 || field.tag == 5 ? WH_WIRE_BYTES : WH_WIRE_VARINT,
 					 error))
@@ -301,8 +439,10 @@ read_rows(WhSlice message, WhWireRows *rows, WhWireError *error)
 				rows->schema = number;
 			else if (field.tag == 2)
 				rows->op = (WhOp) number;
-			else
+			else if (field.tag == 6)
 				rows->before_kind = (WhBeforeKind) number;
+			else
+				rows->subxid = number;
 		}
 	}
 	return *error == NULL && check_rows(rows, seen, nafter, nbefore, error);
@@ -366,113 +506,4 @@ next_row(WhSlice *rest, uint32_t tag, WhSlice *row, WhWireError *error)
 		return true;
 	}
 	return fail(error, "run ends too early");
-}
-
-/* -------- values that are messages -------- */
-
-bool
-wh_wire_read_numeric(WhSlice message, WhWireNumeric *numeric)
-{
-	WhWireError error = NULL;
-	WhField field;
-	bool has_unscaled = false;
-
-	memset(numeric, 0, sizeof(*numeric));
-	while (wh_wire_next_field(&message, &field, &error))
-	{
-		if (field.tag == 1 && is_type(&field, WH_WIRE_VARINT, &error))
-		{
-			numeric->unscaled = wh_wire_zigzag(field.number);
-			has_unscaled = true;
-		}
-		else if (field.tag == 2 && is_type(&field, WH_WIRE_VARINT, &error))
-			take_uint32(&field, &numeric->scale, &error);
-		else if (field.tag == 3 && is_type(&field, WH_WIRE_BYTES, &error))
-			numeric->big = field.bytes;
-	}
-	return error == NULL && has_unscaled == (numeric->big.data == NULL);
-}
-
-/* take_int32 stores a zigzag field where it fits. */
-static bool
-take_int32(const WhField *field, int32_t *value, WhWireError *error)
-{
-	int64_t number = wh_wire_zigzag(field->number);
-
-	if (number < INT32_MIN || number > INT32_MAX)
-		return fail(error, "number does not fit 32 bits");
-	*value = (int32_t) number;
-	return true;
-}
-
-bool
-wh_wire_read_timetz(WhSlice message, int64_t *microseconds, int32_t *zone)
-{
-	WhWireError error = NULL;
-	uint32_t seen = 0;
-	WhField field;
-
-	while (wh_wire_next_field(&message, &field, &error))
-	{
-		if (field.tag > 2)
-			continue;
-		if (!is_type(&field, WH_WIRE_VARINT, &error))
-			break;
-		if (field.tag == 1)
-			*microseconds = wh_wire_zigzag(field.number);
-		else
-			take_int32(&field, zone, &error);
-		seen |= 1u << field.tag;
-	}
-	return error == NULL && seen == 0x6;
-}
-
-bool
-wh_wire_read_interval(WhSlice message, WhWireInterval *interval)
-{
-	WhWireError error = NULL;
-	uint32_t seen = 0;
-	WhField field;
-
-	while (wh_wire_next_field(&message, &field, &error))
-	{
-		if (field.tag > 3)
-			continue;
-		if (!is_type(&field, WH_WIRE_VARINT, &error))
-			break;
-		if (field.tag == 3)
-			interval->microseconds = wh_wire_zigzag(field.number);
-		else
-			take_int32(&field, field.tag == 1 ? &interval->months : &interval->days, &error);
-		seen |= 1u << field.tag;
-	}
-	return error == NULL && seen == 0xE;
-}
-
-bool
-wh_wire_read_special(WhSlice message, WhWireSpecial *special)
-{
-	WhWireError error = NULL;
-	uint32_t seen = 0;
-	uint32_t kind = 0;
-	WhField field;
-
-	memset(special, 0, sizeof(*special));
-	while (wh_wire_next_field(&message, &field, &error))
-	{
-		if (field.tag > 4)
-			continue;
-		if (!is_type(&field, field.tag > 2 ? WH_WIRE_BYTES : WH_WIRE_VARINT, &error))
-			break;
-		if (field.tag == 1)
-			take_uint32(&field, &special->attnum, &error);
-		else if (field.tag == 2)
-			take_uint32(&field, &kind, &error);
-		else
-			special->bytes = field.bytes;
-		seen |= 1u << field.tag;
-	}
-	special->kind = (WhSpecialKind) kind;
-	return error == NULL && (seen & 0x6) == 0x6 && kind >= WH_SPECIAL_POSITIVE_INFINITY &&
-		   kind <= WH_SPECIAL_NOT_UTF8;
 }

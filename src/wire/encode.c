@@ -26,9 +26,6 @@
 #define ROWS_AFTER 4
 #define ROWS_BEFORE 5
 
-static void append_tallies(StringInfo out, uint32_t number, const WhWireTally *tallies,
-						   int ntallies);
-static void write_fixed_transaction(StringInfo out, const WhWireCommit *transaction);
 static void frame_run(WhBatch *batch);
 static StringInfo begin_row(WhBatch *batch, StringInfo buffer, uint32_t number);
 static void shrink(StringInfo buffer);
@@ -75,6 +72,18 @@ wh_wire_append_fixed64(StringInfo out, uint32_t number, uint64_t value)
 	at = (uint8_t *) out->data + out->len;
 	at = wh_wire_put_tag(at, number, WH_WIRE_FIXED64);
 	at = wh_wire_put_fixed64(at, value);
+	out->len = (char *) at - out->data;
+}
+
+void
+wh_wire_append_fixed32(StringInfo out, uint32_t number, uint32_t value)
+{
+	uint8_t *at;
+
+	enlargeStringInfo(out, WH_WIRE_MAX_TAG + 4);
+	at = (uint8_t *) out->data + out->len;
+	at = wh_wire_put_tag(at, number, WH_WIRE_FIXED32);
+	at = wh_wire_put_fixed32(at, value);
 	out->len = (char *) at - out->data;
 }
 
@@ -137,150 +146,6 @@ wh_wire_init_batch(WhBatch *batch)
 	initStringInfo(&batch->out);
 	initStringInfo(&batch->run.after);
 	initStringInfo(&batch->run.before);
-}
-
-void
-wh_wire_add_hello(WhBatch *batch, const WhWireHello *hello)
-{
-	StringInfo out = &batch->out;
-	int entry;
-	int message;
-
-	wh_wire_finish_batch(batch);
-	entry = wh_wire_open(out, BATCH_ENTRY);
-	message = wh_wire_open(out, WH_ENTRY_HELLO);
-	wh_wire_append_uint(out, 1, WH_WIRE_PROTOCOL);
-	wh_wire_append_string(out, 2, hello->plugin_version);
-	wh_wire_append_uint(out, 3, hello->server_version);
-	wh_wire_append_fixed64(out, 4, hello->system_identifier);
-	wh_wire_append_uint(out, 5, hello->timeline);
-	wh_wire_append_uint(out, 6, hello->database_oid);
-	wh_wire_append_string(out, 7, hello->database);
-	wh_wire_append_string(out, 8, hello->encoding);
-	for (int i = 0; i < hello->options; i++)
-	{
-		int option = wh_wire_open(out, 9);
-
-		wh_wire_append_string(out, 1, hello->option_names[i]);
-		wh_wire_append_string(out, 2, hello->option_values[i]);
-		wh_wire_close(out, option);
-	}
-	wh_wire_close(out, message);
-	wh_wire_close(out, entry);
-}
-
-void
-wh_wire_add_begin(WhBatch *batch, const WhWireBegin *begin)
-{
-	StringInfo out = &batch->out;
-	WhWireCommit transaction = {begin->xid, begin->commit_lsn, begin->end_lsn, begin->commit_time,
-								0};
-	int entry;
-	int message;
-
-	wh_wire_finish_batch(batch);
-	entry = wh_wire_open(out, BATCH_ENTRY);
-	message = wh_wire_open(out, WH_ENTRY_BEGIN);
-	write_fixed_transaction(out, &transaction);
-	if (begin->origin.data != NULL)
-		wh_wire_append_bytes(out, 5, begin->origin.data, begin->origin.len);
-	wh_wire_close(out, message);
-	wh_wire_close(out, entry);
-}
-
-void
-wh_wire_add_commit(WhBatch *batch, WhEntryKind kind, const WhWireCommit *commit,
-				   const WhWireTally *tallies, int ntallies)
-{
-	StringInfo out = &batch->out;
-	int entry;
-	int message;
-
-	wh_wire_finish_batch(batch);
-	entry = wh_wire_open(out, BATCH_ENTRY);
-	message = wh_wire_open(out, kind);
-	write_fixed_transaction(out, commit);
-	wh_wire_append_uint(out, 5, commit->changes);
-	append_tallies(out, 6, tallies, ntallies);
-	wh_wire_close(out, message);
-	wh_wire_close(out, entry);
-}
-
-static void
-append_tallies(StringInfo out, uint32_t number, const WhWireTally *tallies, int ntallies)
-{
-	for (int i = 0; i < ntallies; i++)
-	{
-		int tally = wh_wire_open(out, number);
-
-		wh_wire_append_uint(out, 1, tallies[i].relid);
-		wh_wire_append_uint(out, 2, tallies[i].inserts);
-		wh_wire_append_uint(out, 3, tallies[i].updates);
-		wh_wire_append_uint(out, 4, tallies[i].deletes);
-		wh_wire_append_uint(out, 5, tallies[i].truncates);
-		wh_wire_append_fixed64(out, 6, tallies[i].hash);
-		wh_wire_close(out, tally);
-	}
-}
-
-/* write_fixed_transaction writes fields 1 to 4, which Begin and Commit share. */
-static void
-write_fixed_transaction(StringInfo out, const WhWireCommit *transaction)
-{
-	wh_wire_append_uint(out, 1, transaction->xid);
-	wh_wire_append_fixed64(out, 2, transaction->commit_lsn);
-	wh_wire_append_fixed64(out, 3, transaction->end_lsn);
-	wh_wire_append_fixed64(out, 4, (uint64_t) transaction->commit_time);
-}
-
-void
-wh_wire_add_truncate(WhBatch *batch, uint64_t seq, const uint32_t *schemas, int nschemas,
-					 bool cascade, bool restart_identity, uint32_t subxid)
-{
-	StringInfo out = &batch->out;
-	int entry;
-	int message;
-
-	wh_wire_finish_batch(batch);
-	entry = wh_wire_open(out, BATCH_ENTRY);
-	message = wh_wire_open(out, WH_ENTRY_TRUNCATE);
-	wh_wire_append_uint(out, 1, seq);
-	if (nschemas > 0)
-	{
-		int packed = wh_wire_open(out, 2);
-
-		for (int i = 0; i < nschemas; i++)
-		{
-			uint8_t *at;
-
-			enlargeStringInfo(out, WH_WIRE_MAX_VARINT);
-			at = (uint8_t *) out->data + out->len;
-			out->len = (char *) wh_wire_put_varint(at, schemas[i]) - out->data;
-		}
-		wh_wire_close(out, packed);
-	}
-	wh_wire_append_uint(out, 3, cascade);
-	wh_wire_append_uint(out, 4, restart_identity);
-	if (subxid != 0)
-		wh_wire_append_uint(out, 5, subxid);
-	wh_wire_close(out, message);
-	wh_wire_close(out, entry);
-}
-
-void
-wh_wire_add_relation(WhBatch *batch, uint32_t schema, WhSlice definition)
-{
-	StringInfo out = &batch->out;
-	int entry;
-	int message;
-
-	wh_wire_finish_batch(batch);
-	entry = wh_wire_open(out, BATCH_ENTRY);
-	message = wh_wire_open(out, WH_ENTRY_RELATION);
-	wh_wire_append_uint(out, 1, schema);
-	appendBinaryStringInfo(out, (const char *) definition.data, (int) definition.len);
-	wh_wire_close(out, message);
-	wh_wire_close(out, entry);
 }
 
 /*

@@ -75,6 +75,7 @@ extern size_t wh_wire_varint_size(uint64_t n);
 extern void wh_wire_append_uint(StringInfo out, uint32_t number, uint64_t value);
 extern void wh_wire_append_sint(StringInfo out, uint32_t number, int64_t value);
 extern void wh_wire_append_fixed64(StringInfo out, uint32_t number, uint64_t value);
+extern void wh_wire_append_fixed32(StringInfo out, uint32_t number, uint32_t value);
 extern void wh_wire_append_bytes(StringInfo out, uint32_t number, const void *data, size_t len);
 extern void wh_wire_append_string(StringInfo out, uint32_t number, const char *text);
 

@@ -2470,20 +2470,8 @@ static const ProtobufCFieldDescriptor walhouse__v1__prepare__field_descriptors[7
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "gid",
-    5,
-    PROTOBUF_C_LABEL_REQUIRED,
-    PROTOBUF_C_TYPE_STRING,
-    0,   /* quantifier_offset */
-    offsetof(Walhouse__V1__Prepare, gid),
-    NULL,
-    NULL,
-    0,             /* flags */
-    0,NULL,NULL    /* reserved1,reserved2, etc */
-  },
-  {
     "changes",
-    6,
+    5,
     PROTOBUF_C_LABEL_REQUIRED,
     PROTOBUF_C_TYPE_UINT64,
     0,   /* quantifier_offset */
@@ -2495,7 +2483,7 @@ static const ProtobufCFieldDescriptor walhouse__v1__prepare__field_descriptors[7
   },
   {
     "tally",
-    7,
+    6,
     PROTOBUF_C_LABEL_REPEATED,
     PROTOBUF_C_TYPE_MESSAGE,
     offsetof(Walhouse__V1__Prepare, n_tally),
@@ -2505,14 +2493,26 @@ static const ProtobufCFieldDescriptor walhouse__v1__prepare__field_descriptors[7
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "gid",
+    7,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__Prepare, gid),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned walhouse__v1__prepare__field_indices_by_name[] = {
-  5,   /* field[5] = changes */
+  4,   /* field[4] = changes */
   2,   /* field[2] = end_lsn */
-  4,   /* field[4] = gid */
+  6,   /* field[6] = gid */
   1,   /* field[1] = prepare_lsn */
   3,   /* field[3] = prepare_time */
-  6,   /* field[6] = tally */
+  5,   /* field[5] = tally */
   0,   /* field[0] = xid */
 };
 static const ProtobufCIntRange walhouse__v1__prepare__number_ranges[1 + 1] =
@@ -2587,7 +2587,7 @@ static const ProtobufCFieldDescriptor walhouse__v1__commit_prepared__field_descr
   },
   {
     "gid",
-    5,
+    7,
     PROTOBUF_C_LABEL_REQUIRED,
     PROTOBUF_C_TYPE_STRING,
     0,   /* quantifier_offset */
@@ -2599,7 +2599,7 @@ static const ProtobufCFieldDescriptor walhouse__v1__commit_prepared__field_descr
   },
   {
     "origin",
-    6,
+    8,
     PROTOBUF_C_LABEL_OPTIONAL,
     PROTOBUF_C_TYPE_STRING,
     0,   /* quantifier_offset */
@@ -2618,9 +2618,10 @@ static const unsigned walhouse__v1__commit_prepared__field_indices_by_name[] = {
   5,   /* field[5] = origin */
   0,   /* field[0] = xid */
 };
-static const ProtobufCIntRange walhouse__v1__commit_prepared__number_ranges[1 + 1] =
+static const ProtobufCIntRange walhouse__v1__commit_prepared__number_ranges[2 + 1] =
 {
   { 1, 0 },
+  { 7, 4 },
   { 0, 6 }
 };
 const ProtobufCMessageDescriptor walhouse__v1__commit_prepared__descriptor =
@@ -2634,7 +2635,7 @@ const ProtobufCMessageDescriptor walhouse__v1__commit_prepared__descriptor =
   6,
   walhouse__v1__commit_prepared__field_descriptors,
   walhouse__v1__commit_prepared__field_indices_by_name,
-  1,  walhouse__v1__commit_prepared__number_ranges,
+  2,  walhouse__v1__commit_prepared__number_ranges,
   (ProtobufCMessageInit) walhouse__v1__commit_prepared__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
@@ -2689,20 +2690,8 @@ static const ProtobufCFieldDescriptor walhouse__v1__rollback_prepared__field_des
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "rollback_time",
-    5,
-    PROTOBUF_C_LABEL_REQUIRED,
-    PROTOBUF_C_TYPE_SFIXED64,
-    0,   /* quantifier_offset */
-    offsetof(Walhouse__V1__RollbackPrepared, rollback_time),
-    NULL,
-    NULL,
-    0,             /* flags */
-    0,NULL,NULL    /* reserved1,reserved2, etc */
-  },
-  {
     "gid",
-    6,
+    7,
     PROTOBUF_C_LABEL_REQUIRED,
     PROTOBUF_C_TYPE_STRING,
     0,   /* quantifier_offset */
@@ -2712,18 +2701,31 @@ static const ProtobufCFieldDescriptor walhouse__v1__rollback_prepared__field_des
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "rollback_time",
+    8,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_SFIXED64,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__RollbackPrepared, rollback_time),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned walhouse__v1__rollback_prepared__field_indices_by_name[] = {
   2,   /* field[2] = end_lsn */
-  5,   /* field[5] = gid */
+  4,   /* field[4] = gid */
   1,   /* field[1] = prepare_end_lsn */
   3,   /* field[3] = prepare_time */
-  4,   /* field[4] = rollback_time */
+  5,   /* field[5] = rollback_time */
   0,   /* field[0] = xid */
 };
-static const ProtobufCIntRange walhouse__v1__rollback_prepared__number_ranges[1 + 1] =
+static const ProtobufCIntRange walhouse__v1__rollback_prepared__number_ranges[2 + 1] =
 {
   { 1, 0 },
+  { 7, 4 },
   { 0, 6 }
 };
 const ProtobufCMessageDescriptor walhouse__v1__rollback_prepared__descriptor =
@@ -2737,7 +2739,7 @@ const ProtobufCMessageDescriptor walhouse__v1__rollback_prepared__descriptor =
   6,
   walhouse__v1__rollback_prepared__field_descriptors,
   walhouse__v1__rollback_prepared__field_indices_by_name,
-  1,  walhouse__v1__rollback_prepared__number_ranges,
+  2,  walhouse__v1__rollback_prepared__number_ranges,
   (ProtobufCMessageInit) walhouse__v1__rollback_prepared__init,
   NULL,NULL,NULL    /* reserved[123] */
 };

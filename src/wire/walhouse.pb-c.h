@@ -446,6 +446,9 @@ struct  Walhouse__V1__StreamAbort
     , 0, 0, 0 }
 
 
+/*
+ * Fields 1 to 6 of what ends a transaction are alike in all five messages, and so is 7.
+ */
 struct  Walhouse__V1__Prepare
 {
   ProtobufCMessage base;
@@ -456,14 +459,14 @@ struct  Walhouse__V1__Prepare
    */
   uint64_t end_lsn;
   int64_t prepare_time;
-  char *gid;
   uint64_t changes;
   size_t n_tally;
   Walhouse__V1__Tally **tally;
+  char *gid;
 };
 #define WALHOUSE__V1__PREPARE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&walhouse__v1__prepare__descriptor) \
-    , 0, 0, 0, 0, NULL, 0, 0,NULL }
+    , 0, 0, 0, 0, 0, 0,NULL, NULL }
 
 
 struct  Walhouse__V1__CommitPrepared
@@ -494,12 +497,12 @@ struct  Walhouse__V1__RollbackPrepared
    */
   uint64_t end_lsn;
   int64_t prepare_time;
-  int64_t rollback_time;
   char *gid;
+  int64_t rollback_time;
 };
 #define WALHOUSE__V1__ROLLBACK_PREPARED__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&walhouse__v1__rollback_prepared__descriptor) \
-    , 0, 0, 0, 0, 0, NULL }
+    , 0, 0, 0, 0, NULL, 0 }
 
 
 /*

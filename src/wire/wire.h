@@ -108,14 +108,20 @@ typedef struct WhWireBegin
 	WhSlice gid; /* likewise: of a transaction that is to be prepared */
 } WhWireBegin;
 
+/*
+ * What ends a transaction or a part of its life: commit, stream_commit, prepare, stream_prepare,
+ * commit_prepared, rollback_prepared.  Of a prepare, LSN and time are those of the prepare; of a
+ * rollback_prepared, commit_lsn is the end of the prepare and commit_time its time.
+ */
 typedef struct WhWireCommit
 {
 	uint32_t xid;
 	uint64_t commit_lsn;
 	uint64_t end_lsn;
 	int64_t commit_time; /* microseconds since 1970-01-01 UTC */
-	uint64_t changes;
+	uint64_t changes; /* 0 of commit_prepared and rollback_prepared */
 	WhSlice tallies; /* the message itself: cursor of wh_wire_next_tally() */
+	WhSlice gid; /* of a prepared transaction; data is NULL when there is none */
 } WhWireCommit;
 
 /* What a transaction did to a table; see Tally in walhouse.proto for the hash. */
@@ -165,7 +171,7 @@ typedef struct WhEntry
 	union
 	{
 		WhWireBegin begin;
-		WhWireCommit commit; /* and stream_commit */
+		WhWireCommit commit; /* and stream_commit, and the four of prepared transactions */
 		WhWireRows rows;
 		WhWireStream stream; /* stream_start, stream_stop, stream_abort */
 		WhWireChunk chunk;
@@ -217,6 +223,9 @@ typedef struct WhField
  * error.
  */
 extern bool wh_wire_next_field(WhSlice *message, WhField *field, WhWireError *error);
+
+/* The wire type of a value of a kind, in a row; elements of arrays have the same. */
+extern WhWireType wh_wire_type_of_kind(WhValueKind kind);
 
 static inline int64_t
 wh_wire_zigzag(uint64_t n)
@@ -292,6 +301,13 @@ extern bool wh_wire_read_chunked(WhSlice message, WhWireChunked *chunked);
 extern bool wh_wire_read_array(WhSlice message, WhValueKind element_kind, WhWireArray *array);
 extern bool wh_wire_next_element(WhWireArray *array, WhField *element, WhWireError *error);
 
+/* Whether element i, in storage order from 0, is NULL. */
+static inline bool
+wh_wire_is_null_element(const WhWireArray *array, size_t i)
+{
+	return array->nulls.data != NULL && (array->nulls.data[i / 8] >> (i % 8) & 1) != 0;
+}
+
 extern bool wh_wire_read_numeric(WhSlice message, WhWireNumeric *numeric);
 extern bool wh_wire_read_timetz(WhSlice message, int64_t *microseconds, int32_t *zone);
 extern bool wh_wire_read_interval(WhSlice message, WhWireInterval *interval);
@@ -299,6 +315,9 @@ extern bool wh_wire_read_special(WhSlice message, WhWireSpecial *special);
 
 /* wh_wire_next_packed takes the next varint off a packed field (WH_ROW_UNCHANGED). */
 extern bool wh_wire_next_packed(WhSlice *packed, uint64_t *value, WhWireError *error);
+
+/* wh_wire_next_fixed takes the next size bytes, 4 or 8, off a packed field: the lowest first. */
+extern bool wh_wire_next_fixed(WhSlice *packed, int size, uint64_t *value, WhWireError *error);
 
 /* -------- checksums and compression: checksum.c, compress.c -------- */
 

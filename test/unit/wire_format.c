@@ -604,7 +604,7 @@ test_broken(void)
 	for (int i = 0; i < (int) lengthof(broken); i++)
 		ok(!read_everything((const uint8_t *) broken[i].bytes, broken[i].len), broken[i].name);
 	ok(read_everything((const uint8_t *) "", 0), "an empty batch is no error");
-	ok(read_everything((const uint8_t *) "\x0a\x04\x3a\x02\x08\x01\x78\x05", 8),
+	ok(read_everything((const uint8_t *) "\x0a\x05\x82\x02\x02\x08\x01\x78\x05", 9),
 	   "entries and fields of a later version are skipped");
 
 	make_batch(&batch, expected, 40);
