@@ -143,6 +143,43 @@ typedef struct WhOutput
  */
 extern void wh_output_pin_settings(WhOutput *session);
 
+/* wh_output_add_hello adds Hello, before the session's first entry. */
+extern void wh_output_add_hello(WhOutput *session);
+
+/* -------- transaction.c -------- */
+
+extern void wh_output_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn);
+extern void wh_output_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
+							 XLogRecPtr commit_lsn);
+
+/* wh_output_announce adds what stands before the first change; called before each. */
+extern void wh_output_announce(WhOutput *session, ReorderBufferTXN *txn);
+extern int64 wh_output_unix_time(TimestampTz time);
+
+/* -------- change.c -------- */
+
+extern void wh_output_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation relation,
+							 ReorderBufferChange *change);
+extern void wh_output_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, int nrelations,
+							   Relation relations[], ReorderBufferChange *change);
+
+/* wh_output_add_relation adds a relation's definition, where this session has not sent it yet. */
+extern void wh_output_add_relation(WhOutput *session, WhOutputRelation *entry);
+
+/* -------- emit.c -------- */
+
+/* A batch is sent once it has this many bytes. */
+#define WH_OUTPUT_BATCH_SIZE (64 * 1024)
+
+/*
+ * wh_output_flush sends what the batch holds; is_last says that it is the last write of a
+ * callback.
+ */
+extern void wh_output_flush(LogicalDecodingContext *ctx, WhOutput *session, bool is_last);
+
+/* wh_output_keep_alive looks after the connection while changes go by without output. */
+extern void wh_output_keep_alive(LogicalDecodingContext *ctx, WhOutput *session);
+
 /* -------- relation.c -------- */
 
 extern void wh_output_init_relations(WhOutput *session);
