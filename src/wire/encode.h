@@ -231,12 +231,22 @@ typedef struct WhWireField
 } WhWireField;
 
 /*
- * wh_wire_append_proto appends the same as the text of a .proto file that protoc compiles: package
- * and message names are the caller's (made valid here), comments name the columns and their types.
+ * wh_wire_append_proto appends the same as the text of one .proto file that protoc compiles: a message
+ * a table, then, once, the messages that their fields use.  Package and message names are the
+ * caller's; they are made valid, and different from each other, here.  Comments, one a field, and one
+ * a table, say what the names stand for; they may hold anything, also line ends.
  */
-extern void wh_wire_append_proto(StringInfo out, const char *package, const char *message,
-								 const WhWireField *fields, const char *const *comments,
-								 int nfields);
+typedef struct WhWireProto
+{
+	const char *name; /* of the message */
+	const char *comment; /* above it */
+	int nfields;
+	const WhWireField *fields;
+	const char *const *comments; /* of the fields */
+} WhWireProto;
+
+extern void wh_wire_append_proto(StringInfo out, const char *package, const WhWireProto *tables,
+								 int ntables);
 
 extern void wh_wire_append_descriptor(StringInfo out, uint32_t schema, const WhWireField *fields,
 									  int nfields);
