@@ -158,13 +158,33 @@ typedef struct WhImage
 	bool *unchanged; /* TOAST that was not sent; NULL: none */
 } WhImage;
 
+/* -------- chunks.c: values that come in pieces -------- */
+
+typedef struct WhChunks WhChunks;
+
+/* Lives in the current context. */
+extern WhChunks *wh_chunks_create(void);
+extern void wh_chunks_add(WhChunks *chunks, const WhWireChunk *chunk);
+/*
+ * wh_chunks_take gives a whole value, once, after its size and checksum have been compared: a
+ * varlena, in a context of its own below the current one. wh_chunks_free frees it earlier.
+ */
+extern struct varlena *wh_chunks_take(WhChunks *chunks, const WhWireChunked *chunked);
+extern void wh_chunks_free(struct varlena *value);
+extern bool wh_chunks_is_empty(const WhChunks *chunks);
+/* Drops the values that a row refers to which is passed over. */
+extern void wh_chunks_drop(WhChunks *chunks, WhSlice row);
+/* Forgets what nobody took. */
+extern void wh_chunks_clear(WhChunks *chunks);
+
 /* Reads rows of one definition for one target. */
 typedef struct WhReader WhReader;
 
 extern WhReader *wh_reader_create(const WhTarget *target, const void *relation,
 								  int source_encoding);
 /* In the current context; values that are varlena are copies. */
-extern WhImage *wh_reader_read(WhReader *reader, const uint8_t *data, size_t len);
+extern WhImage *wh_reader_read(WhReader *reader, WhChunks *chunks, const uint8_t *data,
+							   size_t len);
 extern WhImage *wh_image_create(int natts);
 
 /* -------- spool.c: source transactions as they arrive -------- */

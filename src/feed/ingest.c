@@ -55,11 +55,13 @@ typedef struct Work
 	MemoryContext chunk; /* of images, until the mirror is written */
 	List *tables; /* of Table * */
 	WhAppend *txns;
+	WhChunks *chunks; /* pieces of values whose row is to come */
 	uint64 logged_before; /* when the transaction began */
 } Work;
 
 static void walk_transaction(Work *work);
 static void walk_rows(Work *work, WhWireRows *rows);
+static void pass_over(Work *work, WhWireRows *rows);
 static void walk_truncate(Work *work, WhSlice payload);
 static Table *find_table(Work *work, int32 schema, WhDefinition **definition);
 static Table *open_table(Work *work, WhTarget *target);
@@ -94,6 +96,7 @@ wh_ingest(void *arg)
 	ingest->logged = 0;
 	wh_user_become(ingest->feed->owner, &saved);
 	PushActiveSnapshot(GetTransactionSnapshot());
+	work.chunks = wh_chunks_create();
 	work.txns = wh_changelog_append_open(wh_changelog_txn_relid(ingest->feed));
 	foreach_ptr(WhTransaction, txn, ingest->transactions)
 	{
@@ -131,7 +134,11 @@ walk_transaction(Work *work)
 
 		while (wh_wire_next_entry(&message, &entry, &error))
 		{
-			if (entry.kind == WH_ENTRY_ROWS)
+			if (entry.kind == WH_ENTRY_CHUNK)
+				wh_chunks_add(work->chunks, &entry.u.chunk);
+			else if (entry.kind == WH_ENTRY_STREAM_STOP)
+				wh_chunks_clear(work->chunks);
+			else if (entry.kind == WH_ENTRY_ROWS)
 				walk_rows(work, &entry.u.rows);
 			else if (entry.kind == WH_ENTRY_TRUNCATE)
 				walk_truncate(work, entry.payload);
@@ -142,6 +149,7 @@ walk_transaction(Work *work)
 					 errmsg("malformed message of the source: %s", error)));
 		CHECK_FOR_INTERRUPTS();
 	}
+	wh_chunks_clear(work->chunks);
 }
 
 static void
@@ -156,7 +164,10 @@ walk_rows(Work *work, WhWireRows *rows)
 	int64 seq = rows->first_seq;
 
 	if (table == NULL)
+	{
+		pass_over(work, rows);
 		return;
+	}
 	reader = reader_of(work, definition);
 	while (wh_wire_next_change(rows, &after, &before, &error))
 	{
@@ -165,9 +176,9 @@ walk_rows(Work *work, WhWireRows *rows)
 
 		MemoryContextSwitchTo(work->chunk);
 		if (after.data != NULL)
-			new = wh_reader_read(reader, after.data, after.len);
+			new = wh_reader_read(reader, work->chunks, after.data, after.len);
 		if (before.data != NULL)
-			old = wh_reader_read(reader, before.data, before.len);
+			old = wh_reader_read(reader, work->chunks, before.data, before.len);
 		if (rows->op == WH_OP_INSERT && new != NULL)
 			apply_insert(work, table, seq, new);
 		else if (rows->op == WH_OP_UPDATE && new != NULL)
@@ -182,13 +193,30 @@ walk_rows(Work *work, WhWireRows *rows)
 		MemoryContextSwitchTo(work->context);
 		seq++;
 		if (work->by_chunks &&
-			MemoryContextMemAllocated(work->chunk, false) > (Size) wh_feed_memory * 1024)
+			MemoryContextMemAllocated(work->chunk, true) > (Size) wh_feed_memory * 1024)
 			end_chunk(work);
 	}
 	if (error != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROTOCOL_VIOLATION),
 				 errmsg("malformed message of the source: %s", error)));
+}
+
+/* pass_over drops what came in chunks for rows that are not wanted. */
+static void
+pass_over(Work *work, WhWireRows *rows)
+{
+	WhSlice after;
+	WhSlice before;
+	WhWireError error = NULL;
+
+	if (wh_chunks_is_empty(work->chunks))
+		return;
+	while (wh_wire_next_change(rows, &after, &before, &error))
+	{
+		wh_chunks_drop(work->chunks, after);
+		wh_chunks_drop(work->chunks, before);
+	}
 }
 
 static void
@@ -354,7 +382,7 @@ apply_truncate(Work *work, Table *table, int64 seq)
 			log_row(work, table, seq, 'B', image);
 		wh_changelog_delete_row(table->mirror, &tid);
 		MemoryContextSwitchTo(old);
-		if (MemoryContextMemAllocated(work->chunk, false) > (Size) wh_feed_memory * 1024)
+		if (MemoryContextMemAllocated(work->chunk, true) > (Size) wh_feed_memory * 1024)
 		{
 			wh_changelog_append_flush(table->log);
 			MemoryContextReset(work->chunk);
