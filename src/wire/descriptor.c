@@ -40,13 +40,14 @@ static void append_special_kind(StringInfo out);
 void
 wh_wire_append_descriptor(StringInfo out, uint32_t schema, const WhWireField *fields, int nfields)
 {
+	WhWireProto table = {"Row", NULL, nfields, fields, NULL};
 	RowFile file;
 	char name[64];
 	char package[64];
 
 	snprintf(name, sizeof(name), "walhouse/row/s%u.proto", schema);
 	snprintf(package, sizeof(package), "walhouse.row.s%u", schema);
-	wh_wire_build_row_file(&file, "Row", fields, NULL, nfields);
+	wh_wire_build_row_file(&file, &table, 1);
 	wh_wire_append_string(out, FILE_NAME, name);
 	wh_wire_append_string(out, FILE_PACKAGE, package);
 	for (int i = 0; i < file.nmessages; i++)

@@ -44,24 +44,29 @@ typedef struct RowField
 	const char *comment; /* or NULL */
 } RowField;
 
-/* The row's own message is the first; the others are those that its fields use. */
 typedef struct RowMessage
 {
 	const char *name;
+	const char *comment; /* or NULL */
 	const RowField *fields;
 	int nfields;
 	bool has_special_kind; /* the enum Kind of Special stands in it */
 } RowMessage;
 
-/* Row, Numeric, TimeTz, Interval, Special, Chunked, and an array for each kind. */
-#define ROW_FILE_MESSAGES (6 + WH_VALUE_ARRAY)
+/* A table's message: the fields of its columns, then those about the row. */
+typedef struct RowTable
+{
+	RowField *fields;
+	char **names; /* of the fields */
+	char *name; /* of the message */
+} RowTable;
 
 typedef struct RowFile
 {
-	RowMessage messages[ROW_FILE_MESSAGES];
+	RowMessage *messages; /* the tables' first, then those that their fields use */
 	int nmessages;
-	RowField *row; /* fields of the first message: those of the columns, then those about the row */
-	char **names; /* theirs */
+	RowTable *tables;
+	int ntables;
 	RowField arrays[WH_VALUE_ARRAY][4];
 } RowFile;
 
@@ -69,11 +74,10 @@ typedef struct RowFile
 extern const char *const wh_wire_special_kinds[SPECIAL_KINDS];
 
 /*
- * wh_wire_build_row_file says what the file of a row holds; comments may be NULL.  The strings of
- * fields and comments must outlive it; wh_wire_free_row_file frees the rest.
+ * wh_wire_build_row_file says what the file of some tables' rows holds; comments may be NULL.  The
+ * comments must outlive it; wh_wire_free_row_file frees the rest.
  */
-extern void wh_wire_build_row_file(RowFile *file, const char *message, const WhWireField *fields,
-								   const char *const *comments, int nfields);
+extern void wh_wire_build_row_file(RowFile *file, const WhWireProto *tables, int ntables);
 extern void wh_wire_free_row_file(RowFile *file);
 
 /* wh_wire_plain_name replaces what an identifier may not hold; it starts with a letter. */

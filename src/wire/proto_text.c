@@ -3,7 +3,7 @@
  *		The text of a .proto file that describes a table's rows.
  *
  * The same messages, fields and names as those of the descriptor in the stream (row_file.c), under
- * a package and a message name of the caller's choice.  protoc takes its own keywords as names, and
+ * a package and message names of the caller's choice.  protoc takes its own keywords as names, and
  * types are referred to from the root, so that no column's name is in the way.  Comments come from
  * catalogs: they are made one line of valid UTF-8 that ends no comment in any language that protoc
  * writes.
@@ -20,26 +20,20 @@ static void append_message(StringInfo out, const char *package, const RowMessage
 static void append_field(StringInfo out, const char *package, const RowField *field);
 static void append_comment(StringInfo out, const char *comment);
 static const char *type_text(RowType type);
-static char *message_name(const char *message, const RowFile *file);
 
 void
-wh_wire_append_proto(StringInfo out, const char *package, const char *message,
-					 const WhWireField *fields, const char *const *comments, int nfields)
+wh_wire_append_proto(StringInfo out, const char *package, const WhWireProto *tables, int ntables)
 {
 	RowFile file;
 	StringInfoData plain;
-	char *name;
 
 	initStringInfo(&plain);
 	append_package(&plain, package);
-	wh_wire_build_row_file(&file, "", fields, comments, nfields);
-	name = message_name(message, &file);
-	file.messages[0].name = name;
+	wh_wire_build_row_file(&file, tables, ntables);
 	appendStringInfo(out, "syntax = \"proto2\";\n\npackage %s;\n", plain.data);
 	for (int i = 0; i < file.nmessages; i++)
 		append_message(out, plain.data, &file.messages[i]);
 	wh_wire_free_row_file(&file);
-	pfree(name);
 	pfree(plain.data);
 }
 
@@ -61,30 +55,16 @@ append_package(StringInfo out, const char *package)
 	}
 }
 
-/* message_name returns a valid name that none of the file's other messages has. */
-static char *
-message_name(const char *message, const RowFile *file)
-{
-	char *name = wh_wire_plain_name(message, strlen(message));
-
-	for (int i = 1; i < file->nmessages; i++)
-	{
-		if (strcmp(name, file->messages[i].name) == 0)
-		{
-			char *longer = palloc(strlen(name) + 5);
-
-			snprintf(longer, strlen(name) + 5, "%s_row", name);
-			pfree(name);
-			return longer;
-		}
-	}
-	return name;
-}
-
 static void
 append_message(StringInfo out, const char *package, const RowMessage *message)
 {
-	appendStringInfo(out, "\nmessage %s {\n", message->name);
+	appendStringInfoChar(out, '\n');
+	if (message->comment != NULL)
+	{
+		append_comment(out, message->comment);
+		appendStringInfoChar(out, '\n');
+	}
+	appendStringInfo(out, "message %s {\n", message->name);
 	if (message->has_special_kind)
 	{
 		appendStringInfoString(out, "  enum Kind {\n");
@@ -112,7 +92,10 @@ append_field(StringInfo out, const char *package, const RowField *field)
 	appendStringInfo(out, " %s = %u%s;", field->name, field->number,
 					 field->label == LABEL_PACKED ? " [packed = true]" : "");
 	if (field->comment != NULL)
+	{
+		appendStringInfoString(out, "  ");
 		append_comment(out, field->comment);
+	}
 	appendStringInfoChar(out, '\n');
 }
 
@@ -156,7 +139,7 @@ append_comment(StringInfo out, const char *comment)
 	const char *end = comment + strlen(comment);
 	char last = ' ';
 
-	appendStringInfoString(out, "  // ");
+	appendStringInfoString(out, "// ");
 	while (comment < end)
 	{
 		int len = pg_encoding_verifymbchar(PG_UTF8, comment, (int) (end - comment));

@@ -4,7 +4,8 @@
  *
  * One file, depending on nothing: a message with a field for each column, then Numeric, TimeTz,
  * Interval, Special, Chunked and the arrays that its columns use, beside it rather than in it, so
- * that no column's name can clash with theirs.  A field's name is the column's name with all but
+ * that no column's name can clash with theirs.  A .proto file may describe several tables; the
+ * messages that are not a table's are in it once.  A field's name is the column's name with all but
  * letters, digits and underscores replaced; where two names, or their JSON forms, would be the
  * same, the later column's gets its attnum as a suffix.  The real name is in Relation.column.
  */
@@ -37,11 +38,11 @@ static const RowField chunked_fields[] = {{"attnum", 1, LABEL_REQUIRED, TYPE_UIN
 										  {"crc32c", 4, LABEL_REQUIRED, TYPE_FIXED32}};
 
 static const RowMessage value_messages[] = {
-	{"Numeric", numeric_fields, lengthof(numeric_fields)},
-	{"TimeTz", timetz_fields, lengthof(timetz_fields)},
-	{"Interval", interval_fields, lengthof(interval_fields)},
-	{"Special", special_fields, lengthof(special_fields), true},
-	{"Chunked", chunked_fields, lengthof(chunked_fields)}};
+	{"Numeric", NULL, numeric_fields, lengthof(numeric_fields)},
+	{"TimeTz", NULL, timetz_fields, lengthof(timetz_fields)},
+	{"Interval", NULL, interval_fields, lengthof(interval_fields)},
+	{"Special", NULL, special_fields, lengthof(special_fields), true},
+	{"Chunked", NULL, chunked_fields, lengthof(chunked_fields)}};
 
 /* The fields about the row, last in its message; their names are taken first. */
 static const RowField meta_fields[] = {
@@ -79,55 +80,81 @@ static const KindType kind_types[WH_VALUE_ARRAY] = {
 	[WH_VALUE_TEXT] = {TYPE_STRING, NULL, "TextArray"},
 	[WH_VALUE_OUTPUT] = {TYPE_STRING, NULL, "OutputArray"}};
 
+static void build_table(RowFile *file, int at, const WhWireProto *table);
 static const KindType *kind_type(WhValueKind kind);
-static void add_column(RowFile *file, int at, const WhWireField *field, const char *comment);
+static void add_column(RowFile *file, RowField *to, const WhWireField *field);
 static void add_array(RowFile *file, WhValueKind element_kind);
+static char *message_name(const RowFile *file, const char *name, int at);
+static bool is_message_taken(const RowFile *file, const char *name, int at);
 static char *field_name(const WhWireField *field, char **taken, int ntaken);
+static char *with_suffix(char *name, unsigned int number);
 static bool is_taken(const char *name, char **taken, int ntaken);
 static bool is_same_name(const char *a, const char *b);
 
 void
-wh_wire_build_row_file(RowFile *file, const char *message, const WhWireField *fields,
-					   const char *const *comments, int nfields)
+wh_wire_build_row_file(RowFile *file, const WhWireProto *tables, int ntables)
 {
-	int nmeta = lengthof(meta_fields);
+	int room = ntables + (int) lengthof(value_messages) + WH_VALUE_ARRAY;
 
-	file->row = palloc0(sizeof(RowField) * (nfields + nmeta));
-	file->names = palloc(sizeof(char *) * (nfields + nmeta));
-	file->messages[0] = (RowMessage){message, file->row, nfields + nmeta, false};
-	file->nmessages = 1;
+	file->messages = palloc(sizeof(RowMessage) * room);
+	file->tables = palloc(sizeof(RowTable) * ntables);
+	file->ntables = ntables;
+	file->nmessages = ntables;
 	for (int i = 0; i < (int) lengthof(value_messages); i++)
 		file->messages[file->nmessages++] = value_messages[i];
-	for (int i = 0; i < nmeta; i++)
-	{
-		file->row[nfields + i] = meta_fields[i];
-		file->names[i] = wh_wire_plain_name(meta_fields[i].name, strlen(meta_fields[i].name));
-	}
-	for (int i = 0; i < nfields; i++)
-	{
-		file->names[nmeta + i] = field_name(&fields[i], file->names, nmeta + i);
-		file->row[i].name = file->names[nmeta + i];
-		add_column(file, i, &fields[i], comments == NULL ? NULL : comments[i]);
-	}
+	for (int i = 0; i < ntables; i++)
+		build_table(file, i, &tables[i]);
 }
 
 void
 wh_wire_free_row_file(RowFile *file)
 {
-	for (int i = 0; i < file->messages[0].nfields; i++)
-		pfree(file->names[i]);
-	pfree(file->names);
-	pfree(file->row);
+	for (int i = 0; i < file->ntables; i++)
+	{
+		RowTable *table = &file->tables[i];
+
+		for (int j = 0; j < file->messages[i].nfields; j++)
+			pfree(table->names[j]);
+		pfree(table->names);
+		pfree(table->fields);
+		pfree(table->name);
+	}
+	pfree(file->tables);
+	pfree(file->messages);
 }
 
 static void
-add_column(RowFile *file, int at, const WhWireField *field, const char *comment)
+build_table(RowFile *file, int at, const WhWireProto *table)
 {
-	RowField *to = &file->row[at];
+	int nmeta = lengthof(meta_fields);
+	int nfields = table->nfields;
+	RowTable *to = &file->tables[at];
 
+	to->fields = palloc0(sizeof(RowField) * (nfields + nmeta));
+	to->names = palloc(sizeof(char *) * (nfields + nmeta));
+	to->name = message_name(file, table->name, at);
+	file->messages[at] = (RowMessage){to->name, table->comment, to->fields, nfields + nmeta, false};
+	for (int i = 0; i < nmeta; i++)
+	{
+		to->fields[nfields + i] = meta_fields[i];
+		to->names[i] = wh_wire_plain_name(meta_fields[i].name, strlen(meta_fields[i].name));
+	}
+	for (int i = 0; i < nfields; i++)
+	{
+		RowField *field = &to->fields[i];
+
+		to->names[nmeta + i] = field_name(&table->fields[i], to->names, nmeta + i);
+		field->name = to->names[nmeta + i];
+		field->comment = table->comments == NULL ? NULL : table->comments[i];
+		add_column(file, field, &table->fields[i]);
+	}
+}
+
+static void
+add_column(RowFile *file, RowField *to, const WhWireField *field)
+{
 	to->number = field->attnum;
 	to->label = LABEL_OPTIONAL;
-	to->comment = comment;
 	if (field->kind == WH_VALUE_ARRAY)
 	{
 		to->type = TYPE_MESSAGE;
@@ -155,7 +182,7 @@ add_array(RowFile *file, WhValueKind element_kind)
 	RowField *fields = file->arrays[type - kind_types];
 	bool is_packable = wh_wire_type_of_kind((WhValueKind) (type - kind_types)) != WH_WIRE_BYTES;
 
-	for (int i = 0; i < file->nmessages; i++)
+	for (int i = file->ntables; i < file->nmessages; i++)
 	{
 		if (file->messages[i].fields == fields)
 			return;
@@ -165,10 +192,57 @@ add_array(RowFile *file, WhValueKind element_kind)
 	fields[2] = (RowField){"nulls", 3, LABEL_OPTIONAL, TYPE_BYTES};
 	fields[3] = (RowField){"value", 4, is_packable ? LABEL_PACKED : LABEL_REPEATED, type->type,
 						   type->type_name};
-	file->messages[file->nmessages++] = (RowMessage){type->array, fields, 4, false};
+	file->messages[file->nmessages++] = (RowMessage){type->array, NULL, fields, 4, false};
 }
 
 /* -------- names -------- */
+
+/*
+ * message_name returns a valid name that no earlier table's message has, nor any of those that
+ * values are made of, used or not: another column does not rename the message.
+ */
+static char *
+message_name(const RowFile *file, const char *name, int at)
+{
+	char *plain = wh_wire_plain_name(name, strlen(name));
+
+	for (unsigned int i = 2; is_message_taken(file, plain, at); i++)
+		plain = with_suffix(plain, i);
+	return plain;
+}
+
+static bool
+is_message_taken(const RowFile *file, const char *name, int at)
+{
+	for (int i = 0; i < at; i++)
+	{
+		if (is_same_name(name, file->messages[i].name))
+			return true;
+	}
+	for (int i = 0; i < (int) lengthof(value_messages); i++)
+	{
+		if (is_same_name(name, value_messages[i].name))
+			return true;
+	}
+	for (int i = WH_VALUE_BOOL; i < WH_VALUE_ARRAY; i++)
+	{
+		if (is_same_name(name, kind_types[i].array))
+			return true;
+	}
+	return false;
+}
+
+/* with_suffix returns the name with a number behind it, and frees the one without. */
+static char *
+with_suffix(char *name, unsigned int number)
+{
+	size_t room = strlen(name) + 16;
+	char *longer = palloc(room);
+
+	snprintf(longer, room, "%s_%u", name, number);
+	pfree(name);
+	return longer;
+}
 
 /* field_name returns a valid name that no earlier field has. */
 static char *
@@ -177,14 +251,7 @@ field_name(const WhWireField *field, char **taken, int ntaken)
 	char *name = wh_wire_plain_name(field->name, strlen(field->name));
 
 	while (is_taken(name, taken, ntaken))
-	{
-		size_t room = strlen(name) + 16;
-		char *longer = palloc(room);
-
-		snprintf(longer, room, "%s_%u", name, field->attnum);
-		pfree(name);
-		name = longer;
-	}
+		name = with_suffix(name, field->attnum);
 	return name;
 }
 
