@@ -16,8 +16,8 @@
 #include "wire/json.h"
 #include "wire/json_private.h"
 
-static void
-append_hex(StringInfo out, WhSlice bytes)
+void
+wh_wire_append_hex(StringInfo out, WhSlice bytes)
 {
 	static const char digits[] = "0123456789abcdef";
 
@@ -57,7 +57,7 @@ append_special(StringInfo out, const ColumnDefinition *column, const WhWireSpeci
 			break;
 		case WH_SPECIAL_NOT_UTF8:
 			appendStringInfoString(out, "{\"not_utf8\":");
-			append_hex(out, special->bytes);
+			wh_wire_append_hex(out, special->bytes);
 			appendStringInfoChar(out, '}');
 			break;
 		default:
@@ -142,37 +142,14 @@ append_message(StringInfo out, int kind, WhSlice bytes)
 	return true;
 }
 
-/* wire_type returns the type that a field of a kind has. */
-static WhWireType
-wire_type(int kind)
-{
-	switch (kind)
-	{
-		case WALHOUSE__V1__VALUE_KIND__BOOL:
-		case WALHOUSE__V1__VALUE_KIND__INT32:
-		case WALHOUSE__V1__VALUE_KIND__INT64:
-		case WALHOUSE__V1__VALUE_KIND__UINT32:
-		case WALHOUSE__V1__VALUE_KIND__UINT64:
-		case WALHOUSE__V1__VALUE_KIND__DATE:
-		case WALHOUSE__V1__VALUE_KIND__TIME:
-			return WH_WIRE_VARINT;
-		case WALHOUSE__V1__VALUE_KIND__FLOAT:
-			return WH_WIRE_FIXED32;
-		case WALHOUSE__V1__VALUE_KIND__DOUBLE:
-		case WALHOUSE__V1__VALUE_KIND__TIMESTAMP:
-		case WALHOUSE__V1__VALUE_KIND__TIMESTAMPTZ:
-			return WH_WIRE_FIXED64;
-		default:
-			return WH_WIRE_BYTES;
-	}
-}
+static bool append_sent(StringInfo out, int kind, const WhField *field);
+static bool append_quoted(StringInfo out, int kind, const WhField *field);
+static bool append_array(StringInfo out, int element_kind, WhSlice bytes);
+static bool append_elements(StringInfo out, WhWireArray *array);
 
 bool
 wh_wire_append_value(StringInfo out, const ColumnDefinition *column, const Value *value)
 {
-	const WhField *field = &value->field;
-	int64_t number = wh_wire_zigzag(field->number);
-
 	if (value->state == VALUE_SPECIAL)
 	{
 		append_special(out, column, &value->special);
@@ -183,9 +160,21 @@ wh_wire_append_value(StringInfo out, const ColumnDefinition *column, const Value
 		appendStringInfoString(out, "null");
 		return true;
 	}
-	if (field->type != wire_type(column->kind))
+	if (column->kind != WALHOUSE__V1__VALUE_KIND__ARRAY)
+		return append_sent(out, column->kind, &value->field);
+	return column->has_element_kind && value->field.type == WH_WIRE_BYTES &&
+		   append_array(out, column->element_kind, value->field.bytes);
+}
+
+/* append_sent appends a column's or an element's value. */
+static bool
+append_sent(StringInfo out, int kind, const WhField *field)
+{
+	int64_t number = wh_wire_zigzag(field->number);
+
+	if (field->type != wh_wire_type_of_kind((WhValueKind) kind))
 		return false;
-	switch ((int) column->kind)
+	switch (kind)
 	{
 		case WALHOUSE__V1__VALUE_KIND__BOOL:
 			appendStringInfoString(out, field->number ? "true" : "false");
@@ -198,25 +187,33 @@ wh_wire_append_value(StringInfo out, const ColumnDefinition *column, const Value
 			return true;
 		case WALHOUSE__V1__VALUE_KIND__FLOAT:
 		case WALHOUSE__V1__VALUE_KIND__DOUBLE:
-			append_float(out, field, column->kind == WALHOUSE__V1__VALUE_KIND__FLOAT);
+			append_float(out, field, kind == WALHOUSE__V1__VALUE_KIND__FLOAT);
 			return true;
 		case WALHOUSE__V1__VALUE_KIND__NUMERIC:
 		case WALHOUSE__V1__VALUE_KIND__TIMETZ:
 		case WALHOUSE__V1__VALUE_KIND__INTERVAL:
 		case WALHOUSE__V1__VALUE_KIND__UUID:
-			return append_message(out, column->kind, field->bytes);
+			return append_message(out, kind, field->bytes);
 		case WALHOUSE__V1__VALUE_KIND__BYTES:
-			append_hex(out, field->bytes);
+			wh_wire_append_hex(out, field->bytes);
 			return true;
 		case WALHOUSE__V1__VALUE_KIND__TEXT:
 		case WALHOUSE__V1__VALUE_KIND__OUTPUT:
 			wh_wire_append_json_string(out, (const char *) field->bytes.data, field->bytes.len);
 			return true;
 		default:
-			break;
+			return append_quoted(out, kind, field);
 	}
+}
+
+/* append_quoted appends numbers that JSON's would not hold, and what ISO 8601 writes. */
+static bool
+append_quoted(StringInfo out, int kind, const WhField *field)
+{
+	int64_t number = wh_wire_zigzag(field->number);
+
 	appendStringInfoChar(out, '"');
-	switch ((int) column->kind)
+	switch (kind)
 	{
 		case WALHOUSE__V1__VALUE_KIND__INT64:
 			appendStringInfo(out, "%lld", (long long) number);
@@ -240,5 +237,70 @@ wh_wire_append_value(StringInfo out, const ColumnDefinition *column, const Value
 			return false;
 	}
 	appendStringInfoChar(out, '"');
+	return true;
+}
+
+/* -------- arrays -------- */
+
+/* append_array appends an array as an array of arrays; lower bounds are told where one is not 1. */
+static bool
+append_array(StringInfo out, int element_kind, WhSlice bytes)
+{
+	WhWireArray array;
+	bool has_bounds = false;
+
+	if (!wh_wire_read_array(bytes, (WhValueKind) element_kind, &array))
+		return false;
+	for (int i = 0; i < array.dimensions; i++)
+	{
+		if (array.lower_bound[i] != 1)
+			has_bounds = true;
+	}
+	if (!has_bounds)
+		return append_elements(out, &array);
+	appendStringInfoString(out, "{\"lower_bounds\":[");
+	for (int i = 0; i < array.dimensions; i++)
+		appendStringInfo(out, "%s%d", i == 0 ? "" : ",", array.lower_bound[i]);
+	appendStringInfoString(out, "],\"values\":");
+	if (!append_elements(out, &array))
+		return false;
+	appendStringInfoChar(out, '}');
+	return true;
+}
+
+static bool
+append_elements(StringInfo out, WhWireArray *array)
+{
+	WhWireError error = NULL;
+	WhField element;
+
+	if (array->elements == 0)
+		appendStringInfoString(out, "[]");
+	for (size_t i = 0; i < array->elements; i++)
+	{
+		size_t block = 1;
+
+		/* A dimension opens and closes where as many elements as a block of it has are done. */
+		for (int d = array->dimensions - 1; d >= 0; d--)
+		{
+			block *= (size_t) array->dimension[d];
+			if (i % block == 0)
+				appendStringInfoChar(out, '[');
+		}
+		if (wh_wire_is_null_element(array, i))
+			appendStringInfoString(out, "null");
+		else if (!wh_wire_next_element(array, &element, &error) ||
+				 !append_sent(out, array->element_kind, &element))
+			return false;
+		block = 1;
+		for (int d = array->dimensions - 1; d >= 0; d--)
+		{
+			block *= (size_t) array->dimension[d];
+			if ((i + 1) % block == 0)
+				appendStringInfoChar(out, ']');
+		}
+		if (i + 1 < array->elements)
+			appendStringInfoChar(out, ',');
+	}
 	return true;
 }
