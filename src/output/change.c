@@ -116,6 +116,8 @@ send_update(WhOutput *session, WhOutputRelation *entry, Relation relation, HeapT
 	{
 		heap_deform_tuple(old, RelationGetDescr(relation), entry->old_values, entry->old_nulls);
 		fill_unchanged(entry, kind);
+		if (kind == WH_BEFORE_FULL)
+			wh_output_note_changes(session, entry);
 	}
 	wh_wire_begin_change(batch, entry->schema, WH_OP_UPDATE, kind, session->seq, 0);
 	wh_output_write_row(session, entry, wh_wire_begin_after(batch), entry->values, entry->nulls,

@@ -3,52 +3,52 @@
  *		How the values of a column are written: its kind on the wire, its tag, its writer.
  *
  * What is looked up here is looked up once a definition: value.c then writes values without a
- * look at the catalog.  A domain is written as the type at its bottom.
+ * look at the catalog.  A domain is written as the type at its bottom, and so are the elements of
+ * an array.
  */
 #include "output/output_private.h"
 
 #include "catalog/pg_type.h"
 #include "utils/lsyscache.h"
 
+static void compile_type(WhOutputColumn *column, Oid type);
+static void compile_tag(WhOutputColumn *column);
 static WhWriter choose_writer(Oid type, char type_kind, WhValueKind *kind);
 
 void
 wh_output_compile_column(WhOutputColumn *column, Form_pg_attribute attribute)
 {
-	Oid base = getBaseType(attribute->atttypid);
+	column->attnum = attribute->attnum;
+	compile_type(column, getBaseType(attribute->atttypid));
+	column->element = NULL;
+	compile_tag(column);
+	if (column->element != NULL)
+		compile_tag(column->element);
+}
+
+static void
+compile_type(WhOutputColumn *column, Oid type)
+{
 	Oid output;
 	bool is_varlena;
-	WhWireType type;
 
-	column->attnum = attribute->attnum;
-	column->is_varlena = attribute->attlen == -1;
-	column->writer = choose_writer(base, get_typtype(base), &column->kind);
-	switch (column->kind)
-	{
-		case WH_VALUE_FLOAT:
-			type = WH_WIRE_FIXED32;
-			break;
-		case WH_VALUE_DOUBLE:
-		case WH_VALUE_TIMESTAMP:
-		case WH_VALUE_TIMESTAMPTZ:
-			type = WH_WIRE_FIXED64;
-			break;
-		case WH_VALUE_BOOL:
-		case WH_VALUE_INT32:
-		case WH_VALUE_INT64:
-		case WH_VALUE_UINT32:
-		case WH_VALUE_UINT64:
-		case WH_VALUE_DATE:
-		case WH_VALUE_TIME:
-			type = WH_WIRE_VARINT;
-			break;
-		default:
-			type = WH_WIRE_BYTES;
-			break;
-	}
-	column->tag_size = wh_wire_put_tag(column->tag, attribute->attnum, type) - column->tag;
-	getTypeOutputInfo(base, &output, &is_varlena);
+	column->type = type;
+	get_typlenbyvalalign(type, &column->length, &column->by_value, &column->align);
+	column->is_varlena = column->length == -1;
+	column->writer = choose_writer(type, get_typtype(type), &column->kind);
+	getTypeOutputInfo(type, &output, &is_varlena);
 	fmgr_info(output, &column->output);
+}
+
+/* compile_tag writes the tag of a column's field; elements that are packed have none. */
+static void
+compile_tag(WhOutputColumn *column)
+{
+	WhWireType type = wh_wire_type_of_kind(column->kind);
+
+	column->tag_size = 0;
+	if (!column->is_element || type == WH_WIRE_BYTES)
+		column->tag_size = wh_wire_put_tag(column->tag, column->attnum, type) - column->tag;
 }
 
 /* choose_writer maps a base type to its kind on the wire and the way to write it. */
@@ -87,7 +87,7 @@ choose_writer(Oid type, char type_kind, WhValueKind *kind)
 		{JSONOID, WH_VALUE_TEXT, WH_WRITE_TEXT},
 		{NAMEOID, WH_VALUE_TEXT, WH_WRITE_NAME},
 		{CHAROID, WH_VALUE_TEXT, WH_WRITE_OUTPUT},
-		{JSONBOID, WH_VALUE_TEXT, WH_WRITE_OUTPUT},
+		{JSONBOID, WH_VALUE_TEXT, WH_WRITE_JSONB},
 		{XMLOID, WH_VALUE_TEXT, WH_WRITE_OUTPUT},
 	};
 

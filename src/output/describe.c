@@ -102,6 +102,11 @@ describe_column(WhOutput *session, StringInfo out, Relation relation, WhOutputCo
 	wh_wire_append_string(out, 12, type_kind);
 	if (type->typtype == TYPTYPE_DOMAIN)
 		wh_wire_append_uint(out, 13, getBaseType(attribute->atttypid));
+	if (column->element != NULL)
+	{
+		wh_wire_append_uint(out, 15, column->element->kind);
+		wh_wire_append_uint(out, 16, get_element_type(column->type));
+	}
 	wh_wire_close(out, message);
 	ReleaseSysCache(tuple);
 }
@@ -159,6 +164,7 @@ append_descriptor(WhOutput *session, StringInfo out, Relation relation, WhOutput
 
 		fields[i].attnum = column->attnum;
 		fields[i].kind = column->kind;
+		fields[i].element_kind = column->element != NULL ? column->element->kind : 0;
 		fields[i].name = utf8_name(session, NameStr(TupleDescAttr(RelationGetDescr(relation),
 																  column->attnum - 1)
 														->attname));

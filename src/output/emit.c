@@ -36,19 +36,26 @@ wh_output_keep_alive(LogicalDecodingContext *ctx, WhOutput *session)
 void
 wh_output_flush(LogicalDecodingContext *ctx, WhOutput *session, bool is_last)
 {
-	WhBatch *batch = &session->batch;
+	wh_wire_finish_batch(&session->batch);
+	wh_output_send_entries(ctx, session, is_last);
+	wh_wire_reset_batch(&session->batch);
+}
 
-	wh_wire_finish_batch(batch);
+void
+wh_output_send_entries(LogicalDecodingContext *ctx, WhOutput *session, bool is_last)
+{
+	StringInfo entries = &session->batch.out;
+
 	session->is_last_write = is_last;
 	if (session->options.is_json)
 		flush_json(ctx, session);
 	else
 	{
 		OutputPluginPrepareWrite(ctx, is_last);
-		appendBinaryStringInfo(ctx->out, batch->out.data, batch->out.len);
+		appendBinaryStringInfo(ctx->out, entries->data, entries->len);
 		OutputPluginWrite(ctx, is_last);
 	}
-	wh_wire_reset_batch(batch);
+	resetStringInfo(entries);
 	session->quiet_changes = 0;
 }
 

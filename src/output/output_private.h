@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_publication.h"
+#include "mb/pg_wchar.h"
 #include "nodes/pg_list.h"
 #include "replication/logical.h"
 #include "utils/hsearch.h"
@@ -72,19 +73,28 @@ typedef enum WhWriter
 	WH_WRITE_BYTES,
 	WH_WRITE_TEXT, /* a varlena that is text as it stands */
 	WH_WRITE_NAME,
+	WH_WRITE_JSONB,
+	WH_WRITE_ARRAY,
 	WH_WRITE_OUTPUT /* through the type's output function */
 } WhWriter;
 
+/* A column, or what the elements of an array column are. */
 typedef struct WhOutputColumn
 {
-	int attnum; /* the field's number: of the table that the rows are told as */
+	int attnum; /* the field's number: of the table that the rows are told as; or in Array */
 	int index; /* in values and nulls: the place in the tuple, from 0 */
 	WhWriter writer;
 	WhValueKind kind;
 	bool is_varlena;
 	bool is_key; /* of the replica identity index */
-	uint8_t tag_size;
+	bool is_element;
+	bool by_value;
+	char align;
+	int16 length; /* pg_type.typlen */
+	uint8_t tag_size; /* 0 of elements that are packed */
 	uint8_t tag[WH_WIRE_MAX_TAG];
+	struct WhOutputColumn *element; /* WH_WRITE_ARRAY */
+	Oid type; /* the domain's base type, where it is one */
 	FmgrInfo output;
 } WhOutputColumn;
 
@@ -112,6 +122,7 @@ typedef struct WhOutputRelation
 typedef struct WhOutput
 {
 	struct WhOutput *next; /* in the list that invalidation callbacks walk */
+	LogicalDecodingContext *decoding; /* whose this is */
 	MemoryContext context; /* the session's */
 	MemoryContext change_context; /* reset after each change */
 	WhOutputOptions options;
@@ -125,6 +136,13 @@ typedef struct WhOutput
 	WhBatch batch;
 	StringInfoData unchanged; /* attnums of the row in hand, packed */
 	StringInfoData specials; /* fields 2002 of the row in hand */
+	StringInfoData changed; /* attnums of the row in hand, packed */
+	StringInfoData chunked; /* fields 2004 of the row in hand */
+	StringInfoData head; /* of the array in hand: what stands before its elements */
+	StringInfoData elements; /* likewise */
+	StringInfoData chunk; /* what does not fill a chunk yet */
+	bool element_failed; /* an element of the array in hand does not fit its field */
+	uint32 last_chunk; /* id */
 	WhJson *json; /* renderer, where the format is json */
 	bool hello_sent;
 	bool is_last_write; /* of the callback, while the batch is written */
@@ -177,6 +195,12 @@ extern void wh_output_add_relation(WhOutput *session, WhOutputRelation *entry);
  */
 extern void wh_output_flush(LogicalDecodingContext *ctx, WhOutput *session, bool is_last);
 
+/*
+ * wh_output_send_entries sends the finished entries alone and leaves the open run as it is: what
+ * chunks need, which are made in the middle of a row.
+ */
+extern void wh_output_send_entries(LogicalDecodingContext *ctx, WhOutput *session, bool is_last);
+
 /* wh_output_keep_alive looks after the connection while changes go by without output. */
 extern void wh_output_keep_alive(LogicalDecodingContext *ctx, WhOutput *session);
 
@@ -212,11 +236,146 @@ extern PublicationActions wh_output_published(WhOutput *session, Relation relati
 
 /* -------- value.c -------- */
 
-/* wh_output_write_row writes the fields of a row: all columns, or those of the identity key. */
+/*
+ * wh_output_write_row writes the fields of a row: all columns, or those of the identity key.
+ */
 extern void wh_output_write_row(WhOutput *session, WhOutputRelation *relation, StringInfo out,
 								Datum *values, bool *nulls, bool keys_only);
 
+/* wh_output_note_attnum adds a column to a packed field. */
+extern void wh_output_note_attnum(StringInfo out, const WhOutputColumn *column);
+
+/* wh_output_forget_row drops what is kept for the end of a row that is not finished. */
+extern void wh_output_forget_row(WhOutput *session);
+
+/*
+ * wh_output_write_value writes a value at a place in out with WH_FIELD_ROOM bytes, and returns the
+ * place behind it, which has as many. out->len is not kept up meanwhile.
+ */
+#define WH_FIELD_ROOM 64
+
+extern uint8_t *wh_output_write_value(WhOutput *session, WhOutputColumn *column, StringInfo out,
+									  uint8_t *at, Datum value);
+extern uint8_t *wh_output_write_bytes(const WhOutputColumn *column, StringInfo out, uint8_t *at,
+									  const void *data, size_t len);
+
+/*
+ * wh_output_note_special keeps a Special for the end of the row; data is text or raw bytes, as the
+ * kind has it, or NULL.
+ */
+extern void wh_output_note_special(WhOutput *session, const WhOutputColumn *column,
+								   WhSpecialKind kind, const char *data, size_t len);
+
+/* wh_output_note_text keeps, for a field that cannot hold the value, the value's text. */
+extern void wh_output_note_text(WhOutput *session, const WhOutputColumn *column, const char *text);
+
+/* A varlena with a header of one byte has at most this many behind it. */
+typedef union WhAligned
+{
+	struct varlena header;
+	int64 align;
+	char data[VARHDRSZ + 128];
+} WhAligned;
+
+/*
+ * wh_output_plain_varlena returns a value uncompressed and in memory, where it stands if it can;
+ * wh_output_aligned_varlena moreover with a header of four bytes, a short one in *room.
+ */
+extern struct varlena *wh_output_plain_varlena(Datum value);
+extern struct varlena *wh_output_aligned_varlena(Datum value, WhAligned *room);
+
+/* wh_output_put_tag writes the tag of a column's field, if it has one. */
+static inline uint8_t *
+wh_output_put_tag(const WhOutputColumn *column, uint8_t *at)
+{
+	for (int i = 0; i < column->tag_size; i++)
+		*at++ = column->tag[i];
+	return at;
+}
+
+/* wh_output_make_room returns at, with need bytes behind it, in out as it then is. */
+static inline uint8_t *
+wh_output_make_room(StringInfo out, uint8_t *at, size_t need)
+{
+	size_t used = (char *) at - out->data;
+
+	if (unlikely(out->maxlen - used <= need))
+	{
+		out->len = (int) used;
+		enlargeStringInfo(out, (int) need);
+		at = (uint8_t *) out->data + used;
+	}
+	return at;
+}
+
+/* -------- array.c -------- */
+
+extern uint8_t *wh_output_write_array(WhOutput *session, WhOutputColumn *column, StringInfo out,
+									  uint8_t *at, Datum value);
+
+/* -------- compare.c -------- */
+
+/*
+ * wh_output_note_changes keeps, for the row that is written next, which columns differ between the
+ * old row in hand and the new one.
+ */
+extern void wh_output_note_changes(WhOutput *session, WhOutputRelation *relation);
+
+/* -------- chunk.c -------- */
+
+/*
+ * A field longer than WH_VALUE_LIMIT goes in chunks; one longer than WH_VALUE_SMALL where a row
+ * has WH_ROW_LIMIT bytes already.
+ */
+#define WH_VALUE_SMALL (64 * 1024)
+#define WH_VALUE_LIMIT (1024 * 1024)
+#define WH_ROW_LIMIT (16 * 1024 * 1024)
+
+static inline bool
+wh_output_is_large(size_t len, size_t row)
+{
+	return unlikely(len > WH_VALUE_SMALL) && (len > WH_VALUE_LIMIT || row > WH_ROW_LIMIT);
+}
+
+/* Chunks of one value: wh_output_add_chunks as often as it takes. */
+typedef struct WhChunks
+{
+	WhOutput *session;
+	WhWireChunked value;
+} WhChunks;
+
+extern void wh_output_begin_chunks(WhOutput *session, const WhOutputColumn *column,
+								   WhChunks *chunks);
+extern void wh_output_add_chunks(WhChunks *chunks, const void *data, size_t len);
+extern void wh_output_end_chunks(WhChunks *chunks);
+
+/* wh_output_chunk_bytes sends bytes as they are. */
+extern void wh_output_chunk_bytes(WhOutput *session, const WhOutputColumn *column,
+								  const void *data, size_t len);
+
+/*
+ * wh_output_chunk_text sends text of the database's encoding as UTF-8.  Returns false, with
+ * nothing sent, where it cannot be UTF-8.
+ */
+extern bool wh_output_chunk_text(WhOutput *session, const WhOutputColumn *column, const char *text,
+								 size_t len);
+
+/* -------- text.c -------- */
+
+/* Whether text of the database is sent as it stands, once it has been checked. */
+extern bool wh_output_is_utf8(const WhOutput *session);
+
 /* wh_output_to_utf8 returns text in UTF-8, or NULL where it cannot be. *len is updated. */
 extern const char *wh_output_to_utf8(WhOutput *session, const char *text, size_t *len);
+
+/*
+ * wh_output_convert_slice converts the first part of text into a buffer of WH_SLICE_ROOM bytes and
+ * returns how much of it, or 0 where it cannot be UTF-8.  *converted is what it takes there.
+ */
+#define WH_SLICE (16 * 1024)
+#define WH_SLICE_ROOM (WH_SLICE * MAX_CONVERSION_GROWTH + 2)
+
+extern size_t wh_output_convert_slice(WhOutput *session, const char *text, size_t len,
+									  char *buffer, size_t *converted);
 
 #endif /* WH_OUTPUT_PRIVATE_H */

@@ -48,6 +48,7 @@ startup(LogicalDecodingContext *ctx, OutputPluginOptions *options, bool is_init)
 	MemoryContext caller = MemoryContextSwitchTo(context);
 	WhOutput *session = palloc0(sizeof(WhOutput));
 
+	session->decoding = ctx;
 	session->context = context;
 	session->change_context =
 		AllocSetContextCreate(context, "walhouse change", ALLOCSET_DEFAULT_SIZES);
@@ -61,6 +62,11 @@ startup(LogicalDecodingContext *ctx, OutputPluginOptions *options, bool is_init)
 		session->json = wh_wire_create_json();
 	initStringInfo(&session->unchanged);
 	initStringInfo(&session->specials);
+	initStringInfo(&session->changed);
+	initStringInfo(&session->chunked);
+	initStringInfo(&session->head);
+	initStringInfo(&session->elements);
+	initStringInfo(&session->chunk);
 	wh_output_init_relations(session);
 	ctx->output_plugin_private = session;
 	options->output_type =

@@ -3,10 +3,15 @@
  *		From a deformed tuple to the fields of a row.
  *
  * Fixed-size types, text and bytea are copied as they stand; numeric is read from its digits;
- * only what is left goes through an output function, under pinned settings.  NULL is no field at
- * all.  An infinity, a NaN of numeric, a value out of the field's range and text that is not
- * valid UTF-8 are no field either, but an entry in field 2002; a TOAST value that was not logged
- * is an attnum in field 2001.  Both come after the columns, so that fields ascend.
+ * jsonb is printed straight into the row; only what is left goes through an output function,
+ * under pinned settings.  NULL is no field at all.  An infinity, a NaN of numeric, a value out of
+ * the field's range and text that is not valid UTF-8 are no field either, but an entry in field
+ * 2002; a TOAST value that was not logged is an attnum in field 2001, what an update changed one
+ * in 2003, a large value an entry in 2004.  These come after the columns, so that fields ascend.
+ *
+ * A writer gets a place in the row with WH_FIELD_ROOM bytes and leaves as many behind what it
+ * wrote: values of fixed size are written without looking at the room again.  Elements of arrays
+ * go through the same writers, with the tag of theirs, or none.
  *
  * Everything allocated here is in the session's change context.  Values on disk
  * (VARATT_IS_EXTERNAL_ONDISK) are never fetched: the historic snapshot cannot see a TOAST table's
@@ -14,38 +19,36 @@
  */
 #include "output/output_private.h"
 
-#include "catalog/namespace.h"
-#include "mb/pg_wchar.h"
+#include "access/detoast.h"
 #include "utils/date.h"
 #include "utils/datetime.h"
+#include "utils/jsonb.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
-
-/* A tag, and the largest value of fixed size with its length. */
-#define WH_FIELD_ROOM 64
 
 #define EPOCH_SHIFT_DAYS (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE)
 #define EPOCH_SHIFT_USECS (EPOCH_SHIFT_DAYS * USECS_PER_DAY)
 
 static bool is_unchanged(const WhOutputColumn *column, Datum value);
-static void write_value(WhOutput *session, WhOutputColumn *column, StringInfo out, Datum value);
-static void write_varlena(WhOutput *session, WhOutputColumn *column, StringInfo out, Datum value);
-static uint8_t *write_fixed(WhOutput *session, WhOutputColumn *column, uint8_t *at, Datum value);
+static uint8_t *write_varlena(WhOutput *session, WhOutputColumn *column, StringInfo out,
+							  uint8_t *at, Datum value);
 static uint8_t *write_date(WhOutput *session, WhOutputColumn *column, uint8_t *at, DateADT date);
 static uint8_t *write_timestamp(WhOutput *session, WhOutputColumn *column, uint8_t *at,
 								Timestamp value);
 static uint8_t *write_timetz(WhOutputColumn *column, uint8_t *at, const TimeTzADT *value);
 static uint8_t *write_interval(WhOutput *session, WhOutputColumn *column, uint8_t *at,
 							   const Interval *value);
-static void write_numeric(WhOutput *session, WhOutputColumn *column, StringInfo out,
-						  struct varlena *value);
-static void write_text(WhOutput *session, WhOutputColumn *column, StringInfo out,
-					   const char *text, size_t len);
-static void write_bytes(WhOutputColumn *column, StringInfo out, const char *data, size_t len);
-static void note_special(WhOutput *session, WhOutputColumn *column, WhSpecialKind kind,
-						 const char *data, size_t len);
-static void note_unchanged(WhOutput *session, WhOutputColumn *column);
+static uint8_t *write_numeric(WhOutput *session, WhOutputColumn *column, StringInfo out,
+							  uint8_t *at, struct varlena *value);
+static uint8_t *write_big_numeric(WhOutput *session, WhOutputColumn *column, StringInfo out,
+								  uint8_t *at, struct varlena *value);
+static uint8_t *write_jsonb(WhOutput *session, WhOutputColumn *column, StringInfo out, uint8_t *at,
+							Datum value);
+static uint8_t *write_output(WhOutput *session, WhOutputColumn *column, StringInfo out,
+							 uint8_t *at, Datum value);
+static uint8_t *write_text(WhOutput *session, const WhOutputColumn *column, StringInfo out,
+						   uint8_t *at, const char *text, size_t len);
 static void write_meta(WhOutput *session, StringInfo out);
 
 /* -------- rows -------- */
@@ -54,8 +57,10 @@ void
 wh_output_write_row(WhOutput *session, WhOutputRelation *relation, StringInfo out,
 					Datum *values, bool *nulls, bool keys_only)
 {
-	resetStringInfo(&session->unchanged);
-	resetStringInfo(&session->specials);
+	uint8_t *at;
+
+	enlargeStringInfo(out, WH_FIELD_ROOM);
+	at = (uint8_t *) out->data + out->len;
 	for (int i = 0; i < relation->ncolumns; i++)
 	{
 		WhOutputColumn *column = &relation->columns[i];
@@ -64,10 +69,11 @@ wh_output_write_row(WhOutput *session, WhOutputRelation *relation, StringInfo ou
 		if ((keys_only && !column->is_key) || nulls[index])
 			continue;
 		if (is_unchanged(column, values[index]))
-			note_unchanged(session, column);
+			wh_output_note_attnum(&session->unchanged, column);
 		else
-			write_value(session, column, out, values[index]);
+			at = wh_output_write_value(session, column, out, at, values[index]);
 	}
+	out->len = (char *) at - out->data;
 	write_meta(session, out);
 }
 
@@ -78,7 +84,7 @@ is_unchanged(const WhOutputColumn *column, Datum value)
 	return column->is_varlena && VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(value));
 }
 
-/* write_meta writes the fields that are about the row. */
+/* write_meta writes the fields that are about the row, and forgets them. */
 static void
 write_meta(WhOutput *session, StringInfo out)
 {
@@ -87,29 +93,48 @@ write_meta(WhOutput *session, StringInfo out)
 							 session->unchanged.len);
 	if (session->specials.len > 0)
 		appendBinaryStringInfo(out, session->specials.data, session->specials.len);
+	if (session->changed.len > 0)
+		wh_wire_append_bytes(out, WH_ROW_CHANGED, session->changed.data, session->changed.len);
+	if (session->chunked.len > 0)
+		appendBinaryStringInfo(out, session->chunked.data, session->chunked.len);
+	wh_output_forget_row(session);
 }
 
-static void
-note_unchanged(WhOutput *session, WhOutputColumn *column)
+void
+wh_output_forget_row(WhOutput *session)
 {
-	StringInfo out = &session->unchanged;
+	resetStringInfo(&session->unchanged);
+	resetStringInfo(&session->specials);
+	resetStringInfo(&session->changed);
+	resetStringInfo(&session->chunked);
+}
 
+void
+wh_output_note_attnum(StringInfo out, const WhOutputColumn *column)
+{
 	enlargeStringInfo(out, WH_WIRE_MAX_VARINT);
 	out->len =
 		(char *) wh_wire_put_varint((uint8_t *) out->data + out->len, column->attnum) - out->data;
 }
 
-/*
- * note_special keeps a Special for the end of the row; data is text or raw bytes, as the kind has
- * it, or NULL.
- */
-static void
-note_special(WhOutput *session, WhOutputColumn *column, WhSpecialKind kind, const char *data,
-			 size_t len)
+void
+wh_output_note_special(WhOutput *session, const WhOutputColumn *column, WhSpecialKind kind,
+					   const char *data, size_t len)
 {
 	StringInfo out = &session->specials;
-	int message = wh_wire_open(out, WH_ROW_SPECIAL);
+	int message;
 
+	if (column->is_element)
+	{
+		session->element_failed = true;
+		return;
+	}
+	if (data != NULL && wh_output_is_large(len, out->len))
+	{
+		wh_output_chunk_bytes(session, column, data, len);
+		data = NULL;
+	}
+	message = wh_wire_open(out, WH_ROW_SPECIAL);
 	wh_wire_append_uint(out, 1, column->attnum);
 	wh_wire_append_uint(out, 2, kind);
 	if (data != NULL)
@@ -117,66 +142,34 @@ note_special(WhOutput *session, WhOutputColumn *column, WhSpecialKind kind, cons
 	wh_wire_close(out, message);
 }
 
-/* -------- values -------- */
-
-static void
-write_value(WhOutput *session, WhOutputColumn *column, StringInfo out, Datum value)
+void
+wh_output_note_text(WhOutput *session, const WhOutputColumn *column, const char *text)
 {
-	char *text;
+	size_t len = strlen(text);
+	size_t converted = len;
+	const char *utf8;
 
-	switch (column->writer)
+	if (wh_output_is_large(len, session->specials.len) && !column->is_element)
 	{
-		case WH_WRITE_NUMERIC:
-		case WH_WRITE_BYTES:
-		case WH_WRITE_TEXT:
-			write_varlena(session, column, out, value);
-			break;
-		case WH_WRITE_UUID:
-			write_bytes(column, out, (const char *) DatumGetUUIDP(value)->data, UUID_LEN);
-			break;
-		case WH_WRITE_NAME:
-			text = NameStr(*DatumGetName(value));
-			write_text(session, column, out, text, strlen(text));
-			break;
-		case WH_WRITE_OUTPUT:
-			wh_output_pin_settings(session);
-			text = OutputFunctionCall(&column->output, value);
-			write_text(session, column, out, text, strlen(text));
-			break;
-		default:
-			enlargeStringInfo(out, WH_FIELD_ROOM);
-			out->len =
-				(char *) write_fixed(session, column, (uint8_t *) out->data + out->len, value) -
-				out->data;
-			break;
+		if (wh_output_chunk_text(session, column, text, len))
+			wh_output_note_special(session, column, WH_SPECIAL_OUT_OF_RANGE, NULL, 0);
+		else
+			wh_output_note_special(session, column, WH_SPECIAL_NOT_UTF8, text, len);
+		return;
 	}
-}
-
-static void
-write_varlena(WhOutput *session, WhOutputColumn *column, StringInfo out, Datum value)
-{
-	struct varlena *packed = PG_DETOAST_DATUM_PACKED(value);
-
-	if (column->writer == WH_WRITE_NUMERIC)
-		write_numeric(session, column, out, packed);
-	else if (column->writer == WH_WRITE_BYTES)
-		write_bytes(column, out, VARDATA_ANY(packed), VARSIZE_ANY_EXHDR(packed));
+	utf8 = wh_output_to_utf8(session, text, &converted);
+	if (utf8 != NULL)
+		wh_output_note_special(session, column, WH_SPECIAL_OUT_OF_RANGE, utf8, converted);
 	else
-		write_text(session, column, out, VARDATA_ANY(packed), VARSIZE_ANY_EXHDR(packed));
+		wh_output_note_special(session, column, WH_SPECIAL_NOT_UTF8, text, len);
 }
 
-static inline uint8_t *
-put_tag(const WhOutputColumn *column, uint8_t *at)
-{
-	for (int i = 0; i < column->tag_size; i++)
-		*at++ = column->tag[i];
-	return at;
-}
+/* -------- values -------- */
 
 static inline uint8_t *
 put_unsigned(const WhOutputColumn *column, uint8_t *at, uint64 value)
 {
-	return wh_wire_put_varint(put_tag(column, at), value);
+	return wh_wire_put_varint(wh_output_put_tag(column, at), value);
 }
 
 static inline uint8_t *
@@ -185,12 +178,9 @@ put_signed(const WhOutputColumn *column, uint8_t *at, int64 value)
 	return put_unsigned(column, at, wh_wire_unzigzag(value));
 }
 
-/*
- * write_fixed writes a value of fixed size at a place with WH_FIELD_ROOM bytes, and returns the
- * place behind it.
- */
-static uint8_t *
-write_fixed(WhOutput *session, WhOutputColumn *column, uint8_t *at, Datum value)
+/* write_simple writes a value of fixed size, and leaves the room behind it to the caller. */
+static inline uint8_t *
+write_simple(WhOutput *session, WhOutputColumn *column, uint8_t *at, Datum value)
 {
 	switch (column->writer)
 	{
@@ -213,7 +203,7 @@ write_fixed(WhOutput *session, WhOutputColumn *column, uint8_t *at, Datum value)
 			uint32 bits;
 
 			memcpy(&bits, &number, sizeof(bits));
-			return wh_wire_put_fixed32(put_tag(column, at), bits);
+			return wh_wire_put_fixed32(wh_output_put_tag(column, at), bits);
 		}
 		case WH_WRITE_FLOAT8:
 		{
@@ -221,7 +211,7 @@ write_fixed(WhOutput *session, WhOutputColumn *column, uint8_t *at, Datum value)
 			uint64 bits;
 
 			memcpy(&bits, &number, sizeof(bits));
-			return wh_wire_put_fixed64(put_tag(column, at), bits);
+			return wh_wire_put_fixed64(wh_output_put_tag(column, at), bits);
 		}
 		case WH_WRITE_DATE:
 			return write_date(session, column, at, DatumGetDateADT(value));
@@ -229,20 +219,100 @@ write_fixed(WhOutput *session, WhOutputColumn *column, uint8_t *at, Datum value)
 			return write_timestamp(session, column, at, DatumGetTimestamp(value));
 		case WH_WRITE_TIMETZ:
 			return write_timetz(column, at, DatumGetTimeTzADTP(value));
-		case WH_WRITE_INTERVAL:
-			return write_interval(session, column, at, DatumGetIntervalP(value));
 		default:
-			elog(ERROR, "column writer %d is not of fixed size", (int) column->writer);
+			return write_interval(session, column, at, DatumGetIntervalP(value));
 	}
 }
+
+uint8_t *
+wh_output_write_value(WhOutput *session, WhOutputColumn *column, StringInfo out, uint8_t *at,
+					  Datum value)
+{
+	const char *text;
+
+	switch (column->writer)
+	{
+		case WH_WRITE_NUMERIC:
+		case WH_WRITE_BYTES:
+		case WH_WRITE_TEXT:
+			return write_varlena(session, column, out, at, value);
+		case WH_WRITE_UUID:
+			return wh_output_write_bytes(column, out, at, DatumGetUUIDP(value)->data, UUID_LEN);
+		case WH_WRITE_NAME:
+			text = NameStr(*DatumGetName(value));
+			return write_text(session, column, out, at, text, strlen(text));
+		case WH_WRITE_JSONB:
+			return write_jsonb(session, column, out, at, value);
+		case WH_WRITE_ARRAY:
+			return wh_output_write_array(session, column, out, at, value);
+		case WH_WRITE_OUTPUT:
+			return write_output(session, column, out, at, value);
+		default:
+			return wh_output_make_room(out, write_simple(session, column, at, value),
+									   WH_FIELD_ROOM);
+	}
+}
+
+static uint8_t *
+write_varlena(WhOutput *session, WhOutputColumn *column, StringInfo out, uint8_t *at, Datum value)
+{
+	struct varlena *plain = wh_output_plain_varlena(value);
+	const char *data = VARDATA_ANY(plain);
+	size_t len = VARSIZE_ANY_EXHDR(plain);
+
+	if (column->writer == WH_WRITE_NUMERIC)
+		return write_numeric(session, column, out, at, plain);
+	if (column->writer == WH_WRITE_TEXT)
+		return write_text(session, column, out, at, data, len);
+	if (wh_output_is_large(len, (char *) at - out->data) && !column->is_element)
+	{
+		wh_output_chunk_bytes(session, column, data, len);
+		return at;
+	}
+	return wh_output_write_bytes(column, out, at, data, len);
+}
+
+struct varlena *
+wh_output_plain_varlena(Datum value)
+{
+	struct varlena *given = (struct varlena *) DatumGetPointer(value);
+
+	/* what this transaction wrote to a TOAST table: the reorder buffer has put it together */
+	if (VARATT_IS_EXTERNAL_INDIRECT(given))
+	{
+		struct varatt_indirect indirect;
+
+		VARATT_EXTERNAL_GET_POINTER(indirect, given);
+		given = indirect.pointer;
+	}
+	if (VARATT_IS_COMPRESSED(given) || VARATT_IS_EXTERNAL(given))
+		return detoast_attr(given);
+	return given;
+}
+
+struct varlena *
+wh_output_aligned_varlena(Datum value, WhAligned *room)
+{
+	struct varlena *plain = wh_output_plain_varlena(value);
+	size_t len;
+
+	if (!VARATT_IS_SHORT(plain))
+		return plain;
+	len = VARSIZE_ANY_EXHDR(plain);
+	SET_VARSIZE(&room->header, len + VARHDRSZ);
+	memcpy(VARDATA(&room->header), VARDATA_SHORT(plain), len);
+	return &room->header;
+}
+
+/* -------- dates and times -------- */
 
 static uint8_t *
 write_date(WhOutput *session, WhOutputColumn *column, uint8_t *at, DateADT date)
 {
 	if (DATE_IS_NOBEGIN(date))
-		note_special(session, column, WH_SPECIAL_NEGATIVE_INFINITY, NULL, 0);
+		wh_output_note_special(session, column, WH_SPECIAL_NEGATIVE_INFINITY, NULL, 0);
 	else if (DATE_IS_NOEND(date))
-		note_special(session, column, WH_SPECIAL_POSITIVE_INFINITY, NULL, 0);
+		wh_output_note_special(session, column, WH_SPECIAL_POSITIVE_INFINITY, NULL, 0);
 	else
 		at = put_signed(column, at, (int64) date + EPOCH_SHIFT_DAYS);
 	return at;
@@ -258,19 +328,17 @@ write_timestamp(WhOutput *session, WhOutputColumn *column, uint8_t *at, Timestam
 	int64 shifted;
 
 	if (TIMESTAMP_IS_NOBEGIN(value))
-		note_special(session, column, WH_SPECIAL_NEGATIVE_INFINITY, NULL, 0);
+		wh_output_note_special(session, column, WH_SPECIAL_NEGATIVE_INFINITY, NULL, 0);
 	else if (TIMESTAMP_IS_NOEND(value))
-		note_special(session, column, WH_SPECIAL_POSITIVE_INFINITY, NULL, 0);
+		wh_output_note_special(session, column, WH_SPECIAL_POSITIVE_INFINITY, NULL, 0);
 	else if (__builtin_add_overflow(value, EPOCH_SHIFT_USECS, &shifted))
 	{
-		char *text;
-
 		wh_output_pin_settings(session);
-		text = OutputFunctionCall(&column->output, TimestampGetDatum(value));
-		note_special(session, column, WH_SPECIAL_OUT_OF_RANGE, text, strlen(text));
+		wh_output_note_text(session, column,
+							OutputFunctionCall(&column->output, TimestampGetDatum(value)));
 	}
 	else
-		at = wh_wire_put_fixed64(put_tag(column, at), (uint64) shifted);
+		at = wh_wire_put_fixed64(wh_output_put_tag(column, at), (uint64) shifted);
 	return at;
 }
 
@@ -297,10 +365,11 @@ write_interval(WhOutput *session, WhOutputColumn *column, uint8_t *at, const Int
 
 	if (wh_compat_interval_is_nobegin(value) || wh_compat_interval_is_noend(value))
 	{
-		note_special(session, column,
-					 wh_compat_interval_is_nobegin(value) ? WH_SPECIAL_NEGATIVE_INFINITY :
-															WH_SPECIAL_POSITIVE_INFINITY,
-					 NULL, 0);
+		wh_output_note_special(session, column,
+							   wh_compat_interval_is_nobegin(value) ?
+								   WH_SPECIAL_NEGATIVE_INFINITY :
+								   WH_SPECIAL_POSITIVE_INFINITY,
+							   NULL, 0);
 		return at;
 	}
 	end = wh_wire_put_tag(end, 1, WH_WIRE_VARINT);
@@ -314,104 +383,143 @@ write_interval(WhOutput *session, WhOutputColumn *column, uint8_t *at, const Int
 	return at + (end - body);
 }
 
-static void
-write_numeric(WhOutput *session, WhOutputColumn *column, StringInfo out, struct varlena *value)
+/* -------- numeric, text and what output functions print -------- */
+
+static uint8_t *
+write_numeric(WhOutput *session, WhOutputColumn *column, StringInfo out, uint8_t *at,
+			  struct varlena *value)
 {
 	uint8_t body[32];
 	uint8_t *end = body;
 	int64_t unscaled;
 	uint32_t scale;
-	char *text;
-	size_t len;
-	int message;
 
-	if (wh_wire_numeric_from_disk(VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value), &unscaled, &scale))
-	{
-		end = wh_wire_put_tag(end, 1, WH_WIRE_VARINT);
-		end = wh_wire_put_varint(end, wh_wire_unzigzag(unscaled));
-		end = wh_wire_put_tag(end, 2, WH_WIRE_VARINT);
-		end = wh_wire_put_varint(end, scale);
-		write_bytes(column, out, (const char *) body, end - body);
-		return;
-	}
-	text = OutputFunctionCall(&column->output, PointerGetDatum(value));
-	len = strlen(text);
+	if (!wh_wire_numeric_from_disk(VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value), &unscaled, &scale))
+		return write_big_numeric(session, column, out, at, value);
+	end = wh_wire_put_tag(end, 1, WH_WIRE_VARINT);
+	end = wh_wire_put_varint(end, wh_wire_unzigzag(unscaled));
+	end = wh_wire_put_tag(end, 2, WH_WIRE_VARINT);
+	end = wh_wire_put_varint(end, scale);
+	return wh_output_write_bytes(column, out, at, body, end - body);
+}
+
+static uint8_t *
+write_big_numeric(WhOutput *session, WhOutputColumn *column, StringInfo out, uint8_t *at,
+				  struct varlena *value)
+{
+	char *text = OutputFunctionCall(&column->output, PointerGetDatum(value));
+	size_t len = strlen(text);
+
 	if (strcmp(text, "NaN") == 0)
-		note_special(session, column, WH_SPECIAL_NAN, NULL, 0);
+		wh_output_note_special(session, column, WH_SPECIAL_NAN, NULL, 0);
 	else if (strcmp(text, "Infinity") == 0)
-		note_special(session, column, WH_SPECIAL_POSITIVE_INFINITY, NULL, 0);
+		wh_output_note_special(session, column, WH_SPECIAL_POSITIVE_INFINITY, NULL, 0);
 	else if (strcmp(text, "-Infinity") == 0)
-		note_special(session, column, WH_SPECIAL_NEGATIVE_INFINITY, NULL, 0);
+		wh_output_note_special(session, column, WH_SPECIAL_NEGATIVE_INFINITY, NULL, 0);
 	else
 	{
-		message = wh_wire_open(out, column->attnum);
-		wh_wire_append_bytes(out, 3, text, len);
-		wh_wire_close(out, message);
+		uint8_t head[WH_WIRE_MAX_TAG + WH_WIRE_MAX_VARINT];
+		uint8_t *end = wh_wire_put_tag(head, 3, WH_WIRE_BYTES);
+
+		end = wh_wire_put_varint(end, len);
+		at = put_unsigned(column, at, (end - head) + len);
+		at = wh_output_make_room(out, at, (end - head) + len + WH_FIELD_ROOM);
+		memcpy(at, head, end - head);
+		at += end - head;
+		memcpy(at, text, len);
+		at += len;
 	}
+	pfree(text);
+	return at;
 }
-
-static void
-write_text(WhOutput *session, WhOutputColumn *column, StringInfo out, const char *text, size_t len)
-{
-	size_t converted = len;
-	const char *utf8 = wh_output_to_utf8(session, text, &converted);
-
-	if (utf8 == NULL)
-		note_special(session, column, WH_SPECIAL_NOT_UTF8, text, len);
-	else
-		write_bytes(column, out, utf8, converted);
-}
-
-static void
-write_bytes(WhOutputColumn *column, StringInfo out, const char *data, size_t len)
-{
-	uint8_t *at;
-
-	enlargeStringInfo(out, WH_FIELD_ROOM + (int) len);
-	at = put_unsigned(column, (uint8_t *) out->data + out->len, len);
-	memcpy(at, data, len);
-	out->len = (char *) at + len - out->data;
-}
-
-/* -------- encodings -------- */
 
 /*
- * wh_output_to_utf8 checks or converts text of the database's encoding.  A UTF-8 database can
- * hold text that is not valid (functions in C make it), an SQL_ASCII one anything, and others
- * characters that Unicode lacks.
+ * write_jsonb prints into the row, behind room for a length of as many bytes as that of what is
+ * stored.
  */
-const char *
-wh_output_to_utf8(WhOutput *session, const char *text, size_t *len)
+static uint8_t *
+write_jsonb(WhOutput *session, WhOutputColumn *column, StringInfo out, uint8_t *at, Datum value)
 {
-	unsigned char *converted;
-	int room;
-	int done;
+	WhAligned aligned;
+	Jsonb *stored = (Jsonb *) wh_output_aligned_varlena(value, &aligned);
+	uint8_t *start = at;
+	int estimate = VARSIZE(stored);
+	size_t reserved = wh_wire_varint_size(estimate);
+	size_t converted;
+	size_t offset;
+	size_t len;
+	size_t size;
 
-	if (session->encoding == PG_UTF8 || session->encoding == PG_SQL_ASCII)
-		return pg_verify_mbstr(PG_UTF8, text, (int) *len, true) ? text : NULL;
-
-	if (!OidIsValid(session->to_utf8))
+	if (!wh_output_is_utf8(session) || estimate > WH_VALUE_SMALL)
+		return write_output(session, column, out, at, PointerGetDatum(stored));
+	at = wh_output_put_tag(column, at) + reserved;
+	offset = (char *) start - out->data;
+	out->len = (int) ((char *) at - out->data);
+	JsonbToCString(out, &stored->root, estimate);
+	start = (uint8_t *) out->data + offset;
+	at = wh_output_put_tag(column, start);
+	len = out->len - ((char *) at - out->data) - reserved;
+	converted = len;
+	if (wh_output_is_large(len, offset) ||
+		wh_output_to_utf8(session, (char *) at + reserved, &converted) == NULL)
 	{
-		session->to_utf8 = FindDefaultConversionProc(session->encoding, PG_UTF8);
-		if (!OidIsValid(session->to_utf8))
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_FUNCTION),
-					 errmsg("there is no conversion from encoding \"%s\" to UTF-8",
-							pg_encoding_to_char(session->encoding))));
+		/* out of the row again, and then as all text is treated */
+		char *text = pnstrdup((char *) at + reserved, len);
+
+		at = write_text(session, column, out, start, text, len);
+		pfree(text);
+		return at;
 	}
-	if (!pg_verify_mbstr(session->encoding, text, (int) *len, true))
-		return NULL;
-	if (*len > (MaxAllocSize - 2) / MAX_CONVERSION_GROWTH)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("text of %zu bytes is too long to be converted to UTF-8", *len)));
-	room = (int) *len * MAX_CONVERSION_GROWTH + 2;
-	converted = palloc(room);
-	done = pg_do_encoding_conversion_buf(session->to_utf8, session->encoding, PG_UTF8,
-										 (unsigned char *) unconstify(char *, text), (int) *len,
-										 converted, room, true);
-	if (done < (int) *len)
-		return NULL;
-	*len = strlen((char *) converted);
-	return (char *) converted;
+	size = wh_wire_varint_size(len);
+	at = wh_output_make_room(out, at, size + len + WH_FIELD_ROOM);
+	if (size != reserved)
+		memmove(at + size, at + reserved, len);
+	return wh_wire_put_varint(at, len) + len;
+}
+
+static uint8_t *
+write_output(WhOutput *session, WhOutputColumn *column, StringInfo out, uint8_t *at, Datum value)
+{
+	char *text;
+
+	wh_output_pin_settings(session);
+	text = OutputFunctionCall(&column->output, value);
+	at = write_text(session, column, out, at, text, strlen(text));
+	pfree(text);
+	return at;
+}
+
+static uint8_t *
+write_text(WhOutput *session, const WhOutputColumn *column, StringInfo out, uint8_t *at,
+		   const char *text, size_t len)
+{
+	size_t converted = len;
+	const char *utf8;
+
+	if (wh_output_is_large(len, (char *) at - out->data) && !column->is_element)
+	{
+		if (!wh_output_chunk_text(session, column, text, len))
+			wh_output_note_special(session, column, WH_SPECIAL_NOT_UTF8, text, len);
+		return at;
+	}
+	utf8 = wh_output_to_utf8(session, text, &converted);
+	if (utf8 == NULL)
+	{
+		wh_output_note_special(session, column, WH_SPECIAL_NOT_UTF8, text, len);
+		return at;
+	}
+	at = wh_output_write_bytes(column, out, at, utf8, converted);
+	if (utf8 != text)
+		pfree(unconstify(char *, utf8));
+	return at;
+}
+
+uint8_t *
+wh_output_write_bytes(const WhOutputColumn *column, StringInfo out, uint8_t *at, const void *data,
+					  size_t len)
+{
+	at = put_unsigned(column, at, len);
+	at = wh_output_make_room(out, at, len + WH_FIELD_ROOM);
+	memcpy(at, data, len);
+	return at + len;
 }

@@ -3,7 +3,8 @@
  *		The entries of a batch, but for runs of changes.
  *
  * Each function closes the run that is open, then writes its entry in place behind what is
- * there.  Fields ascend, as protobuf-c packs them.
+ * there; but wh_wire_add_chunk leaves it open, since a chunk is made while a row is.  Fields
+ * ascend, as protobuf-c packs them.
  */
 #include "c.h"
 
@@ -277,14 +278,27 @@ append_table(StringInfo out, const WhWireTable *table)
 	wh_wire_append_string(out, 3, table->name);
 }
 
+/* wh_wire_add_chunk knows all lengths beforehand: data is copied once. */
 void
 wh_wire_add_chunk(WhBatch *batch, uint32_t id, const void *data, size_t len)
 {
-	Mark mark = open_entry(batch, WH_ENTRY_CHUNK);
+	StringInfo out = &batch->out;
+	size_t chunk = 2 + wh_wire_varint_size(id) + wh_wire_varint_size(len) + len;
+	size_t entry = 2 + wh_wire_varint_size(chunk) + chunk;
+	uint8_t *at;
 
-	wh_wire_append_uint(&batch->out, 1, id);
-	wh_wire_append_bytes(&batch->out, 2, data, len);
-	close_entry(batch, mark);
+	enlargeStringInfo(out, (int) entry + WH_WIRE_MAX_TAG + WH_WIRE_MAX_VARINT);
+	at = (uint8_t *) out->data + out->len;
+	at = wh_wire_put_tag(at, BATCH_ENTRY, WH_WIRE_BYTES);
+	at = wh_wire_put_varint(at, entry);
+	at = wh_wire_put_tag(at, WH_ENTRY_CHUNK, WH_WIRE_BYTES);
+	at = wh_wire_put_varint(at, chunk);
+	at = wh_wire_put_tag(at, 1, WH_WIRE_VARINT);
+	at = wh_wire_put_varint(at, id);
+	at = wh_wire_put_tag(at, 2, WH_WIRE_BYTES);
+	at = wh_wire_put_varint(at, len);
+	memcpy(at, data, len);
+	out->len = (int) ((char *) at + len - out->data);
 }
 
 void
