@@ -1,7 +1,6 @@
 /*
  * batch.c
- *		From messages to transactions of the source, and from those to one ingest transaction
- * here.
+ *		From transactions of the source to one ingest transaction here.
  *
  * Definitions are kept as they come; a mirror follows one when a transaction that uses it is
  * about to be ingested, in a transaction of its own, and whatever came before is ingested first.
@@ -26,23 +25,15 @@
 #include "feed/feed_private.h"
 #include "wire/walhouse.pb-c.h"
 
-#define UNIX_TO_PG_USECS ((POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
 #define PRUNE_EVERY 64
 
-static void take_entry(WhStream *stream, const WhEntry *entry, bool *is_part);
-static void take_hello(WhStream *stream, WhSlice payload);
-static void take_relation(WhStream *stream, WhSlice payload);
-static void take_begin(WhStream *stream, const WhWireBegin *begin);
-static void note_schema(WhStream *stream, int32 schema);
-static void note_truncate(WhStream *stream, WhSlice payload);
-static void complete_transaction(WhStream *stream);
 static void load_targets(WhStream *stream);
-static void connect_definition(WhStream *stream, WhDefinition *definition);
 static List *choose_batch(WhStream *stream);
 static bool settle(WhStream *stream, WhTransaction *txn, bool only_look);
 static bool stop_namesake(WhStream *stream, WhDefinition *definition);
 static bool is_latest(WhStream *stream, WhTransaction *txn, const WhDefinition *definition);
 static void settle_definition(WhStream *stream, WhTransaction *txn, WhDefinition *definition);
+static bool is_rewritten(WhStream *stream, WhTransaction *txn, const WhDefinition *definition);
 static void look_up_defaults(WhStream *stream, const WhTarget *target, WhSourceTable *source);
 static void make_partitions(WhStream *stream, List *transactions);
 static bool ingest(WhStream *stream, List *transactions);
@@ -52,175 +43,7 @@ static void drop_ingested(WhStream *stream, int count);
 static bool wants(const WhTransaction *txn, const WhDefinition *definition);
 pg_noreturn static void malformed(const char *what);
 
-/* -------- messages -------- */
-
-void
-wh_stream_take_message(WhStream *stream, char *buffer, int start, int len)
-{
-	WhSlice rest = {(const uint8_t *) buffer + start, len};
-	WhEntry entry;
-	WhWireError error = NULL;
-	bool is_part = stream->current != NULL;
-	bool is_complete = false;
-
-	while (wh_wire_next_entry(&rest, &entry, &error))
-	{
-		take_entry(stream, &entry, &is_part);
-		is_complete = is_complete || entry.kind == WH_ENTRY_COMMIT;
-	}
-	if (error != NULL)
-		malformed(error);
-	if (stream->current != NULL && is_part)
-		wh_spool_add(stream->current, buffer, start, len);
-	else
-		PQfreemem(buffer);
-	if (is_complete)
-		complete_transaction(stream);
-}
-
-static void
-take_entry(WhStream *stream, const WhEntry *entry, bool *is_part)
-{
-	switch (entry->kind)
-	{
-		case WH_ENTRY_HELLO:
-			take_hello(stream, entry->payload);
-			break;
-		case WH_ENTRY_BEGIN:
-			take_begin(stream, &entry->u.begin);
-			*is_part = true;
-			break;
-		case WH_ENTRY_RELATION:
-			take_relation(stream, entry->payload);
-			break;
-		case WH_ENTRY_ROWS:
-			note_schema(stream, entry->u.rows.schema);
-			stream->current->changes += entry->u.rows.changes;
-			break;
-		case WH_ENTRY_TRUNCATE:
-			note_truncate(stream, entry->payload);
-			break;
-		case WH_ENTRY_COMMIT:
-			if (stream->current == NULL)
-				malformed("commit without begin");
-			stream->current->is_complete = true;
-			break;
-		default:
-			break;
-	}
-}
-
-static void
-take_hello(WhStream *stream, WhSlice payload)
-{
-	Walhouse__V1__Hello *hello = walhouse__v1__hello__unpack(NULL, payload.len, payload.data);
-
-	if (hello == NULL)
-		malformed("hello");
-	stream->source_encoding = pg_char_to_encoding(hello->encoding);
-	walhouse__v1__hello__free_unpacked(hello, NULL);
-}
-
-/* take_relation keeps a definition; ids are never reused in a session. */
-static void
-take_relation(WhStream *stream, WhSlice payload)
-{
-	Walhouse__V1__Relation *relation =
-		walhouse__v1__relation__unpack(NULL, payload.len, payload.data);
-	WhDefinition *definition;
-	uint8_t *copy;
-	int32 schema;
-	Oid relid;
-
-	if (relation == NULL)
-		malformed("relation");
-	schema = relation->schema;
-	relid = relation->relid;
-	walhouse__v1__relation__free_unpacked(relation, NULL);
-	copy = MemoryContextAlloc(stream->context, payload.len + 1);
-	memcpy(copy, payload.data, payload.len);
-	definition = hash_search(stream->definitions, &schema, HASH_ENTER, NULL);
-	memset((char *) definition + sizeof(int32), 0, sizeof(*definition) - sizeof(int32));
-	definition->relid = relid;
-	definition->packed.data = copy;
-	definition->packed.len = payload.len;
-	connect_definition(stream, definition);
-}
-
-static void
-take_begin(WhStream *stream, const WhWireBegin *begin)
-{
-	WhTransaction *txn;
-
-	if (stream->current != NULL)
-		malformed("begin within a transaction");
-	txn = wh_spool_begin(stream->context);
-	txn->xid = begin->xid;
-	txn->end_lsn = begin->end_lsn;
-	txn->commit_time = begin->commit_time - UNIX_TO_PG_USECS;
-	if (begin->origin.data != NULL)
-	{
-		MemoryContext old = MemoryContextSwitchTo(txn->context);
-		char *origin = pnstrdup((const char *) begin->origin.data, begin->origin.len);
-
-		txn->origin = pg_any_to_server(origin, strlen(origin), PG_UTF8);
-		MemoryContextSwitchTo(old);
-	}
-	stream->current = txn;
-}
-
-static void
-note_schema(WhStream *stream, int32 schema)
-{
-	WhTransaction *txn = stream->current;
-	MemoryContext old;
-
-	if (txn == NULL)
-		malformed("changes outside a transaction");
-	if (txn->schemas != NIL && llast_int(txn->schemas) == schema)
-		return;
-	old = MemoryContextSwitchTo(txn->context);
-	txn->schemas = list_append_unique_int(txn->schemas, schema);
-	MemoryContextSwitchTo(old);
-}
-
-static void
-note_truncate(WhStream *stream, WhSlice payload)
-{
-	Walhouse__V1__Truncate *truncate =
-		walhouse__v1__truncate__unpack(NULL, payload.len, payload.data);
-
-	if (truncate == NULL)
-		malformed("truncate");
-	for (size_t i = 0; i < truncate->n_schema; i++)
-		note_schema(stream, truncate->schema[i]);
-	walhouse__v1__truncate__free_unpacked(truncate, NULL);
-	stream->current->has_truncate = true;
-	stream->current->changes++;
-}
-
-/* complete_transaction queues a transaction whose commit came; one that the position covers
- * already is dropped whole. */
-static void
-complete_transaction(WhStream *stream)
-{
-	WhTransaction *txn = stream->current;
-	MemoryContext old;
-
-	stream->current = NULL;
-	if (txn->end_lsn <= stream->position)
-	{
-		wh_spool_free(txn);
-		return;
-	}
-	if (stream->complete == NIL)
-		stream->complete_since = GetCurrentTimestamp();
-	old = MemoryContextSwitchTo(stream->context);
-	stream->complete = lappend(stream->complete, txn);
-	MemoryContextSwitchTo(old);
-	stream->complete_changes += txn->changes;
-	stream->complete_bytes += txn->bytes;
-}
+/* -------- definitions -------- */
 
 WhDefinition *
 wh_stream_definition(void *arg, int32 schema)
@@ -262,11 +85,11 @@ load_targets(WhStream *stream)
 	stream->generation = generation;
 	hash_seq_init(&scan, stream->definitions);
 	while ((definition = hash_seq_search(&scan)) != NULL)
-		connect_definition(stream, definition);
+		wh_stream_connect_definition(stream, definition);
 }
 
-static void
-connect_definition(WhStream *stream, WhDefinition *definition)
+void
+wh_stream_connect_definition(WhStream *stream, WhDefinition *definition)
 {
 	definition->target = NULL;
 	definition->reader = NULL;
@@ -345,7 +168,8 @@ settle(WhStream *stream, WhTransaction *txn, bool only_look)
 	{
 		WhDefinition *definition = wh_stream_definition(stream, schema);
 
-		if (definition->is_settled || (definition->target != NULL && !wants(txn, definition)) ||
+		if ((definition->is_settled && !is_rewritten(stream, txn, definition)) ||
+			(definition->target != NULL && !wants(txn, definition)) ||
 			!is_latest(stream, txn, definition))
 			continue;
 		if (only_look)
@@ -412,16 +236,17 @@ stop_namesake(WhStream *stream, WhDefinition *definition)
 	return true;
 }
 
-/* is_latest says whether a definition is the last one of its table that a transaction uses: ids
- * grow. */
+/* is_latest says whether a definition is the last one of its table that a transaction uses. */
 static bool
 is_latest(WhStream *stream, WhTransaction *txn, const WhDefinition *definition)
 {
+	bool is_later = false;
+
 	foreach_int(schema, txn->schemas)
 	{
-		if (schema > definition->schema &&
-			wh_stream_definition(stream, schema)->relid == definition->relid)
+		if (is_later && wh_stream_definition(stream, schema)->relid == definition->relid)
 			return false;
+		is_later = is_later || schema == definition->schema;
 	}
 	return true;
 }
@@ -436,8 +261,14 @@ settle_definition(WhStream *stream, WhTransaction *txn, WhDefinition *definition
 	char *reason;
 
 	walhouse__v1__relation__free_unpacked(relation, NULL);
-	look_up_defaults(stream, target, source);
-	reason = wh_changelog_evolve(stream->feed, target->table, source);
+	if (is_rewritten(stream, txn, definition))
+		reason =
+			pstrdup("the table was written anew at the source, without its rows in the stream");
+	else
+	{
+		look_up_defaults(stream, target, source);
+		reason = wh_changelog_evolve(stream->feed, target->table, source);
+	}
 	if (reason == NULL)
 		return;
 	reason = psprintf("%s (source transaction %u at %X/%X)", reason, txn->xid,
@@ -448,6 +279,17 @@ settle_definition(WhStream *stream, WhTransaction *txn, WhDefinition *definition
 			 errdetail_internal("%s", reason),
 			 errhint("CALL walhouse.resync_table(%s, %s).", wh_sql_literal(stream->feed->name),
 					 wh_sql_literal(target->table->source_name))));
+}
+
+static bool
+is_rewritten(WhStream *stream, WhTransaction *txn, const WhDefinition *definition)
+{
+	foreach_int(schema, txn->rewrites)
+	{
+		if (wh_stream_definition(stream, schema)->relid == definition->relid)
+			return true;
+	}
+	return false;
 }
 
 /*
@@ -521,6 +363,7 @@ ingest(WhStream *stream, List *transactions)
 		.transactions = transactions,
 		.definition = wh_stream_definition,
 		.stream = stream,
+		.breathe = wh_stream_breathe,
 		.source_encoding = stream->source_encoding,
 		.clock = stream->clock,
 		.source_time = stream->source_time};
@@ -555,9 +398,9 @@ stop_table(WhStream *stream, WhTarget *target, ErrorData *error)
 
 	if (target == NULL || error->sqlerrcode == ERRCODE_PROTOCOL_VIOLATION ||
 		error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ||
-		category == ERRCODE_TRANSACTION_ROLLBACK || category == ERRCODE_INSUFFICIENT_RESOURCES ||
-		category == ERRCODE_OPERATOR_INTERVENTION || category == ERRCODE_SYSTEM_ERROR ||
-		category == ERRCODE_INTERNAL_ERROR)
+		category == ERRCODE_CONNECTION_EXCEPTION || category == ERRCODE_TRANSACTION_ROLLBACK ||
+		category == ERRCODE_INSUFFICIENT_RESOURCES || category == ERRCODE_OPERATOR_INTERVENTION ||
+		category == ERRCODE_SYSTEM_ERROR || category == ERRCODE_INTERNAL_ERROR)
 		return false;
 	wh_changelog_set_table_state(target->table, "resync", InvalidXLogRecPtr,
 								 error->detail != NULL ?

@@ -199,33 +199,60 @@ typedef struct WhMessage
 
 typedef struct WhTransaction
 {
+	WhStream *stream;
 	uint32 xid;
+	bool is_streamed; /* it came, or comes, in segments */
+	bool is_complete; /* its commit is there: the fields up to told_changes are valid */
 	XLogRecPtr end_lsn;
 	TimestampTz commit_time;
+	WhSlice tallies; /* what the commit says of it: cursor of wh_wire_next_tally() */
+	uint64 told_changes;
 	char *origin; /* NULL: none */
-	bool is_complete;
+	/* what it is about, without what is void: */
 	bool has_truncate;
 	uint64 changes;
-	List *schemas; /* of int: definitions that it uses, in order of first use */
-	List *messages; /* of WhMessage * */
+	List *schemas; /* of int: definitions that it uses, in order of their last use */
+	List *rewrites; /* of int: definitions of tables that were written anew */
+	uint32 *voids; /* xids of subtransactions that were aborted */
+	int void_count;
+	int void_room;
+	bool voids_are_sorted;
+	List *messages; /* of WhMessage *: those that came after what is in the file */
 	Size bytes; /* in memory */
 	File file; /* -1: all in memory */
 	off_t file_size;
 	char *file_buffer; /* the message that was read last */
+	int file_buffer_size;
 	off_t file_read; /* cursor of wh_spool_next() */
 	int list_read;
 	MemoryContext context;
 } WhTransaction;
 
-extern WhTransaction *wh_spool_begin(MemoryContext parent);
-/* Takes over libpq's buffer. */
+extern WhTransaction *wh_spool_begin(WhStream *stream);
+/* Takes over libpq's buffer; the bytes before start are the message's header, and may be used. */
 extern void wh_spool_add(WhTransaction *txn, char *buffer, int start, int len);
+/* Moves what is in memory to the file. */
+extern void wh_spool_spill(WhTransaction *txn);
 extern void wh_spool_rewind(WhTransaction *txn);
 /* The next message, valid until the call after; false at the end. */
 extern bool wh_spool_next(WhTransaction *txn, WhSlice *message);
 /* Whether it has to be ingested alone, by chunks. */
 extern bool wh_spool_is_large(const WhTransaction *txn);
+/* Remembers, and says, whether what a subtransaction sent is void. */
+extern void wh_spool_void(WhTransaction *txn, uint32 subxid);
+extern bool wh_spool_is_void(WhTransaction *txn, uint32 subxid);
 extern void wh_spool_free(WhTransaction *txn);
+
+/* -------- tally.c: whether all of it arrived -------- */
+
+typedef struct WhTallies WhTallies;
+
+/* Lives in the current context; counts one source transaction after another. */
+extern WhTallies *wh_tally_create(void);
+extern WhWireTally *wh_tally_of(WhTallies *tallies, Oid relid);
+extern void wh_tally_row(WhWireTally *tally, WhOp op, WhSlice after, WhSlice before);
+/* Compares with the commit, raises when they differ, and begins anew. */
+extern void wh_tally_check(WhTallies *tallies, const WhTransaction *txn);
 
 /* -------- keymap.c: the rows of a table that an ingest touches -------- */
 
@@ -278,6 +305,7 @@ typedef struct WhIngest
 	List *transactions; /* of WhTransaction *: one large one, or several */
 	WhDefinition *(*definition)(void *stream, int32 schema);
 	void *stream;
+	void (*breathe)(void *stream); /* called now and then: a large transaction takes its time */
 	int source_encoding;
 	TimestampTz clock; /* in: the feed's clock; out: the new one */
 	TimestampTz source_time; /* of the last message */
@@ -288,7 +316,7 @@ typedef struct WhIngest
 /* Does steps 2 to 6 but the position, in the current subtransaction; body for wh_txn_try. */
 extern void wh_ingest(void *ingest);
 
-/* -------- stream.c, batch.c: an open stream -------- */
+/* -------- stream.c, receive.c, batch.c: an open stream -------- */
 
 #define WH_CONFIRM_SLOTS 64
 
@@ -304,7 +332,14 @@ struct WhStream
 	XLogRecPtr idle_lsn; /* nothing for us up to here, beyond what was ingested */
 	TimestampTz source_time; /* of the last message */
 	HTAB *definitions;
-	WhTransaction *current; /* its commit has not come */
+	WhTransaction
+		*current; /* that entries belong to now: one whose commit has not come, or one of open */
+	List *open; /* of WhTransaction *: streamed ones that are neither committed nor aborted */
+	Size spooled; /* bytes that all transactions have in memory */
+	uint64 streamed; /* transactions that came in segments, since the stream was opened */
+	uint64 spilled; /* those that went to a file */
+	uint64 spilled_bytes;
+	WhInflated inflated; /* the last batch that was compressed */
 	List *complete; /* of WhTransaction *: to be ingested */
 	int64 complete_changes;
 	Size complete_bytes;
@@ -327,14 +362,20 @@ struct WhStream
 };
 
 extern void wh_stream_init(void);
-/* Takes a message's entries: a batch is Hello, Relation…, or a piece of one transaction. */
+/* receive.c: takes a message's entries, and libpq's buffer. */
 extern void wh_stream_take_message(WhStream *stream, char *buffer, int start, int len);
+/* Frees all transactions that were not ingested. */
+extern void wh_stream_discard(WhStream *stream);
 /* Ingests what is complete, or as much as may go into one transaction. */
 extern void wh_stream_ingest(WhStream *stream);
+/* Tells the source that somebody is there, when it is time; raises nothing. */
+extern void wh_stream_breathe(void *stream);
 /* Stores a position that nothing was logged for. */
 extern void wh_stream_store_idle(WhStream *stream);
 /* Remembers that a position was committed just now. */
 extern void wh_stream_note_commit(WhStream *stream, XLogRecPtr position);
 extern WhDefinition *wh_stream_definition(void *stream, int32 schema);
+/* Finds the table that a definition is about. */
+extern void wh_stream_connect_definition(WhStream *stream, WhDefinition *definition);
 
 #endif /* WH_FEED_PRIVATE_H */

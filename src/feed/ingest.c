@@ -33,6 +33,7 @@
 #include "wire/walhouse.pb-c.h"
 
 #define CLOCK_AHEAD (USECS_PER_HOUR)
+#define LOOK_EVERY 256
 
 /* A table at work. */
 typedef struct Table
@@ -56,14 +57,18 @@ typedef struct Work
 	List *tables; /* of Table * */
 	WhAppend *txns;
 	WhChunks *chunks; /* pieces of values whose row is to come */
+	WhTallies *tallies;
+	uint64 changes;
 	uint64 logged_before; /* when the transaction began */
 } Work;
 
 static void walk_transaction(Work *work);
 static void walk_rows(Work *work, WhWireRows *rows);
-static void pass_over(Work *work, WhWireRows *rows);
+static void walk_change(Work *work, Table *table, WhReader *reader, WhOp op, int64 seq,
+						WhSlice after, WhSlice before);
+static bool chunk_is_full(Work *work);
 static void walk_truncate(Work *work, WhSlice payload);
-static Table *find_table(Work *work, int32 schema, WhDefinition **definition);
+static Table *find_table(Work *work, const WhDefinition *definition);
 static Table *open_table(Work *work, WhTarget *target);
 static void apply_insert(Work *work, Table *table, int64 seq, WhImage *after);
 static void apply_update(Work *work, Table *table, int64 seq, WhImage *after, WhImage *before);
@@ -97,6 +102,7 @@ wh_ingest(void *arg)
 	wh_user_become(ingest->feed->owner, &saved);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	work.chunks = wh_chunks_create();
+	work.tallies = wh_tally_create();
 	work.txns = wh_changelog_append_open(wh_changelog_txn_relid(ingest->feed));
 	foreach_ptr(WhTransaction, txn, ingest->transactions)
 	{
@@ -147,54 +153,39 @@ walk_transaction(Work *work)
 			ereport(ERROR,
 					(errcode(ERRCODE_PROTOCOL_VIOLATION),
 					 errmsg("malformed message of the source: %s", error)));
+		work->ingest->breathe(work->ingest->stream);
 		CHECK_FOR_INTERRUPTS();
 	}
 	wh_chunks_clear(work->chunks);
+	work->ingest->current = NULL;
+	wh_tally_check(work->tallies, work->txn);
 }
 
 static void
 walk_rows(Work *work, WhWireRows *rows)
 {
-	WhDefinition *definition;
-	Table *table = find_table(work, rows->schema, &definition);
-	WhReader *reader;
+	WhDefinition *definition = work->ingest->definition(work->ingest->stream, rows->schema);
+	bool is_void = wh_spool_is_void(work->txn, rows->subxid);
+	Table *table = is_void ? NULL : find_table(work, definition);
+	WhReader *reader = table == NULL ? NULL : reader_of(work, definition);
+	WhWireTally *tally = is_void ? NULL : wh_tally_of(work->tallies, definition->relid);
 	WhSlice after;
 	WhSlice before;
 	WhWireError error = NULL;
 	int64 seq = rows->first_seq;
 
-	if (table == NULL)
-	{
-		pass_over(work, rows);
-		return;
-	}
-	reader = reader_of(work, definition);
 	while (wh_wire_next_change(rows, &after, &before, &error))
 	{
-		WhImage *old = NULL;
-		WhImage *new = NULL;
-
-		MemoryContextSwitchTo(work->chunk);
-		if (after.data != NULL)
-			new = wh_reader_read(reader, work->chunks, after.data, after.len);
-		if (before.data != NULL)
-			old = wh_reader_read(reader, work->chunks, before.data, before.len);
-		if (rows->op == WH_OP_INSERT && new != NULL)
-			apply_insert(work, table, seq, new);
-		else if (rows->op == WH_OP_UPDATE && new != NULL)
-			apply_update(work, table, seq, new, old);
-		else if (rows->op == WH_OP_DELETE && old != NULL)
-			apply_delete(work, table, seq, old);
-		else
-			ereport(ERROR,
-					(errcode(ERRCODE_PROTOCOL_VIOLATION),
-					 errmsg("a change of table \"%s\" came without its row", table->target->table->source_name),
-					 errdetail("Its replica identity does not send a key.")));
-		MemoryContextSwitchTo(work->context);
+		if (tally != NULL)
+			wh_tally_row(tally, rows->op, after, before);
+		if (table != NULL)
+			walk_change(work, table, reader, rows->op, seq, after, before);
+		else if (!wh_chunks_is_empty(work->chunks))
+		{
+			wh_chunks_drop(work->chunks, after);
+			wh_chunks_drop(work->chunks, before);
+		}
 		seq++;
-		if (work->by_chunks &&
-			MemoryContextMemAllocated(work->chunk, true) > (Size) wh_feed_memory * 1024)
-			end_chunk(work);
 	}
 	if (error != NULL)
 		ereport(ERROR,
@@ -202,21 +193,46 @@ walk_rows(Work *work, WhWireRows *rows)
 				 errmsg("malformed message of the source: %s", error)));
 }
 
-/* pass_over drops what came in chunks for rows that are not wanted. */
 static void
-pass_over(Work *work, WhWireRows *rows)
+walk_change(Work *work, Table *table, WhReader *reader, WhOp op, int64 seq, WhSlice after,
+			WhSlice before)
 {
-	WhSlice after;
-	WhSlice before;
-	WhWireError error = NULL;
+	WhImage *old = NULL;
+	WhImage *new = NULL;
 
-	if (wh_chunks_is_empty(work->chunks))
-		return;
-	while (wh_wire_next_change(rows, &after, &before, &error))
-	{
-		wh_chunks_drop(work->chunks, after);
-		wh_chunks_drop(work->chunks, before);
-	}
+	MemoryContextSwitchTo(work->chunk);
+	if (after.data != NULL)
+		new = wh_reader_read(reader, work->chunks, after.data, after.len);
+	if (before.data != NULL)
+		old = wh_reader_read(reader, work->chunks, before.data, before.len);
+	if (op == WH_OP_INSERT && new != NULL)
+		apply_insert(work, table, seq, new);
+	else if (op == WH_OP_UPDATE && new != NULL)
+		apply_update(work, table, seq, new, old);
+	else if (op == WH_OP_DELETE && old != NULL)
+		apply_delete(work, table, seq, old);
+	else
+		ereport(ERROR,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("a change of table \"%s\" came without its row", table->target->table->source_name),
+				 errdetail("Its replica identity does not send a key.")));
+	MemoryContextSwitchTo(work->context);
+	if (chunk_is_full(work))
+		end_chunk(work);
+}
+
+/* chunk_is_full looks at the images after each change, and at the keys now and then. */
+static bool
+chunk_is_full(Work *work)
+{
+	Size limit = (Size) wh_feed_memory * 1024;
+
+	if (!work->by_chunks)
+		return false;
+	if (MemoryContextMemAllocated(work->chunk, true) > limit)
+		return true;
+	return ++work->changes % LOOK_EVERY == 0 &&
+		   MemoryContextMemAllocated(work->context, true) > limit + limit / 4;
 }
 
 static void
@@ -230,16 +246,17 @@ walk_truncate(Work *work, WhSlice payload)
 
 	if (truncate == NULL)
 		ereport(ERROR, (errcode(ERRCODE_PROTOCOL_VIOLATION), errmsg("malformed message of the source: truncate")));
-	count = truncate->n_schema;
+	count = wh_spool_is_void(work->txn, truncate->subxid) ? 0 : truncate->n_schema;
 	seq = truncate->seq;
 	schemas = MemoryContextAlloc(work->context, sizeof(int32) * (count + 1));
 	memcpy(schemas, truncate->schema, sizeof(int32) * count);
 	walhouse__v1__truncate__free_unpacked(truncate, NULL);
 	for (size_t i = 0; i < count; i++)
 	{
-		WhDefinition *definition;
-		Table *table = find_table(work, schemas[i], &definition);
+		WhDefinition *definition = work->ingest->definition(work->ingest->stream, schemas[i]);
+		Table *table = find_table(work, definition);
 
+		wh_tally_of(work->tallies, definition->relid)->truncates++;
 		if (table != NULL)
 			apply_truncate(work, table, seq);
 	}
@@ -248,12 +265,10 @@ walk_truncate(Work *work, WhSlice payload)
 /* find_table finds the table of a definition; NULL when this transaction's changes of it are not
  * wanted. */
 static Table *
-find_table(Work *work, int32 schema, WhDefinition **definition)
+find_table(Work *work, const WhDefinition *definition)
 {
-	WhTarget *target;
+	WhTarget *target = definition->target;
 
-	*definition = work->ingest->definition(work->ingest->stream, schema);
-	target = (*definition)->target;
 	if (target == NULL || !target->is_ready || work->txn->end_lsn <= target->table->sync_lsn)
 		return NULL;
 	work->ingest->current = target;

@@ -51,6 +51,7 @@ static bool batch_is_full(const WhStream *stream);
 static void advance_confirmed(WhStream *stream);
 static void report_if_due(WhStream *stream);
 static void report(WhStream *stream, bool wants_reply);
+static bool send_report(WhStream *stream, bool wants_reply);
 static long next_wait(const WhStream *stream, TimestampTz deadline);
 static uint64 read_uint64(const char *data);
 static char *write_uint64(char *out, uint64 value);
@@ -81,12 +82,8 @@ static void
 free_stream(WhStream *stream)
 {
 	streams = list_delete_ptr(streams, stream);
-	if (stream->current != NULL)
-		wh_spool_free(stream->current);
-	foreach_ptr(WhTransaction, txn, stream->complete)
-		wh_spool_free(txn);
-	stream->current = NULL;
-	stream->complete = NIL;
+	wh_stream_discard(stream);
+	free(stream->inflated.data);
 	MemoryContextDelete(stream->context);
 	stream->context = NULL;
 }
@@ -232,6 +229,7 @@ wh_feed_poll(WhStream *stream, long timeout_ms)
 		char *buffer;
 		int len;
 
+		CHECK_FOR_INTERRUPTS();
 		check_open(stream);
 		len = wh_source_receive(stream->conn, &buffer, 0);
 		if (len < 0)
@@ -390,21 +388,37 @@ report_if_due(WhStream *stream)
 static void
 report(WhStream *stream, bool wants_reply)
 {
+	if (!send_report(stream, wants_reply))
+		wh_source_error(stream->conn, NULL, NULL);
+}
+
+static bool
+send_report(WhStream *stream, bool wants_reply)
+{
 	char message[34];
 	char *out = message;
-	TimestampTz now = GetCurrentTimestamp();
 
 	advance_confirmed(stream);
+	stream->reported = stream->confirmed;
+	stream->reported_at = GetCurrentTimestamp();
 	*out++ = 'r';
 	out = write_uint64(out, Max(stream->source_lsn, stream->confirmed));
 	out = write_uint64(out, stream->confirmed);
 	out = write_uint64(out, stream->confirmed);
-	out = write_uint64(out, (uint64) now);
+	out = write_uint64(out, (uint64) stream->reported_at);
 	*out = wants_reply ? 1 : 0;
-	if (PQputCopyData(stream->conn, message, sizeof(message)) <= 0 || PQflush(stream->conn) != 0)
-		wh_source_error(stream->conn, NULL, NULL);
-	stream->reported = stream->confirmed;
-	stream->reported_at = now;
+	return PQputCopyData(stream->conn, message, sizeof(message)) > 0 &&
+		   PQflush(stream->conn) == 0;
+}
+
+void
+wh_stream_breathe(void *arg)
+{
+	WhStream *stream = arg;
+
+	if (TimestampDifferenceExceeds(stream->reported_at, GetCurrentTimestamp(),
+								   wh_feed_status_interval))
+		(void) send_report(stream, false);
 }
 
 static uint64
