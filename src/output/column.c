@@ -11,6 +11,10 @@
 #include "catalog/pg_type.h"
 #include "utils/lsyscache.h"
 
+/* Field of Array. */
+#define ARRAY_VALUE 4
+
+static bool is_array(Oid type);
 static void compile_type(WhOutputColumn *column, Oid type);
 static void compile_tag(WhOutputColumn *column);
 static WhWriter choose_writer(Oid type, char type_kind, WhValueKind *kind);
@@ -21,9 +25,25 @@ wh_output_compile_column(WhOutputColumn *column, Form_pg_attribute attribute)
 	column->attnum = attribute->attnum;
 	compile_type(column, getBaseType(attribute->atttypid));
 	column->element = NULL;
+	if (is_array(column->type))
+	{
+		column->kind = WH_VALUE_ARRAY;
+		column->writer = WH_WRITE_ARRAY;
+		column->element = palloc0(sizeof(WhOutputColumn));
+		column->element->is_element = true;
+		column->element->attnum = ARRAY_VALUE;
+		compile_type(column->element, getBaseType(get_element_type(column->type)));
+	}
 	compile_tag(column);
 	if (column->element != NULL)
 		compile_tag(column->element);
+}
+
+/* is_array tells the arrays that users know; of the old vectors each is one value. */
+static bool
+is_array(Oid type)
+{
+	return type != INT2VECTOROID && type != OIDVECTOROID && OidIsValid(get_element_type(type));
 }
 
 static void

@@ -7,6 +7,7 @@
 use strict;
 use warnings;
 use WalhouseTest;
+use WalhouseJson;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -258,7 +259,7 @@ cmp_ok($largest, '<', 1_000_000, 'batches stay small');
 
 # -------- 2. protoc --------
 
-# decode_rows SCHEMA: rows as hashes from field name to value, read by protoc with the stream's descriptor.
+# decode_rows SCHEMA: rows as hashes from field name to a list of values, read by protoc with the stream's descriptor.
 sub decode_rows
 {
 	my ($schema) = @_;
@@ -273,19 +274,16 @@ sub decode_rows
 	close $set;
 	for my $row (@{ $rows{$schema} })
 	{
-		my (%values, @path);
+		my %values;
+		my @path = (\%values);
 		my $out = '';
 		IPC::Run::run([ 'protoc', "--descriptor_set_in=$dir/set", "--decode=walhouse.row.s$schema.Row",
 				"walhouse/row/s$schema.proto" ], '<', \$row, '>', \$out) or die 'protoc cannot read a row';
 		for my $line (split /\n/, $out)
 		{
-			if ($line =~ /^\s*(\w+) \{$/) { push @path, $1; $values{$1} = [ @{ $values{$1} || [] }, {} ] }
+			if ($line =~ /^\s*(\w+) \{$/) { push @{ $path[-1]{$1} }, {}; push @path, $path[-1]{$1}[-1] }
 			elsif ($line =~ /^\s*\}$/) { pop @path }
-			elsif ($line =~ /^\s*(\w+): (.*)$/)
-			{
-				if (@path) { $values{ $path[-1] }[-1]{$1} = $2 }
-				else { $values{$1} = $2 }
-			}
+			elsif ($line =~ /^\s*(\w+): (.*)$/) { push @{ $path[-1]{$1} }, $2 }
 		}
 		push @decoded, \%values;
 	}
@@ -312,14 +310,17 @@ sub literal
 	if ($special)
 	{
 		my %texts = (POSITIVE_INFINITY => 'infinity', NEGATIVE_INFINITY => '-infinity', NAN => 'NaN');
-		my $text = $special->{kind} eq 'OUT_OF_RANGE' ? bytes_of($special->{text}) : $texts{ $special->{kind} };
+		my $kind = $special->{kind}[0];
+		my $text = $kind eq 'OUT_OF_RANGE' ? bytes_of($special->{text}[0]) : $texts{$kind};
 		return quoted($text) . "::$type";
 	}
 	return 'NULL' unless defined $value;
+	return array_literal($1, $value) if $type =~ /^(.*)\[\]$/;
+	return "('$value'::numeric * 0.01)::money" if $type eq 'money';
 	if ($type =~ /^numeric/ && $type ne 'numrange')
 	{
-		return quoted(bytes_of($value->[0]{big})) . '::numeric' if defined $value->[0]{big};
-		my ($unscaled, $scale) = ($value->[0]{unscaled} // 0, $value->[0]{scale} // 0);
+		return quoted(bytes_of($value->{big}[0])) . '::numeric' if defined $value->{big};
+		my ($unscaled, $scale) = (map { $value->{$_} ? $value->{$_}[0] : 0 } 'unscaled', 'scale');
 		return "round(('$unscaled'::numeric * ('1e-$scale')::numeric), $scale)";
 	}
 	return "date '1970-01-01' + ($value)" if $type eq 'date';
@@ -327,7 +328,7 @@ sub literal
 		if $type eq 'time';
 	if ($type eq 'timetz')
 	{
-		my ($time, $zone) = ($value->[0]{microseconds}, -$value->[0]{zone});
+		my ($time, $zone) = ($value->{microseconds}[0], -$value->{zone}[0]);
 		my $sign = $zone < 0 ? '-' : '+';
 		my $clock = sprintf '%02d:%02d:%02d.%06d', $time / 3600e6, $time / 60e6 % 60, $time / 1e6 % 60, $time % 1e6;
 		$zone = abs $zone;
@@ -344,8 +345,8 @@ sub literal
 	}
 	if ($type eq 'interval')
 	{
-		my $of = $value->[0];
-		return "make_interval(months => $of->{months}, days => $of->{days}) + $of->{microseconds} * interval '1 microsecond'";
+		my ($months, $days, $time) = map { $value->{$_}[0] } 'months', 'days', 'microseconds';
+		return "make_interval(months => $months, days => $days) + $time * interval '1 microsecond'";
 	}
 	if ($type eq 'uuid' || $type eq 'bytea')
 	{
@@ -357,6 +358,35 @@ sub literal
 	return quoted(bytes_of($value)) . "::$type";
 }
 
+# array_literal TYPE, VALUE: SQL that makes the array of elements of a type.
+sub array_literal
+{
+	my ($type, $value) = @_;
+	my @dimensions = @{ $value->{dimension} || [] };
+	my @bounds = @{ $value->{lower_bound} || [] };
+	my @values = @{ $value->{value} || [] };
+	my $nulls = bytes_of($value->{nulls} ? $value->{nulls}[0] : '""');
+	my $count = @dimensions ? 1 : 0;
+
+	$count *= $_ for @dimensions;
+	my @parts = map {
+		my $byte = int($_ / 8) < length $nulls ? ord substr($nulls, int($_ / 8), 1) : 0;
+		$byte >> $_ % 8 & 1 ? 'NULL' : literal($type, shift @values)
+	} 0 .. $count - 1;
+	die 'more values than elements' if @values;
+	return "'{}'::$type\[]" unless $count;
+	for my $length (reverse @dimensions)
+	{
+		my @rows;
+		push @rows, '[' . join(', ', splice @parts, 0, $length) . ']' while @parts;
+		@parts = @rows;
+	}
+	my $array = "ARRAY$parts[0]::$type\[]";
+	return $array unless @bounds;
+	my $subscripts = join '', map { "[$bounds[$_]:" . ($bounds[$_] + $dimensions[$_] - 1) . ']' } 0 .. $#bounds;
+	return "('$subscripts=' || ($array)::text)::$type\[]";
+}
+
 my $copy = "SET xmloption = content; SET lc_monetary = 'C';\n";
 my %schema_of = map { $relations{$_}{name} => $_ } keys %relations;
 for my $i (0 .. $#names)
@@ -366,12 +396,11 @@ for my $i (0 .. $#names)
 
 	for my $row (decode_rows($schema_of{$table}))
 	{
-		my %special = map { $_->{attnum} => $_ } @{ $row->{walhouse_special} || [] };
-		my @sql = map { literal($type, $row->{ $_->[0] }, $special{ $_->[1] }) } ([ 'v', 2 ], [ 'w', 17 ]);
+		my %special = map { $_->{attnum}[0] => $_ } @{ $row->{walhouse_special} || [] };
+		my @sql = map { literal($type, $row->{ $_->[0] } && $row->{ $_->[0] }[0], $special{ $_->[1] }) }
+			([ 'v', 2 ], [ 'w', 17 ]);
 
-		# money is its smallest unit
-		@sql = map { $_ eq 'NULL' ? $_ : "(" . ($_ =~ s/'//gr) . "::numeric * 0.01)::money" } @sql if $type eq 'money';
-		$insert .= "INSERT INTO c_$table (id, v, w) VALUES ($row->{id}, $sql[0], $sql[1]);\n";
+		$insert .= "INSERT INTO c_$table (id, v, w) VALUES ($row->{id}[0], $sql[0], $sql[1]);\n";
 	}
 	$copy .= "CREATE TABLE c_$table (LIKE $table);\n$insert";
 }
@@ -409,12 +438,10 @@ print $file ($lines =~ s/\\/\\\\/gr);
 close $file;
 command_ok([ 'psql', '-XqAt', '-v', 'ON_ERROR_STOP=1', '-d', $connection, '-c', "\\copy lines (line) FROM '$dir/lines.copy'" ],
 	'every line is JSON');
+sql($node, $json_reader);
 for my $i (0 .. $#names)
 {
-	my ($v, $w) = map {
-		my $text = "(line #>> '{after,$_}')";
-		$names[$i] eq 'money' ? "($text\::numeric * 0.01)::money" : "$text\::$names[$i]"
-	} ('v', 'w');
+	my ($v, $w) = map { from_json($names[$i], "line #> '{after,$_}'") } ('v', 'w');
 	sql($node, qq{
 		SET lc_monetary = 'C'; SET xmloption = content;
 		CREATE TABLE j_$tables[$i] (LIKE $tables[$i]);
