@@ -234,9 +234,9 @@ typedef struct WhWireField
 
 /*
  * wh_wire_append_proto appends the same as the text of one .proto file that protoc compiles: a
- * message a table, then, once, the messages that their fields use.  Package and message names are the
- * caller's; they are made valid, and different from each other, here.  Comments, one a field, and one
- * a table, say what the names stand for; they may hold anything, also line ends.
+ * message a table, then, once, the messages that their fields use.  Package and message names are
+ * the caller's; they are made valid, and different from each other, here.  Comments, one a field,
+ * and one a table, say what the names stand for; they may hold anything, also line ends.
  */
 typedef struct WhWireProto
 {

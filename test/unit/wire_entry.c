@@ -161,13 +161,18 @@ add_entry(WhBatch *batch, WhEntryKind kind, bool is_full)
 {
 	static const char *const names[] = {"a", "b"};
 	static const char *const values[] = {"1", ""};
-	WhWireHello hello = {"1", 150020, UINT64_MAX, 7, 5, "d", "UTF8", is_full ? 2 : 0, names, values};
+	WhWireHello hello = {"1", 150020, UINT64_MAX, 7, 5,
+						 "d", "UTF8", is_full ? 2 : 0, names, values};
 	WhWireBegin begin = {UINT32_MAX, 1, UINT64_MAX, -5};
 	WhWireCommit commit = {UINT32_MAX, 1, 17, -5, UINT64_MAX};
 	WhWirePrepared prepared = {UINT32_MAX, 1, 2, 17, -5, INT64_MIN, "gïd", 4};
 	WhWireStream stream = {UINT32_MAX, 8, is_full, 17};
-	WhWireMessage message = {is_full, slice(is_full ? "outbox" : ""), slice(is_full ? "{}" : "\xff"),
-							 17, is_full ? 3 : 0, is_full ? 9 : 0};
+	WhWireMessage message = {is_full,
+							 slice(is_full ? "outbox" : ""),
+							 slice(is_full ? "{}" : "\xff"),
+							 17,
+							 is_full ? 3 : 0,
+							 is_full ? 9 : 0};
 	WhWireTable table = {1, "public", "t"};
 	WhWireTable parts[] = {{2, "public", "p\"1"}, {3, "", ""}};
 	uint32_t schemas[] = {1, 1};
@@ -255,7 +260,8 @@ is_as_added(const WhEntry *entry, bool is_full)
 			}
 			if (error != NULL || n != (is_full ? 2 : 0))
 				return false;
-			return commit->xid == UINT32_MAX && commit->end_lsn == 17 && commit->commit_time == -5 &&
+			return commit->xid == UINT32_MAX && commit->end_lsn == 17 &&
+				   commit->commit_time == -5 &&
 				   (commit->gid.len == 4) == (entry->kind >= WH_ENTRY_PREPARE) &&
 				   commit->changes == (entry->kind >= WH_ENTRY_PREPARE ? 4 : UINT64_MAX);
 		case WH_ENTRY_COMMIT_PREPARED:
@@ -435,7 +441,8 @@ test_arrays(void)
 	for (int i = 0; i < (int) lengthof(array_cases); i++)
 	{
 		const ArrayCase *example = &array_cases[i];
-		char *expected = example->json == NULL ? NULL : psprintf("\"after\":{\"a\":%s}}", example->json);
+		char *expected =
+			example->json == NULL ? NULL : psprintf("\"after\":{\"a\":%s}}", example->json);
 		bool is_rendered = render_array(example, &line);
 		bool is_well = is_rendered == (expected != NULL) &&
 					   (expected == NULL || strstr(line.data, expected) != NULL);
@@ -563,7 +570,8 @@ test_broken(void)
 				lines++;
 		}
 		error = NULL;
-		(void) wh_wire_render_json(json, (WhSlice){bytes, batch.out.len}, count_line, &lines, &error);
+		(void) wh_wire_render_json(json, (WhSlice){bytes, batch.out.len}, count_line, &lines,
+								   &error);
 		wh_wire_free_json(json);
 		free(bytes);
 		free_batch(&batch);
