@@ -8,6 +8,7 @@ use strict;
 use warnings;
 use WalhouseTest;
 use WalhouseJson;
+use WalhouseWire;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -177,68 +178,17 @@ like($repacked, qr/^(\d+) batches, \d+ bytes$/, 'protobuf-c packs every batch to
 my ($batches) = $repacked =~ /^(\d+)/;
 cmp_ok($batches, '>', 60, 'a large transaction takes several batches');
 
-# -------- a reader of messages, written from the format's description alone --------
-
-sub varint
-{
-	my ($bytes, $at) = @_;
-	my ($value, $shift) = (0, 0);
-
-	while (1)
-	{
-		my $byte = ord substr($$bytes, $$at++, 1);
-		$value |= ($byte & 0x7F) << $shift;
-		return $value if $byte < 0x80;
-		$shift += 7;
-	}
-}
-
-# fields BYTES: [number, value] each; the values of fixed fields are bytes.
-sub fields
-{
-	my ($bytes) = @_;
-	my ($at, @fields) = (0);
-
-	while ($at < length $bytes)
-	{
-		my $key = varint(\$bytes, \$at);
-		my $type = $key & 7;
-		my $value;
-
-		if ($type == 0) { $value = varint(\$bytes, \$at) }
-		else
-		{
-			my $length = $type == 1 ? 8 : $type == 5 ? 4 : varint(\$bytes, \$at);
-			$value = substr $bytes, $at, $length;
-			$at += $length;
-		}
-		push @fields, [ $key >> 3, $value ];
-	}
-	return @fields;
-}
-
-sub one
-{
-	my ($number, @fields) = @_;
-	my ($field) = grep { $_->[0] == $number } @fields;
-	return $field ? $field->[1] : undef;
-}
+# -------- the batches --------
 
 my $stream = slurp_file("$dir/stream");
-my $at = 0;
 my (%relations, %rows, $largest, $open);
 my ($hellos, $transactions) = (0, 0);
-while ($at < length $stream)
+for my $batch (batches($stream))
 {
-	my $length = varint(\$stream, \$at);
-	my @entries = fields(substr $stream, $at, $length);
-
-	$at += $length;
-	$largest = $length if !defined $largest || $length > $largest;
-	for my $entry (@entries)
+	$largest = length $batch if !defined $largest || length $batch > $largest;
+	for my $entry (entries($batch))
 	{
-		my ($message) = fields($entry->[1]);
-		my ($kind, @fields) = ($message->[0], fields($message->[1]));
+		my ($kind, @fields) = @$entry;
 
 		if ($kind == 1) { $hellos++ }
 		elsif ($kind == 2) { ok(0, 'a transaction begins in another') if $open; $open = 1 }
