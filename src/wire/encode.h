@@ -183,7 +183,8 @@ typedef struct WhWireTable
 
 extern void wh_wire_add_partitions(WhBatch *batch, const WhWireTable *parent,
 								   const WhWireTable *attached, int nattached,
-								   const WhWireTable *detached, int ndetached);
+								   const WhWireTable *detached, int ndetached,
+								   uint32_t subxid);
 
 /* wh_wire_add_chunk may be called in the middle of a row: the chunk goes before the open run. */
 extern void wh_wire_add_chunk(WhBatch *batch, uint32_t id, const void *data, size_t len);

@@ -254,7 +254,8 @@ wh_wire_add_message(WhBatch *batch, const WhWireMessage *message)
 
 void
 wh_wire_add_partitions(WhBatch *batch, const WhWireTable *parent, const WhWireTable *attached,
-					   int nattached, const WhWireTable *detached, int ndetached)
+					   int nattached, const WhWireTable *detached, int ndetached,
+					   uint32_t subxid)
 {
 	StringInfo out = &batch->out;
 	Mark mark = open_entry(batch, WH_ENTRY_PARTITIONS);
@@ -267,6 +268,7 @@ wh_wire_add_partitions(WhBatch *batch, const WhWireTable *parent, const WhWireTa
 		append_table(out, i < nattached ? &attached[i] : &detached[i - nattached]);
 		wh_wire_close(out, table);
 	}
+	append_subxid(out, 6, subxid);
 	close_entry(batch, mark);
 }
 

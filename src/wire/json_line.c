@@ -514,6 +514,7 @@ render_partitions(WhJson *json, WhSlice payload, WhWireError *error)
 	wh_wire_append_text_key(out, "table", partitions->name);
 	append_tables(out, "attached", partitions->attached, partitions->n_attached);
 	append_tables(out, "detached", partitions->detached, partitions->n_detached);
+	append_subxid_key(out, partitions->has_subxid, partitions->subxid);
 	appendStringInfoChar(out, '}');
 	walhouse__v1__partitions__free_unpacked(partitions, &json->allocator);
 	return true;

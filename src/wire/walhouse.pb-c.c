@@ -3852,7 +3852,7 @@ const ProtobufCMessageDescriptor walhouse__v1__rewrite__descriptor =
   (ProtobufCMessageInit) walhouse__v1__rewrite__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor walhouse__v1__partitions__field_descriptors[5] =
+static const ProtobufCFieldDescriptor walhouse__v1__partitions__field_descriptors[6] =
 {
   {
     "relid",
@@ -3914,6 +3914,18 @@ static const ProtobufCFieldDescriptor walhouse__v1__partitions__field_descriptor
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "subxid",
+    6,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Walhouse__V1__Partitions, has_subxid),
+    offsetof(Walhouse__V1__Partitions, subxid),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned walhouse__v1__partitions__field_indices_by_name[] = {
   3,   /* field[3] = attached */
@@ -3921,11 +3933,12 @@ static const unsigned walhouse__v1__partitions__field_indices_by_name[] = {
   2,   /* field[2] = name */
   1,   /* field[1] = namespace */
   0,   /* field[0] = relid */
+  5,   /* field[5] = subxid */
 };
 static const ProtobufCIntRange walhouse__v1__partitions__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 5 }
+  { 0, 6 }
 };
 const ProtobufCMessageDescriptor walhouse__v1__partitions__descriptor =
 {
@@ -3935,7 +3948,7 @@ const ProtobufCMessageDescriptor walhouse__v1__partitions__descriptor =
   "Walhouse__V1__Partitions",
   "walhouse.v1",
   sizeof(Walhouse__V1__Partitions),
-  5,
+  6,
   walhouse__v1__partitions__field_descriptors,
   walhouse__v1__partitions__field_indices_by_name,
   1,  walhouse__v1__partitions__number_ranges,

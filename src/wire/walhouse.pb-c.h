@@ -816,10 +816,15 @@ struct  Walhouse__V1__Partitions
    */
   size_t n_detached;
   Walhouse__V1__TableName **detached;
+  /*
+   * as in Rows
+   */
+  protobuf_c_boolean has_subxid;
+  uint32_t subxid;
 };
 #define WALHOUSE__V1__PARTITIONS__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&walhouse__v1__partitions__descriptor) \
-    , 0, NULL, NULL, 0,NULL, 0,NULL }
+    , 0, NULL, NULL, 0,NULL, 0,NULL, 0, 0 }
 
 
 /*

@@ -220,7 +220,7 @@ add_entry(WhBatch *batch, WhEntryKind kind, bool is_full)
 			wh_wire_add_rewrite(batch, 6, 1, is_full ? 9 : 0);
 			return;
 		case WH_ENTRY_PARTITIONS:
-			wh_wire_add_partitions(batch, &table, parts, n, parts, n / 2);
+			wh_wire_add_partitions(batch, &table, parts, n, parts, n / 2, is_full ? 9 : 0);
 			return;
 		case WH_ENTRY_CHUNK:
 			wh_wire_add_chunk(batch, 77, "123456789", is_full ? 9 : 0);
