@@ -15,6 +15,12 @@ static void send_update(WhOutput *session, WhOutputRelation *entry, Relation rel
 						HeapTuple old, HeapTuple tuple);
 static void send_delete(WhOutput *session, WhOutputRelation *entry, Relation relation,
 						HeapTuple old);
+static void enter_change(WhOutput *session, ReorderBufferTXN *txn, ReorderBufferChange *change);
+static void begin_change(WhOutput *session, WhOutputRelation *entry, WhOp op, WhBeforeKind kind);
+static void end_change(WhOutput *session, WhOutputRelation *entry, WhOp op, WhSlice after,
+					   WhSlice before);
+static WhSlice write_after(WhOutput *session, WhOutputRelation *entry);
+static WhSlice write_before(WhOutput *session, WhOutputRelation *entry, WhBeforeKind kind);
 static WhBeforeKind before_kind(const WhOutputRelation *entry, HeapTuple old);
 static void fill_unchanged(WhOutputRelation *entry, WhBeforeKind kind);
 
@@ -29,8 +35,7 @@ wh_output_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation re
 	WhOutputRelation *entry;
 	bool is_wanted;
 
-	/* counted before any filter, so that an ordinal does not depend on what else is sent */
-	session->seq++;
+	enter_change(session, txn, change);
 	entry = wh_output_find_relation(session, relation);
 	if (change->action == REORDER_BUFFER_CHANGE_INSERT)
 		is_wanted = entry->actions.pubinsert;
@@ -50,7 +55,6 @@ wh_output_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation re
 			send_update(session, entry, relation, old, tuple);
 		else
 			send_delete(session, entry, relation, old);
-		session->changes++;
 	}
 	MemoryContextSwitchTo(caller);
 	MemoryContextReset(session->change_context);
@@ -66,9 +70,10 @@ wh_output_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, int nrela
 	WhOutput *session = (WhOutput *) ctx->output_plugin_private;
 	MemoryContext caller = MemoryContextSwitchTo(session->change_context);
 	uint32_t *schemas = palloc(sizeof(uint32_t) * Max(nrelations, 1));
+	Oid *relids = palloc(sizeof(Oid) * Max(nrelations, 1));
 	int nschemas = 0;
 
-	session->seq++;
+	enter_change(session, txn, change);
 	for (int i = 0; i < nrelations; i++)
 	{
 		WhOutputRelation *entry = wh_output_find_relation(session, relations[i]);
@@ -77,17 +82,33 @@ wh_output_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, int nrela
 			continue;
 		wh_output_announce(session, txn);
 		wh_output_add_relation(session, entry);
+		relids[nschemas] = entry->relid;
 		schemas[nschemas++] = entry->schema;
 	}
 	if (nschemas > 0)
 	{
-		wh_wire_add_truncate(&session->batch, session->seq, schemas, nschemas,
-							 change->data.truncate.cascade, change->data.truncate.restart_seqs, 0);
-		session->changes++;
+		wh_wire_add_truncate(&session->batch, session->txn->seq, schemas, nschemas,
+							 change->data.truncate.cascade, change->data.truncate.restart_seqs,
+							 session->subxid);
+		wh_output_count_change(session);
+		for (int i = 0; session->options.has_tallies && i < nschemas; i++)
+			wh_output_tally_truncate(session, relids[i]);
 	}
 	MemoryContextSwitchTo(caller);
 	MemoryContextReset(session->change_context);
 	wh_output_keep_alive(ctx, session);
+}
+
+/*
+ * enter_change counts a change, before any filter, so that its ordinal does not depend on what
+ * else is sent; and in a streamed segment notes the subtransaction that it is of.
+ */
+static void
+enter_change(WhOutput *session, ReorderBufferTXN *txn, ReorderBufferChange *change)
+{
+	session->txn->seq++;
+	if (session->txn->is_streamed)
+		session->subxid = change->txn == txn ? InvalidTransactionId : change->txn->xid;
 }
 
 /* -------- rows -------- */
@@ -95,21 +116,22 @@ wh_output_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, int nrela
 static void
 send_insert(WhOutput *session, WhOutputRelation *entry, Relation relation, HeapTuple tuple)
 {
-	WhBatch *batch = &session->batch;
+	WhSlice after;
+	WhSlice before = {NULL, 0};
 
 	heap_deform_tuple(tuple, RelationGetDescr(relation), entry->values, entry->nulls);
-	wh_wire_begin_change(batch, entry->schema, WH_OP_INSERT, WH_BEFORE_NONE, session->seq, 0);
-	wh_output_write_row(session, entry, wh_wire_begin_after(batch), entry->values, entry->nulls,
-						false);
-	wh_wire_end_row(batch);
+	begin_change(session, entry, WH_OP_INSERT, WH_BEFORE_NONE);
+	after = write_after(session, entry);
+	end_change(session, entry, WH_OP_INSERT, after, before);
 }
 
 static void
 send_update(WhOutput *session, WhOutputRelation *entry, Relation relation, HeapTuple old,
 			HeapTuple tuple)
 {
-	WhBatch *batch = &session->batch;
 	WhBeforeKind kind = before_kind(entry, old);
+	WhSlice after;
+	WhSlice before = {NULL, 0};
 
 	heap_deform_tuple(tuple, RelationGetDescr(relation), entry->values, entry->nulls);
 	if (kind != WH_BEFORE_NONE)
@@ -119,31 +141,74 @@ send_update(WhOutput *session, WhOutputRelation *entry, Relation relation, HeapT
 		if (kind == WH_BEFORE_FULL)
 			wh_output_note_changes(session, entry);
 	}
-	wh_wire_begin_change(batch, entry->schema, WH_OP_UPDATE, kind, session->seq, 0);
-	wh_output_write_row(session, entry, wh_wire_begin_after(batch), entry->values, entry->nulls,
-						false);
-	wh_wire_end_row(batch);
+	begin_change(session, entry, WH_OP_UPDATE, kind);
+	after = write_after(session, entry);
 	if (kind != WH_BEFORE_NONE)
-	{
-		wh_output_write_row(session, entry, wh_wire_begin_before(batch), entry->old_values,
-							entry->old_nulls, kind == WH_BEFORE_KEY);
-		wh_wire_end_row(batch);
-	}
+		before = write_before(session, entry, kind);
+	end_change(session, entry, WH_OP_UPDATE, after, before);
 }
 
 static void
 send_delete(WhOutput *session, WhOutputRelation *entry, Relation relation, HeapTuple old)
 {
-	WhBatch *batch = &session->batch;
 	WhBeforeKind kind = before_kind(entry, old);
+	WhSlice after = {NULL, 0};
+	WhSlice before = {NULL, 0};
 
-	wh_wire_begin_change(batch, entry->schema, WH_OP_DELETE, kind, session->seq, 0);
-	if (kind == WH_BEFORE_NONE)
-		return;
-	heap_deform_tuple(old, RelationGetDescr(relation), entry->old_values, entry->old_nulls);
-	wh_output_write_row(session, entry, wh_wire_begin_before(batch), entry->old_values,
+	begin_change(session, entry, WH_OP_DELETE, kind);
+	if (kind != WH_BEFORE_NONE)
+	{
+		heap_deform_tuple(old, RelationGetDescr(relation), entry->old_values, entry->old_nulls);
+		before = write_before(session, entry, kind);
+	}
+	end_change(session, entry, WH_OP_DELETE, after, before);
+}
+
+/*
+ * From begin_change to end_change the batch holds part of a change; an error between them must
+ * not leave it there.
+ */
+static void
+begin_change(WhOutput *session, WhOutputRelation *entry, WhOp op, WhBeforeKind kind)
+{
+	wh_wire_begin_change(&session->batch, entry->schema, op, kind, session->txn->seq,
+						 session->subxid);
+	session->change_begun = true;
+}
+
+static void
+end_change(WhOutput *session, WhOutputRelation *entry, WhOp op, WhSlice after, WhSlice before)
+{
+	session->change_begun = false;
+	wh_output_count_change(session);
+	if (session->options.has_tallies)
+		wh_output_tally_row(session, entry->relid, op, after, before);
+}
+
+void
+wh_output_undo_change(WhOutput *session)
+{
+	if (session->change_begun)
+		wh_wire_undo_change(&session->batch);
+	session->change_begun = false;
+	MemoryContextReset(session->change_context);
+}
+
+/* The slices are valid until the batch is written to again. */
+static WhSlice
+write_after(WhOutput *session, WhOutputRelation *entry)
+{
+	wh_output_write_row(session, entry, wh_wire_begin_after(&session->batch), entry->values,
+						entry->nulls, false);
+	return wh_wire_end_row(&session->batch);
+}
+
+static WhSlice
+write_before(WhOutput *session, WhOutputRelation *entry, WhBeforeKind kind)
+{
+	wh_output_write_row(session, entry, wh_wire_begin_before(&session->batch), entry->old_values,
 						entry->old_nulls, kind == WH_BEFORE_KEY);
-	wh_wire_end_row(batch);
+	return wh_wire_end_row(&session->batch);
 }
 
 /*

@@ -3,7 +3,8 @@
  *		Batches on their way out.
  *
  * Changes of a transaction collect in session->batch.  It goes out when it has
- * WH_OUTPUT_BATCH_SIZE bytes, and at the end of the transaction, whatever it has; never later.
+ * WH_OUTPUT_BATCH_SIZE bytes, and at the end of the transaction or segment, whatever it has;
+ * never later.
  */
 #include "output/output_private.h"
 
@@ -15,8 +16,10 @@
  */
 #define WH_QUIET_CHANGES 100
 
-static void flush_json(LogicalDecodingContext *ctx, WhOutput *session);
+static void append_length(StringInfo out, size_t len);
+static void flush_json(LogicalDecodingContext *ctx, WhOutput *session, bool is_last);
 static void write_line(void *arg, const char *line, int len);
+static void send_line(LogicalDecodingContext *ctx, WhOutput *session, bool is_last);
 
 /* keep_alive looks after the connection while changes go by without output. */
 void
@@ -29,10 +32,7 @@ wh_output_keep_alive(LogicalDecodingContext *ctx, WhOutput *session)
 	}
 }
 
-/*
- * flush sends what the batch holds.  Only the last write of a callback carries its position to
- * the server's books.
- */
+/* Only the last write of a callback carries its position to the server's books. */
 void
 wh_output_flush(LogicalDecodingContext *ctx, WhOutput *session, bool is_last)
 {
@@ -44,41 +44,77 @@ wh_output_flush(LogicalDecodingContext *ctx, WhOutput *session, bool is_last)
 void
 wh_output_send_entries(LogicalDecodingContext *ctx, WhOutput *session, bool is_last)
 {
-	StringInfo entries = &session->batch.out;
+	WhBatch *batch = &session->batch;
+	WhCompression compression = session->options.compression;
 
-	session->is_last_write = is_last;
 	if (session->options.is_json)
-		flush_json(ctx, session);
+		flush_json(ctx, session, is_last);
 	else
 	{
+		if (compression != WH_COMPRESS_NONE)
+			wh_wire_deflate_batch(batch, compression);
 		OutputPluginPrepareWrite(ctx, is_last);
-		appendBinaryStringInfo(ctx->out, entries->data, entries->len);
+		if (session->options.is_delimited)
+			append_length(ctx->out, batch->out.len);
+		appendBinaryStringInfo(ctx->out, batch->out.data, batch->out.len);
 		OutputPluginWrite(ctx, is_last);
 	}
-	resetStringInfo(entries);
+	resetStringInfo(&batch->out);
 	session->quiet_changes = 0;
 }
 
-/* flush_json sends the batch as JSON, a message a line; commit flushes what is before it first. */
+/*
+ * append_length writes a batch's length.  Ten is written in two bytes, so that no length starts
+ * with the byte of a line end: pg_recvlogical puts one behind each message, and readers skip it.
+ */
 static void
-flush_json(LogicalDecodingContext *ctx, WhOutput *session)
+append_length(StringInfo out, size_t len)
+{
+	uint8_t bytes[WH_WIRE_MAX_VARINT];
+	uint8_t *end;
+
+	if (len == '\n')
+		appendBinaryStringInfo(out, "\x8A\x00", 2);
+	else
+	{
+		end = wh_wire_put_varint(bytes, len);
+		appendBinaryStringInfo(out, (const char *) bytes, end - bytes);
+	}
+}
+
+/* flush_json sends the batch as JSON, a message a line. */
+static void
+flush_json(LogicalDecodingContext *ctx, WhOutput *session, bool is_last)
 {
 	WhSlice batch = {(const uint8_t *) session->batch.out.data, session->batch.out.len};
 	MemoryContext caller = MemoryContextSwitchTo(session->context);
 	WhWireError error = NULL;
 
+	resetStringInfo(&session->line);
 	if (!wh_wire_render_json(session->json, batch, write_line, ctx, &error))
 		elog(ERROR, "could not render a batch: %s", error);
 	MemoryContextSwitchTo(caller);
+	if (session->line.len > 0)
+		send_line(ctx, session, is_last);
 }
 
+/* write_line keeps a line until the next one: only then is it known not to be the last. */
 static void
 write_line(void *arg, const char *line, int len)
 {
 	LogicalDecodingContext *ctx = (LogicalDecodingContext *) arg;
-	const WhOutput *session = (const WhOutput *) ctx->output_plugin_private;
+	WhOutput *session = (WhOutput *) ctx->output_plugin_private;
 
-	OutputPluginPrepareWrite(ctx, session->is_last_write);
-	appendBinaryStringInfo(ctx->out, line, len);
-	OutputPluginWrite(ctx, session->is_last_write);
+	if (session->line.len > 0)
+		send_line(ctx, session, false);
+	resetStringInfo(&session->line);
+	appendBinaryStringInfo(&session->line, line, len);
+}
+
+static void
+send_line(LogicalDecodingContext *ctx, WhOutput *session, bool is_last)
+{
+	OutputPluginPrepareWrite(ctx, is_last);
+	appendBinaryStringInfo(ctx->out, session->line.data, session->line.len);
+	OutputPluginWrite(ctx, is_last);
 }

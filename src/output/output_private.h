@@ -33,15 +33,25 @@ typedef enum WhGeneratedColumns
 	WH_GENERATED_PUBLICATION /* as the publications say; before 18 none */
 } WhGeneratedColumns;
 
+#define WH_OUTPUT_OPTIONS 15
+
 typedef struct WhOutputOptions
 {
+	const char *given[WH_OUTPUT_OPTIONS]; /* values as they came; NULL: not given */
 	List *publications; /* names; NIL: all tables */
-	const char *publication; /* the option as it was given, or NULL */
-	const char *include_tables; /* patterns, as given; NULL: all */
-	const char *exclude_tables; /* likewise; NULL: none */
+	List *include_tables; /* patterns; NIL: all */
+	List *exclude_tables; /* patterns; NIL: none */
+	List *messages; /* patterns of prefixes; NIL: none */
+	PublicationActions operations;
 	WhGeneratedColumns generated_columns;
+	WhCompression compression;
 	bool sends_own_writes;
+	bool skips_origins;
 	bool is_json;
+	bool is_delimited;
+	bool is_streaming;
+	bool is_two_phase;
+	bool has_tallies;
 } WhOutputOptions;
 
 /*
@@ -49,6 +59,21 @@ typedef struct WhOutputOptions
  * reports what is wrong.
  */
 extern void wh_output_read_options(List *given, WhOutputOptions *options);
+
+/*
+ * wh_output_show_options writes at most WH_OUTPUT_OPTIONS names and values of the options in
+ * effect, and returns how many.
+ */
+extern int wh_output_show_options(const WhOutputOptions *options, const char **names,
+								  const char **values);
+
+/*
+ * wh_output_read_patterns reads the patterns of an option, see pattern.c, or reports what is
+ * wrong with them.  wh_output_matches tells whether one of them matches the whole of a text in the
+ * database's encoding.
+ */
+extern List *wh_output_read_patterns(const char *option, const char *value);
+extern bool wh_output_matches(List *patterns, const char *text);
 
 /* -------- columns and relations -------- */
 
@@ -102,6 +127,7 @@ typedef struct WhOutputRelation
 {
 	Oid relid; /* hash key */
 	bool is_valid; /* cleared by invalidation callbacks, which do nothing else */
+	bool is_complete; /* set once all of the entry is there: an error may come between */
 	bool is_sent; /* the definition has gone into a batch of this session */
 	PublicationActions actions; /* what is sent */
 	uint32 schema; /* 0: never described */
@@ -119,6 +145,22 @@ typedef struct WhOutputRelation
 
 /* -------- the session -------- */
 
+/*
+ * A transaction that is being sent.  A streamed one lives in a context of its own, from its first
+ * segment until it ends, in txn->output_plugin_private of the top-level transaction; all others
+ * are session->whole, one after the other.
+ */
+typedef struct WhOutputTxn
+{
+	MemoryContext context; /* of the tallies */
+	bool is_streamed;
+	bool is_announced; /* Begin, or a StreamStart, is in a batch */
+	uint64 seq; /* ordinal of the last change, sent or not */
+	uint64 changes; /* sent; of a streamed one, by itself without its subtransactions */
+	struct tallies_hash *tallies; /* see tally.c; NULL until there is one */
+	struct WhTally *last_tally;
+} WhOutputTxn;
+
 typedef struct WhOutput
 {
 	struct WhOutput *next; /* in the list that invalidation callbacks walk */
@@ -130,6 +172,7 @@ typedef struct WhOutput
 	List *publications; /* WhPublication, while publications_valid */
 	MemoryContext publication_context;
 	bool publications_valid;
+	bool publications_complete; /* as WhOutputRelation.is_complete */
 	uint32 last_schema;
 	int encoding; /* the database's */
 	Oid to_utf8; /* conversion function, once it has been needed */
@@ -145,13 +188,19 @@ typedef struct WhOutput
 	uint32 last_chunk; /* id */
 	WhJson *json; /* renderer, where the format is json */
 	bool hello_sent;
-	bool is_last_write; /* of the callback, while the batch is written */
+	StringInfoData line; /* of JSON, that is still to be written */
+
+	const char *database; /* in UTF-8 */
+	uint32 op_crc[WH_OP_DELETE + 1]; /* CRC-32C of each WhOp as a byte */
 
 	/* of the transaction in hand */
-	bool begin_sent;
+	WhOutputTxn whole;
+	WhOutputTxn *txn; /* that is being sent; NULL between transactions and segments */
+	TransactionId subxid; /* of the change in hand, in a segment; else InvalidTransactionId */
+	bool is_preparing; /* txn is sent by its prepare */
+	bool segment_announced; /* StreamStart of this segment is in a batch */
+	bool change_begun; /* and not ended: what an error leaves of it is not to be sent */
 	bool settings_pinned;
-	uint64 seq; /* ordinal of the last change, sent or not */
-	uint64 changes; /* sent */
 	int quiet_changes; /* since the server last looked at the connection */
 } WhOutput;
 
@@ -161,7 +210,10 @@ typedef struct WhOutput
  */
 extern void wh_output_pin_settings(WhOutput *session);
 
-/* wh_output_add_hello adds Hello, before the session's first entry. */
+/*
+ * wh_output_add_hello adds Hello where this session has not sent it yet: before every entry that
+ * may be the first.
+ */
 extern void wh_output_add_hello(WhOutput *session);
 
 /* -------- transaction.c -------- */
@@ -170,9 +222,52 @@ extern void wh_output_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn);
 extern void wh_output_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 							 XLogRecPtr commit_lsn);
 
-/* wh_output_announce adds what stands before the first change; called before each. */
+/*
+ * wh_output_end_transaction adds what ends session->txn, kind WH_ENTRY_COMMIT, _STREAM_COMMIT,
+ * _PREPARE or _STREAM_PREPARE, and sends the batch.
+ */
+extern void wh_output_end_transaction(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
+									  WhEntryKind kind, XLogRecPtr lsn);
+
+/*
+ * wh_output_announce adds Begin, or a segment's StreamStart, where it is not there yet: before
+ * each entry of a transaction.
+ */
 extern void wh_output_announce(WhOutput *session, ReorderBufferTXN *txn);
+
+/* -------- lookup.c: names in UTF-8, in the current memory context -------- */
+
+/* wh_output_find_origin returns an origin's name, or a slice with data NULL. */
+extern WhSlice wh_output_find_origin(WhOutput *session, RepOriginId id);
+extern const char *wh_output_find_database(WhOutput *session);
+
+/*
+ * wh_output_utf8_name returns a name, or name itself; where it cannot be in UTF-8, its bytes beyond
+ * ASCII are written as \xHH.
+ */
+extern const char *wh_output_utf8_name(WhOutput *session, const char *name);
 extern int64 wh_output_unix_time(TimestampTz time);
+
+/* -------- prepared.c -------- */
+
+extern void wh_output_begin_prepare(LogicalDecodingContext *ctx, ReorderBufferTXN *txn);
+extern void wh_output_prepare(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
+							  XLogRecPtr prepare_lsn);
+extern void wh_output_commit_prepared(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
+									  XLogRecPtr commit_lsn);
+extern void wh_output_rollback_prepared(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
+										XLogRecPtr prepare_end_lsn, TimestampTz prepare_time);
+
+/* -------- stream.c -------- */
+
+extern void wh_output_stream_start(LogicalDecodingContext *ctx, ReorderBufferTXN *txn);
+extern void wh_output_stream_stop(LogicalDecodingContext *ctx, ReorderBufferTXN *txn);
+extern void wh_output_stream_abort(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
+								   XLogRecPtr abort_lsn);
+extern void wh_output_stream_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
+									XLogRecPtr commit_lsn);
+extern void wh_output_stream_prepare(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
+									 XLogRecPtr prepare_lsn);
 
 /* -------- change.c -------- */
 
@@ -183,6 +278,35 @@ extern void wh_output_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *tx
 
 /* wh_output_add_relation adds a relation's definition, where this session has not sent it yet. */
 extern void wh_output_add_relation(WhOutput *session, WhOutputRelation *entry);
+
+/* wh_output_undo_change takes back what an error has left of a change. */
+extern void wh_output_undo_change(WhOutput *session);
+
+/* -------- message.c -------- */
+
+extern void wh_output_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr lsn,
+							  bool is_transactional, const char *prefix, Size size,
+							  const char *content);
+
+/* -------- tally.c: of session->txn and session->subxid -------- */
+
+/* A row or a truncate was sent. */
+extern void wh_output_count_change(WhOutput *session);
+
+/* Something else of the transaction was sent: its subtransaction is now known to the reader. */
+extern void wh_output_count_other(WhOutput *session);
+
+/* Slices with data NULL have len 0. */
+extern void wh_output_tally_row(WhOutput *session, Oid relid, WhOp op, WhSlice after,
+								WhSlice before);
+extern void wh_output_tally_truncate(WhOutput *session, Oid relid);
+
+/* wh_output_forget_subxact tells whether the subtransaction has sent anything. */
+extern bool wh_output_forget_subxact(WhOutputTxn *txn, TransactionId subxid);
+
+/* wh_output_sum_tallies returns *count tallies by relid, in the current memory context. */
+extern WhWireTally *wh_output_sum_tallies(WhOutputTxn *txn, uint64 *changes, int *count);
+extern void wh_output_reset_tallies(WhOutputTxn *txn);
 
 /* -------- emit.c -------- */
 

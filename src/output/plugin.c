@@ -19,6 +19,7 @@
 WH_MODULE_MAGIC("walhouse_output");
 
 static void startup(LogicalDecodingContext *ctx, OutputPluginOptions *options, bool is_init);
+static void choose_modes(LogicalDecodingContext *ctx, WhOutput *session, bool is_init);
 static bool filter_by_origin(LogicalDecodingContext *ctx, RepOriginId origin);
 static void shut_down(LogicalDecodingContext *ctx);
 
@@ -26,12 +27,25 @@ void
 _PG_output_plugin_init(OutputPluginCallbacks *callbacks)
 {
 	callbacks->startup_cb = startup;
+	callbacks->shutdown_cb = shut_down;
+	callbacks->filter_by_origin_cb = filter_by_origin;
 	callbacks->begin_cb = wh_output_begin;
+	callbacks->commit_cb = wh_output_commit;
 	callbacks->change_cb = wh_output_change;
 	callbacks->truncate_cb = wh_output_truncate;
-	callbacks->commit_cb = wh_output_commit;
-	callbacks->filter_by_origin_cb = filter_by_origin;
-	callbacks->shutdown_cb = shut_down;
+	callbacks->message_cb = wh_output_message;
+	callbacks->begin_prepare_cb = wh_output_begin_prepare;
+	callbacks->prepare_cb = wh_output_prepare;
+	callbacks->commit_prepared_cb = wh_output_commit_prepared;
+	callbacks->rollback_prepared_cb = wh_output_rollback_prepared;
+	callbacks->stream_start_cb = wh_output_stream_start;
+	callbacks->stream_stop_cb = wh_output_stream_stop;
+	callbacks->stream_abort_cb = wh_output_stream_abort;
+	callbacks->stream_commit_cb = wh_output_stream_commit;
+	callbacks->stream_prepare_cb = wh_output_stream_prepare;
+	callbacks->stream_change_cb = wh_output_change;
+	callbacks->stream_truncate_cb = wh_output_truncate;
+	callbacks->stream_message_cb = wh_output_message;
 }
 
 /* -------- sessions -------- */
@@ -55,11 +69,10 @@ startup(LogicalDecodingContext *ctx, OutputPluginOptions *options, bool is_init)
 	session->publication_context =
 		AllocSetContextCreate(context, "walhouse publications", ALLOCSET_SMALL_SIZES);
 	session->encoding = GetDatabaseEncoding();
-	if (!is_init)
-		wh_output_read_options(ctx->output_plugin_options, &session->options);
+	session->whole.context = context;
+	for (uint8_t op = WH_OP_INSERT; op <= WH_OP_DELETE; op++)
+		session->op_crc[op] = wh_wire_crc32c(0, &op, 1);
 	wh_wire_init_batch(&session->batch);
-	if (session->options.is_json)
-		session->json = wh_wire_create_json();
 	initStringInfo(&session->unchanged);
 	initStringInfo(&session->specials);
 	initStringInfo(&session->changed);
@@ -67,14 +80,46 @@ startup(LogicalDecodingContext *ctx, OutputPluginOptions *options, bool is_init)
 	initStringInfo(&session->head);
 	initStringInfo(&session->elements);
 	initStringInfo(&session->chunk);
+	initStringInfo(&session->line);
 	wh_output_init_relations(session);
+	if (!is_init)
+	{
+		wh_output_read_options(ctx->output_plugin_options, &session->options);
+		session->database = wh_output_find_database(session);
+	}
+	if (session->options.is_json)
+		session->json = wh_wire_create_json();
 	ctx->output_plugin_private = session;
 	options->output_type =
 		session->options.is_json ? OUTPUT_PLUGIN_TEXTUAL_OUTPUT : OUTPUT_PLUGIN_BINARY_OUTPUT;
 	options->receive_rewrites = false;
-	ctx->streaming = false;
-	ctx->twophase = false;
+	choose_modes(ctx, session, is_init);
 	MemoryContextSwitchTo(caller);
+}
+
+/*
+ * choose_modes switches streaming and two-phase commit on or off.  A slot that once decoded
+ * prepared transactions does so from then on, and has sent some at their prepare: a reader that
+ * does not ask for them would miss their changes.
+ */
+static void
+choose_modes(LogicalDecodingContext *ctx, WhOutput *session, bool is_init)
+{
+	const char *slot = NameStr(ctx->slot->data.name);
+
+	if (is_init)
+	{
+		ctx->streaming = ctx->twophase = false;
+		return;
+	}
+	if (ctx->slot->data.two_phase && !session->options.is_two_phase)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("slot \"%s\" decodes prepared transactions when they are prepared", slot),
+				 errdetail("Without option \"two_phase\" their changes would be lost."),
+				 errhint("Say two_phase=on, or use a slot that was created without two_phase.")));
+	ctx->streaming = session->options.is_streaming;
+	ctx->twophase_opt_given = session->options.is_two_phase;
 }
 
 static void
@@ -96,7 +141,9 @@ filter_by_origin(LogicalDecodingContext *ctx, RepOriginId origin)
 {
 	const WhOutput *session = (const WhOutput *) ctx->output_plugin_private;
 
-	return origin == DoNotReplicateId && !session->options.sends_own_writes;
+	if (origin == DoNotReplicateId)
+		return !session->options.sends_own_writes;
+	return origin != InvalidRepOriginId && session->options.skips_origins;
 }
 
 /*
@@ -130,41 +177,26 @@ wh_output_pin_settings(WhOutput *session)
 void
 wh_output_add_hello(WhOutput *session)
 {
-	const char *names[4];
-	const char *values[4];
+	const char *names[WH_OUTPUT_OPTIONS];
+	const char *values[WH_OUTPUT_OPTIONS];
 	WhWireHello hello = {0};
-	const char *database = get_database_name(MyDatabaseId);
-	size_t len = strlen(database);
 	TimeLineID timeline;
 
+	if (session->hello_sent)
+		return;
 	if (RecoveryInProgress())
 		(void) GetXLogReplayRecPtr(&timeline);
 	else
 		timeline = GetWALInsertionTimeLine();
-	database = wh_output_to_utf8(session, database, &len);
-
-	names[hello.options] = "protocol";
-	values[hello.options++] = "1";
-	if (session->options.publication != NULL)
-	{
-		const char *publication = session->options.publication;
-
-		len = strlen(publication);
-		publication = wh_output_to_utf8(session, publication, &len);
-		names[hello.options] = "publication";
-		values[hello.options++] = publication != NULL ? publication : "";
-	}
-	names[hello.options] = "own_writes";
-	values[hello.options++] = session->options.sends_own_writes ? "send" : "drop";
-	names[hello.options] = "format";
-	values[hello.options++] = session->options.is_json ? "json" : "protobuf";
-
+	hello.options = wh_output_show_options(&session->options, names, values);
+	for (int i = 0; i < hello.options; i++)
+		values[i] = wh_output_utf8_name(session, values[i]);
 	hello.plugin_version = WALHOUSE_VERSION;
 	hello.server_version = WH_SERVER_VERSION;
 	hello.system_identifier = GetSystemIdentifier();
 	hello.timeline = timeline;
 	hello.database_oid = MyDatabaseId;
-	hello.database = database != NULL ? database : "";
+	hello.database = session->database;
 	hello.encoding = GetDatabaseEncodingName();
 	hello.option_names = names;
 	hello.option_values = values;

@@ -40,7 +40,7 @@ wh_output_published(WhOutput *session, Relation relation)
 		return actions;
 	if (session->options.publications == NIL)
 		return all;
-	if (!session->publications_valid)
+	if (!session->publications_valid || !session->publications_complete)
 		load_publications(session);
 
 	holding = list_concat(GetRelationPublications(RelationGetRelid(relation)),
@@ -90,6 +90,7 @@ load_publications(WhOutput *session)
 	MemoryContextReset(session->publication_context);
 	session->publications = NIL;
 	session->publications_valid = true;
+	session->publications_complete = false;
 	caller = MemoryContextSwitchTo(session->publication_context);
 	foreach(cell, session->options.publications)
 	{
@@ -110,6 +111,7 @@ load_publications(WhOutput *session)
 		session->publications = lappend(session->publications, publication);
 	}
 	MemoryContextSwitchTo(caller);
+	session->publications_complete = true;
 }
 
 /* refuse_publication reports a publication that asks for what cannot be given yet. */

@@ -133,7 +133,7 @@ wh_output_find_relation(WhOutput *session, Relation relation)
 	Oid relid = RelationGetRelid(relation);
 	WhOutputRelation *entry = hash_search(session->relations, &relid, HASH_FIND, NULL);
 
-	if (entry != NULL && entry->is_valid)
+	if (entry != NULL && entry->is_valid && entry->is_complete)
 		return entry;
 	if (entry == NULL)
 	{
@@ -143,7 +143,9 @@ wh_output_find_relation(WhOutput *session, Relation relation)
 
 	/* first, so that an invalidation that comes while the catalog is read is not lost */
 	entry->is_valid = true;
+	entry->is_complete = false;
 	compile(session, entry, relation);
+	entry->is_complete = true;
 	return entry;
 }
 
@@ -172,18 +174,26 @@ wh_output_trim_relations(WhOutput *session)
 
 /* -------- plans -------- */
 
-/* compile replaces what an entry holds.  The entry changes only once all of it is there. */
+/*
+ * compile replaces what an entry holds.  The entry changes only once all of it is there: a
+ * streamed transaction that is found to have aborted ends in an error that the session survives.
+ */
 static void
 compile(WhOutput *session, WhOutputRelation *entry, Relation relation)
 {
+	const PublicationActions *operations = &session->options.operations;
 	WhOutputRelation fresh = *entry;
 	MemoryContext context =
-		AllocSetContextCreate(session->context, "walhouse relation", ALLOCSET_SMALL_SIZES);
+		AllocSetContextCreate(session->change_context, "walhouse relation", ALLOCSET_SMALL_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(context);
 	int natts = RelationGetNumberOfAttributes(relation);
 
 	fresh.context = context;
 	fresh.actions = wh_output_published(session, relation);
+	fresh.actions.pubinsert &= operations->pubinsert;
+	fresh.actions.pubupdate &= operations->pubupdate;
+	fresh.actions.pubdelete &= operations->pubdelete;
+	fresh.actions.pubtruncate &= operations->pubtruncate;
 	fresh.ncolumns = 0;
 	fresh.columns = NULL;
 	fresh.values = fresh.old_values = NULL;
@@ -202,6 +212,7 @@ compile(WhOutput *session, WhOutputRelation *entry, Relation relation)
 	}
 	MemoryContextSwitchTo(caller);
 
+	MemoryContextSetParent(context, session->context);
 	fresh.is_valid = entry->is_valid;
 	if (entry->context != NULL)
 		MemoryContextDelete(entry->context);

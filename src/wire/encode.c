@@ -174,6 +174,8 @@ wh_wire_begin_change(WhBatch *batch, uint32_t schema, WhOp op, WhBeforeKind befo
 		batch->row_prefix = 1;
 	}
 	run->next_seq = seq + 1;
+	run->after_mark = run->after.len;
+	run->before_mark = run->before.len;
 }
 
 StringInfo
@@ -199,9 +201,10 @@ begin_row(WhBatch *batch, StringInfo buffer, uint32_t number)
 	return buffer;
 }
 
-void
+WhSlice
 wh_wire_end_row(WhBatch *batch)
 {
+	WhSlice row;
 	StringInfo buffer = batch->row;
 	int start = batch->row_start;
 	size_t len = buffer->len - start;
@@ -216,6 +219,22 @@ wh_wire_end_row(WhBatch *batch)
 	}
 	wh_wire_put_varint((uint8_t *) buffer->data + start - batch->row_prefix, len);
 	batch->row_prefix = size;
+	batch->row = NULL;
+	row.data = (const uint8_t *) buffer->data + buffer->len - len;
+	row.len = len;
+	return row;
+}
+
+void
+wh_wire_undo_change(WhBatch *batch)
+{
+	WhRun *run = &batch->run;
+
+	run->after.len = run->after_mark;
+	run->before.len = run->before_mark;
+	run->next_seq--;
+	if (run->next_seq == run->first_seq)
+		run->is_open = false;
 	batch->row = NULL;
 }
 

@@ -94,6 +94,8 @@ typedef struct WhRun
 	uint32_t subxid; /* 0: none */
 	uint64_t first_seq;
 	uint64_t next_seq;
+	int after_mark; /* what of after and before is of changes that are whole */
+	int before_mark;
 	StringInfoData after; /* framed fields Rows.after */
 	StringInfoData before; /* framed fields Rows.before */
 } WhRun;
@@ -203,7 +205,12 @@ extern void wh_wire_begin_change(WhBatch *batch, uint32_t schema, WhOp op, WhBef
 								 uint64_t seq, uint32_t subxid);
 extern StringInfo wh_wire_begin_after(WhBatch *batch);
 extern StringInfo wh_wire_begin_before(WhBatch *batch);
-extern void wh_wire_end_row(WhBatch *batch);
+
+/* wh_wire_end_row returns the row's bytes, which stay where they are until the next one is begun. */
+extern WhSlice wh_wire_end_row(WhBatch *batch);
+
+/* wh_wire_undo_change takes back the change that was begun last, as far as it was written. */
+extern void wh_wire_undo_change(WhBatch *batch);
 
 /*
  * wh_wire_finish_batch closes the open run; batch->out then is a whole Batch.
