@@ -42,7 +42,7 @@ EXTRA_CLEAN = build walhouse_output$(DLSUFFIX) walhouse_recv $(OUTPUT_OBJS) $(CL
 	$(OBJS:.o=.bc)
 
 # Without PostgreSQL's build files there are still the targets that bring them, or do without.
-HOUSE_TARGETS = help deps test one accept lint lint-selftest format proto proto-check demo bench matrix
+HOUSE_TARGETS = help deps test one accept lint lint-selftest format proto proto-check demo bench stress matrix
 PGXS := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
 ifneq ($(PGXS),)
 include $(PGXS)
@@ -147,6 +147,9 @@ demo: ## two throw-away servers, a shop, and a star that fills while you watch; 
 bench: ## figures beside PostgreSQL's own replication and other plugins; PART=decode: one part (stream, decode)
 	@test/deps bench
 	@NO_DEPS=1 test/sandbox test/bench/run
+
+stress: ## PostgreSQL's own regression suite through the plugin, in several ways; ASSERT=1: a server with assertions
+	@test/stress/start
 
 matrix: ## build with -Werror and test on other PostgreSQL versions (slow; as root): VERSIONS="17 18"
 	@test/matrix $(VERSIONS)
