@@ -23,7 +23,7 @@ SELECT * FROM :peek, 'own_writes', 'maybe');
 SELECT * FROM :peek, 'publication', '');
 SELECT * FROM :peek, 'publication', 'a,,b');
 
--- publications that cannot be honoured yet are refused whole
+-- publications that restrict
 CREATE TABLE u (id integer PRIMARY KEY, secret text);
 CREATE PUBLICATION output_columns FOR TABLE u (id);
 CREATE PUBLICATION output_rows FOR TABLE u WHERE (id > 1);

@@ -70,6 +70,40 @@
 #define wh_compat_is_virtual(attribute) false
 #endif
 
+/* 18: publications say whether stored generated columns are published */
+#if PG_VERSION_NUM >= 180000
+#define wh_compat_publishes_generated(publication) \
+	((publication)->pubgencols_type == PUBLISH_GENCOLS_STORED)
+#else
+#define wh_compat_publishes_generated(publication) ((void) (publication), false)
+#endif
+
+/* 18: expressions of the catalog may use virtual generated columns; users include
+ * rewrite/rewriteHandler.h */
+#if PG_VERSION_NUM >= 180000
+#define wh_compat_expand_generated(node, relation) \
+	expand_generated_columns_in_expr((node), (relation), 1)
+#else
+#define wh_compat_expand_generated(node, relation) (node)
+#endif
+
+/* 16, 18: more arguments; users include executor/executor.h */
+#if PG_VERSION_NUM >= 180000
+#define wh_compat_init_range_table(estate, entries) \
+	ExecInitRangeTable((estate), (entries), NIL, bms_make_singleton(1))
+#elif PG_VERSION_NUM >= 160000
+#define wh_compat_init_range_table(estate, entries) ExecInitRangeTable((estate), (entries), NIL)
+#else
+#define wh_compat_init_range_table(estate, entries) ExecInitRangeTable((estate), (entries))
+#endif
+
+/* 16: an argument that lets columns be missing; users include access/attmap.h */
+#if PG_VERSION_NUM >= 160000
+#define wh_compat_attribute_map(from, to) build_attrmap_by_name_if_req((from), (to), false)
+#else
+#define wh_compat_attribute_map(from, to) build_attrmap_by_name_if_req((from), (to))
+#endif
+
 /* 18: a second argument, whether a deferrable key will do */
 #if PG_VERSION_NUM >= 180000
 #define wh_compat_primary_key_index(relation) RelationGetPrimaryKeyIndex((relation), true)

@@ -9,8 +9,9 @@
 #include "access/htup_details.h"
 #include "utils/memutils.h"
 
+static WhOp change_op(ReorderBufferChangeType action);
 static void send_insert(WhOutput *session, WhOutputRelation *entry, Relation relation,
-						HeapTuple tuple);
+						HeapTuple old, HeapTuple tuple);
 static void send_update(WhOutput *session, WhOutputRelation *entry, Relation relation,
 						HeapTuple old, HeapTuple tuple);
 static void send_delete(WhOutput *session, WhOutputRelation *entry, Relation relation,
@@ -22,7 +23,6 @@ static void end_change(WhOutput *session, WhOutputRelation *entry, WhOp op, WhSl
 static WhSlice write_after(WhOutput *session, WhOutputRelation *entry);
 static WhSlice write_before(WhOutput *session, WhOutputRelation *entry, WhBeforeKind kind);
 static WhBeforeKind before_kind(const WhOutputRelation *entry, HeapTuple old);
-static void fill_unchanged(WhOutputRelation *entry, WhBeforeKind kind);
 
 void
 wh_output_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation relation,
@@ -33,25 +33,28 @@ wh_output_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation re
 	HeapTuple old = wh_compat_change_tuple(change->data.tp.oldtuple);
 	HeapTuple tuple = wh_compat_change_tuple(change->data.tp.newtuple);
 	WhOutputRelation *entry;
+	WhOp op;
 	bool is_wanted;
 
 	enter_change(session, txn, change);
 	entry = wh_output_find_relation(session, relation);
-	if (change->action == REORDER_BUFFER_CHANGE_INSERT)
+	op = change_op(change->action);
+	if (op == WH_OP_INSERT)
 		is_wanted = entry->actions.pubinsert;
-	else if (change->action == REORDER_BUFFER_CHANGE_UPDATE)
+	else if (op == WH_OP_UPDATE)
 		is_wanted = entry->actions.pubupdate;
 	else
 		is_wanted = entry->actions.pubdelete;
-	if (is_wanted)
+	if (is_wanted && tuple == NULL && op != WH_OP_DELETE)
+		elog(ERROR, "change of \"%s\" has no new row", RelationGetRelationName(relation));
+	if (is_wanted &&
+		(entry->filters == NULL || wh_output_filter(entry, relation, old, tuple, &op)))
 	{
-		if (tuple == NULL && change->action != REORDER_BUFFER_CHANGE_DELETE)
-			elog(ERROR, "change of \"%s\" has no new row", RelationGetRelationName(relation));
 		wh_output_announce(session, txn);
 		wh_output_add_relation(session, entry);
-		if (change->action == REORDER_BUFFER_CHANGE_INSERT)
-			send_insert(session, entry, relation, tuple);
-		else if (change->action == REORDER_BUFFER_CHANGE_UPDATE)
+		if (op == WH_OP_INSERT)
+			send_insert(session, entry, relation, old, tuple);
+		else if (op == WH_OP_UPDATE)
 			send_update(session, entry, relation, old, tuple);
 		else
 			send_delete(session, entry, relation, old);
@@ -78,7 +81,8 @@ wh_output_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, int nrela
 	{
 		WhOutputRelation *entry = wh_output_find_relation(session, relations[i]);
 
-		if (!entry->actions.pubtruncate)
+		/* a partition whose rows are told as another table's goes with that table's TRUNCATE */
+		if (!entry->actions.pubtruncate || entry->told_as != entry->relid)
 			continue;
 		wh_output_announce(session, txn);
 		wh_output_add_relation(session, entry);
@@ -111,15 +115,36 @@ enter_change(WhOutput *session, ReorderBufferTXN *txn, ReorderBufferChange *chan
 		session->subxid = change->txn == txn ? InvalidTransactionId : change->txn->xid;
 }
 
+static WhOp
+change_op(ReorderBufferChangeType action)
+{
+	switch (action)
+	{
+		case REORDER_BUFFER_CHANGE_INSERT:
+			return WH_OP_INSERT;
+		case REORDER_BUFFER_CHANGE_UPDATE:
+			return WH_OP_UPDATE;
+		default:
+			return WH_OP_DELETE;
+	}
+}
+
 /* -------- rows -------- */
 
+/* send_insert has an old row where a row filter has made an insert of an update. */
 static void
-send_insert(WhOutput *session, WhOutputRelation *entry, Relation relation, HeapTuple tuple)
+send_insert(WhOutput *session, WhOutputRelation *entry, Relation relation, HeapTuple old,
+			HeapTuple tuple)
 {
 	WhSlice after;
 	WhSlice before = {NULL, 0};
 
 	heap_deform_tuple(tuple, RelationGetDescr(relation), entry->values, entry->nulls);
+	if (old != NULL)
+	{
+		heap_deform_tuple(old, RelationGetDescr(relation), entry->old_values, entry->old_nulls);
+		wh_output_fill_unchanged(entry, RelationGetDescr(relation));
+	}
 	begin_change(session, entry, WH_OP_INSERT, WH_BEFORE_NONE);
 	after = write_after(session, entry);
 	end_change(session, entry, WH_OP_INSERT, after, before);
@@ -137,7 +162,7 @@ send_update(WhOutput *session, WhOutputRelation *entry, Relation relation, HeapT
 	if (kind != WH_BEFORE_NONE)
 	{
 		heap_deform_tuple(old, RelationGetDescr(relation), entry->old_values, entry->old_nulls);
-		fill_unchanged(entry, kind);
+		wh_output_fill_unchanged(entry, RelationGetDescr(relation));
 		if (kind == WH_BEFORE_FULL)
 			wh_output_note_changes(session, entry);
 	}
@@ -182,7 +207,7 @@ end_change(WhOutput *session, WhOutputRelation *entry, WhOp op, WhSlice after, W
 	session->change_begun = false;
 	wh_output_count_change(session);
 	if (session->options.has_tallies)
-		wh_output_tally_row(session, entry->relid, op, after, before);
+		wh_output_tally_row(session, entry->told_as, op, after, before);
 }
 
 void
@@ -223,24 +248,18 @@ before_kind(const WhOutputRelation *entry, HeapTuple old)
 	return entry->replica_identity == REPLICA_IDENTITY_FULL ? WH_BEFORE_FULL : WH_BEFORE_KEY;
 }
 
-/*
- * fill_unchanged takes TOAST values that the new row only points at from the old one, where it
- * has them.
- */
-static void
-fill_unchanged(WhOutputRelation *entry, WhBeforeKind kind)
+/* Columns that an old row of the key alone does not have are NULL in it. */
+void
+wh_output_fill_unchanged(WhOutputRelation *entry, TupleDesc desc)
 {
-	for (int i = 0; i < entry->ncolumns; i++)
+	for (int i = 0; i < desc->natts; i++)
 	{
-		const WhOutputColumn *column = &entry->columns[i];
-		int index = column->index;
+		Form_pg_attribute attribute = TupleDescAttr(desc, i);
 
-		if (!column->is_varlena || entry->nulls[index] || entry->old_nulls[index] ||
-			!VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(entry->values[index])))
-			continue;
-		if ((kind == WH_BEFORE_FULL || column->is_key) &&
-			!VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(entry->old_values[index])))
-			entry->values[index] = entry->old_values[index];
+		if (attribute->attlen == -1 && !entry->nulls[i] && !entry->old_nulls[i] &&
+			VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(entry->values[i])) &&
+			!VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(entry->old_values[i])))
+			entry->values[i] = entry->old_values[i];
 	}
 }
 

@@ -75,6 +75,12 @@ extern int wh_output_show_options(const WhOutputOptions *options, const char **n
 extern List *wh_output_read_patterns(const char *option, const char *value);
 extern bool wh_output_matches(List *patterns, const char *text);
 
+/*
+ * wh_output_split_patterns makes of the patterns of include_tables and exclude_tables what
+ * selection.c compares with; after all options have been read.
+ */
+extern void wh_output_split_patterns(WhOutputOptions *options);
+
 /* -------- columns and relations -------- */
 
 /* How a column's value is turned into its field. */
@@ -123,6 +129,17 @@ typedef struct WhOutputColumn
 	FmgrInfo output;
 } WhOutputColumn;
 
+typedef struct WhFilters WhFilters; /* filter.c */
+
+/* A definition that was sent before; should it come back, its id is used again. */
+typedef struct WhFormerDefinition
+{
+	uint32 schema; /* 0: none */
+	uint64 fingerprint;
+} WhFormerDefinition;
+
+#define WH_FORMER_DEFINITIONS 4
+
 typedef struct WhOutputRelation
 {
 	Oid relid; /* hash key */
@@ -130,6 +147,10 @@ typedef struct WhOutputRelation
 	bool is_complete; /* set once all of the entry is there: an error may come between */
 	bool is_sent; /* the definition has gone into a batch of this session */
 	PublicationActions actions; /* what is sent */
+	Oid told_as; /* whose names and attnums rows have: relid, or a partitioned table above it */
+	WhFilters *filters; /* NULL: all rows are sent */
+	WhFormerDefinition former[WH_FORMER_DEFINITIONS];
+	int next_former;
 	uint32 schema; /* 0: never described */
 	uint64 fingerprint; /* of the definition that schema stands for */
 	char replica_identity;
@@ -140,7 +161,7 @@ typedef struct WhOutputRelation
 	Datum *old_values;
 	bool *old_nulls;
 	StringInfo definition; /* until it is sent */
-	MemoryContext context; /* of everything above */
+	MemoryContext context; /* of all that the entry points at */
 } WhOutputRelation;
 
 /* -------- the session -------- */
@@ -173,6 +194,7 @@ typedef struct WhOutput
 	MemoryContext publication_context;
 	bool publications_valid;
 	bool publications_complete; /* as WhOutputRelation.is_complete */
+	HTAB *dependencies; /* of definitions, beside their relations */
 	uint32 last_schema;
 	int encoding; /* the database's */
 	Oid to_utf8; /* conversion function, once it has been needed */
@@ -345,18 +367,21 @@ extern void wh_output_trim_relations(WhOutput *session);
 /* wh_output_compile_column looks up how the values of a column are written. */
 extern void wh_output_compile_column(WhOutputColumn *column, Form_pg_attribute attribute);
 
-/* -------- describe.c -------- */
+/* -------- filter.c -------- */
 
 /*
- * wh_output_describe encodes the definition and gives it an id where it is not the one that was
- * sent before.
+ * wh_output_filter asks the row filters, where entry->filters is set.  Returns false where the
+ * change is not to be sent.  An update can become an insert, of its new row, or a delete, of its
+ * old one.
  */
-extern void wh_output_describe(WhOutput *session, WhOutputRelation *entry, Relation relation);
+extern bool wh_output_filter(WhOutputRelation *entry, Relation relation, HeapTuple old,
+							 HeapTuple tuple, WhOp *op);
 
-/* -------- publication.c -------- */
-
-/* wh_output_published says which changes of a relation are sent. */
-extern PublicationActions wh_output_published(WhOutput *session, Relation relation);
+/*
+ * wh_output_fill_unchanged takes TOAST values that entry->values only points at from
+ * entry->old_values, where those have them.
+ */
+extern void wh_output_fill_unchanged(WhOutputRelation *entry, TupleDesc desc);
 
 /* -------- value.c -------- */
 

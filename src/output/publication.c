@@ -1,83 +1,66 @@
 /*
  * publication.c
- *		Which tables, and which of their changes, are sent.
+ *		Which tables, which of their changes and which columns are sent, and as which table.
  *
- * Without option publication: every permanent table of a user.  With it: what the publications
- * hold, as the catalog was at the change (the historic snapshot), also through a schema or a
- * partitioned ancestor; rows go out under the name of the partition that they are in.  A
- * publication with a column list, a row filter or publish_via_partition_root would need rows to
- * be cut; until that is built it is refused whole, for sending more than its owner meant would be
- * a leak.
+ * Without option publication: every permanent table of a user, whole.  With it: what the
+ * publications hold, as the catalog was at the change (the historic snapshot), by the rules of
+ * pgoutput.  A table is published by name, through its schema, through FOR ALL TABLES, or because
+ * a partitioned table above it is.  With publish_via_partition_root its rows are told as those of
+ * the topmost ancestor that is published so; only the publications that say that one then count
+ * for column lists and row filters (filter.c), and those are the ancestor's.  Without it, a
+ * partition that is published through its ancestor alone has neither list nor filter.
  *
  * The list of publications is looked up at the first change and after each invalidation of their
- * catalogs.
+ * catalogs, in a context of its own.
  */
-#include "output/output_private.h"
+#include "output/publish_private.h"
 
-#include "access/genam.h"
 #include "access/htup_details.h"
-#include "access/table.h"
 #include "catalog/partition.h"
 #include "catalog/pg_publication_rel.h"
-#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/syscache.h"
 
 static void load_publications(WhOutput *session);
-static void refuse_publication(const Publication *publication);
-static bool is_member(const Publication *publication, List *publications);
+static void find_memberships(WhOutput *session, Relation relation, WhPublished *published);
+static bool find_membership(const Publication *publication, const WhPublished *published,
+							List *direct, Oid *told_as, int *level);
 static void add_actions(PublicationActions *actions, const PublicationActions *more);
+static Bitmapset *listed_columns(const Publication *publication, Oid relid, bool *has_list);
+static Bitmapset *all_columns(TupleDesc desc, bool with_generated);
+static void report_difference(const char *what, Relation target);
 
-PublicationActions
-wh_output_published(WhOutput *session, Relation relation)
+void
+wh_output_find_published(WhOutput *session, Relation relation, WhPublished *published)
 {
-	PublicationActions actions = {false, false, false, false};
+	const PublicationActions *operations = &session->options.operations;
 	PublicationActions all = {true, true, true, true};
-	List *holding;
-	ListCell *cell;
+	char kind = relation->rd_rel->relkind;
 
-	if (!is_publishable_relation(relation) || relation->rd_rel->relkind != RELKIND_RELATION)
-		return actions;
-	if (session->options.publications == NIL)
-		return all;
-	if (!session->publications_valid || !session->publications_complete)
-		load_publications(session);
-
-	holding = list_concat(GetRelationPublications(RelationGetRelid(relation)),
-						  GetSchemaPublications(RelationGetNamespace(relation)));
+	memset(published, 0, sizeof(*published));
+	published->told_as = RelationGetRelid(relation);
+	if (!is_publishable_relation(relation) ||
+		(kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE))
+		return;
 	if (relation->rd_rel->relispartition)
-	{
-		foreach(cell, get_partition_ancestors(RelationGetRelid(relation)))
-		{
-			Oid ancestor = lfirst_oid(cell);
-
-			holding = list_concat(holding, GetRelationPublications(ancestor));
-			holding = list_concat(holding, GetSchemaPublications(get_rel_namespace(ancestor)));
-		}
-	}
-	foreach(cell, session->publications)
-	{
-		Publication *publication = (Publication *) lfirst(cell);
-
-		if (is_member(publication, holding))
-			add_actions(&actions, &publication->pubactions);
-	}
-	return actions;
+		published->ancestors = get_partition_ancestors(RelationGetRelid(relation));
+	if (!wh_output_is_selected(session, RelationGetRelid(relation), published->ancestors))
+		return;
+	if (session->options.publications != NIL)
+		find_memberships(session, relation, published);
+	else if (kind == RELKIND_RELATION)
+		published->actions = all;
+	published->actions.pubinsert &= operations->pubinsert;
+	published->actions.pubupdate &= operations->pubupdate;
+	published->actions.pubdelete &= operations->pubdelete;
+	published->actions.pubtruncate &= operations->pubtruncate;
 }
 
-static bool
-is_member(const Publication *publication, List *publications)
+bool
+wh_output_is_published(const PublicationActions *actions)
 {
-	return publication->alltables || list_member_oid(publications, publication->oid);
-}
-
-static void
-add_actions(PublicationActions *actions, const PublicationActions *more)
-{
-	actions->pubinsert |= more->pubinsert;
-	actions->pubupdate |= more->pubupdate;
-	actions->pubdelete |= more->pubdelete;
-	actions->pubtruncate |= more->pubtruncate;
+	return actions->pubinsert || actions->pubupdate || actions->pubdelete || actions->pubtruncate;
 }
 
 /* load_publications fills session->publications, in a context of its own. */
@@ -107,42 +90,191 @@ load_publications(WhOutput *session)
 				 errhint(
 					 "Create it with CREATE PUBLICATION before the slot; an older slot must be "
 					 "created again, or advanced with pg_replication_slot_advance.")));
-		refuse_publication(publication);
 		session->publications = lappend(session->publications, publication);
 	}
 	MemoryContextSwitchTo(caller);
 	session->publications_complete = true;
 }
 
-/* refuse_publication reports a publication that asks for what cannot be given yet. */
+/*
+ * find_memberships fills actions, told_as and publications.  All publications that hold the
+ * relation add their actions; the highest ancestor that one of them names is the table that the
+ * rows are told as.
+ */
 static void
-refuse_publication(const Publication *publication)
+find_memberships(WhOutput *session, Relation relation, WhPublished *published)
 {
-	const char *what = publication->pubviaroot ? "publish_via_partition_root" : NULL;
-	Relation catalog = table_open(PublicationRelRelationId, AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple tuple;
+	List *direct = list_concat(GetRelationPublications(RelationGetRelid(relation)),
+							   GetSchemaPublications(RelationGetNamespace(relation)));
+	int highest = 0;
+	ListCell *cell;
 
-	ScanKeyInit(&key, Anum_pg_publication_rel_prpubid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(publication->oid));
-	scan = systable_beginscan(catalog, PublicationRelPrpubidIndexId, true, NULL, 1, &key);
-	while (what == NULL && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	if (!session->publications_valid || !session->publications_complete)
+		load_publications(session);
+	foreach(cell, session->publications)
 	{
-		if (!heap_attisnull(tuple, Anum_pg_publication_rel_prqual, RelationGetDescr(catalog)))
-			what = "a row filter";
-		else if (!heap_attisnull(tuple, Anum_pg_publication_rel_prattrs, RelationGetDescr(catalog)))
-			what = "a column list";
+		Publication *publication = (Publication *) lfirst(cell);
+		Oid told_as;
+		int level;
+
+		if (!find_membership(publication, published, direct, &told_as, &level))
+			continue;
+
+		/* a partitioned table has no rows; its TRUNCATE is told where its partitions' is not */
+		if (relation->rd_rel->relkind == RELKIND_PARTITIONED_TABLE && !publication->pubviaroot)
+			continue;
+		add_actions(&published->actions, &publication->pubactions);
+		if (level < highest)
+			continue;
+		if (level > highest)
+		{
+			published->publications = NIL;
+			published->told_as = told_as;
+			highest = level;
+		}
+		published->publications = lappend(published->publications, publication);
 	}
-	systable_endscan(scan);
-	table_close(catalog, AccessShareLock);
-	if (what != NULL)
-		ereport(
-			ERROR,
+}
+
+/*
+ * find_membership returns whether a publication holds a relation, and sets the table as which it
+ * publishes it, and how many levels above the relation that is.
+ */
+static bool
+find_membership(const Publication *publication, const WhPublished *published, List *direct,
+				Oid *told_as, int *level)
+{
+	Oid ancestor = InvalidOid;
+
+	*told_as = published->told_as;
+	*level = 0;
+	if (publication->alltables)
+	{
+		if (publication->pubviaroot && published->ancestors != NIL)
+		{
+			*told_as = llast_oid(published->ancestors);
+			*level = list_length(published->ancestors);
+		}
+		return true;
+	}
+	if (published->ancestors != NIL)
+		ancestor = GetTopMostAncestorInPublication(publication->oid, published->ancestors, level);
+	if (OidIsValid(ancestor) && publication->pubviaroot)
+		*told_as = ancestor;
+	else
+		*level = 0;
+	return OidIsValid(ancestor) || list_member_oid(direct, publication->oid);
+}
+
+static void
+add_actions(PublicationActions *actions, const PublicationActions *more)
+{
+	actions->pubinsert |= more->pubinsert;
+	actions->pubupdate |= more->pubupdate;
+	actions->pubdelete |= more->pubdelete;
+	actions->pubtruncate |= more->pubtruncate;
+}
+
+/* -------- columns -------- */
+
+/*
+ * wh_output_published_columns returns the attnums that are sent of the table that rows are told
+ * as.  Two publications must not list different columns.  A list wins over what is said of
+ * generated columns, but for generated_columns=none.
+ */
+Bitmapset *
+wh_output_published_columns(WhOutput *session, const WhPublished *published, Relation target)
+{
+	WhGeneratedColumns generated = session->options.generated_columns;
+	bool with_generated = generated == WH_GENERATED_STORED;
+	const Publication *unlisted = NULL;
+	Bitmapset *columns = NULL;
+	bool any_list = false;
+	ListCell *cell;
+
+	foreach(cell, published->publications)
+	{
+		const Publication *publication = (const Publication *) lfirst(cell);
+		bool is_first = foreach_current_index(cell) == 0;
+		bool has_list = false;
+		Bitmapset *its = listed_columns(publication, RelationGetRelid(target), &has_list);
+
+		if (!has_list)
+		{
+			bool says = wh_compat_publishes_generated(publication);
+
+			if (generated == WH_GENERATED_PUBLICATION && unlisted != NULL &&
+				says != wh_compat_publishes_generated(unlisted) &&
+				!bms_equal(all_columns(RelationGetDescr(target), true),
+						   all_columns(RelationGetDescr(target), false)))
+				report_difference("values of publish_generated_columns", target);
+			if (generated == WH_GENERATED_PUBLICATION)
+				with_generated = says;
+			if (unlisted == NULL)
+				unlisted = publication;
+			its = all_columns(RelationGetDescr(target), says);
+		}
+		if (is_first)
+			columns = its;
+		else if ((has_list || any_list) && !bms_equal(columns, its))
+			report_difference("column lists", target);
+		any_list |= has_list;
+	}
+	if (!any_list)
+		return all_columns(RelationGetDescr(target), with_generated);
+	if (generated == WH_GENERATED_NONE)
+		columns = bms_intersect(columns, all_columns(RelationGetDescr(target), false));
+	return columns;
+}
+
+/* listed_columns returns the attnums of a publication's column list, where it has one. */
+static Bitmapset *
+listed_columns(const Publication *publication, Oid relid, bool *has_list)
+{
+	Bitmapset *columns = NULL;
+	HeapTuple tuple;
+	Datum list;
+	bool is_null;
+
+	if (publication->alltables)
+		return NULL;
+	tuple = SearchSysCache2(PUBLICATIONRELMAP, ObjectIdGetDatum(relid),
+							ObjectIdGetDatum(publication->oid));
+	if (!HeapTupleIsValid(tuple))
+		return NULL;
+	list = SysCacheGetAttr(PUBLICATIONRELMAP, tuple, Anum_pg_publication_rel_prattrs, &is_null);
+	if (!is_null)
+	{
+		*has_list = true;
+		columns = pub_collist_to_bitmapset(NULL, list, CurrentMemoryContext);
+	}
+	ReleaseSysCache(tuple);
+	return columns;
+}
+
+static Bitmapset *
+all_columns(TupleDesc desc, bool with_generated)
+{
+	Bitmapset *columns = NULL;
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(desc, i);
+
+		if (!attribute->attisdropped && !wh_compat_is_virtual(attribute) &&
+			(with_generated || attribute->attgenerated == '\0'))
+			columns = bms_add_member(columns, attribute->attnum);
+	}
+	return columns;
+}
+
+static void
+report_difference(const char *what, Relation target)
+{
+	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("publication \"%s\" has %s", publication->name, what),
-			 errdetail("The plugin sends whole rows of all partitions under their own names."),
-			 errhint(
-				 "Use a publication without column lists, row filters and "
-				 "publish_via_partition_root.")));
+			 errmsg("cannot use different %s for table \"%s.%s\" in different publications", what,
+					get_namespace_name(RelationGetNamespace(target)),
+					RelationGetRelationName(target)),
+			 errhint("Give the table the same in all publications that are used together.")));
 }

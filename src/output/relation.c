@@ -18,8 +18,9 @@
  * cache is limited by starting afresh when it holds WH_RELATIONS_LIMIT entries; definitions are
  * then sent again.
  */
-#include "output/output_private.h"
+#include "output/publish_private.h"
 
+#include "access/attmap.h"
 #include "access/sysattr.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
@@ -27,17 +28,29 @@
 
 #define WH_RELATIONS_LIMIT 16384
 
+typedef struct DependencyKey
+{
+	uint32 kind; /* WhDependency */
+	uint32 value;
+} DependencyKey;
+
 /* The sessions of this process; see the head of this file. */
 static WhOutput *sessions = NULL;
 static bool callbacks_are_registered = false;
 
 static void create_cache(WhOutput *session);
 static void forget_session(void *arg);
+static bool is_dependency(WhOutput *session, WhDependency kind, uint32 value);
+static void invalidate_entries(WhOutput *session);
 static void invalidate_relation(Datum arg, Oid relid);
+static void invalidate_type(Datum arg, int cacheid, uint32 hashvalue);
 static void invalidate_all(Datum arg, int cacheid, uint32 hashvalue);
 static void invalidate_publications(Datum arg, int cacheid, uint32 hashvalue);
 static void compile(WhOutput *session, WhOutputRelation *entry, Relation relation);
-static void compile_columns(WhOutputRelation *entry, Relation relation, Bitmapset *key);
+static void compile_published(WhOutput *session, WhOutputRelation *entry, Relation relation);
+static AttrNumber *map_columns(Relation relation, Relation target);
+static void compile_columns(WhOutputRelation *entry, Relation relation, Relation target,
+							const AttrNumber *map, const Bitmapset *columns);
 
 /* -------- the cache -------- */
 
@@ -46,12 +59,14 @@ wh_output_init_relations(WhOutput *session)
 {
 	MemoryContextCallback *forget = MemoryContextAllocZero(session->context, sizeof(*forget));
 
+	wh_output_split_patterns(&session->options);
 	create_cache(session);
 	if (!callbacks_are_registered)
 	{
 		CacheRegisterRelcacheCallback(invalidate_relation, (Datum) 0);
 		CacheRegisterSyscacheCallback(NAMESPACEOID, invalidate_all, (Datum) 0);
-		CacheRegisterSyscacheCallback(TYPEOID, invalidate_all, (Datum) 0);
+		CacheRegisterSyscacheCallback(ENUMOID, invalidate_all, (Datum) 0);
+		CacheRegisterSyscacheCallback(TYPEOID, invalidate_type, (Datum) 0);
 		CacheRegisterSyscacheCallback(PUBLICATIONOID, invalidate_publications, (Datum) 0);
 		CacheRegisterSyscacheCallback(PUBLICATIONRELMAP, invalidate_publications, (Datum) 0);
 		CacheRegisterSyscacheCallback(PUBLICATIONNAMESPACEMAP, invalidate_publications, (Datum) 0);
@@ -74,6 +89,10 @@ create_cache(WhOutput *session)
 	control.hcxt = session->context;
 	session->relations = hash_create("walhouse relations", 128, &control,
 									 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	control.keysize = sizeof(DependencyKey);
+	control.entrysize = sizeof(DependencyKey);
+	session->dependencies = hash_create("walhouse dependencies", 32, &control,
+										HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
 
 static void
@@ -92,16 +111,26 @@ invalidate_relation(Datum arg, Oid relid)
 {
 	WhOutputRelation *entry;
 
-	if (!OidIsValid(relid))
-	{
-		invalidate_all(arg, 0, 0);
-		return;
-	}
 	for (WhOutput *session = sessions; session != NULL; session = session->next)
 	{
-		entry = hash_search(session->relations, &relid, HASH_FIND, NULL);
-		if (entry != NULL)
+		if (!OidIsValid(relid) || is_dependency(session, WH_ON_RELATION, relid))
+			invalidate_entries(session);
+		else if ((entry = hash_search(session->relations, &relid, HASH_FIND, NULL)) != NULL)
 			entry->is_valid = false;
+	}
+}
+
+/*
+ * Every CREATE TABLE makes a type: only those that definitions depend on matter.  Zero stands for
+ * all.
+ */
+static void
+invalidate_type(Datum arg, int cacheid, uint32 hashvalue)
+{
+	for (WhOutput *session = sessions; session != NULL; session = session->next)
+	{
+		if (hashvalue == 0 || is_dependency(session, WH_ON_TYPE, hashvalue))
+			invalidate_entries(session);
 	}
 }
 
@@ -109,14 +138,18 @@ static void
 invalidate_all(Datum arg, int cacheid, uint32 hashvalue)
 {
 	for (WhOutput *session = sessions; session != NULL; session = session->next)
-	{
-		HASH_SEQ_STATUS scan;
-		WhOutputRelation *entry;
+		invalidate_entries(session);
+}
 
-		hash_seq_init(&scan, session->relations);
-		while ((entry = hash_seq_search(&scan)) != NULL)
-			entry->is_valid = false;
-	}
+static void
+invalidate_entries(WhOutput *session)
+{
+	HASH_SEQ_STATUS scan;
+	WhOutputRelation *entry;
+
+	hash_seq_init(&scan, session->relations);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+		entry->is_valid = false;
 }
 
 static void
@@ -125,6 +158,22 @@ invalidate_publications(Datum arg, int cacheid, uint32 hashvalue)
 	for (WhOutput *session = sessions; session != NULL; session = session->next)
 		session->publications_valid = false;
 	invalidate_all(arg, cacheid, hashvalue);
+}
+
+void
+wh_output_depend(WhOutput *session, WhDependency kind, uint32 value)
+{
+	DependencyKey key = {kind, value};
+
+	(void) hash_search(session->dependencies, &key, HASH_ENTER, NULL);
+}
+
+static bool
+is_dependency(WhOutput *session, WhDependency kind, uint32 value)
+{
+	DependencyKey key = {kind, value};
+
+	return hash_search(session->dependencies, &key, HASH_FIND, NULL) != NULL;
 }
 
 WhOutputRelation *
@@ -159,6 +208,7 @@ wh_output_trim_relations(WhOutput *session)
 	HASH_SEQ_STATUS scan;
 	WhOutputRelation *entry;
 	HTAB *old = session->relations;
+	HTAB *old_dependencies = session->dependencies;
 
 	if (hash_get_num_entries(old) < WH_RELATIONS_LIMIT)
 		return;
@@ -170,6 +220,7 @@ wh_output_trim_relations(WhOutput *session)
 			MemoryContextDelete(entry->context);
 	}
 	hash_destroy(old);
+	hash_destroy(old_dependencies);
 }
 
 /* -------- plans -------- */
@@ -181,35 +232,20 @@ wh_output_trim_relations(WhOutput *session)
 static void
 compile(WhOutput *session, WhOutputRelation *entry, Relation relation)
 {
-	const PublicationActions *operations = &session->options.operations;
 	WhOutputRelation fresh = *entry;
 	MemoryContext context =
 		AllocSetContextCreate(session->change_context, "walhouse relation", ALLOCSET_SMALL_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(context);
-	int natts = RelationGetNumberOfAttributes(relation);
 
 	fresh.context = context;
-	fresh.actions = wh_output_published(session, relation);
-	fresh.actions.pubinsert &= operations->pubinsert;
-	fresh.actions.pubupdate &= operations->pubupdate;
-	fresh.actions.pubdelete &= operations->pubdelete;
-	fresh.actions.pubtruncate &= operations->pubtruncate;
 	fresh.ncolumns = 0;
 	fresh.columns = NULL;
+	fresh.filters = NULL;
 	fresh.values = fresh.old_values = NULL;
 	fresh.nulls = fresh.old_nulls = NULL;
 	fresh.definition = NULL;
 	fresh.replica_identity = relation->rd_rel->relreplident;
-	if (fresh.actions.pubinsert || fresh.actions.pubupdate || fresh.actions.pubdelete ||
-		fresh.actions.pubtruncate)
-	{
-		fresh.values = palloc0(sizeof(Datum) * Max(natts, 1));
-		fresh.nulls = palloc0(sizeof(bool) * Max(natts, 1));
-		fresh.old_values = palloc0(sizeof(Datum) * Max(natts, 1));
-		fresh.old_nulls = palloc0(sizeof(bool) * Max(natts, 1));
-		compile_columns(&fresh, relation, RelationGetIdentityKeyBitmap(relation));
-		wh_output_describe(session, &fresh, relation);
-	}
+	compile_published(session, &fresh, relation);
 	MemoryContextSwitchTo(caller);
 
 	MemoryContextSetParent(context, session->context);
@@ -219,10 +255,57 @@ compile(WhOutput *session, WhOutputRelation *entry, Relation relation)
 	*entry = fresh;
 }
 
+/* compile_published fills an entry with what its publications say, and what that needs. */
 static void
-compile_columns(WhOutputRelation *entry, Relation relation, Bitmapset *key)
+compile_published(WhOutput *session, WhOutputRelation *entry, Relation relation)
 {
-	TupleDesc desc = RelationGetDescr(relation);
+	WhPublished published;
+	Relation target = relation;
+	AttrNumber *map = NULL;
+	int natts = Max(RelationGetNumberOfAttributes(relation), 1);
+	ListCell *cell;
+
+	wh_output_find_published(session, relation, &published);
+	entry->actions = published.actions;
+	entry->told_as = published.told_as;
+	foreach(cell, published.ancestors)
+		wh_output_depend(session, WH_ON_RELATION, lfirst_oid(cell));
+	if (!wh_output_is_published(&entry->actions))
+		return;
+	if (entry->told_as != entry->relid)
+	{
+		target = RelationIdGetRelation(entry->told_as);
+		if (!RelationIsValid(target))
+			elog(ERROR, "could not open relation %u", entry->told_as);
+		map = map_columns(relation, target);
+	}
+	entry->values = palloc0(sizeof(Datum) * natts);
+	entry->nulls = palloc0(sizeof(bool) * natts);
+	entry->old_values = palloc0(sizeof(Datum) * natts);
+	entry->old_nulls = palloc0(sizeof(bool) * natts);
+	compile_columns(entry, relation, target, map,
+					wh_output_published_columns(session, &published, target));
+	entry->filters = wh_output_compile_filters(&published, target, map);
+	wh_output_describe(session, entry, relation, target, &published);
+	if (target != relation)
+		RelationClose(target);
+}
+
+/* map_columns returns the attnums of relation by those of target, or NULL where they are equal. */
+static AttrNumber *
+map_columns(Relation relation, Relation target)
+{
+	AttrMap *map = wh_compat_attribute_map(RelationGetDescr(relation), RelationGetDescr(target));
+
+	return map == NULL ? NULL : map->attnums;
+}
+
+static void
+compile_columns(WhOutputRelation *entry, Relation relation, Relation target, const AttrNumber *map,
+				const Bitmapset *columns)
+{
+	TupleDesc desc = RelationGetDescr(target);
+	Bitmapset *key = RelationGetIdentityKeyBitmap(relation);
 
 	entry->columns = palloc0(sizeof(WhOutputColumn) * Max(desc->natts, 1));
 	for (int i = 0; i < desc->natts; i++)
@@ -230,11 +313,12 @@ compile_columns(WhOutputRelation *entry, Relation relation, Bitmapset *key)
 		Form_pg_attribute attribute = TupleDescAttr(desc, i);
 		WhOutputColumn *column = &entry->columns[entry->ncolumns];
 
-		if (attribute->attisdropped || wh_compat_is_virtual(attribute))
+		if (!bms_is_member(attribute->attnum, columns))
 			continue;
 		wh_output_compile_column(column, attribute);
-		column->index = i;
-		column->is_key = bms_is_member(attribute->attnum - FirstLowInvalidHeapAttributeNumber, key);
+		column->index = map == NULL ? i : map[i] - 1;
+		column->is_key =
+			bms_is_member(column->index + 1 - FirstLowInvalidHeapAttributeNumber, key);
 		entry->ncolumns++;
 	}
 }
