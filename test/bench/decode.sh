@@ -37,7 +37,6 @@ chosen_plugins()
 	while IFS='|' read -r name plugin options only; do
 		[ -e "$("$PG_CONFIG" --pkglibdir)/$plugin.so" ] || continue
 		[ -z "$only" ] || [ "$only" = "$1" ] || continue
-		[ "$name" != "walhouse streaming" ] || grep -q streaming ../../src/output/options.c || continue
 		[[ $plugin = walhouse_output || -z ${PEERS:-} ]] || {
 			for peer in $PEERS; do [[ $name = *"$peer"* ]] && break; done
 			[[ $name = *"$peer"* ]] || continue

@@ -441,7 +441,8 @@ add_rows(const Walhouse__V1__Rows *entry)
 	Definition *relation = find_definition(entry->schema);
 	size_t n = entry->n_after > entry->n_before ? entry->n_after : entry->n_before;
 
-	if ((entry->n_after > 0 && entry->n_after != n) || (entry->n_before > 0 && entry->n_before != n))
+	if ((entry->n_after > 0 && entry->n_after != n) ||
+		(entry->n_before > 0 && entry->n_before != n))
 		fail("a run of %s has %zu rows after and %zu before", relation->name, entry->n_after,
 			 entry->n_before);
 	for (size_t i = 0; i < n || i == 0; i++)
