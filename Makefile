@@ -86,6 +86,7 @@ proto-check: ## fail where src/wire/walhouse.pb-c.[ch] are not what protoc-c wri
 # built anew with the sanitizers; without a server, so libpgcommon stands in.
 UNIT_TESTS := $(patsubst test/unit/%.c,build/unit/%,$(wildcard test/unit/*.c))
 UNIT_SOURCES_partition_plan := src/partition/plan.c
+UNIT_SOURCES_client_assemble := src/client/assemble.c $(wildcard src/wire/*.c)
 unit_sources = $(or $(UNIT_SOURCES_$(1)),$(wildcard src/$(firstword $(subst _, ,$(1)))/*.c))
 UNIT_CFLAGS = -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined -U_FORTIFY_SOURCE
 

@@ -53,10 +53,25 @@ typedef struct WhClientOptions
 	int fsync_interval; /* milliseconds; 0: only when asked and at the end */
 	bool never_loops;
 	bool is_verbose;
+	bool is_whole; /* streamed transactions are put together */
+	bool has_two_phase; /* of the slot, when it is created */
+	bool has_failover; /* likewise */
+	int heartbeat_interval; /* milliseconds; 0: none */
 } WhClientOptions;
 
 /* wh_client_read_options reads the command line, or ends the program with a message. */
 extern void wh_client_read_options(int argc, char **argv, WhClientOptions *options);
+
+/* -------- assemble.c: whole transactions out of streamed ones -------- */
+
+typedef struct WhAssembler WhAssembler;
+
+/* Takes a batch; it is gone after the call. */
+typedef void (*WhAssembled)(void *arg, WhSlice batch);
+
+extern WhAssembler *wh_client_create_assembler(WhAssembled write, void *arg);
+extern void wh_client_free_assembler(WhAssembler *assembler);
+extern void wh_client_assemble(WhAssembler *assembler, WhSlice batch);
 
 /* -------- sink.c: where the stream goes -------- */
 
@@ -66,6 +81,8 @@ typedef struct WhSink
 	const char *name;
 	WhClientFormat format;
 	WhJson *json; /* where the format is JSON */
+	WhAssembler *assembler; /* of --whole */
+	WhInflated inflated; /* the batch in hand, where it came compressed */
 	bool is_regular; /* a file that can be synced and cut */
 	bool in_transaction;
 	bool has_unsynced;
@@ -98,12 +115,31 @@ extern void wh_client_sync(WhSink *sink);
 extern void wh_client_restart(WhSink *sink);
 extern void wh_client_close_sink(WhSink *sink);
 
+/*
+ * wh_client_ended_by returns the position up to which the stream is whole with this entry, when it
+ * ends a transaction, or is a message of none; else 0.
+ */
+extern uint64 wh_client_ended_by(const WhEntry *entry);
+
+/* -------- resume.c: files that have something in them -------- */
+
+/*
+ * wh_client_scan_file reads what a file holds, and cuts it behind the last transaction that
+ * ended.
+ */
+extern void wh_client_scan_file(WhSink *sink);
+
 /* wh_client_decode prints a file of delimited batches as the sink has it. */
 extern void wh_client_decode(const char *name, WhSink *sink);
 
 /* -------- stream.c: the source -------- */
 
-extern PGconn *wh_client_connect(const WhClientOptions *options, bool may_fail);
+/*
+ * wh_client_connect connects, for replication or for SQL.  Returns NULL where it failed and may
+ * fail.
+ */
+extern PGconn *wh_client_connect(const WhClientOptions *options, bool for_replication,
+								 bool may_fail);
 extern void wh_client_create_slot(PGconn *conn, const WhClientOptions *options);
 extern void wh_client_drop_slot(PGconn *conn, const WhClientOptions *options);
 
@@ -115,6 +151,25 @@ typedef enum WhStreamEnd
 } WhStreamEnd;
 
 extern WhStreamEnd wh_client_stream(PGconn *conn, const WhClientOptions *options, WhSink *sink);
+
+/* -------- heartbeat.c: what keeps an idle slot going, and measures the way -------- */
+
+typedef struct WhHeartbeat
+{
+	const WhClientOptions *options;
+	PGconn *conn; /* NULL: lost */
+	int64 due; /* milliseconds */
+	bool is_busy; /* a message is on its way to the source */
+} WhHeartbeat;
+
+extern void wh_client_start_heartbeat(WhHeartbeat *heartbeat, const WhClientOptions *options);
+extern void wh_client_stop_heartbeat(WhHeartbeat *heartbeat);
+
+/* wh_client_beat sends a message where one is due, and takes what has come for the last one. */
+extern void wh_client_beat(WhHeartbeat *heartbeat, int64 now);
+
+/* wh_client_hear_beat says, when verbose, how long a heartbeat in a batch took to come back. */
+extern void wh_client_hear_beat(const WhHeartbeat *heartbeat, WhSlice batch);
 
 /* -------- main.c -------- */
 

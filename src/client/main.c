@@ -46,7 +46,7 @@ main(int argc, char **argv)
 		return 0;
 	}
 
-	conn = wh_client_connect(&options, false);
+	conn = wh_client_connect(&options, true, false);
 	if (options.drops_slot)
 		wh_client_drop_slot(conn, &options);
 	if (options.creates_slot)
@@ -94,7 +94,7 @@ receive(const WhClientOptions *options, PGconn *conn)
 		wait = Min(wait * 2, LONGEST_WAIT_MS);
 		if (wh_client_is_stopping())
 			break;
-		conn = wh_client_connect(options, true);
+		conn = wh_client_connect(options, true, true);
 	}
 	wh_client_close_sink(&sink);
 }

@@ -16,6 +16,12 @@ enum LongOption
 	OPTION_DECODE,
 	OPTION_FORMAT,
 	OPTION_PUBLICATION,
+	OPTION_STREAMING,
+	OPTION_TWO_PHASE,
+	OPTION_COMPRESSION,
+	OPTION_FAILOVER,
+	OPTION_HEARTBEAT,
+	OPTION_WHOLE,
 	OPTION_HELP
 };
 
@@ -29,6 +35,12 @@ static const struct option long_options[] = {
 	{"file", required_argument, NULL, 'f'},
 	{"format", required_argument, NULL, OPTION_FORMAT},
 	{"publication", required_argument, NULL, OPTION_PUBLICATION},
+	{"streaming", no_argument, NULL, OPTION_STREAMING},
+	{"two-phase", no_argument, NULL, OPTION_TWO_PHASE},
+	{"compression", required_argument, NULL, OPTION_COMPRESSION},
+	{"failover", no_argument, NULL, OPTION_FAILOVER},
+	{"heartbeat", required_argument, NULL, OPTION_HEARTBEAT},
+	{"whole", no_argument, NULL, OPTION_WHOLE},
 	{"option", required_argument, NULL, 'o'},
 	{"startpos", required_argument, NULL, 'I'},
 	{"endpos", required_argument, NULL, 'E'},
@@ -50,6 +62,7 @@ static void print_help(void);
 static void read_option(int option, const char *value, WhClientOptions *options);
 static void add_plugin_option(WhClientOptions *options, const char *name, const char *value);
 static void read_plugin_option(WhClientOptions *options, const char *text);
+static void read_compression(WhClientOptions *options, const char *value);
 static uint64 read_lsn(const char *name, const char *text);
 static int read_seconds(const char *name, const char *text);
 static void check_options(const WhClientOptions *options);
@@ -104,6 +117,25 @@ read_option(int option, const char *value, WhClientOptions *options)
 			break;
 		case OPTION_PUBLICATION:
 			add_plugin_option(options, "publication", value);
+			break;
+		case OPTION_STREAMING:
+			add_plugin_option(options, "streaming", "on");
+			break;
+		case OPTION_TWO_PHASE:
+			options->has_two_phase = true;
+			add_plugin_option(options, "two_phase", "on");
+			break;
+		case OPTION_COMPRESSION:
+			read_compression(options, value);
+			break;
+		case OPTION_FAILOVER:
+			options->has_failover = true;
+			break;
+		case OPTION_HEARTBEAT:
+			options->heartbeat_interval = read_seconds("heartbeat", value);
+			break;
+		case OPTION_WHOLE:
+			options->is_whole = true;
 			break;
 		case OPTION_HELP:
 			print_help();
@@ -184,6 +216,22 @@ read_plugin_option(WhClientOptions *options, const char *text)
 	add_plugin_option(options, pnstrdup(text, equals - text), equals + 1);
 }
 
+static void
+read_compression(WhClientOptions *options, const char *value)
+{
+	WhCompression method = WH_COMPRESS_NONE;
+
+	if (strcmp(value, "lz4") == 0)
+		method = WH_COMPRESS_LZ4;
+	else if (strcmp(value, "zstd") == 0)
+		method = WH_COMPRESS_ZSTD;
+	else if (strcmp(value, "none") != 0)
+		pg_fatal("unknown compression \"%s\": it is none, lz4 or zstd", value);
+	if (!wh_wire_can_compress(method))
+		pg_fatal("this build of walhouse_recv cannot read %s", value);
+	add_plugin_option(options, "compression", value);
+}
+
 static uint64
 read_lsn(const char *name, const char *text)
 {
@@ -256,6 +304,15 @@ print_help(void)
 		"                             delimited: protobuf batches, each after its length\n"
 		"  -I, --startpos=LSN         skip what ends at or before this position\n"
 		"  -E, --endpos=LSN           stop after the transactions that end at or before it\n"
+		"      --streaming            large transactions come while they are in progress\n"
+		"      --whole                and are put together again before they are written\n"
+		"      --two-phase            prepared transactions come when they are prepared\n"
+		"      --compression=METHOD   lz4 or zstd between the source and here; files hold it "
+		"plain\n"
+		"      --failover             create the slot so that standbys keep it (PostgreSQL 17)\n"
+		"      --heartbeat=SECS       send a message through the WAL every so often; with "
+		"--verbose:\n"
+		"                             say how long it took\n"
 		"  -o, --option=NAME=VALUE    pass an option to the plugin, e.g. own_writes=send\n"
 		"  -s, --status-interval=SECS time between confirmations (default 10)\n"
 		"  -F, --fsync-interval=SECS  time between syncs of the file (default 10)\n"

@@ -2,13 +2,15 @@
  * sink.c
  *		The file that the stream is written to.
  *
- * A regular file is a sequence of whole transactions, and perhaps the beginning of one
- * more.  When it is opened to be appended to, it is read through: the end of its last commit says
- * where to cut it, and that commit's position from where to go on.  So a kill at any point
- * neither loses nor doubles a transaction.  On a pipe nothing can be cut: there, after a break, a
- * transaction may begin again; readers drop an open one when a Begin or Hello comes.
+ * A regular file is a sequence of whole transactions, of segments of transactions in progress
+ * between them, and perhaps the beginning of one more.  When it is opened to be appended to, it
+ * is read through, cut behind the last transaction that ended, and gone on with from there
+ * (resume.c).  So a kill at any point neither loses nor doubles a transaction.  On a pipe nothing
+ * can be cut: there, after a break, a transaction may begin again; readers drop an open one when
+ * a Begin or Hello comes.
  *
- * synced_lsn, which is what may be confirmed, moves only in wh_client_sync().
+ * synced_lsn, which is what may be confirmed, moves only in wh_client_sync().  Segments of a
+ * transaction in progress never move it: only its end does.
  */
 #include "client/client.h"
 
@@ -19,15 +21,9 @@
 
 #include "wire/encode.h"
 
-/* Batches longer than this are not ours. */
-#define MAX_BATCH ((uint64) 1024 * 1024 * 1024)
-
-static void scan_file(WhSink *sink);
-static void scan_delimited(WhSink *sink, FILE *file);
-static void scan_json(WhSink *sink, FILE *file);
-static bool read_batch(FILE *file, StringInfo batch);
-static uint64 member_lsn(const char *line, const char *key);
+static void write_batch(void *arg, WhSlice batch);
 static void note_entries(WhSink *sink, WhSlice batch);
+static uint64 message_end(WhSlice message);
 static void emit_line(void *arg, const char *line, int len);
 static void write_all(WhSink *sink, const void *data, size_t len);
 
@@ -41,6 +37,8 @@ wh_client_open_sink(WhSink *sink, const WhClientOptions *options)
 	sink->name = strcmp(options->file, "-") == 0 ? "standard output" : options->file;
 	if (sink->format == WH_CLIENT_JSON)
 		sink->json = wh_wire_create_json();
+	if (options->is_whole)
+		sink->assembler = wh_client_create_assembler(write_batch, sink);
 	if (strcmp(options->file, "-") == 0)
 	{
 		sink->file = stdout;
@@ -52,7 +50,7 @@ wh_client_open_sink(WhSink *sink, const WhClientOptions *options)
 		pg_fatal("could not open file \"%s\": %m", options->file);
 	sink->is_regular = S_ISREG(status.st_mode);
 	if (sink->is_regular && options->starts)
-		scan_file(sink);
+		wh_client_scan_file(sink);
 }
 
 void
@@ -63,6 +61,9 @@ wh_client_close_sink(WhSink *sink)
 		pg_fatal("could not close file \"%s\": %m", sink->name);
 	if (sink->json != NULL)
 		wh_wire_free_json(sink->json);
+	if (sink->assembler != NULL)
+		wh_client_free_assembler(sink->assembler);
+	free(sink->inflated.data);
 }
 
 /* -------- writing -------- */
@@ -70,6 +71,21 @@ wh_client_close_sink(WhSink *sink)
 void
 wh_client_write(WhSink *sink, WhSlice batch)
 {
+	WhWireError error = NULL;
+
+	if (!wh_wire_inflate(&batch, &sink->inflated, &error))
+		pg_fatal("could not read a batch of the stream: %s", error);
+	if (sink->assembler != NULL)
+		wh_client_assemble(sink->assembler, batch);
+	else
+		write_batch(sink, batch);
+}
+
+static void
+write_batch(void *arg, WhSlice batch)
+{
+	WhSink *sink = arg;
+
 	if (sink->format == WH_CLIENT_DELIMITED)
 	{
 		uint8_t prefix[WH_WIRE_MAX_VARINT];
@@ -88,7 +104,7 @@ wh_client_write(WhSink *sink, WhSlice batch)
 	note_entries(sink, batch);
 }
 
-/* note_entries follows where transactions begin and end. */
+/* note_entries follows where transactions and segments begin and end. */
 static void
 note_entries(WhSink *sink, WhSlice batch)
 {
@@ -97,16 +113,58 @@ note_entries(WhSink *sink, WhSlice batch)
 
 	while (wh_wire_next_entry(&batch, &entry, &error))
 	{
-		if (entry.kind == WH_ENTRY_BEGIN)
+		uint64 lsn = wh_client_ended_by(&entry);
+
+		if (entry.kind == WH_ENTRY_BEGIN || entry.kind == WH_ENTRY_STREAM_START)
 			sink->in_transaction = true;
-		else if (entry.kind == WH_ENTRY_COMMIT)
-		{
+		else if (lsn != 0 || entry.kind == WH_ENTRY_STREAM_STOP)
 			sink->in_transaction = false;
-			sink->written_lsn = Max(sink->written_lsn, entry.u.commit.end_lsn);
-		}
+		sink->written_lsn = Max(sink->written_lsn, lsn);
 	}
 	if (error != NULL)
 		pg_fatal("could not read a batch of the stream: %s", error);
+}
+
+uint64
+wh_client_ended_by(const WhEntry *entry)
+{
+	switch (entry->kind)
+	{
+		case WH_ENTRY_COMMIT:
+		case WH_ENTRY_STREAM_COMMIT:
+		case WH_ENTRY_PREPARE:
+		case WH_ENTRY_STREAM_PREPARE:
+		case WH_ENTRY_COMMIT_PREPARED:
+		case WH_ENTRY_ROLLBACK_PREPARED:
+			return entry->u.commit.end_lsn;
+		case WH_ENTRY_MESSAGE:
+			return message_end(entry->payload);
+		default:
+			return 0;
+	}
+}
+
+/*
+ * message_end returns the position behind a message that is no part of a transaction, 0 of
+ * others.  Its LSN is where its record starts, and the source leaves out what starts before the
+ * position from which it is asked to go on.
+ */
+static uint64
+message_end(WhSlice message)
+{
+	WhWireError error = NULL;
+	WhField field;
+	uint64 lsn = 0;
+	bool is_transactional = false;
+
+	while (wh_wire_next_field(&message, &field, &error))
+	{
+		if (field.tag == 1)
+			is_transactional = field.number != 0;
+		else if (field.tag == 4)
+			lsn = field.number;
+	}
+	return is_transactional || lsn == 0 ? 0 : lsn + 1;
 }
 
 static void
@@ -159,161 +217,6 @@ wh_client_restart(WhSink *sink)
 {
 	wh_client_flush(sink);
 	if (sink->is_regular && sink->in_transaction)
-		scan_file(sink);
+		wh_client_scan_file(sink);
 	sink->in_transaction = false;
-}
-
-/* scan_file reads what a file holds, and cuts it behind the last whole transaction. */
-static void
-scan_file(WhSink *sink)
-{
-	FILE *file = fopen(sink->name, "rb");
-
-	if (file == NULL)
-		pg_fatal("could not open file \"%s\": %m", sink->name);
-	sink->good_size = 0;
-	if (sink->format == WH_CLIENT_DELIMITED)
-		scan_delimited(sink, file);
-	else
-		scan_json(sink, file);
-	if (ferror(file))
-		pg_fatal("could not read file \"%s\": %m", sink->name);
-	fclose(file);
-	if (ftruncate(fileno(sink->file), sink->good_size) != 0 || fsync(fileno(sink->file)) != 0)
-		pg_fatal("could not cut file \"%s\": %m", sink->name);
-	sink->in_transaction = false;
-	sink->has_unsynced = false;
-	sink->synced_lsn = sink->written_lsn;
-}
-
-static void
-scan_delimited(WhSink *sink, FILE *file)
-{
-	StringInfoData bytes;
-
-	initStringInfo(&bytes);
-	while (read_batch(file, &bytes))
-	{
-		WhSlice batch = {(const uint8_t *) bytes.data, bytes.len};
-		WhWireError error = NULL;
-		WhEntry entry;
-
-		while (wh_wire_next_entry(&batch, &entry, &error))
-		{
-			WhSlice message = entry.payload;
-			WhField field;
-
-			if (entry.kind == WH_ENTRY_HELLO)
-			{
-				while (wh_wire_next_field(&message, &field, &error))
-				{
-					if (field.tag == 4)
-						sink->system_identifier = field.number;
-				}
-			}
-			else if (entry.kind == WH_ENTRY_COMMIT)
-			{
-				sink->written_lsn = Max(sink->written_lsn, entry.u.commit.end_lsn);
-				sink->good_size = ftell(file);
-			}
-		}
-		if (error != NULL)
-			pg_fatal("file \"%s\" holds something else than batches: %s", sink->name, error);
-	}
-	pfree(bytes.data);
-}
-
-/*
- * read_batch reads a length and as many bytes.  Returns false at the end, also in the middle of a
- * batch.
- */
-static bool
-read_batch(FILE *file, StringInfo batch)
-{
-	uint64 len = 0;
-	int shift = 0;
-	int c;
-
-	do
-	{
-		c = getc(file);
-		if (c == EOF)
-			return false;
-		len |= (uint64) (c & 0x7F) << shift;
-		shift += 7;
-	} while (c >= 0x80 && shift < 63);
-	if (len >= MAX_BATCH)
-		pg_fatal("the file holds something else than delimited batches");
-	resetStringInfo(batch);
-	enlargeStringInfo(batch, (int) len);
-	if (fread(batch->data, 1, len, file) != len)
-		return false;
-	batch->len = (int) len;
-	return true;
-}
-
-static void
-scan_json(WhSink *sink, FILE *file)
-{
-	static const char hello[] = "{\"kind\":\"hello\",";
-	static const char commit[] = "{\"kind\":\"commit\",";
-	char *line = NULL;
-	size_t room = 0;
-	ssize_t len;
-
-	while ((len = getline(&line, &room, file)) > 0 && line[len - 1] == '\n')
-	{
-		if (line[0] != '{')
-			pg_fatal("file \"%s\" holds something else than JSON lines", sink->name);
-		if (strncmp(line, hello, strlen(hello)) == 0)
-		{
-			const char *id = strstr(line, "\"system_identifier\":\"");
-
-			if (id != NULL)
-				sink->system_identifier = strtoull(strchr(id, ':') + 2, NULL, 10);
-		}
-		else if (strncmp(line, commit, strlen(commit)) == 0)
-		{
-			sink->written_lsn = Max(sink->written_lsn, member_lsn(line, "\"end_lsn\":\""));
-			sink->good_size = ftell(file);
-		}
-	}
-	free(line);
-}
-
-/* member_lsn returns the LSN behind a key of a JSON line, 0 where there is none. */
-static uint64
-member_lsn(const char *line, const char *key)
-{
-	const char *at = strstr(line, key);
-	unsigned int high;
-	unsigned int low;
-
-	if (at == NULL || sscanf(at + strlen(key), "%X/%X", &high, &low) != 2)
-		return 0;
-	return (uint64) high << 32 | low;
-}
-
-/* -------- files -------- */
-
-void
-wh_client_decode(const char *name, WhSink *sink)
-{
-	FILE *file = strcmp(name, "-") == 0 ? stdin : fopen(name, "rb");
-	StringInfoData bytes;
-
-	if (file == NULL)
-		pg_fatal("could not open file \"%s\": %m", name);
-	initStringInfo(&bytes);
-	while (!wh_client_is_stopping() && read_batch(file, &bytes))
-	{
-		WhSlice batch = {(const uint8_t *) bytes.data, bytes.len};
-
-		wh_client_write(sink, batch);
-	}
-	if (ferror(file))
-		pg_fatal("could not read file \"%s\": %m", name);
-	if (file != stdin)
-		fclose(file);
-	pfree(bytes.data);
 }

@@ -33,6 +33,7 @@ typedef struct WhStream
 	WhSink *sink;
 	int64 status_sent; /* milliseconds */
 	int64 synced; /* milliseconds */
+	WhHeartbeat heartbeat;
 	bool wants_reply;
 	bool is_done;
 	bool is_hopeless;
@@ -45,6 +46,7 @@ static bool check_system(WhStream *stream);
 static bool run(WhStream *stream);
 static void take_end(WhStream *stream, int len);
 static bool take_message(WhStream *stream, const char *message, int len);
+static bool take_batch(WhStream *stream, WhSlice batch);
 static bool is_past_end(const WhStream *stream, WhSlice batch);
 static bool do_what_is_due(WhStream *stream, bool is_idle);
 static bool wait_for_input(WhStream *stream);
@@ -57,16 +59,15 @@ static uint64 read_uint64(const char *at);
 
 /* -------- connections and slots -------- */
 
-/* wh_client_connect connects for replication.  Returns NULL where it failed and may fail. */
 PGconn *
-wh_client_connect(const WhClientOptions *options, bool may_fail)
+wh_client_connect(const WhClientOptions *options, bool for_replication, bool may_fail)
 {
 	static char *password = NULL;
 	const char *keys[] = {
 		"dbname", "host", "port", "user", "password", "replication", "fallback_application_name",
 		NULL};
 	const char *values[] = {options->dbname, options->host, options->port, options->user, NULL,
-							"database", "walhouse_recv", NULL};
+							for_replication ? "database" : NULL, "walhouse_recv", NULL};
 	PGconn *conn;
 	PGresult *result;
 
@@ -107,7 +108,9 @@ wh_client_create_slot(PGconn *conn, const WhClientOptions *options)
 	initStringInfo(&command);
 	appendStringInfoString(&command, "CREATE_REPLICATION_SLOT ");
 	quote(&command, options->slot, '"');
-	appendStringInfoString(&command, " LOGICAL walhouse_output (SNAPSHOT 'nothing')");
+	appendStringInfo(&command, " LOGICAL walhouse_output (SNAPSHOT 'nothing'%s%s)",
+					 options->has_two_phase ? ", TWO_PHASE true" : "",
+					 options->has_failover ? ", FAILOVER true" : "");
 	result = PQexec(conn, command.data);
 	state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
 	if (PQresultStatus(result) != PGRES_TUPLES_OK &&
@@ -176,7 +179,9 @@ wh_client_stream(PGconn *conn, const WhClientOptions *options, WhSink *sink)
 	stream.options = options;
 	stream.sink = sink;
 	stream.synced = now_ms();
+	wh_client_start_heartbeat(&stream.heartbeat, options);
 	is_well = start(&stream) && run(&stream);
+	wh_client_stop_heartbeat(&stream.heartbeat);
 	if (is_well)
 		say_goodbye(&stream);
 	if (is_well)
@@ -317,14 +322,8 @@ take_message(WhStream *stream, const char *message, int len)
 
 	if (message[0] == 'w' && len >= 25)
 	{
-		WhSlice batch = {(const uint8_t *) message + 25, len - 25};
-
-		if (is_past_end(stream, batch))
-		{
-			stream->is_done = true;
+		if (!take_batch(stream, (WhSlice){(const uint8_t *) message + 25, len - 25}))
 			return true;
-		}
-		wh_client_write(sink, batch);
 	}
 	else if (message[0] == 'k' && len >= 18)
 	{
@@ -343,7 +342,28 @@ take_message(WhStream *stream, const char *message, int len)
 	return true;
 }
 
-/* is_past_end tells whether a batch begins a transaction that ends behind --endpos. */
+/* take_batch writes a batch.  Returns false, and ends the stream, where --endpos is before it. */
+static bool
+take_batch(WhStream *stream, WhSlice batch)
+{
+	WhWireError error = NULL;
+
+	if (!wh_wire_inflate(&batch, &stream->sink->inflated, &error))
+		pg_fatal("could not read a batch of the stream: %s", error);
+	if (is_past_end(stream, batch))
+	{
+		stream->is_done = true;
+		return false;
+	}
+	wh_client_write(stream->sink, batch);
+	wh_client_hear_beat(&stream->heartbeat, batch);
+	return true;
+}
+
+/*
+ * is_past_end tells whether a batch begins a transaction that ends behind --endpos, or ends one
+ * that was streamed.
+ */
 static bool
 is_past_end(const WhStream *stream, WhSlice batch)
 {
@@ -354,8 +374,11 @@ is_past_end(const WhStream *stream, WhSlice batch)
 		return false;
 	while (wh_wire_next_entry(&batch, &entry, &error))
 	{
-		if (entry.kind == WH_ENTRY_BEGIN)
-			return entry.u.begin.end_lsn > stream->options->end_lsn;
+		uint64 lsn = entry.kind == WH_ENTRY_BEGIN ? entry.u.begin.end_lsn :
+													wh_client_ended_by(&entry);
+
+		if (lsn != 0)
+			return lsn > stream->options->end_lsn;
 	}
 	return false;
 }
@@ -368,6 +391,7 @@ do_what_is_due(WhStream *stream, bool is_idle)
 	WhSink *sink = stream->sink;
 	int64 now = now_ms();
 
+	wh_client_beat(&stream->heartbeat, now);
 	if ((is_idle && !sink->is_regular) ||
 		(options->fsync_interval > 0 && now - stream->synced >= options->fsync_interval))
 	{
@@ -391,6 +415,7 @@ wait_for_input(WhStream *stream)
 	struct timeval timeout;
 	fd_set readable;
 	int top = Max(PQsocket(stream->conn), wh_client_stop_socket());
+	int beat = stream->heartbeat.is_busy ? PQsocket(stream->heartbeat.conn) : -1;
 
 	wh_client_flush(stream->sink);
 	if (options->status_interval > 0)
@@ -399,14 +424,18 @@ wait_for_input(WhStream *stream)
 		wait = Min(wait, stream->synced + options->fsync_interval - now);
 	if (stream->wants_reply)
 		wait = Min(wait, ASK_INTERVAL_MS);
+	if (options->heartbeat_interval > 0)
+		wait = Min(wait, stream->heartbeat.due - now);
 	wait = Max(wait, 1);
 
 	FD_ZERO(&readable);
 	FD_SET(PQsocket(stream->conn), &readable);
 	FD_SET(wh_client_stop_socket(), &readable);
+	if (beat >= 0)
+		FD_SET(beat, &readable);
 	timeout.tv_sec = wait / 1000;
 	timeout.tv_usec = (wait % 1000) * 1000;
-	if (select(top + 1, &readable, NULL, NULL, &timeout) < 0 && errno != EINTR)
+	if (select(Max(top, beat) + 1, &readable, NULL, NULL, &timeout) < 0 && errno != EINTR)
 		pg_fatal("could not wait for the source: %m");
 	if (!PQconsumeInput(stream->conn))
 	{
