@@ -41,14 +41,20 @@ static char *first(PGconn *plain, const char *sql);
 static bool is_true(const char *value);
 
 void
-wh_source_check(const WhFeed *feed, PGconn *plain, List *wanted_tables, bool is_own_database)
+wh_source_check(const WhFeed *feed, PGconn *plain, List *wanted_tables, bool is_own_database,
+				bool failover)
 {
 	Problems problems = {.count = 0};
+	int version = atoi(first(plain, "SHOW server_version_num"));
 
 	initStringInfo(&problems.details);
 	initStringInfo(&problems.hints);
 	check_house(&problems, feed);
-	if (atoi(first(plain, "SHOW server_version_num")) < 150000)
+	if (failover && version < 170000)
+		add(&problems,
+			pstrdup("Slots that go to standbys need PostgreSQL 17 or later at the source."),
+			pstrdup("-- leave failover out"));
+	if (version < 150000)
 		add(&problems, pstrdup("The source is older than PostgreSQL 15."), NULL);
 	else
 	{

@@ -135,6 +135,19 @@ collect_options(const WhFeed *feed, bool for_replication, Options *options)
 	options->values[options->count] = NULL;
 }
 
+const char *
+wh_server_option(const WhFeed *feed, const char *name)
+{
+	ForeignServer *server = GetForeignServerByName(feed->server, false);
+
+	foreach_ptr(DefElem, option, server->options)
+	{
+		if (strcmp(option->defname, name) == 0)
+			return defGetString(option);
+	}
+	return NULL;
+}
+
 static void
 add_options(Options *options, List *given)
 {
@@ -142,7 +155,8 @@ add_options(Options *options, List *given)
 	{
 		if (strcmp(option->defname, "password_required") == 0)
 			options->password_required = defGetBoolean(option);
-		else if (strcmp(option->defname, "follow_failover") != 0)
+		else if (strcmp(option->defname, "follow_failover") != 0 &&
+				 strcmp(option->defname, "compression") != 0)
 			add_option(options, option->defname, defGetString(option));
 	}
 }

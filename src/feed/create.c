@@ -26,6 +26,7 @@ typedef struct Arguments
 {
 	List *tables; /* of char *, as given */
 	bool copy_data;
+	bool failover; /* the slot goes to standbys of the source */
 } Arguments;
 
 static char *text_argument(FunctionCallInfo fcinfo, int n);
@@ -36,7 +37,7 @@ static void check_server(const WhFeed *feed);
 static bool is_own_database(PGconn *plain);
 static void insert_feed(WhFeed *feed);
 static void create_publication(const WhFeed *feed, PGconn *plain, List *tables);
-static List *make_slot_and_tables(WhFeed *feed, PGconn *plain);
+static List *make_slot_and_tables(WhFeed *feed, PGconn *plain, bool failover);
 static void copy_tables(const WhFeed *feed, PGconn *plain, List *sources);
 static TimestampTz source_time(PGconn *plain);
 
@@ -55,7 +56,7 @@ walhouse_create_feed(PG_FUNCTION_ARGS)
 	feed = read_arguments(fcinfo, &arguments);
 	check_server(feed);
 	plain = wh_connect(feed, false);
-	wh_source_check(feed, plain, arguments.tables, is_own_database(plain));
+	wh_source_check(feed, plain, arguments.tables, is_own_database(plain), arguments.failover);
 	insert_feed(feed);
 	wh_txn_commit();
 
@@ -63,7 +64,7 @@ walhouse_create_feed(PG_FUNCTION_ARGS)
 		elog(ERROR, "the stream of a new feed is taken by process %d", holder);
 	if (feed->owns_publication)
 		create_publication(feed, plain, arguments.tables);
-	sources = make_slot_and_tables(feed, plain);
+	sources = make_slot_and_tables(feed, plain, arguments.failover);
 	if (arguments.copy_data)
 		copy_tables(feed, plain, sources);
 	else
@@ -95,6 +96,7 @@ read_arguments(FunctionCallInfo fcinfo, Arguments *arguments)
 	arguments->tables = read_tables(fcinfo, 3);
 	feed->slot = text_argument(fcinfo, 4);
 	arguments->copy_data = PG_ARGISNULL(5) || PG_GETARG_BOOL(5);
+	arguments->failover = !PG_ARGISNULL(7) && PG_GETARG_BOOL(7);
 	feed->time_zone = PG_ARGISNULL(6) ? pstrdup("UTC") : text_argument(fcinfo, 6);
 	feed->owner = GetUserId();
 	feed->log_partition_size = (uint64) wh_feed_partition_size * 1024 * 1024;
@@ -242,7 +244,7 @@ create_publication(const WhFeed *feed, PGconn *plain, List *tables)
  * connection is in the snapshot's transaction afterwards.
  */
 static List *
-make_slot_and_tables(WhFeed *feed, PGconn *plain)
+make_slot_and_tables(WhFeed *feed, PGconn *plain, bool failover)
 {
 	PGconn *replication = wh_connect(feed, true);
 	WhIdentity source = wh_source_identity(replication);
@@ -252,7 +254,8 @@ make_slot_and_tables(WhFeed *feed, PGconn *plain)
 	List *sources;
 	WhArg args[2];
 
-	feed->horizon = wh_slot_create(feed, replication, plain, feed->slot, false, &snapshot);
+	feed->horizon = wh_slot_create(feed, replication, plain, feed->slot,
+								   failover ? WH_SLOT_FAILOVER : WH_SLOT_PLAIN, &snapshot);
 	wh_snapshot_use(plain, snapshot);
 	wh_disconnect(replication);
 	sources = wh_source_tables(feed, plain,

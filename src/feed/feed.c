@@ -26,7 +26,9 @@ wh_feed_init(void)
 {
 	DefineCustomIntVariable(
 		"walhouse.feed_memory",
-		"Memory for one source transaction; a larger one goes through a temporary file.", NULL,
+		"Memory for source transactions that are not ingested yet; above it the largest go to "
+		"temporary files.",
+		NULL,
 		&wh_feed_memory, 64 * 1024, 64, MAX_KILOBYTES, PGC_USERSET, GUC_UNIT_KB, NULL, NULL,
 		NULL);
 	DefineCustomIntVariable(

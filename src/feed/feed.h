@@ -36,6 +36,19 @@ extern bool wh_feed_poll(WhStream *stream, long timeout_ms);
 extern XLogRecPtr wh_feed_position(const WhStream *stream);
 extern XLogRecPtr wh_feed_source_lsn(const WhStream *stream);
 
+/* What an open stream tells of itself. */
+typedef struct WhStreamStatus
+{
+	XLogRecPtr received; /* where the last message stands in the source's WAL */
+	XLogRecPtr confirmed; /* durable here, and told to the source */
+	int open; /* transactions that come in segments and are not at their end */
+	uint64 streamed; /* transactions that came in segments, since the stream was opened */
+	uint64 spilled; /* those that went to a temporary file, and their bytes */
+	uint64 spilled_bytes;
+} WhStreamStatus;
+
+extern WhStreamStatus wh_feed_status(const WhStream *stream);
+
 /* Asks the source for its current WAL position: the target of run(). */
 extern XLogRecPtr wh_feed_current_source_lsn(WhFeed *feed);
 

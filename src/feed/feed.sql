@@ -15,10 +15,11 @@ CREATE PROCEDURE walhouse.create_feed(
     tables text[] DEFAULT NULL,
     slot text DEFAULT NULL,
     copy_data boolean DEFAULT true,
-    time_zone text DEFAULT 'UTC')
+    time_zone text DEFAULT 'UTC',
+    failover boolean DEFAULT false)
 LANGUAGE C AS 'MODULE_PATHNAME', 'walhouse_create_feed';
-COMMENT ON PROCEDURE walhouse.create_feed(text, name, text, text[], text, boolean, text) IS
-    'Makes a feed owned by the caller: checks the source and reports all that is missing in one error, then makes slot, change logs and mirrors, and copies the tables. Give either a publication, or tables for which one is made (schema.table; public where no schema is given). copy_data => false begins with empty mirrors: right for tables that are empty. time_zone: the zone of models'' days. Not inside a transaction block.';
+COMMENT ON PROCEDURE walhouse.create_feed(text, name, text, text[], text, boolean, text, boolean) IS
+    'Makes a feed owned by the caller: checks the source and reports all that is missing in one error, then makes slot, change logs and mirrors, and copies the tables. Give either a publication, or tables for which one is made (schema.table; public where no schema is given). copy_data => false begins with empty mirrors: right for tables that are empty. time_zone: the zone of models'' days. failover: the slot is kept on the source''s standbys too (PostgreSQL 17). Not inside a transaction block.';
 
 CREATE PROCEDURE walhouse.drop_feed(name text, drop_slot boolean DEFAULT true)
 LANGUAGE C AS 'MODULE_PATHNAME', 'walhouse_drop_feed';

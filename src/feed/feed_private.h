@@ -40,6 +40,8 @@ typedef struct WhResult
 extern void wh_connect_init(void);
 extern PGconn *wh_connect(const WhFeed *feed, bool for_replication);
 extern void wh_disconnect(PGconn *conn);
+/* An option of the feed's server as it was given; NULL: it was not. */
+extern const char *wh_server_option(const WhFeed *feed, const char *name);
 /* Says whether a connection is open still: an abort closes all. */
 extern bool wh_connect_is_open(PGconn *conn);
 
@@ -102,14 +104,21 @@ extern List *wh_source_tables(const WhFeed *feed, PGconn *plain, bool is_own_dat
 /* Checks a source for create_feed; raises one error that names all that is missing.  Makes no
  * change. */
 extern void wh_source_check(const WhFeed *feed, PGconn *plain, List *wanted_tables,
-							bool is_own_database);
+							bool is_own_database, bool failover);
 
 /* -------- snapshot.c: slots and copies -------- */
+
+typedef enum WhSlotKind
+{
+	WH_SLOT_PLAIN,
+	WH_SLOT_FAILOVER, /* 17: kept on the source's standbys, too */
+	WH_SLOT_TEMPORARY
+} WhSlotKind;
 
 /* Makes a slot; returns its consistent point; *snapshot is exported until the connection's next
  * command. */
 extern XLogRecPtr wh_slot_create(const WhFeed *feed, PGconn *replication, PGconn *plain,
-								 const char *slot, bool temporary, char **snapshot);
+								 const char *slot, WhSlotKind kind, char **snapshot);
 /* Starts a transaction of the plain connection that sees an exported snapshot. */
 extern void wh_snapshot_use(PGconn *plain, const char *snapshot);
 /* Copies a table into its mirror, in the caller's transaction; the mirror is empty. Returns the
@@ -328,6 +337,7 @@ struct WhStream
 	int source_encoding;
 	XLogRecPtr position; /* committed here */
 	TimestampTz clock;
+	XLogRecPtr received; /* where the last message stands in the source's WAL */
 	XLogRecPtr source_lsn; /* as far as the source said that its WAL goes */
 	XLogRecPtr idle_lsn; /* nothing for us up to here, beyond what was ingested */
 	TimestampTz source_time; /* of the last message */

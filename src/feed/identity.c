@@ -12,9 +12,8 @@
 
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
-#include "commands/defrem.h"
-#include "foreign/foreign.h"
 #include "miscadmin.h"
+#include "utils/builtins.h"
 #include "utils/pg_lsn.h"
 
 #include "base/base.h"
@@ -101,14 +100,10 @@ wh_feed_check_identity(const WhFeed *feed, const WhIdentity *source)
 static bool
 follows_failover(const WhFeed *feed)
 {
-	ForeignServer *server = GetForeignServerByName(feed->server, false);
+	const char *option = wh_server_option(feed, "follow_failover");
+	bool value;
 
-	foreach_ptr(DefElem, option, server->options)
-	{
-		if (strcmp(option->defname, "follow_failover") == 0)
-			return defGetBoolean(option);
-	}
-	return false;
+	return option != NULL && parse_bool(option, &value) && value;
 }
 
 static void

@@ -14,12 +14,12 @@
 #include "catalog/pg_user_mapping.h"
 #include "commands/defrem.h"
 #include "fmgr.h"
-#include "libpq-fe.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 
 #include "base/base.h"
+#include "feed/feed_private.h"
 
 static const char *const server_options[] = {"host",
 											 "hostaddr",
@@ -49,6 +49,7 @@ static const char *const server_options[] = {"host",
 											 "channel_binding",
 											 "require_auth",
 											 "follow_failover",
+											 "compression",
 											 NULL};
 static const char *const mapping_options[] = {
 	"user", "password", "password_required", "sslcert", "sslkey", "sslpassword", NULL};
@@ -56,6 +57,7 @@ static const char *const mapping_options[] = {
 static bool is_listed(const char *const *list, const char *name);
 static bool libpq_has(const char *name);
 static bool is_own(const char *name);
+static void check_compression(const char *value);
 static void check_option(const char *name, DefElem *option);
 
 PG_FUNCTION_INFO_V1(walhouse_fdw_validator);
@@ -124,7 +126,8 @@ libpq_has(const char *name)
 static bool
 is_own(const char *name)
 {
-	return strcmp(name, "follow_failover") == 0 || strcmp(name, "password_required") == 0;
+	return strcmp(name, "follow_failover") == 0 || strcmp(name, "compression") == 0 ||
+		   strcmp(name, "password_required") == 0;
 }
 
 /* check_option checks a value, and who may give it. */
@@ -135,8 +138,10 @@ check_option(const char *name, DefElem *option)
 				   strcmp(name, "sslrootcert") == 0 || strcmp(name, "sslcrl") == 0 ||
 				   strcmp(name, "sslcrldir") == 0;
 
-	if (is_own(name) && !defGetBoolean(option) && strcmp(name, "password_required") == 0 &&
-		!superuser())
+	if (strcmp(name, "compression") == 0)
+		check_compression(defGetString(option));
+	else if (is_own(name) && !defGetBoolean(option) && strcmp(name, "password_required") == 0 &&
+			 !superuser())
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("password_required=false is superuser-only"),
@@ -147,4 +152,30 @@ check_option(const char *name, DefElem *option)
 				 errmsg("permission denied to set option \"%s\"", name),
 				 errdetail("It names a file of the server."),
 				 errhint("Only superusers and members of pg_read_server_files may set it.")));
+}
+
+static void
+check_compression(const char *value)
+{
+	static const struct
+	{
+		const char *name;
+		WhCompression method;
+	} methods[] = {
+		{"off", WH_COMPRESS_NONE}, {"lz4", WH_COMPRESS_LZ4}, {"zstd", WH_COMPRESS_ZSTD}};
+
+	for (int i = 0; i < (int) lengthof(methods); i++)
+	{
+		if (strcmp(methods[i].name, value) != 0)
+			continue;
+		if (wh_wire_can_compress(methods[i].method))
+			return;
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("compression \"%s\" is not supported by this build", value)));
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
+			 errmsg("invalid value for option \"compression\": \"%s\"", value),
+			 errhint("off, lz4 or zstd.")));
 }

@@ -50,11 +50,12 @@ static void rebuild_models(const WhFeedTable *table);
 
 XLogRecPtr
 wh_slot_create(const WhFeed *feed, PGconn *replication, PGconn *plain, const char *slot,
-			   bool temporary, char **snapshot)
+			   WhSlotKind kind, char **snapshot)
 {
 	const char *sql =
-		wh_sql("CREATE_REPLICATION_SLOT \"%s\"%s LOGICAL walhouse_output (SNAPSHOT 'export')",
-			   slot, temporary ? " TEMPORARY" : "");
+		wh_sql("CREATE_REPLICATION_SLOT \"%s\"%s LOGICAL walhouse_output (SNAPSHOT 'export'%s)",
+			   slot, kind == WH_SLOT_TEMPORARY ? " TEMPORARY" : "",
+			   kind == WH_SLOT_FAILOVER ? ", FAILOVER" : "");
 	WhResult *result;
 
 	/* a walsender that waits for a lock does not see its client go: it needs a limit of its own */
@@ -231,7 +232,8 @@ wh_snapshot_resync(const WhFeed *feed, const WhFeedTable *table)
 	source = wh_source_identity(replication);
 	wh_feed_check_identity(feed, &source);
 	lsn = wh_slot_create(feed, replication, plain,
-						 psprintf("walhouse_copy_%d_%d", MyProcPid, feed->id), true, &snapshot);
+						 psprintf("walhouse_copy_%d_%d", MyProcPid, feed->id), WH_SLOT_TEMPORARY,
+						 &snapshot);
 	wh_snapshot_use(plain, snapshot);
 	tables = wh_source_tables(feed, plain,
 							  strcmp(source.system_id, house.system_id) == 0 &&

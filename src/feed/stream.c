@@ -19,6 +19,7 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "storage/ipc.h"
 #include "storage/latch.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -33,8 +34,10 @@
 #define SLOT_WAIT_MS 15000
 #define REPORT_INTERVAL_MS 200
 #define ASK_INTERVAL_MS 20
+#define LOOK_EVERY 32 /* messages, while they come without a pause */
 
 static List *streams = NIL; /* open ones, in TopMemoryContext */
+static bool leaves_politely = false; /* leave_streams is registered in this process */
 
 static void abort_streams(XactEvent event, void *arg);
 static void free_stream(WhStream *stream);
@@ -47,6 +50,7 @@ static bool wait_stream(WhStream *stream, long timeout_ms);
 static void take_copy_data(WhStream *stream, char *buffer, int len);
 static bool store_idle_if_due(WhStream *stream);
 static void say_goodbye(WhStream *stream);
+static void leave_streams(int code, Datum arg);
 static bool batch_is_full(const WhStream *stream);
 static void advance_confirmed(WhStream *stream);
 static void report_if_due(WhStream *stream);
@@ -129,6 +133,9 @@ create_stream(const WhFeed *feed)
 	HASHCTL control = {
 		.keysize = sizeof(int32), .entrysize = sizeof(WhDefinition), .hcxt = context};
 
+	if (!leaves_politely)
+		before_shmem_exit(leave_streams, (Datum) 0);
+	leaves_politely = true;
 	stream->context = context;
 	streams = lcons(stream, streams);
 	MemoryContextSwitchTo(context);
@@ -170,7 +177,7 @@ start_session(WhStream *stream)
 	wh_txn_commit();
 	stream->session_is_durable = true;
 	stream->position = wh_changelog_position(stream->feed->id, &stream->clock);
-	stream->confirmed = stream->source_lsn = stream->idle_lsn = stream->position;
+	stream->confirmed = stream->received = stream->source_lsn = stream->idle_lsn = stream->position;
 	wh_txn_commit();
 }
 
@@ -200,14 +207,17 @@ static void
 start_replication(WhStream *stream)
 {
 	const WhFeed *feed = stream->feed;
+	const char *compression = wh_server_option(feed, "compression");
 	StringInfoData sql;
 
 	initStringInfo(&sql);
 	appendStringInfo(
 		&sql,
 		"START_REPLICATION SLOT \"%s\" LOGICAL %X/%X (protocol '1', own_writes 'drop', "
-		"publication '",
+		"streaming 'on', tally 'on', compression '",
 		feed->slot, LSN_FORMAT_ARGS(stream->position));
+	appendStringInfoString(&sql, compression != NULL ? compression : "off");
+	appendStringInfoString(&sql, "', publication '");
 	for (const char *c = wh_sql_identifier(feed->publication); *c != '\0'; c++)
 		appendStringInfo(&sql, *c == '\'' ? "''" : "%c", *c);
 	appendStringInfoString(&sql, "')");
@@ -223,6 +233,7 @@ wh_feed_poll(WhStream *stream, long timeout_ms)
 							   DT_NOEND :
 							   TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
 	XLogRecPtr before = stream->position;
+	int messages = 0;
 
 	for (;;)
 	{
@@ -244,14 +255,14 @@ wh_feed_poll(WhStream *stream, long timeout_ms)
 			report_if_due(stream);
 			return stream->position != before;
 		}
-		if (len > 0)
+		if (len > 0 && ++messages % LOOK_EVERY != 0)
 			continue;
-		if (store_idle_if_due(stream))
+		if (len == 0 && store_idle_if_due(stream))
 			return true;
 		report_if_due(stream);
 		if (deadline != DT_NOEND && GetCurrentTimestamp() >= deadline)
 			return false;
-		if (wait_stream(stream, next_wait(stream, deadline)))
+		if (len == 0 && wait_stream(stream, next_wait(stream, deadline)))
 			return false;
 	}
 }
@@ -302,6 +313,7 @@ take_copy_data(WhStream *stream, char *buffer, int len)
 
 	if (buffer[0] == 'w' && len >= 25)
 	{
+		stream->received = Max(stream->received, read_uint64(buffer + 1));
 		stream->source_lsn = Max(stream->source_lsn, read_uint64(buffer + 9));
 		stream->source_time = (TimestampTz) read_uint64(buffer + 17);
 		wh_stream_take_message(stream, buffer, 25, len - 25);
@@ -312,6 +324,7 @@ take_copy_data(WhStream *stream, char *buffer, int len)
 		bool wants_reply = buffer[17] != 0;
 
 		end = read_uint64(buffer + 1);
+		stream->received = Max(stream->received, end);
 		stream->source_lsn = Max(stream->source_lsn, end);
 		stream->source_time = (TimestampTz) read_uint64(buffer + 9);
 		PQfreemem(buffer);
@@ -466,6 +479,17 @@ wh_feed_source_lsn(const WhStream *stream)
 	return stream->source_lsn;
 }
 
+WhStreamStatus
+wh_feed_status(const WhStream *stream)
+{
+	return (WhStreamStatus){.received = stream->received,
+							.confirmed = stream->confirmed,
+							.open = list_length(stream->open),
+							.streamed = stream->streamed,
+							.spilled = stream->spilled,
+							.spilled_bytes = stream->spilled_bytes};
+}
+
 XLogRecPtr
 wh_feed_current_source_lsn(WhFeed *feed)
 {
@@ -507,30 +531,39 @@ wh_feed_close(WhStream *stream)
 		return;
 	}
 	feed_id = stream->feed->id;
-	if (stream->confirms > 0)
-		XLogFlush(stream->confirm_local[stream->confirms - 1]);
-	advance_confirmed(stream);
-	if (PQstatus(stream->conn) == CONNECTION_OK && stream->confirmed > stream->reported)
-		say_goodbye(stream);
+	say_goodbye(stream);
 	wh_disconnect(stream->conn);
 	free_stream(stream);
 	wh_unlock_stream(feed_id);
 	pfree(stream);
 }
 
-/* say_goodbye reports once more and ends the stream, without an error if the source does not
- * listen. */
+/*
+ * say_goodbye confirms what is committed and ends the stream, without an error if the source does
+ * not listen.
+ */
 static void
 say_goodbye(WhStream *stream)
 {
-	char message[34] = {'r'};
-	char *out = message + 1;
-
-	out = write_uint64(out, stream->confirmed);
-	out = write_uint64(out, stream->confirmed);
-	out = write_uint64(out, stream->confirmed);
-	write_uint64(out, (uint64) GetCurrentTimestamp());
-	if (PQputCopyData(stream->conn, message, sizeof(message)) > 0)
+	if (stream->confirms > 0)
+		XLogFlush(stream->confirm_local[stream->confirms - 1]);
+	advance_confirmed(stream);
+	if (PQstatus(stream->conn) != CONNECTION_OK || stream->confirmed <= stream->reported)
+		return;
+	(void) PQsetnonblocking(stream->conn, 1);
+	if (send_report(stream, false))
 		(void) PQputCopyEnd(stream->conn, NULL);
 	(void) PQflush(stream->conn);
+}
+
+/* leave_streams: a process that is told to end says goodbye first; its streams are closed by the
+ * abort that follows. */
+static void
+leave_streams(int code, Datum arg)
+{
+	foreach_ptr(WhStream, stream, streams)
+	{
+		if (stream->conn != NULL && wh_connect_is_open(stream->conn))
+			say_goodbye(stream);
+	}
 }

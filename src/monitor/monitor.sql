@@ -5,7 +5,9 @@ CREATE FUNCTION walhouse.stat_workers(OUT feed_id integer, OUT pid integer, OUT 
                                       OUT started timestamptz, OUT next_start timestamptz, OUT failures integer,
                                       OUT error text, OUT error_time timestamptz, OUT source_lsn pg_lsn,
                                       OUT "position" pg_lsn, OUT caught_up boolean, OUT ingests bigint, OUT loads bigint,
-                                      OUT builds integer)
+                                      OUT builds integer, OUT received_lsn pg_lsn, OUT confirmed_lsn pg_lsn,
+                                      OUT open_transactions integer, OUT streamed bigint, OUT spilled bigint,
+                                      OUT spilled_bytes bigint)
 RETURNS SETOF record
 LANGUAGE c STRICT VOLATILE PARALLEL RESTRICTED
 ROWS 10
@@ -35,6 +37,12 @@ CREATE VIEW walhouse.stat_feed AS
            w.ingests,
            w.loads,
            w.builds,
+           w.received_lsn,
+           w.confirmed_lsn,
+           w.open_transactions,
+           w.streamed,
+           w.spilled,
+           w.spilled_bytes,
            w.failures,
            w.next_start,
            CASE WHEN pg_catalog.pg_has_role(f.owner::oid, 'USAGE') OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE')
@@ -50,7 +58,7 @@ CREATE VIEW walhouse.stat_feed AS
                 AND s.database = (SELECT d.oid FROM pg_catalog.pg_database d
                                   WHERE d.datname = pg_catalog.current_database());
 COMMENT ON VIEW walhouse.stat_feed IS
-    'One row for each feed. worker: stopped, starting, running, waiting to restart (at next_start, after failures in a row), stopping, or none (started, but the launcher has not got to it, or walhouse.worker is off). stream_pid: the process that reads the slot, a worker or a session in walhouse.run. position, clock: what is in the mirrors, and the commit time that goes with it. source_lsn: how far the source said its WAL goes; lag_bytes: how much of it is not in yet, 0 when nothing of it concerns the feed; commit_lag: the age of the newest commit that is in while more waits, otherwise 0. These, ingests and loads are the worker''s own, and NULL or 0 without one.';
+    'One row for each feed. worker: stopped, starting, running, waiting to restart (at next_start, after failures in a row), stopping, or none (started, but the launcher has not got to it, or walhouse.worker is off). stream_pid: the process that reads the slot, a worker or a session in walhouse.run. position, clock: what is in the mirrors, and the commit time that goes with it. source_lsn: how far the source said its WAL goes; lag_bytes: how much of it is not in yet, 0 when nothing of it concerns the feed; commit_lag: the age of the newest commit that is in while more waits, otherwise 0. received_lsn, confirmed_lsn: the last message, and what the source was told is durable; open_transactions: streamed and not at their end; streamed, spilled, spilled_bytes: transactions that came while they were open, those that went through temporary files, and how much. These, ingests and loads are the worker''s own, and NULL or 0 without one.';
 
 CREATE VIEW walhouse.stat_table AS
     SELECT f.name AS feed,

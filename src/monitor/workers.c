@@ -16,7 +16,7 @@
 #include "monitor/monitor.h"
 #include "worker/worker.h"
 
-#define WORKER_COLUMNS 15
+#define WORKER_COLUMNS 21
 
 PG_FUNCTION_INFO_V1(walhouse_stat_workers);
 
@@ -66,6 +66,12 @@ put_worker(ReturnSetInfo *result, const WhWorkerInfo *info)
 	values[12] = Int64GetDatum(info->ingests);
 	values[13] = Int64GetDatum(info->loads);
 	values[14] = Int32GetDatum(info->builds);
+	put_lsn(&values[15], &nulls[15], info->stream.received);
+	put_lsn(&values[16], &nulls[16], info->stream.confirmed);
+	values[17] = Int32GetDatum(info->stream.open);
+	values[18] = Int64GetDatum(info->stream.streamed);
+	values[19] = Int64GetDatum(info->stream.spilled);
+	values[20] = Int64GetDatum(info->stream.spilled_bytes);
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 

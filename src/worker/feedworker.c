@@ -122,6 +122,7 @@ attach(Worker *worker)
 		slot->launched = GetCurrentTimestamp();
 		slot->ingests = 0;
 		slot->loads = 0;
+		slot->stream = (WhStreamStatus){0};
 		slot->caught_up = false;
 		strlcpy(slot->activity, "connecting", sizeof(slot->activity));
 		worker->slot = slot;
@@ -330,6 +331,7 @@ publish(Worker *worker, bool ingested, bool loaded)
 	slot->source_lsn = source_lsn;
 	slot->position = wh_feed_position(worker->stream);
 	slot->caught_up = caught_up;
+	slot->stream = wh_feed_status(worker->stream);
 	slot->ingests += ingested ? 1 : 0;
 	slot->loads += loaded ? 1 : 0;
 	/* A round that brought something was no failure, however soon the next one comes. */

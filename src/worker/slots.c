@@ -266,6 +266,7 @@ copy_info(const WhSlot *slot)
 	info->caught_up = slot->caught_up;
 	info->ingests = slot->ingests;
 	info->loads = slot->loads;
+	info->stream = slot->stream;
 	for (int i = 0; i < WH_MAX_BUILDS; i++)
 		info->builds += slot->builds[i].process == WH_PROCESS_RUNNING ? 1 : 0;
 	return info;

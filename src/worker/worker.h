@@ -9,6 +9,8 @@
 #include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
 
+#include "feed/feed.h"
+
 extern void wh_worker_init(void);
 
 /* What shared memory knows of a feed's worker in this database; a copy. */
@@ -30,6 +32,7 @@ typedef struct WhWorkerInfo
 	int64 ingests; /* rounds in which the position moved, since the worker's start */
 	int64 loads; /* loads that moved a model, since the worker's start */
 	int builds; /* build workers that run */
+	WhStreamStatus stream; /* since it was opened */
 } WhWorkerInfo;
 
 /* wh_worker_list lists what runs, or should, for feeds of this database; NIL without

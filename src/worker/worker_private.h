@@ -68,6 +68,7 @@ typedef struct WhSlot
 	bool caught_up;
 	int64 ingests;
 	int64 loads;
+	WhStreamStatus stream;
 
 	bool build_ended; /* since the worker last looked */
 	WhBuildSlot builds[WH_MAX_BUILDS];
