@@ -42,7 +42,7 @@ EXTRA_CLEAN = build walhouse_output$(DLSUFFIX) walhouse_recv $(OUTPUT_OBJS) $(CL
 	$(OBJS:.o=.bc)
 
 # Without PostgreSQL's build files there are still the targets that bring them, or do without.
-HOUSE_TARGETS = help deps test one accept lint lint-selftest format proto proto-check demo bench stress matrix
+HOUSE_TARGETS = help deps test one accept lint lint-selftest format proto proto-check demo bench stress leak matrix
 PGXS := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
 ifneq ($(PGXS),)
 include $(PGXS)
@@ -151,6 +151,9 @@ bench: ## figures beside PostgreSQL's own replication and other plugins; PART=de
 
 stress: ## PostgreSQL's own regression suite through the plugin, in several ways; ASSERT=1: a server with assertions
 	@test/stress/start
+
+leak: ## does memory stay flat over ten million changes in one session? CHANGES=10000000
+	@test/sandbox test/stress/leak
 
 matrix: ## build with -Werror and test on other PostgreSQL versions (slow; as root): VERSIONS="17 18"
 	@test/matrix $(VERSIONS)

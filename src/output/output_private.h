@@ -190,6 +190,7 @@ typedef struct WhOutput
 	MemoryContext change_context; /* reset after each change */
 	WhOutputOptions options;
 	HTAB *relations;
+	long relations_trim; /* as many entries and the cache is looked through */
 	List *publications; /* WhPublication, while publications_valid */
 	MemoryContext publication_context;
 	bool publications_valid;

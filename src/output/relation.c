@@ -14,9 +14,10 @@
  * sessions, from which a session takes itself when its memory context is reset, also by an error:
  * the SQL functions outlive theirs.
  *
- * Each entry has a memory context of its own, which is replaced when it is compiled anew.  The
- * cache is limited by starting afresh when it holds WH_RELATIONS_LIMIT entries; definitions are
- * then sent again.
+ * Each entry has a memory context of its own, which is replaced when it is compiled anew.  Entries
+ * of tables that were dropped are like those of tables that wait to be compiled anew.  Whenever
+ * the cache has doubled, all that are not valid go; should one of them be needed again, its
+ * definition is sent again.  At WH_RELATIONS_LIMIT entries the cache starts afresh.
  */
 #include "output/publish_private.h"
 
@@ -27,6 +28,7 @@
 #include "utils/syscache.h"
 
 #define WH_RELATIONS_LIMIT 16384
+#define WH_RELATIONS_LEAST 256 /* no entry goes before there are as many */
 
 typedef struct DependencyKey
 {
@@ -39,6 +41,7 @@ static WhOutput *sessions = NULL;
 static bool callbacks_are_registered = false;
 
 static void create_cache(WhOutput *session);
+static void remove_entries(WhOutput *session, bool removes_valid);
 static void forget_session(void *arg);
 static bool is_dependency(WhOutput *session, WhDependency kind, uint32 value);
 static void invalidate_entries(WhOutput *session);
@@ -198,29 +201,41 @@ wh_output_find_relation(WhOutput *session, Relation relation)
 	return entry;
 }
 
-/*
- * wh_output_trim_relations starts the cache afresh when it has grown too large.  Only between
- * transactions.
- */
+/* wh_output_trim_relations keeps the cache small, see above.  Only between transactions. */
 void
 wh_output_trim_relations(WhOutput *session)
 {
+	long entries = hash_get_num_entries(session->relations);
+	bool is_full = entries >= WH_RELATIONS_LIMIT ||
+				   hash_get_num_entries(session->dependencies) >= WH_RELATIONS_LIMIT;
+
+	if (entries < session->relations_trim && !is_full)
+		return;
+	remove_entries(session, is_full);
+	entries = hash_get_num_entries(session->relations);
+	session->relations_trim = Min(Max(entries * 2, WH_RELATIONS_LEAST), WH_RELATIONS_LIMIT);
+}
+
+static void
+remove_entries(WhOutput *session, bool removes_valid)
+{
 	HASH_SEQ_STATUS scan;
 	WhOutputRelation *entry;
-	HTAB *old = session->relations;
-	HTAB *old_dependencies = session->dependencies;
 
-	if (hash_get_num_entries(old) < WH_RELATIONS_LIMIT)
-		return;
-	create_cache(session);
-	hash_seq_init(&scan, old);
+	hash_seq_init(&scan, session->relations);
 	while ((entry = hash_seq_search(&scan)) != NULL)
 	{
+		if (entry->is_valid && !removes_valid)
+			continue;
 		if (entry->context != NULL)
 			MemoryContextDelete(entry->context);
+		(void) hash_search(session->relations, &entry->relid, HASH_REMOVE, NULL);
 	}
-	hash_destroy(old);
-	hash_destroy(old_dependencies);
+	if (!removes_valid)
+		return;
+	hash_destroy(session->relations);
+	hash_destroy(session->dependencies);
+	create_cache(session);
 }
 
 /* -------- plans -------- */
