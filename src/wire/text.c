@@ -12,6 +12,7 @@
 
 #include "wire/json.h"
 
+#define MANY_SECONDS 1000000000
 #define USECS_PER_SECOND INT64CONST(1000000)
 #define USECS_PER_DAY (INT64CONST(86400) * USECS_PER_SECOND)
 
@@ -110,6 +111,10 @@ wh_wire_append_timetz(StringInfo out, int64_t microseconds, int32_t zone)
 		appendStringInfo(out, ":%02d", seconds % 60);
 }
 
+/*
+ * wh_wire_append_interval writes the time in seconds, and where these are very many the hours
+ * apart: readers take the number for a double, which has no room for the microseconds then.
+ */
 void
 wh_wire_append_interval(StringInfo out, const WhWireInterval *interval)
 {
@@ -125,6 +130,11 @@ wh_wire_append_interval(StringInfo out, const WhWireInterval *interval)
 		int64_t seconds = time / USECS_PER_SECOND;
 
 		appendStringInfoChar(out, 'T');
+		if (seconds >= MANY_SECONDS || seconds <= -MANY_SECONDS)
+		{
+			appendStringInfo(out, "%lldH", (long long) (seconds / 3600));
+			seconds %= 3600;
+		}
 		if (time < 0)
 			appendStringInfoChar(out, '-');
 		appendStringInfo(out, "%lld", (long long) (seconds < 0 ? -seconds : seconds));

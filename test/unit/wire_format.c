@@ -509,6 +509,8 @@ test_text(void)
 	check_text(&text, "PT0S");
 	wh_wire_append_interval(&text, &(WhWireInterval){0, 0, -1});
 	check_text(&text, "PT-0.000001S");
+	wh_wire_append_interval(&text, &(WhWireInterval){0, 0, INT64_MIN});
+	check_text(&text, "PT-2562047788H-54.775808S");
 	wh_wire_append_decimal(&text, INT64_MIN, 18);
 	check_text(&text, "-9.223372036854775808");
 	wh_wire_append_json_string(&text, "a\"\\\n\001\x7f\xc3\xa9", 8);
