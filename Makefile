@@ -87,6 +87,7 @@ proto-check: ## fail where src/wire/walhouse.pb-c.[ch] are not what protoc-c wri
 UNIT_TESTS := $(patsubst test/unit/%.c,build/unit/%,$(wildcard test/unit/*.c))
 UNIT_SOURCES_partition_plan := src/partition/plan.c
 UNIT_SOURCES_client_assemble := src/client/assemble.c $(wildcard src/wire/*.c)
+UNIT_SOURCES_client_golden := $(UNIT_SOURCES_client_assemble)
 unit_sources = $(or $(UNIT_SOURCES_$(1)),$(wildcard src/$(firstword $(subst _, ,$(1)))/*.c))
 UNIT_CFLAGS = -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined -U_FORTIFY_SOURCE
 
@@ -104,7 +105,10 @@ build/repack: test/tap/lib/repack.c src/wire/walhouse.pb-c.c src/wire/walhouse.p
 unit: proto-check $(UNIT_TESTS) ## unit tests in C, without a server
 	@for t in $(UNIT_TESTS); do echo "# $$t"; ASAN_OPTIONS=detect_leaks=0 $$t || exit 1; done
 
-.PHONY: install-programs uninstall-programs proto proto-check unit
+golden: build/unit/client_golden ## write the golden files of the stream again, after a change of the format
+	ASAN_OPTIONS=detect_leaks=0 $< --write test/golden
+
+.PHONY: install-programs uninstall-programs proto proto-check unit golden
 
 build/walhouse--$(EXTVERSION).sql: src/preamble.sql $(ROOM_SQL) src/rooms walhouse.control
 	mkdir -p build

@@ -206,7 +206,7 @@ extern void wh_wire_begin_change(WhBatch *batch, uint32_t schema, WhOp op, WhBef
 extern StringInfo wh_wire_begin_after(WhBatch *batch);
 extern StringInfo wh_wire_begin_before(WhBatch *batch);
 
-/* wh_wire_end_row returns the row's bytes, which stay where they are until the next one is begun. */
+/* wh_wire_end_row returns the row's bytes, which stay where they are until the next is begun. */
 extern WhSlice wh_wire_end_row(WhBatch *batch);
 
 /* wh_wire_undo_change takes back the change that was begun last, as far as it was written. */
