@@ -141,17 +141,19 @@ make_tally(WhOutput *session, TallyKey key)
 {
 	WhOutputTxn *txn = session->txn;
 	WhTally *tally;
+	uint64 size;
 	bool found;
 
 	if (txn->tallies == NULL)
 		txn->tallies = tallies_create(txn->context, 16, NULL);
+	size = txn->tallies->size;
 	tally = tallies_insert(txn->tallies, key, &found);
-	if (!found)
-	{
+	/* the table may grow, and move, although the key is there */
+	if (!found || txn->tallies->size != size)
 		txn->last_tally = NULL;
+	if (!found)
 		memset((char *) tally + offsetof(WhTally, next), 0,
 			   sizeof(WhTally) - offsetof(WhTally, next));
-	}
 	return tally;
 }
 
