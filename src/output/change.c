@@ -216,6 +216,7 @@ wh_output_undo_change(WhOutput *session)
 	if (session->change_begun)
 		wh_wire_undo_change(&session->batch);
 	session->change_begun = false;
+	wh_output_forget_row(session);
 	MemoryContextReset(session->change_context);
 }
 
