@@ -200,7 +200,8 @@ add_plugin_option(WhClientOptions *options, const char *name, const char *value)
 {
 	if (options->noptions == WH_CLIENT_MAX_OPTIONS)
 		pg_fatal("too many plugin options");
-	if (strcmp(name, "format") == 0 || strcmp(name, "protocol") == 0)
+	if (strcmp(name, "format") == 0 || strcmp(name, "protocol") == 0 ||
+		strcmp(name, "framing") == 0)
 		pg_fatal("plugin option \"%s\" is set by walhouse_recv itself", name);
 	options->option_names[options->noptions] = name;
 	options->option_values[options->noptions++] = value;

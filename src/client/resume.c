@@ -94,8 +94,8 @@ scan_batch(WhSink *sink, WhSlice batch, int64 end)
 }
 
 /*
- * read_batch reads a length and as many bytes.  Returns false at the end, also in the middle of a
- * batch.
+ * read_batch reads a length and as many bytes; before it, the line ends that pg_recvlogical writes.
+ * Returns false at the end, also in the middle of a batch.
  */
 static bool
 read_batch(FILE *file, StringInfo batch)
@@ -105,13 +105,17 @@ read_batch(FILE *file, StringInfo batch)
 	int c;
 
 	do
-	{
 		c = getc(file);
-		if (c == EOF)
-			return false;
+	while (c == '\n');
+	for (; c != EOF && shift < 63; c = getc(file))
+	{
 		len |= (uint64) (c & 0x7F) << shift;
 		shift += 7;
-	} while (c >= 0x80 && shift < 63);
+		if (c < 0x80)
+			break;
+	}
+	if (c == EOF)
+		return false;
 	if (len >= MAX_BATCH)
 		pg_fatal("the file holds something else than delimited batches");
 	resetStringInfo(batch);

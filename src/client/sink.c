@@ -90,7 +90,7 @@ write_batch(void *arg, WhSlice batch)
 	{
 		uint8_t prefix[WH_WIRE_MAX_VARINT];
 
-		write_all(sink, prefix, wh_wire_put_varint(prefix, batch.len) - prefix);
+		write_all(sink, prefix, wh_wire_put_length(prefix, batch.len) - prefix);
 		write_all(sink, batch.data, batch.len);
 	}
 	else

@@ -16,7 +16,6 @@
  */
 #define WH_QUIET_CHANGES 100
 
-static void append_length(StringInfo out, size_t len);
 static void flush_json(LogicalDecodingContext *ctx, WhOutput *session, bool is_last);
 static void write_line(void *arg, const char *line, int len);
 static void send_line(LogicalDecodingContext *ctx, WhOutput *session, bool is_last);
@@ -46,6 +45,7 @@ wh_output_send_entries(LogicalDecodingContext *ctx, WhOutput *session, bool is_l
 {
 	WhBatch *batch = &session->batch;
 	WhCompression compression = session->options.compression;
+	uint8_t length[WH_WIRE_MAX_VARINT];
 
 	if (session->options.is_json)
 		flush_json(ctx, session, is_last);
@@ -55,31 +55,13 @@ wh_output_send_entries(LogicalDecodingContext *ctx, WhOutput *session, bool is_l
 			wh_wire_deflate_batch(batch, compression);
 		OutputPluginPrepareWrite(ctx, is_last);
 		if (session->options.is_delimited)
-			append_length(ctx->out, batch->out.len);
+			appendBinaryStringInfo(ctx->out, (const char *) length,
+								   wh_wire_put_length(length, batch->out.len) - length);
 		appendBinaryStringInfo(ctx->out, batch->out.data, batch->out.len);
 		OutputPluginWrite(ctx, is_last);
 	}
 	resetStringInfo(&batch->out);
 	session->quiet_changes = 0;
-}
-
-/*
- * append_length writes a batch's length.  Ten is written in two bytes, so that no length starts
- * with the byte of a line end: pg_recvlogical puts one behind each message, and readers skip it.
- */
-static void
-append_length(StringInfo out, size_t len)
-{
-	uint8_t bytes[WH_WIRE_MAX_VARINT];
-	uint8_t *end;
-
-	if (len == '\n')
-		appendBinaryStringInfo(out, "\x8A\x00", 2);
-	else
-	{
-		end = wh_wire_put_varint(bytes, len);
-		appendBinaryStringInfo(out, (const char *) bytes, end - bytes);
-	}
 }
 
 /* flush_json sends the batch as JSON, a message a line. */

@@ -70,6 +70,21 @@ wh_wire_put_tag(uint8_t *at, uint32_t number, WhWireType type)
 
 extern size_t wh_wire_varint_size(uint64_t n);
 
+/*
+ * wh_wire_put_length writes the length that stands before a batch of delimited framing, at most
+ * WH_WIRE_MAX_VARINT bytes.  Ten takes two: so no length starts with the byte of a line end, and
+ * readers can skip those that pg_recvlogical puts between batches.
+ */
+static inline uint8_t *
+wh_wire_put_length(uint8_t *at, uint64_t len)
+{
+	if (len != '\n')
+		return wh_wire_put_varint(at, len);
+	*at++ = '\n' | 0x80;
+	*at++ = 0;
+	return at;
+}
+
 /* -------- one field, with its tag -------- */
 
 extern void wh_wire_append_uint(StringInfo out, uint32_t number, uint64_t value);
