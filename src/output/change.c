@@ -37,6 +37,13 @@ wh_output_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation re
 	bool is_wanted;
 
 	enter_change(session, txn, change);
+	if (OidIsValid(relation->rd_rel->relrewrite))
+	{
+		wh_output_tell_rewrite(session, txn, relation);
+		MemoryContextSwitchTo(caller);
+		wh_output_keep_alive(ctx, session);
+		return;
+	}
 	entry = wh_output_find_relation(session, relation);
 	op = change_op(change->action);
 	if (op == WH_OP_INSERT)

@@ -130,6 +130,7 @@ typedef struct WhOutputColumn
 } WhOutputColumn;
 
 typedef struct WhFilters WhFilters; /* filter.c */
+typedef struct WhPartitions WhPartitions; /* partitions.c */
 
 /* A definition that was sent before; should it come back, its id is used again. */
 typedef struct WhFormerDefinition
@@ -146,6 +147,7 @@ typedef struct WhOutputRelation
 	bool is_valid; /* cleared by invalidation callbacks, which do nothing else */
 	bool is_complete; /* set once all of the entry is there: an error may come between */
 	bool is_sent; /* the definition has gone into a batch of this session */
+	bool is_rewrite_told; /* of the heap of a rewrite: its Rewrite is in a batch */
 	PublicationActions actions; /* what is sent */
 	Oid told_as; /* whose names and attnums rows have: relid, or a partitioned table above it */
 	WhFilters *filters; /* NULL: all rows are sent */
@@ -196,6 +198,7 @@ typedef struct WhOutput
 	bool publications_valid;
 	bool publications_complete; /* as WhOutputRelation.is_complete */
 	HTAB *dependencies; /* of definitions, beside their relations */
+	WhPartitions *partitions; /* NULL before the first transaction */
 	uint32 last_schema;
 	int encoding; /* the database's */
 	Oid to_utf8; /* conversion function, once it has been needed */
@@ -383,6 +386,20 @@ extern bool wh_output_filter(WhOutputRelation *entry, Relation relation, HeapTup
  * entry->old_values, where those have them.
  */
 extern void wh_output_fill_unchanged(WhOutputRelation *entry, TupleDesc desc);
+
+/* -------- rewrite.c, partitions.c -------- */
+
+/* wh_output_tell_rewrite takes a row of the heap of a rewrite, in its change's place. */
+extern void wh_output_tell_rewrite(WhOutput *session, ReorderBufferTXN *txn, Relation heap);
+
+/* wh_output_watch_partitions is called at the start of each transaction or segment. */
+extern void wh_output_watch_partitions(WhOutput *session);
+
+/*
+ * wh_output_tell_partitions is called before what ends a transaction or segment is added.  It adds
+ * markers, and what announces them.
+ */
+extern void wh_output_tell_partitions(WhOutput *session, ReorderBufferTXN *txn);
 
 /* -------- value.c -------- */
 

@@ -92,7 +92,7 @@ startup(LogicalDecodingContext *ctx, OutputPluginOptions *options, bool is_init)
 	ctx->output_plugin_private = session;
 	options->output_type =
 		session->options.is_json ? OUTPUT_PLUGIN_TEXTUAL_OUTPUT : OUTPUT_PLUGIN_BINARY_OUTPUT;
-	options->receive_rewrites = false;
+	options->receive_rewrites = true;
 	choose_modes(ctx, session, is_init);
 	MemoryContextSwitchTo(caller);
 }

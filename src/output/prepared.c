@@ -37,6 +37,7 @@ wh_output_prepare(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr
 	wh_output_undo_change(session);
 	OutputPluginUpdateProgress(ctx, false);
 	wh_output_announce(session, txn);
+	wh_output_tell_partitions(session, txn);
 	MemoryContextSwitchTo(caller);
 	wh_output_end_transaction(ctx, txn, WH_ENTRY_PREPARE, prepare_lsn);
 	session->is_preparing = false;

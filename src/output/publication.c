@@ -40,7 +40,7 @@ wh_output_find_published(WhOutput *session, Relation relation, WhPublished *publ
 
 	memset(published, 0, sizeof(*published));
 	published->told_as = RelationGetRelid(relation);
-	if (!is_publishable_relation(relation) ||
+	if (!is_publishable_relation(relation) || OidIsValid(relation->rd_rel->relrewrite) ||
 		(kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE))
 		return;
 	if (relation->rd_rel->relispartition)
@@ -49,8 +49,12 @@ wh_output_find_published(WhOutput *session, Relation relation, WhPublished *publ
 		return;
 	if (session->options.publications != NIL)
 		find_memberships(session, relation, published);
-	else if (kind == RELKIND_RELATION)
-		published->actions = all;
+	else
+	{
+		published->is_sent = true;
+		if (kind == RELKIND_RELATION)
+			published->actions = all;
+	}
 	published->actions.pubinsert &= operations->pubinsert;
 	published->actions.pubupdate &= operations->pubupdate;
 	published->actions.pubdelete &= operations->pubdelete;
@@ -61,6 +65,20 @@ bool
 wh_output_is_published(const PublicationActions *actions)
 {
 	return actions->pubinsert || actions->pubupdate || actions->pubdelete || actions->pubtruncate;
+}
+
+/* wh_output_has_publications says whether all of them exist, without an error. */
+bool
+wh_output_has_publications(WhOutput *session)
+{
+	ListCell *cell;
+
+	foreach(cell, session->options.publications)
+	{
+		if (!OidIsValid(get_publication_oid((const char *) lfirst(cell), true)))
+			return false;
+	}
+	return true;
 }
 
 /* load_publications fills session->publications, in a context of its own. */
@@ -119,6 +137,7 @@ find_memberships(WhOutput *session, Relation relation, WhPublished *published)
 
 		if (!find_membership(publication, published, direct, &told_as, &level))
 			continue;
+		published->is_sent = true;
 
 		/* a partitioned table has no rows; its TRUNCATE is told where its partitions' is not */
 		if (relation->rd_rel->relkind == RELKIND_PARTITIONED_TABLE && !publication->pubviaroot)

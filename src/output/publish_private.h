@@ -13,13 +13,15 @@
 /* How a relation is published; in the memory context in which it was found out. */
 typedef struct WhPublished
 {
-	PublicationActions actions; /* none: it is not */
+	PublicationActions actions; /* of the relation itself */
+	bool is_sent; /* its rows or, where it is partitioned, its partitions' */
 	Oid told_as; /* the relation, or the partitioned ancestor that its rows are told as */
 	List *ancestors; /* OIDs of the partitioned tables above it, nearest first */
 	List *publications; /* Publication: those that publish it as told_as */
 } WhPublished;
 
 extern void wh_output_find_published(WhOutput *session, Relation relation, WhPublished *published);
+extern bool wh_output_has_publications(WhOutput *session);
 extern bool wh_output_is_published(const PublicationActions *actions);
 extern Bitmapset *wh_output_published_columns(WhOutput *session, const WhPublished *published,
 											  Relation target);
@@ -63,5 +65,13 @@ extern void wh_output_describe(WhOutput *session, WhOutputRelation *entry, Relat
 
 /* wh_output_append_types appends a TypeDefinition for each user-defined type that types need. */
 extern void wh_output_append_types(WhOutput *session, StringInfo out, uint32_t number, List *types);
+
+/* -------- partitions.c -------- */
+
+/* The flags that invalidation callbacks set; InvalidOid stands for all tables. */
+extern void wh_output_invalidate_partitions(WhOutput *session, Oid relid);
+
+/* A partitioned table was made or dropped. */
+extern void wh_output_invalidate_partitioned(WhOutput *session);
 
 #endif /* WH_PUBLISH_PRIVATE_H */

@@ -46,6 +46,7 @@ static void forget_session(void *arg);
 static bool is_dependency(WhOutput *session, WhDependency kind, uint32 value);
 static void invalidate_entries(WhOutput *session);
 static void invalidate_relation(Datum arg, Oid relid);
+static void invalidate_partitioned(Datum arg, int cacheid, uint32 hashvalue);
 static void invalidate_type(Datum arg, int cacheid, uint32 hashvalue);
 static void invalidate_all(Datum arg, int cacheid, uint32 hashvalue);
 static void invalidate_publications(Datum arg, int cacheid, uint32 hashvalue);
@@ -70,6 +71,7 @@ wh_output_init_relations(WhOutput *session)
 		CacheRegisterSyscacheCallback(NAMESPACEOID, invalidate_all, (Datum) 0);
 		CacheRegisterSyscacheCallback(ENUMOID, invalidate_all, (Datum) 0);
 		CacheRegisterSyscacheCallback(TYPEOID, invalidate_type, (Datum) 0);
+		CacheRegisterSyscacheCallback(PARTRELID, invalidate_partitioned, (Datum) 0);
 		CacheRegisterSyscacheCallback(PUBLICATIONOID, invalidate_publications, (Datum) 0);
 		CacheRegisterSyscacheCallback(PUBLICATIONRELMAP, invalidate_publications, (Datum) 0);
 		CacheRegisterSyscacheCallback(PUBLICATIONNAMESPACEMAP, invalidate_publications, (Datum) 0);
@@ -116,6 +118,7 @@ invalidate_relation(Datum arg, Oid relid)
 
 	for (WhOutput *session = sessions; session != NULL; session = session->next)
 	{
+		wh_output_invalidate_partitions(session, relid);
 		if (!OidIsValid(relid) || is_dependency(session, WH_ON_RELATION, relid))
 			invalidate_entries(session);
 		else if ((entry = hash_search(session->relations, &relid, HASH_FIND, NULL)) != NULL)
@@ -135,6 +138,13 @@ invalidate_type(Datum arg, int cacheid, uint32 hashvalue)
 		if (hashvalue == 0 || is_dependency(session, WH_ON_TYPE, hashvalue))
 			invalidate_entries(session);
 	}
+}
+
+static void
+invalidate_partitioned(Datum arg, int cacheid, uint32 hashvalue)
+{
+	for (WhOutput *session = sessions; session != NULL; session = session->next)
+		wh_output_invalidate_partitioned(session);
 }
 
 static void

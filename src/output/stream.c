@@ -39,6 +39,7 @@ wh_output_stream_start(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 	session->segment_announced = false;
 	session->change_begun = false;
 	session->settings_pinned = false;
+	wh_output_watch_partitions(session);
 }
 
 void
@@ -48,6 +49,7 @@ wh_output_stream_stop(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 	WhWireStream entry = {0};
 
 	wh_output_undo_change(session);
+	wh_output_tell_partitions(session, txn);
 	if (session->segment_announced)
 	{
 		entry.xid = txn->xid;

@@ -131,7 +131,7 @@ sql($source, q{
 	UPDATE public.other SET v = 'b';
 });
 ($status, $out, $err) = $house->psql('postgres', "$as_dw CALL walhouse.ingest('shop')");
-like($err, qr/has to be copied again.*price.*changed its type.*resync_table/s, 'a new type stops the table');
+like($err, qr/has to be copied again.*written anew.*resync_table/s, 'a new type stops the table');
 is(sql($house, 'SELECT v FROM shop.other'), 'b', 'and not the feed');
 sql($source, q{UPDATE public.item SET price = 2.5 WHERE id = 2; ALTER TABLE public.item ADD COLUMN made timestamptz DEFAULT clock_timestamp();});
 sql($house, "$as_dw CALL walhouse.ingest('shop'); CALL walhouse.resync_table('shop', 'public.item')");
@@ -142,7 +142,7 @@ is(sql($house, 'SELECT id, title, price, size, color, made FROM shop.item ORDER 
 is(sql($house, q{SELECT pg_typeof(price) FROM shop_log.item LIMIT 1}), 'double precision', 'the log has the new type');
 sql($source, q{ALTER TABLE public.item ADD COLUMN n serial; UPDATE public.item SET n = 100 WHERE id = 1; ALTER TABLE public.item REPLICA IDENTITY NOTHING});
 $house->psql('postgres', "$as_dw CALL walhouse.ingest('shop')");
-like(sql($house, q{SELECT error FROM walhouse.feed_table WHERE source_name = 'item'}), qr/"n" was added with a default that differs/,
+like(sql($house, q{SELECT error FROM walhouse.feed_table WHERE source_name = 'item'}), qr/the table was written anew/,
 	'a rewrite stops the table');
 ($status, $out, $err) = $house->psql('postgres', "$as_dw CALL walhouse.resync_table('shop', 'item')");
 like($err, qr/cannot be copied.*no key/s, 'no key, no copy');
