@@ -168,7 +168,8 @@ snapshot_query(const WhFeedTable *table, const WhSourceTable *source, List **col
 		wh_sql_append(&sql, is_text ? "%s%I::pg_catalog.text" : "%s%I", separator, column->name);
 		separator = ", ";
 		*columns = lappend(*columns, makeString(find_column(table, column->attnum)->mirror_column));
-		if (type >= FirstNormalObjectId)
+		/* the vectors' receive functions refuse empty ones */
+		if (type >= FirstNormalObjectId || type == INT2VECTOROID || type == OIDVECTOROID)
 			*is_binary = false;
 	}
 	wh_sql_append(&sql, " FROM ONLY %I.%I) TO STDOUT (FORMAT %s)", source->schema, source->name,

@@ -57,6 +57,44 @@ my @columns = (
 	[ 'ta', 'text[]', "ARRAY['', 'a,b', NULL, '\"']" ],
 	[ 'na', 'numeric[]', "ARRAY[1.0, 1.00, 'NaN']" ],
 	[ 'tta', 'timestamptz[]', "ARRAY['infinity', '2020-01-01 00:00+00'::timestamptz]" ],
+	[ 'ba', 'boolean[]', "'{t,NULL,f}'", "'{NULL}'" ],
+	[ 'i2a', 'smallint[]', "'{-32768,32767}'", "'[-3:-2][5:6]={{1,2},{3,NULL}}'" ],
+	[ 'i8a', 'bigint[]', "'{-9223372036854775808,NULL,9223372036854775807}'" ],
+	[ 'f4a', 'real[]', "'{-0,NaN,Infinity,-Infinity,1.1}'" ],
+	[ 'f8a', 'double precision[]', "'{-0,NaN,Infinity,-Infinity,0.1,5e-324}'" ],
+	[ 'nb', 'numeric(6,2)[]', "'{1.5,-2.25,NULL}'" ],
+	[ 'nc', 'numeric[]', "'{{12345678901234567890.5,NaN},{Infinity,-Infinity}}'", "'{1e-16,1e100,0.00}'" ],
+	[ 'mna', 'money[]', "'{-12.34,0}'" ],
+	[ 'va', 'varchar(3)[]', "'{abc,\"a,\",\"\"}'" ],
+	[ 'ca', 'char(3)[]', "'{a,bb,NULL}'" ],
+	[ 'c1a', '"char"[]', "'{x,y}'" ],
+	[ 'nma', 'name[]', "'{pg_class,NULL}'" ],
+	[ 'bya', 'bytea[]', "ARRAY['\\x00ff10'::bytea, '', NULL]" ],
+	[ 'da', 'date[]', "'{infinity,-infinity,2024-02-29,0044-03-15 BC}'", "'{2024-02-29}'" ],
+	[ 'tma', 'time[]', "'{24:00,00:00:00.000001}'" ],
+	[ 'tza', 'timetz[]', "'{12:34:56.789+05:30,NULL}'" ],
+	[ 'tsa', 'timestamp[]', "'{infinity,-infinity,1969-12-31 23:59:59.999999}'", "'{2020-01-01}'" ],
+	[ 'iva', 'interval[]', "'{1 year -2 days 03:04:05.6,NULL}'" ],
+	[ 'ua', 'uuid[]', "'{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11,NULL}'" ],
+	[ 'jsa', 'json[]', "ARRAY['{\"a\" :  1}'::json, NULL]" ],
+	[ 'jba', 'jsonb[]', "ARRAY['{\"b\": [1, null, \"x\"]}'::jsonb, 'null']" ],
+	[ 'ipa', 'inet[]', "'{192.168.1.1/24,::1}'" ],
+	[ 'bia', 'bit(3)[]', "'{101,NULL}'" ],
+	[ 'bxa', 'box[]', "'{(1,2),(3,4);(5,6),(7,8)}'" ],
+	[ 'oa', 'oid[]', "'{4294967295,0}'" ],
+	[ 'xa', 'xid8[]', "'{18446744073709551615}'" ],
+	[ 'rca', 'regclass[]', "'{pg_class,NULL}'" ],
+	[ 'iv2', 'int2vector', "'1 2 3'", "''" ],
+	[ 'ov', 'oidvector', "'1 2 3'" ],
+	[ 'tva', 'tsvector[]', "ARRAY['a:1 b:2A'::tsvector]" ],
+	[ 'ira', 'int4range[]', "'{empty,NULL,\"[1,5)\"}'" ],
+	[ 'dma', 'public.pct[]', "'{12.50,NULL,0.10}'" ],
+	[ 'dda', 'public.pct2[]', "'{1,2.5}'" ],
+	[ 'dia', 'public.whole[]', "'{{1,2},{3,4}}'" ],
+	[ 'dmo', 'public.cash[]', "'{1.5,-2}'" ],
+	[ 'doa', 'public.list', "'{1,NULL}'" ],
+	[ 'coa', 'public.pair[]', "ARRAY[ROW(1, 'a,b')::public.pair, NULL, ROW(NULL, '')::public.pair]" ],
+	[ 'ura', 'public.textrange[]', "ARRAY['[a,b)'::public.textrange]" ],
 	[ 'ir', 'int4range', "'empty'", "'[1,5)'", "'(,)'" ],
 	[ 'tr', 'tstzrange', "'[2020-01-01 00:00+00,infinity)'" ],
 	[ 'mr', 'int8multirange', "'{[1,3),[5,7)}'" ],
@@ -94,6 +132,9 @@ sql($source, q{
 	CREATE TYPE public.mood AS ENUM ('happy', 'so so');
 	CREATE DOMAIN public.pct AS numeric(5,2) CHECK (VALUE < 100);
 	CREATE DOMAIN public.pct2 AS public.pct;
+	CREATE DOMAIN public.whole AS int;
+	CREATE DOMAIN public.cash AS money;
+	CREATE DOMAIN public.list AS int[];
 	CREATE DOMAIN public.moody AS public.mood;
 	CREATE TYPE public.pair AS (a int, b text);
 	CREATE TYPE public.textrange AS RANGE (subtype = text);
@@ -121,6 +162,9 @@ sql($source, q{
 	ALTER TABLE public.by_index REPLICA IDENTITY USING INDEX by_index_b;
 	ALTER TABLE public.by_index ALTER big SET STORAGE EXTERNAL;
 	CREATE TABLE public.gen (id int PRIMARY KEY, a int, twice int GENERATED ALWAYS AS (a * 2) STORED);
+	CREATE TABLE public.huge (id int PRIMARY KEY, n int, t text, b bytea, j jsonb, a bigint[], ta text[], c char(1500000), e public.mood[], v numeric);
+	CREATE TABLE public.huge_full (id int PRIMARY KEY, n int, t text, b bytea);
+	ALTER TABLE public.huge_full REPLICA IDENTITY FULL;
 	CREATE TABLE public.parted (id int, r text, PRIMARY KEY (id)) PARTITION BY RANGE (id);
 	CREATE TABLE public.parted_1 PARTITION OF public.parted FOR VALUES FROM (0) TO (10);
 	CREATE TABLE public.parted_2 PARTITION OF public.parted FOR VALUES FROM (10) TO (20);
@@ -144,6 +188,27 @@ sql($house, 'CREATE SERVER "the Shop" FOREIGN DATA WRAPPER walhouse OPTIONS (' .
 sql($house, q{CALL walhouse.create_feed('My "Feed"', 'the Shop', publication => 'Pub''s')});
 
 sql($source, 'INSERT INTO public.streamed ' . select_values(1));
+# Values that come in chunks: beside small ones in one run, several in a row, kept by an update, in old images, and rolled back.
+sql($source, q{
+	BEGIN;
+	INSERT INTO public.huge VALUES (1, 1, 'small', '\x00', '1', '{1}', '{a}', 'c', '{happy}', 1);
+	INSERT INTO public.huge SELECT 2, 2, repeat('Grüße 漢字 😀', 200000), decode(repeat('00ff10', 700000), 'hex'),
+		(SELECT jsonb_agg(g || 'xyz') FROM generate_series(1, 150000) g), (SELECT array_agg(g::bigint << 40) FROM generate_series(1, 300000) g),
+		(SELECT array_agg('e' || g) FROM generate_series(1, 200000) g), 'padded',
+		(SELECT array_agg('happy'::public.mood) FROM generate_series(1, 200000)), ('1' || repeat('7', 100000) || '.5')::numeric;
+	INSERT INTO public.huge VALUES (3, 3, 'small', '\x00', '1', '{1}', '{a}', 'c', '{happy}', 1);
+	SAVEPOINT a;
+	INSERT INTO public.huge (id, t) VALUES (4, repeat('void', 1000000));
+	ROLLBACK TO a;
+	INSERT INTO public.huge (id, t, b) VALUES (5, repeat('after', 1000000), decode(repeat('11', 5000000), 'hex'));
+	COMMIT;
+	UPDATE public.huge SET n = n + 1;
+	UPDATE public.huge SET id = 20, b = NULL WHERE id = 2;
+	INSERT INTO public.huge_full VALUES (1, 1, repeat('full', 1000000), decode(repeat('12', 3000000), 'hex')), (2, 2, 'x', '\x01');
+	UPDATE public.huge_full SET n = n + 1;
+	UPDATE public.huge_full SET b = decode(repeat('13', 3000000), 'hex') WHERE id = 1;
+	DELETE FROM public.huge_full WHERE id = 2;
+});
 sql($source, 'INSERT INTO public.rewritten ' . select_values(1));
 sql($source, q{
 	UPDATE public.rewritten SET id = -id;
@@ -171,7 +236,7 @@ sql($source, q{
 sql($house, q{CALL walhouse.ingest('My "Feed"')});
 
 my %tables = (
-	'public.snapped' => 'snapped', 'public.streamed' => 'streamed', 'public.rewritten' => 'rewritten',
+	'public.snapped' => 'snapped', 'public.streamed' => 'streamed', 'public.huge' => 'huge', 'public.huge_full' => 'huge_full', 'public.rewritten' => 'rewritten',
 	'"Über schema"."Select ""*"""' => '"Select ""*"""', 'public.wide' => 'wide', 'public.bin' => 'bin',
 	'public.full_one' => 'full_one', 'public.by_index' => 'by_index', 'public.gen' => 'gen',
 	'public.parted_1' => 'parted_1', 'public.parted_2' => 'parted_2', 'public.txn' => 'txn');
@@ -179,8 +244,9 @@ for my $table (sort keys %tables)
 {
 	my $order = 'ORDER BY 1, 2';
 	$order = 'ORDER BY t::text, k' if $table =~ /bin/;
-	my $want = sql($source, "SET bytea_output = hex; SELECT * FROM $table $order");
-	my $got = sql($house, "SET bytea_output = hex; SELECT * FROM \"My \"\"Feed\"\"\".$tables{$table} $order");
+	my $columns = $table =~ /huge/ ? 'id, n, md5(t::text), md5(x::text)' : '*';
+	my $want = sql($source, "SET bytea_output = hex; SELECT $columns FROM $table x $order");
+	my $got = sql($house, "SET bytea_output = hex; SELECT $columns FROM \"My \"\"Feed\"\"\".$tables{$table} x $order");
 	is($got, $want, "$table is the same here");
 }
 isnt(sql($house, q{SELECT count(*) FROM "My ""Feed""".streamed}), '0', 'there were rows');
