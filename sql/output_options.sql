@@ -22,6 +22,23 @@ SELECT * FROM :peek, 'protocol', '2');
 SELECT * FROM :peek, 'own_writes', 'maybe');
 SELECT * FROM :peek, 'publication', '');
 SELECT * FROM :peek, 'publication', 'a,,b');
+SELECT * FROM :peek, 'streaming', 'parallel');
+SELECT * FROM :peek, 'two_phase', 'true');
+SELECT * FROM :peek, 'tally', '1');
+SELECT * FROM :peek, 'origin', '');
+SELECT * FROM :peek, 'messages', 'a, ,b');
+SELECT * FROM :peek, 'messages', 'a\');
+SELECT * FROM :peek, 'include_tables', '');
+SELECT * FROM :peek, 'operations', 'insert, upsert');
+SELECT * FROM :peek, 'operations', '');
+SELECT * FROM :peek, 'framing', 'lines');
+SELECT * FROM :peek, 'framing', 'delimited');
+SELECT * FROM :peek, 'compression', 'gzip');
+
+-- what is in effect stands in Hello
+SELECT data::jsonb -> 'options' AS options FROM :peek) WHERE data ~ '"hello"';
+SELECT data::jsonb -> 'options' AS options
+	FROM :peek, 'streaming', 'on', 'messages', 'a*, \,', 'operations', 'insert', 'tally', 'on') WHERE data ~ '"hello"';
 
 -- publications that restrict
 CREATE TABLE u (id integer PRIMARY KEY, secret text);
