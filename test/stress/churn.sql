@@ -40,6 +40,28 @@ BEGIN
 	COMMIT;
 END $$;
 
+-- Something of everything, in a thousand changes.
+CREATE PROCEDURE churn_little() LANGUAGE plpgsql AS $$
+BEGIN
+	FOR r IN 1 .. 4 LOOP
+		INSERT INTO kept SELECT i, i, 'label', ARRAY['x', i::text], jsonb_build_object('i', i), i * 1.5 FROM generate_series(1, 100) i;
+		BEGIN
+			UPDATE kept SET a = a + 1 WHERE id <= 20;
+			RAISE EXCEPTION 'aborted';
+		EXCEPTION WHEN raise_exception THEN
+			UPDATE kept SET a = a + 2 WHERE id <= 20;
+		END;
+		IF r = 2 THEN
+			ALTER TABLE kept RENAME label_0 TO label_1;
+		END IF;
+		UPDATE whole SET note = note || 'x', large = CASE WHEN id = 1 THEN repeat(md5(r::text), 300) ELSE large END WHERE id <= 30;
+		DELETE FROM kept;
+		COMMIT;
+	END LOOP;
+	TRUNCATE kept;
+	COMMIT;
+END $$;
+
 CREATE PROCEDURE churn(n bigint) LANGUAGE plpgsql AS $$
 BEGIN
 	FOR r IN 1 .. n / 10000 LOOP
