@@ -20,6 +20,12 @@ static void enter_change(WhOutput *session, ReorderBufferTXN *txn, ReorderBuffer
 static void begin_change(WhOutput *session, WhOutputRelation *entry, WhOp op, WhBeforeKind kind);
 static void end_change(WhOutput *session, WhOutputRelation *entry, WhOp op, WhSlice after,
 					   WhSlice before);
+static void fill_after(WhOutputRelation *entry, Relation relation, HeapTuple old,
+					   HeapTuple tuple);
+static WhSlice walk_after(WhOutput *session, WhOutputRelation *entry, Relation relation,
+						  HeapTuple tuple);
+static WhSlice walk_before(WhOutput *session, WhOutputRelation *entry, Relation relation,
+						   HeapTuple old, WhBeforeKind kind);
 static WhSlice write_after(WhOutput *session, WhOutputRelation *entry);
 static WhSlice write_before(WhOutput *session, WhOutputRelation *entry, WhBeforeKind kind);
 static WhBeforeKind before_kind(const WhOutputRelation *entry, HeapTuple old);
@@ -146,14 +152,10 @@ send_insert(WhOutput *session, WhOutputRelation *entry, Relation relation, HeapT
 	WhSlice after;
 	WhSlice before = {NULL, 0};
 
-	heap_deform_tuple(tuple, RelationGetDescr(relation), entry->values, entry->nulls);
 	if (old != NULL)
-	{
-		heap_deform_tuple(old, RelationGetDescr(relation), entry->old_values, entry->old_nulls);
-		wh_output_fill_unchanged(entry, RelationGetDescr(relation));
-	}
+		fill_after(entry, relation, old, tuple);
 	begin_change(session, entry, WH_OP_INSERT, WH_BEFORE_NONE);
-	after = write_after(session, entry);
+	after = old != NULL ? write_after(session, entry) : walk_after(session, entry, relation, tuple);
 	end_change(session, entry, WH_OP_INSERT, after, before);
 }
 
@@ -165,18 +167,17 @@ send_update(WhOutput *session, WhOutputRelation *entry, Relation relation, HeapT
 	WhSlice after;
 	WhSlice before = {NULL, 0};
 
-	heap_deform_tuple(tuple, RelationGetDescr(relation), entry->values, entry->nulls);
-	if (kind != WH_BEFORE_NONE)
+	begin_change(session, entry, WH_OP_UPDATE, kind);
+	if (kind == WH_BEFORE_NONE)
+		after = walk_after(session, entry, relation, tuple);
+	else
 	{
-		heap_deform_tuple(old, RelationGetDescr(relation), entry->old_values, entry->old_nulls);
-		wh_output_fill_unchanged(entry, RelationGetDescr(relation));
+		fill_after(entry, relation, old, tuple);
 		if (kind == WH_BEFORE_FULL)
 			wh_output_note_changes(session, entry);
-	}
-	begin_change(session, entry, WH_OP_UPDATE, kind);
-	after = write_after(session, entry);
-	if (kind != WH_BEFORE_NONE)
+		after = write_after(session, entry);
 		before = write_before(session, entry, kind);
+	}
 	end_change(session, entry, WH_OP_UPDATE, after, before);
 }
 
@@ -189,10 +190,7 @@ send_delete(WhOutput *session, WhOutputRelation *entry, Relation relation, HeapT
 
 	begin_change(session, entry, WH_OP_DELETE, kind);
 	if (kind != WH_BEFORE_NONE)
-	{
-		heap_deform_tuple(old, RelationGetDescr(relation), entry->old_values, entry->old_nulls);
-		before = write_before(session, entry, kind);
-	}
+		before = walk_before(session, entry, relation, old, kind);
 	end_change(session, entry, WH_OP_DELETE, after, before);
 }
 
@@ -227,7 +225,45 @@ wh_output_undo_change(WhOutput *session)
 	MemoryContextReset(session->change_context);
 }
 
-/* The slices are valid until the batch is written to again. */
+/* fill_after takes both rows apart, and fills the new one's unchanged values from the old one. */
+static void
+fill_after(WhOutputRelation *entry, Relation relation, HeapTuple old, HeapTuple tuple)
+{
+	heap_deform_tuple(tuple, RelationGetDescr(relation), entry->values, entry->nulls);
+	heap_deform_tuple(old, RelationGetDescr(relation), entry->old_values, entry->old_nulls);
+	wh_output_fill_unchanged(entry, RelationGetDescr(relation));
+}
+
+/*
+ * Rows that need no other beside them are written straight from their tuple.  The slices that
+ * these functions return are valid until the batch is written to again.
+ */
+static WhSlice
+walk_after(WhOutput *session, WhOutputRelation *entry, Relation relation, HeapTuple tuple)
+{
+	if (!wh_output_can_walk(entry, tuple))
+	{
+		heap_deform_tuple(tuple, RelationGetDescr(relation), entry->values, entry->nulls);
+		return write_after(session, entry);
+	}
+	wh_output_walk_row(session, entry, wh_wire_begin_after(&session->batch), tuple, false);
+	return wh_wire_end_row(&session->batch);
+}
+
+static WhSlice
+walk_before(WhOutput *session, WhOutputRelation *entry, Relation relation, HeapTuple old,
+			WhBeforeKind kind)
+{
+	if (!wh_output_can_walk(entry, old))
+	{
+		heap_deform_tuple(old, RelationGetDescr(relation), entry->old_values, entry->old_nulls);
+		return write_before(session, entry, kind);
+	}
+	wh_output_walk_row(session, entry, wh_wire_begin_before(&session->batch), old,
+					   kind == WH_BEFORE_KEY);
+	return wh_wire_end_row(&session->batch);
+}
+
 static WhSlice
 write_after(WhOutput *session, WhOutputRelation *entry)
 {

@@ -11,6 +11,7 @@
 
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "catalog/pg_publication.h"
 #include "mb/pg_wchar.h"
 #include "nodes/pg_list.h"
@@ -129,6 +130,15 @@ typedef struct WhOutputColumn
 	FmgrInfo output;
 } WhOutputColumn;
 
+/* An attribute of the tuples, on the way through one; see wh_output_walk_row. */
+typedef struct WhOutputStep
+{
+	WhOutputColumn *column; /* NULL: not sent */
+	int16 length; /* pg_type.typlen */
+	bool by_value;
+	uint8_t align; /* bytes */
+} WhOutputStep;
+
 typedef struct WhFilters WhFilters; /* filter.c */
 typedef struct WhPartitions WhPartitions; /* partitions.c */
 
@@ -158,6 +168,8 @@ typedef struct WhOutputRelation
 	char replica_identity;
 	int ncolumns; /* 0 where nothing is sent */
 	WhOutputColumn *columns;
+	int nsteps;
+	WhOutputStep *steps; /* up to the last attribute that is sent; NULL: fields in another order */
 	Datum *values; /* natts each, of the tuples in hand */
 	bool *nulls;
 	Datum *old_values;
@@ -184,6 +196,8 @@ typedef struct WhOutputTxn
 	struct WhTally *last_tally;
 } WhOutputTxn;
 
+#define WH_RECENT_RELATIONS 16
+
 typedef struct WhOutput
 {
 	struct WhOutput *next; /* in the list that invalidation callbacks walk */
@@ -192,6 +206,7 @@ typedef struct WhOutput
 	MemoryContext change_context; /* reset after each change */
 	WhOutputOptions options;
 	HTAB *relations;
+	WhOutputRelation *recent[WH_RECENT_RELATIONS]; /* by OID, of relations; NULL: unknown */
 	long relations_trim; /* as many entries and the cache is looked through */
 	List *publications; /* WhPublication, while publications_valid */
 	MemoryContext publication_context;
@@ -408,6 +423,21 @@ extern void wh_output_tell_partitions(WhOutput *session, ReorderBufferTXN *txn);
  */
 extern void wh_output_write_row(WhOutput *session, WhOutputRelation *relation, StringInfo out,
 								Datum *values, bool *nulls, bool keys_only);
+
+/*
+ * wh_output_walk_row writes the same fields as wh_output_write_row straight from a tuple, where
+ * wh_output_can_walk says so.
+ */
+extern void wh_output_walk_row(WhOutput *session, WhOutputRelation *relation, StringInfo out,
+							   HeapTuple tuple, bool keys_only);
+
+/* A tuple older than its table's last column lacks attributes. */
+static inline bool
+wh_output_can_walk(const WhOutputRelation *relation, HeapTuple tuple)
+{
+	return relation->steps != NULL &&
+		   HeapTupleHeaderGetNatts(tuple->t_data) >= relation->nsteps;
+}
 
 /* wh_output_note_attnum adds a column to a packed field. */
 extern void wh_output_note_attnum(StringInfo out, const WhOutputColumn *column);

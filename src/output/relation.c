@@ -23,6 +23,7 @@
 
 #include "access/attmap.h"
 #include "access/sysattr.h"
+#include "access/tupmacs.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
@@ -53,6 +54,7 @@ static void invalidate_publications(Datum arg, int cacheid, uint32 hashvalue);
 static void compile(WhOutput *session, WhOutputRelation *entry, Relation relation);
 static void compile_published(WhOutput *session, WhOutputRelation *entry, Relation relation);
 static AttrNumber *map_columns(Relation relation, Relation target);
+static void compile_steps(WhOutputRelation *entry, TupleDesc desc);
 static void compile_columns(WhOutputRelation *entry, Relation relation, Relation target,
 							const AttrNumber *map, const Bitmapset *columns);
 
@@ -193,15 +195,19 @@ WhOutputRelation *
 wh_output_find_relation(WhOutput *session, Relation relation)
 {
 	Oid relid = RelationGetRelid(relation);
-	WhOutputRelation *entry = hash_search(session->relations, &relid, HASH_FIND, NULL);
+	WhOutputRelation **recent = &session->recent[relid % WH_RECENT_RELATIONS];
+	WhOutputRelation *entry = *recent;
 
-	if (entry != NULL && entry->is_valid && entry->is_complete)
-		return entry;
+	if (entry == NULL || entry->relid != relid)
+		entry = hash_search(session->relations, &relid, HASH_FIND, NULL);
 	if (entry == NULL)
 	{
 		entry = hash_search(session->relations, &relid, HASH_ENTER, NULL);
 		memset((char *) entry + sizeof(Oid), 0, sizeof(*entry) - sizeof(Oid));
 	}
+	*recent = entry;
+	if (entry->is_valid && entry->is_complete)
+		return entry;
 
 	/* first, so that an invalidation that comes while the catalog is read is not lost */
 	entry->is_valid = true;
@@ -232,6 +238,7 @@ remove_entries(WhOutput *session, bool removes_valid)
 	HASH_SEQ_STATUS scan;
 	WhOutputRelation *entry;
 
+	memset(session->recent, 0, sizeof(session->recent));
 	hash_seq_init(&scan, session->relations);
 	while ((entry = hash_seq_search(&scan)) != NULL)
 	{
@@ -265,6 +272,8 @@ compile(WhOutput *session, WhOutputRelation *entry, Relation relation)
 	fresh.context = context;
 	fresh.ncolumns = 0;
 	fresh.columns = NULL;
+	fresh.nsteps = 0;
+	fresh.steps = NULL;
 	fresh.filters = NULL;
 	fresh.values = fresh.old_values = NULL;
 	fresh.nulls = fresh.old_nulls = NULL;
@@ -346,4 +355,31 @@ compile_columns(WhOutputRelation *entry, Relation relation, Relation target, con
 			bms_is_member(column->index + 1 - FirstLowInvalidHeapAttributeNumber, key);
 		entry->ncolumns++;
 	}
+	compile_steps(entry, RelationGetDescr(relation));
+}
+
+/* compile_steps plans the way through a tuple; its attributes must be in the fields' order. */
+static void
+compile_steps(WhOutputRelation *entry, TupleDesc desc)
+{
+	int last = -1;
+
+	for (int i = 0; i < entry->ncolumns; i++)
+	{
+		if (entry->columns[i].index <= last)
+			return;
+		last = entry->columns[i].index;
+	}
+	entry->nsteps = last + 1;
+	entry->steps = palloc0(sizeof(WhOutputStep) * Max(entry->nsteps, 1));
+	for (int i = 0; i < entry->nsteps; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(desc, i);
+
+		entry->steps[i].length = attribute->attlen;
+		entry->steps[i].by_value = attribute->attbyval;
+		entry->steps[i].align = att_align_nominal(1, attribute->attalign);
+	}
+	for (int i = 0; i < entry->ncolumns; i++)
+		entry->steps[entry->columns[i].index].column = &entry->columns[i];
 }

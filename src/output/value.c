@@ -20,6 +20,7 @@
 #include "output/output_private.h"
 
 #include "access/detoast.h"
+#include "access/tupmacs.h"
 #include "utils/date.h"
 #include "utils/datetime.h"
 #include "utils/jsonb.h"
@@ -31,6 +32,8 @@
 #define EPOCH_SHIFT_USECS (EPOCH_SHIFT_DAYS * USECS_PER_DAY)
 
 static bool is_unchanged(const WhOutputColumn *column, Datum value);
+static inline uint8_t *write_value(WhOutput *session, WhOutputColumn *column, StringInfo out,
+								   uint8_t *at, Datum value);
 static uint8_t *write_varlena(WhOutput *session, WhOutputColumn *column, StringInfo out,
 							  uint8_t *at, Datum value);
 static uint8_t *write_date(WhOutput *session, WhOutputColumn *column, uint8_t *at, DateADT date);
@@ -71,7 +74,47 @@ wh_output_write_row(WhOutput *session, WhOutputRelation *relation, StringInfo ou
 		if (is_unchanged(column, values[index]))
 			wh_output_note_attnum(&session->unchanged, column);
 		else
-			at = wh_output_write_value(session, column, out, at, values[index]);
+			at = write_value(session, column, out, at, values[index]);
+	}
+	out->len = (char *) at - out->data;
+	write_meta(session, out);
+}
+
+/*
+ * wh_output_walk_row goes through a tuple once, as heap_deform_tuple does, and writes as it goes.
+ * An attribute's place is that behind the one before it, aligned; a varlena with a short header
+ * is not aligned, which its first byte tells, since padding is zero.
+ */
+void
+wh_output_walk_row(WhOutput *session, WhOutputRelation *relation, StringInfo out, HeapTuple tuple,
+				   bool keys_only)
+{
+	HeapTupleHeader header = tuple->t_data;
+	const bits8 *nulls = HeapTupleHasNulls(tuple) ? header->t_bits : NULL;
+	const char *data = (const char *) header + header->t_hoff;
+	size_t offset = 0;
+	uint8_t *at;
+
+	enlargeStringInfo(out, WH_FIELD_ROOM);
+	at = (uint8_t *) out->data + out->len;
+	for (int i = 0; i < relation->nsteps; i++)
+	{
+		const WhOutputStep *step = &relation->steps[i];
+		WhOutputColumn *column = step->column;
+		Datum value;
+
+		if (nulls != NULL && att_isnull(i, nulls))
+			continue;
+		if (step->length != -1 || data[offset] == 0)
+			offset = TYPEALIGN(step->align, offset);
+		value = fetch_att(data + offset, step->by_value, step->length);
+		offset = att_addlength_pointer(offset, step->length, data + offset);
+		if (column == NULL || (keys_only && !column->is_key))
+			continue;
+		if (is_unchanged(column, value))
+			wh_output_note_attnum(&session->unchanged, column);
+		else
+			at = write_value(session, column, out, at, value);
 	}
 	out->len = (char *) at - out->data;
 	write_meta(session, out);
@@ -88,6 +131,10 @@ is_unchanged(const WhOutputColumn *column, Datum value)
 static void
 write_meta(WhOutput *session, StringInfo out)
 {
+	if (session->unchanged.len + session->specials.len + session->changed.len +
+			session->chunked.len ==
+		0)
+		return;
 	if (session->unchanged.len > 0)
 		wh_wire_append_bytes(out, WH_ROW_UNCHANGED, session->unchanged.data,
 							 session->unchanged.len);
@@ -227,6 +274,12 @@ write_simple(WhOutput *session, WhOutputColumn *column, uint8_t *at, Datum value
 uint8_t *
 wh_output_write_value(WhOutput *session, WhOutputColumn *column, StringInfo out, uint8_t *at,
 					  Datum value)
+{
+	return write_value(session, column, out, at, value);
+}
+
+static inline uint8_t *
+write_value(WhOutput *session, WhOutputColumn *column, StringInfo out, uint8_t *at, Datum value)
 {
 	const char *text;
 
