@@ -59,6 +59,7 @@ static const struct option long_options[] = {
 	{NULL, 0, NULL, 0}};
 
 static void print_help(void);
+static void ask_for_heartbeats(WhClientOptions *options);
 static void read_option(int option, const char *value, WhClientOptions *options);
 static void add_plugin_option(WhClientOptions *options, const char *name, const char *value);
 static void read_plugin_option(WhClientOptions *options, const char *text);
@@ -88,6 +89,20 @@ wh_client_read_options(int argc, char **argv, WhClientOptions *options)
 		exit(1);
 	}
 	check_options(options);
+	ask_for_heartbeats(options);
+}
+
+/* ask_for_heartbeats has the source send them, where no option says which messages to send. */
+static void
+ask_for_heartbeats(WhClientOptions *options)
+{
+	for (int i = 0; i < options->noptions; i++)
+	{
+		if (strcmp(options->option_names[i], "messages") == 0)
+			return;
+	}
+	if (options->heartbeat_interval > 0)
+		add_plugin_option(options, "messages", "walhouse.heartbeat");
 }
 
 static void
@@ -226,8 +241,8 @@ read_compression(WhClientOptions *options, const char *value)
 		method = WH_COMPRESS_LZ4;
 	else if (strcmp(value, "zstd") == 0)
 		method = WH_COMPRESS_ZSTD;
-	else if (strcmp(value, "none") != 0)
-		pg_fatal("unknown compression \"%s\": it is none, lz4 or zstd", value);
+	else if (strcmp(value, "off") != 0)
+		pg_fatal("unknown compression \"%s\": it is off, lz4 or zstd", value);
 	if (!wh_wire_can_compress(method))
 		pg_fatal("this build of walhouse_recv cannot read %s", value);
 	add_plugin_option(options, "compression", value);

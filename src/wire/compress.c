@@ -178,22 +178,22 @@ check_size(const Packed *packed, WhWireError *error)
 static bool
 unpack(const Packed *packed, uint8_t *to, WhWireError *error)
 {
-	size_t raw_size = (size_t) packed->raw_size;
-	bool is_well = false;
-
 	if (packed->entries.len > WH_INFLATE_LIMIT)
 		return fail(error, "size of a compressed batch is out of range");
 #ifdef WH_WITH_LZ4
-	if (packed->method == WH_COMPRESS_LZ4)
-		is_well = LZ4_decompress_safe((const char *) packed->entries.data, (char *) to,
-									  (int) packed->entries.len, (int) raw_size) == (int) raw_size;
+	if (packed->method == WH_COMPRESS_LZ4 &&
+		LZ4_decompress_safe((const char *) packed->entries.data, (char *) to,
+							(int) packed->entries.len,
+							(int) packed->raw_size) == (int) packed->raw_size)
+		return true;
 #endif
 #ifdef WH_WITH_ZSTD
-	if (packed->method == WH_COMPRESS_ZSTD)
-		is_well = ZSTD_decompress(to, raw_size, packed->entries.data, packed->entries.len) ==
-				  raw_size;
+	if (packed->method == WH_COMPRESS_ZSTD &&
+		ZSTD_decompress(to, (size_t) packed->raw_size, packed->entries.data,
+						packed->entries.len) == packed->raw_size)
+		return true;
 #endif
-	return is_well || fail(error, "malformed compressed batch");
+	return fail(error, "malformed compressed batch");
 }
 
 /* -------- writing -------- */
