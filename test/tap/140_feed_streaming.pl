@@ -156,6 +156,18 @@ sql($house, q{CALL walhouse.resync_table('f', 'public.t')});
 sql($house, q{CALL walhouse.ingest('f')});
 mirrors_equal($house, $source, 'f', qw(t u ddl));
 
+sql($source, q{BEGIN; SAVEPOINT a; ALTER TABLE u ADD COLUMN r float DEFAULT random(); ROLLBACK TO a; UPDATE u SET v = 'y' WHERE id > 20500; COMMIT});
+sql($house, q{CALL walhouse.ingest('f')});
+mirrors_equal($house, $source, 'f', qw(t u ddl));
+is(value($house, q{SELECT state FROM walhouse.feed_table WHERE source_name = 'u'}), 'ready', 'not when that was rolled back');
+sql($source, q{ALTER TABLE u ADD COLUMN r float DEFAULT random()});
+sql($house, q{CALL walhouse.ingest('f')});
+like(value($house, q{SELECT state || ': ' || error FROM walhouse.feed_table WHERE source_name = 'u'}), qr/^resync: the table was written anew at the source/,
+	'a default that differs from row to row is such a case, without any other change');
+sql($house, q{CALL walhouse.resync_table('f', 'public.u')});
+sql($house, q{CALL walhouse.ingest('f')});
+mirrors_equal($house, $source, 'f', qw(t u ddl));
+
 $house->stop;
 $source->stop;
 done_testing();
