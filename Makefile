@@ -108,7 +108,25 @@ unit: proto-check $(UNIT_TESTS) ## unit tests in C, without a server
 golden: build/unit/client_golden ## write the golden files of the stream again, after a change of the format
 	ASAN_OPTIONS=detect_leaks=0 $< --write test/golden
 
-.PHONY: install-programs uninstall-programs proto proto-check unit golden
+# A fuzz target is built by clang, of the wire room's sources; SECONDS says how long it runs. What it finds and keeps goes into
+# build/fuzz; test/fuzz/corpus and the golden files are what it starts from.
+FUZZ_CLANG ?= clang
+FUZZ_SECONDS = $(if $(filter command environment,$(origin SECONDS)),$(SECONDS),60)
+FUZZ_CFLAGS = -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -DWH_INFLATE_LIMIT=1048576 -Wno-ignored-attributes
+
+build/fuzz/%: test/fuzz/%.c $(wildcard src/wire/*.c) $(ROOM_HEADERS)
+	@mkdir -p build/fuzz
+	$(FUZZ_CLANG) $(FUZZ_CFLAGS) $(CPPFLAGS) $(filter %.c,$^) -L$(pkglibdir) -lpgcommon -lpgport $(WIRE_LIBS) -lm -o $@
+
+fuzz: $(patsubst test/fuzz/%.c,build/fuzz/%,$(wildcard test/fuzz/*.c)) ## libFuzzer over the reader of the stream: SECONDS=600
+	@for t in $^; do \
+		mkdir -p $$t.corpus && cp test/golden/*.bin $$t.corpus && \
+		nice -n 10 $$t -max_total_time=$(FUZZ_SECONDS) -max_len=16384 -malloc_limit_mb=256 -rss_limit_mb=1024 -timeout=10 \
+			-artifact_prefix=build/fuzz/ -print_final_stats=1 $$t.corpus test/fuzz/corpus >$$t.log 2>&1 || \
+			{ tail -n 40 $$t.log; echo "$$t has found something"; exit 1; }; \
+		echo "# $$t"; grep -E 'cov:' $$t.log | tail -n 1; grep -E '^stat::|^Done' $$t.log; done
+
+.PHONY: install-programs uninstall-programs proto proto-check unit golden fuzz
 
 build/walhouse--$(EXTVERSION).sql: src/preamble.sql $(ROOM_SQL) src/rooms walhouse.control
 	mkdir -p build

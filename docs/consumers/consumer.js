@@ -388,7 +388,7 @@ class Consumer {
   }
 }
 
-// Each batch stands after its length, a varint.
+// Each batch stands after its length, a varint; line ends between them are pg_recvlogical's.
 async function main() {
   const consumer = new Consumer();
   let rest = Buffer.alloc(0);
@@ -396,6 +396,10 @@ async function main() {
     rest = Buffer.concat([rest, piece]);
     for (;;) {
       let length = 0, at = 0;
+      if (rest[0] === 0x0A) {
+        rest = rest.subarray(1);
+        continue;
+      }
       while (at < rest.length && rest[at] >= 0x80) length += (rest[at] & 0x7F) * 2 ** (7 * at++);
       if (at >= rest.length) break;
       length += rest[at] * 2 ** (7 * at++);

@@ -378,13 +378,15 @@ class Consumer:
 
 
 def batches(file):
-    """Each batch stands after its length, a varint."""
+    """Each batch stands after its length, a varint; line ends between them are pg_recvlogical's."""
     while True:
         length, shift = 0, 0
         while True:
             byte = file.read(1)
             if not byte:
                 return
+            if byte == b'\n' and shift == 0:
+                continue
             length |= (byte[0] & 0x7F) << shift
             shift += 7
             if byte[0] < 0x80:

@@ -212,6 +212,7 @@ wh_wire_append_json_string(StringInfo out, const char *text, size_t len)
 				break;
 		}
 	}
-	appendBinaryStringInfo(out, text + plain, (int) (len - plain));
+	if (len > plain)
+		appendBinaryStringInfo(out, text + plain, (int) (len - plain));
 	appendStringInfoChar(out, '"');
 }

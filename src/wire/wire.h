@@ -340,7 +340,9 @@ extern bool wh_wire_can_compress(WhCompression method);
  * next call, and is the caller's to free.  Returns false with *error set; nothing is ever larger
  * than WH_INFLATE_LIMIT.
  */
+#ifndef WH_INFLATE_LIMIT
 #define WH_INFLATE_LIMIT (256 * 1024 * 1024)
+#endif
 
 typedef struct WhInflated
 {

@@ -50,7 +50,7 @@ end_batch(Stream *stream)
 	wh_wire_finish_batch(&stream->batch);
 	wh_wire_deflate_batch(&stream->batch, stream->compression);
 	appendBinaryStringInfo(&stream->file, (char *) prefix,
-						   (int) (wh_wire_put_varint(prefix, stream->batch.out.len) - prefix));
+						   (int) (wh_wire_put_length(prefix, stream->batch.out.len) - prefix));
 	appendBinaryStringInfo(&stream->file, stream->batch.out.data, stream->batch.out.len);
 	wh_wire_reset_batch(&stream->batch);
 }
