@@ -33,6 +33,8 @@ WIRE_LIBS := -lprotobuf-c $(if $(WITH_LZ4),-llz4) $(if $(WITH_ZSTD),-lzstd)
 PG_CPPFLAGS = -I$(CURDIR)/src -I$(libpq_srcdir) -DWALHOUSE_VERSION='"$(EXTVERSION)"' \
 	$(if $(WITH_LZ4),-DWH_WITH_LZ4) $(if $(WITH_ZSTD),-DWH_WITH_ZSTD)
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -Wno-cast-function-type
+# No other library takes the place of our functions, so the compiler may put one into another.
+PG_CFLAGS += -fno-semantic-interposition
 # Both libraries meet in one process: each shows only what PostgreSQL looks up, and uses its own code. A list does it, not
 # -fvisibility=hidden, because before version 16 that hides the SQL functions and the magic block too.
 WALHOUSE_LDFLAGS = -Wl,-Bsymbolic -Wl,--version-script=$(CURDIR)/src/exports.map

@@ -510,6 +510,13 @@ wh_output_make_room(StringInfo out, uint8_t *at, size_t need)
 extern uint8_t *wh_output_write_array(WhOutput *session, WhOutputColumn *column, StringInfo out,
 									  uint8_t *at, Datum value);
 
+/* -------- jsonb.c -------- */
+
+/* wh_output_print_jsonb prints as wh_output_write_value writes. */
+struct JsonbContainer;
+extern uint8_t *wh_output_print_jsonb(const struct JsonbContainer *container, StringInfo out,
+									  uint8_t *at);
+
 /* -------- compare.c -------- */
 
 /*

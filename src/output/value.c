@@ -502,16 +502,16 @@ write_jsonb(WhOutput *session, WhOutputColumn *column, StringInfo out, uint8_t *
 	size_t offset;
 	size_t len;
 	size_t size;
+	uint8_t *end;
 
 	if (!wh_output_is_utf8(session) || estimate > WH_VALUE_SMALL)
 		return write_output(session, column, out, at, PointerGetDatum(stored));
-	at = wh_output_put_tag(column, at) + reserved;
 	offset = (char *) start - out->data;
-	out->len = (int) ((char *) at - out->data);
-	JsonbToCString(out, &stored->root, estimate);
+	end = wh_output_print_jsonb(&stored->root, out, wh_output_put_tag(column, at) + reserved);
+	end = wh_output_make_room(out, end, WH_FIELD_ROOM + WH_WIRE_MAX_VARINT);
 	start = (uint8_t *) out->data + offset;
-	at = wh_output_put_tag(column, start);
-	len = out->len - ((char *) at - out->data) - reserved;
+	at = start + column->tag_size;
+	len = end - at - reserved;
 	converted = len;
 	if (wh_output_is_large(len, offset) ||
 		wh_output_to_utf8(session, (char *) at + reserved, &converted) == NULL)
@@ -524,7 +524,6 @@ write_jsonb(WhOutput *session, WhOutputColumn *column, StringInfo out, uint8_t *
 		return at;
 	}
 	size = wh_wire_varint_size(len);
-	at = wh_output_make_room(out, at, size + len + WH_FIELD_ROOM);
 	if (size != reserved)
 		memmove(at + size, at + reserved, len);
 	return wh_wire_put_varint(at, len) + len;

@@ -6,6 +6,7 @@ use warnings;
 use IPC::Run;
 use WalhouseTest;
 use WalhouseJson;
+use WalhouseWire;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -62,7 +63,12 @@ my %samples = (
 	name => [ '', 'a name', 'x' x 63 ],
 	'"char"' => [ 'x', '' ],
 	json => [ '{"a":  [1, 2.50, null]}', 'null', '"x"', '[]' ],
-	jsonb => [ '{"a": [1, 2.50, null], "": {"ż": "\u00e9\"\\\\"}}', 'null', '12345678901234567890.5', '"x"', '[]', '{}' ],
+	jsonb => [
+		'{"a": [1, 2.50, null], "": {"ż": "\u00e9\"\\\\"}}', 'null', 'true', 'false', '12345678901234567890.5', '"x"', '""', '[]',
+		'{}', '[[], {}, [[{"a": {}}]], "\b\f\n\r\t\u0001\u001f\u007f/"]', '[0, -0.5, 0.00, 1e-30, 1e-31, -1.05, 1e20, 9223372036854775807]',
+		'{' . join(',', map { qq("key $_": ["$_", $_.0$_, {"$_": true}]) } 1 .. 100) . '}', '[' x 500 . ']' x 500,
+		'"' . 'long ' x 5000 . '"'
+	],
 	jsonpath => [ '$', 'strict $.a[*] ? (@ > 1 && @.b like_regex "^x" flag "i")' ],
 	xml => [ '<a>b</a>', 'x' ],
 	inet => [ '192.168.0.1/24', '::1', '0.0.0.0/0', '2001:db8::/32' ],
@@ -219,7 +225,7 @@ for my $type (sort keys %samples)
 }
 sql($node, $setup . 'CREATE TABLE lines (n serial, line json)');
 sql($node, $json_reader);
-sql($node, "SELECT pg_create_logical_replication_slot('walk', 'walhouse_output')");
+sql($node, "SELECT pg_create_logical_replication_slot(slot, 'walhouse_output') FROM unnest(ARRAY['walk', 'images']) AS slot");
 sql($node, $settings . "BEGIN;\n$fill COMMIT;");
 
 my $end = sql($node, 'SELECT pg_current_wal_lsn()');
@@ -255,6 +261,35 @@ sql($node, "CREATE INDEX ON lines ((line ->> 'table')); ANALYZE lines");
 sql($node, 'ALTER FUNCTION json_items(json, numeric, text) SET search_path = public;
 	ALTER FUNCTION json_array(json, numeric, text) SET search_path = public');
 is(sql($node, $check), '', 'every value came as it is');
+
+# -------- two ways to the same bytes --------
+
+# A row that is inserted is written straight from its tuple; with a full old image both rows are taken apart first.
+sql($node, join '', map { "ALTER TABLE $_->{table} REPLICA IDENTITY FULL; UPDATE $_->{table} SET id = id;\n" } @walks);
+$end = sql($node, 'SELECT pg_current_wal_lsn()');
+IPC::Run::run([ 'walhouse_recv', '-d', $node->connstr('postgres'), '--slot', 'images', '--start', '--endpos', $end,
+		'--format', 'delimited', '--file', "$dir/images" ], '<', \undef, '2>', \$err, IPC::Run::timeout(120)) or BAIL_OUT($err);
+my (%table_of, %inserted, %differ);
+my $compared = 0;
+for my $entry (map { entries($_) } batches(slurp_file("$dir/images")))
+{
+	my ($kind, @fields) = @$entry;
+	my ($schema, $op) = (one(1, @fields), one(2, @fields));
+
+	$table_of{$schema} = one(4, @fields) if $kind == 4;
+	next unless $kind == 5;
+	my $table = $table_of{$schema};
+	push @{ $inserted{$table} }, map { $_->[1] } grep { $_->[0] == 4 } @fields if $op == 1;
+	next unless $op == 2;
+	for my $image (grep { $_->[0] == 4 || $_->[0] == 5 } @fields)
+	{
+		my $id = one(1, fields($image->[1])) / 2;
+		$differ{$table} = 1 if $image->[1] ne $inserted{$table}[$id];
+		$compared++;
+	}
+}
+is(join(', ', sort keys %differ), '', 'both ways of writing a row give the same bytes');
+cmp_ok($compared, '>', 2000, 'images');
 
 is(scalar(grep { !$kinds{ $_->{table} } } @walks), 0, 'every type has been sent');
 my $types = sql($node, 'SELECT count(DISTINCT oid) FROM (SELECT unnest(ARRAY[t.oid, t.typarray]) FROM known k JOIN pg_type t ON t.oid = k.type) x (oid)');
