@@ -1,4 +1,4 @@
--- churn(n): about n changes, in what a long life brings: small transactions and large ones, subtransactions that abort, large
+-- churn(n, before): about n changes, after as many before, in what a long life brings: small transactions and large ones, subtransactions that abort, large
 -- values, columns that change their names, tables that come and go. Tables are of changing definition, never of growing size.
 \set ON_ERROR_STOP on
 CREATE TABLE kept (id bigint PRIMARY KEY, a integer, label_0 text, tags text[], doc jsonb, amount numeric(12,2));
@@ -62,9 +62,9 @@ BEGIN
 	COMMIT;
 END $$;
 
-CREATE PROCEDURE churn(n bigint) LANGUAGE plpgsql AS $$
+CREATE PROCEDURE churn(n bigint, before bigint DEFAULT 0) LANGUAGE plpgsql AS $$
 BEGIN
-	FOR r IN 1 .. n / 10000 LOOP
+	FOR r IN before / 10000 + 1 .. (before + n) / 10000 LOOP
 		CALL churn_round(r);
 		IF r % 10 = 0 THEN
 			CALL churn_large(r);
