@@ -33,7 +33,7 @@ ALTER TABLE output_relations_3.renamed REPLICA IDENTITY FULL;
 INSERT INTO output_relations_3.renamed VALUES (9, 9);
 :show
 
--- what does not
+-- what does not; of an enum only its labels do
 CREATE TABLE same (id integer PRIMARY KEY, m mood);
 INSERT INTO same VALUES (1, 'ok');
 CREATE INDEX ON same (m);

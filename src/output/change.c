@@ -16,6 +16,7 @@ static void send_update(WhOutput *session, WhOutputRelation *entry, Relation rel
 						HeapTuple old, HeapTuple tuple);
 static void send_delete(WhOutput *session, WhOutputRelation *entry, Relation relation,
 						HeapTuple old);
+static bool is_among(Oid relid, int nrelations, Relation relations[]);
 static void enter_change(WhOutput *session, ReorderBufferTXN *txn, ReorderBufferChange *change);
 static void begin_change(WhOutput *session, WhOutputRelation *entry, WhOp op, WhBeforeKind kind);
 static void end_change(WhOutput *session, WhOutputRelation *entry, WhOp op, WhSlice after,
@@ -94,11 +95,20 @@ wh_output_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, int nrela
 	{
 		WhOutputRelation *entry = wh_output_find_relation(session, relations[i]);
 
-		/* a partition whose rows are told as another table's goes with that table's TRUNCATE */
-		if (!entry->actions.pubtruncate || entry->told_as != entry->relid)
+		if (!entry->actions.pubtruncate ||
+			(entry->told_as != entry->relid &&
+			 is_among(entry->told_as, nrelations, relations)))
 			continue;
 		wh_output_announce(session, txn);
 		wh_output_add_relation(session, entry);
+		if (entry->told_as != entry->relid)
+		{
+			/* of the table that its rows are told as, the others stay */
+			wh_wire_add_rewrite(&session->batch, session->txn->seq, entry->schema,
+								session->subxid);
+			wh_output_count_other(session);
+			continue;
+		}
 		relids[nschemas] = entry->relid;
 		schemas[nschemas++] = entry->schema;
 	}
@@ -114,6 +124,17 @@ wh_output_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, int nrela
 	MemoryContextSwitchTo(caller);
 	MemoryContextReset(session->change_context);
 	wh_output_keep_alive(ctx, session);
+}
+
+static bool
+is_among(Oid relid, int nrelations, Relation relations[])
+{
+	for (int i = 0; i < nrelations; i++)
+	{
+		if (RelationGetRelid(relations[i]) == relid)
+			return true;
+	}
+	return false;
 }
 
 /*

@@ -85,6 +85,7 @@ wh_output_read_options(List *given, WhOutputOptions *options)
 		*text = pstrdup(strVal(element->arg));
 		option->read(option->name, *text, options);
 	}
+	wh_output_split_patterns(options);
 	check_together(options);
 }
 

@@ -78,7 +78,7 @@ extern bool wh_output_matches(List *patterns, const char *text);
 
 /*
  * wh_output_split_patterns makes of the patterns of include_tables and exclude_tables what
- * selection.c compares with; after all options have been read.
+ * selection.c compares with, or reports what is wrong with them.
  */
 extern void wh_output_split_patterns(WhOutputOptions *options);
 

@@ -179,6 +179,8 @@ static void
 compare_all(WhOutput *session, ReorderBufferTXN *txn, bool keeps)
 {
 	WhPartitions *partitions = session->partitions;
+	Oid *invalid = palloc(sizeof(Oid) * Max(hash_get_num_entries(partitions->parents), 1));
+	int ninvalid = 0;
 	HASH_SEQ_STATUS scan;
 	Parent *parent;
 
@@ -187,9 +189,14 @@ compare_all(WhOutput *session, ReorderBufferTXN *txn, bool keeps)
 	hash_seq_init(&scan, partitions->parents);
 	while ((parent = hash_seq_search(&scan)) != NULL)
 	{
-		if (!parent->is_invalid)
-			continue;
-		parent->is_invalid = !keeps;
+		if (parent->is_invalid)
+			invalid[ninvalid++] = parent->relid;
+		parent->is_invalid &= !keeps;
+	}
+	qsort(invalid, ninvalid, sizeof(Oid), compare_oids);
+	for (int i = 0; i < ninvalid; i++)
+	{
+		parent = hash_search(partitions->parents, &invalid[i], HASH_FIND, NULL);
 		compare(session, txn, parent, keeps);
 	}
 }

@@ -65,7 +65,6 @@ wh_output_init_relations(WhOutput *session)
 {
 	MemoryContextCallback *forget = MemoryContextAllocZero(session->context, sizeof(*forget));
 
-	wh_output_split_patterns(&session->options);
 	create_cache(session);
 	if (!callbacks_are_registered)
 	{

@@ -4,8 +4,8 @@
  *		has them.
  *
  * From the types of the columns the list goes on to those that these are made of: elements of
- * arrays, base types of domains, subtypes of ranges, attributes of composite types; each once, so
- * that it ends also where a type is made of itself.  Types of pg_catalog are known to everybody
+ * arrays, base types of domains, subtypes of ranges, attributes of composite types; each once.
+ * Types of pg_catalog are known to everybody
  * and left out.
  *
  * A change of a type comes as an invalidation of its row of pg_type, of its labels, or of a

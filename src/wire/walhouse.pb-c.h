@@ -634,7 +634,7 @@ struct  Walhouse__V1__TypeDefinition
   protobuf_c_boolean has_not_null;
   protobuf_c_boolean not_null;
   /*
-   * of a range
+   * of a range; of a multirange its range
    */
   protobuf_c_boolean has_subtype_oid;
   uint32_t subtype_oid;

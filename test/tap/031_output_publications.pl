@@ -327,7 +327,7 @@ sub publication
 	}
 	else
 	{
-		my %chosen = map { any(@all) => 1 } 1 .. 4;
+		my %chosen = map { any(@all, 's1.root', 's1.fullroot') => 1 } 1 .. 4;
 		$what = 'FOR ' . join(', ', map { published_table($_, $lists, $inserts_only) } sort keys %chosen);
 	}
 	return "$what WITH (publish = '" . join(', ', @operations) . "'" . (chance(0.5) ? ', publish_via_partition_root' : '') . ')';
@@ -355,14 +355,16 @@ sub change
 	my $dice = rand();
 
 	return "INSERT INTO $table (id, a, b, big, flag) SELECT i, " . join(', ', map { value($_) } @columns)
-		. ' FROM generate_series(' . value('id') . '::integer, ' . value('id') . ', ' . (1 + int(rand(30))) . ') i'
-		if $dice < 0.35;
+		. ' FROM generate_series(' . value('id') . '::integer, 99, ' . (3 + int(rand(30))) . ') i'
+		if $dice < 0.28;
 	return "UPDATE $table SET " . join(', ', map { "$_ = " . value($_) } grep { chance(0.35) || $_ eq 'flag' } @columns)
 		. ' WHERE ' . any("id = " . value('id'), 'id % 5 = ' . int(rand(5)), 'a = ' . int(rand(8)), 'id < ' . value('id'))
-		if $dice < 0.60;
-	return "UPDATE $table SET id = (id + " . value('id') . ') % 100 WHERE ' . any('id = ' . value('id'), 'id % 17 = ' . int(rand(17)))
-		if $dice < 0.72;
-	return "DELETE FROM $table WHERE id % 7 = " . int(rand(7)) if $dice < 0.82;
+		if $dice < 0.48;
+	# to and fro over the edges of filters and, sometimes, of partitions
+	return "UPDATE $table SET id = id + " . any(-20, -2, -1, 1, 2, 3, 20) . ', b = ' . value('b')
+		. " WHERE id IN (SELECT id FROM $table ORDER BY md5(id::text || '" . int(rand(1000)) . "') LIMIT " . any(1, 1, 3) . ')'
+		if $dice < 0.75;
+	return "DELETE FROM $table WHERE id % 11 = " . int(rand(11)) if $dice < 0.82;
 	return 'TRUNCATE ' . join(', ', map { any(@all) } 1 .. 1 + int(rand(2))) . any('', ' RESTART IDENTITY', ' CASCADE') if $dice < 0.86;
 	return definition($definitions);
 }
