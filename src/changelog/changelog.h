@@ -53,6 +53,8 @@ typedef struct WhFeedTable
 	XLogRecPtr sync_lsn; /* changes at or below are in the mirror by the copy, and not in the log */
 	List *columns; /* of WhFeedColumn *, by attnum */
 	List *key; /* of int: attnums of the key, in index order */
+	char *row_filter; /* of the publication, SQL; NULL: none */
+	bool has_column_list; /* of the publication */
 } WhFeedTable;
 
 /* A row of walhouse.feed_column. */
@@ -108,6 +110,9 @@ typedef struct WhSourceTable
 	char *name;
 	List *columns; /* of WhSourceColumn *, by attnum */
 	List *key; /* of int */
+	/* of the publication, known in the snapshot alone: */
+	char *row_filter;
+	bool has_column_list;
 } WhSourceTable;
 
 /* types.c */

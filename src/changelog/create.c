@@ -176,16 +176,20 @@ insert_table(const WhFeed *feed, const WhSourceTable *table, Oid mirror, Oid log
 		WH_ARG_REGCLASS(mirror),
 		WH_ARG_REGCLASS(log),
 		{INT2ARRAYOID, (Datum) 0, false},
+		WH_ARG_NULL(TEXTOID),
+		WH_ARG_BOOL(table->has_column_list),
 	};
 
+	if (table->row_filter != NULL)
+		args[7] = WH_ARG_TEXT(table->row_filter);
 	foreach_int(attnum, table->key)
 		key[count++] = Int16GetDatum(attnum);
 	args[6].value = PointerGetDatum(
 		construct_array(key, count, INT2OID, sizeof(int16), true, TYPALIGN_SHORT));
 	wh_catalog_execute(
 		"INSERT INTO walhouse.feed_table (feed_id, source_relid, source_schema, source_name, "
-		"mirror, log, key)"
-		" VALUES ($1, $2, $3, $4, $5, $6, $7)",
+		"mirror, log, key, row_filter, column_list)"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
 		lengthof(args), args);
 }
 

@@ -58,8 +58,12 @@ refusal(const WhFeedTable *table, const WhSourceTable *source)
 		WhFeedColumn *have = find_have(table, want->attnum);
 		char *reason = NULL;
 
-		if (have != NULL)
+		if (have != NULL && have->dropped)
+			reason = psprintf("column \"%s\" is published again", want->name);
+		else if (have != NULL)
 			reason = type_refusal(have, want);
+		else if (table->has_column_list)
+			reason = psprintf("column \"%s\" came to the publication's column list", want->name);
 		else if (want->has_default && want->missing_default == NULL)
 			reason =
 				psprintf("column \"%s\" was added with a default that differs from row to row",
@@ -112,7 +116,7 @@ apply_changes(const WhFeed *feed, const WhFeedTable *table, const WhSourceTable 
 		WhArg args[] = {WH_ARG_INT4(feed->id), WH_ARG_OID(table->source_relid),
 						WH_ARG_INT4(want->attnum), WH_ARG_TEXT(want->name), WH_ARG_TEXT(type)};
 
-		if (have != NULL && strcmp(have->source_name, want->name) == 0 &&
+		if (have != NULL && !have->dropped && strcmp(have->source_name, want->name) == 0 &&
 			strcmp(have->source_type, type) == 0)
 			continue;
 		changed = true;
@@ -123,7 +127,8 @@ apply_changes(const WhFeed *feed, const WhFeedTable *table, const WhSourceTable 
 		}
 		if (strcmp(have->source_name, want->name) != 0)
 			rename_column(table, have, want->name);
-		wh_catalog_execute("UPDATE walhouse.feed_column SET source_name = $4, source_type = $5"
+		wh_catalog_execute("UPDATE walhouse.feed_column SET source_name = $4, source_type = $5,"
+						   " dropped = false"
 						   " WHERE feed_id = $1 AND source_relid = $2 AND attnum = $3",
 						   5, args);
 	}
@@ -268,6 +273,11 @@ free_log_name(const WhFeedTable *table, const char *name)
 void
 wh_changelog_redefine(const WhFeed *feed, const WhFeedTable *table, const WhSourceTable *source)
 {
+	WhArg args[] = {WH_ARG_INT4(feed->id), WH_ARG_OID(table->source_relid),
+					WH_ARG_NULL(TEXTOID), WH_ARG_BOOL(source->has_column_list)};
+
+	if (source->row_filter != NULL)
+		args[2] = WH_ARG_TEXT(source->row_filter);
 	foreach_ptr(WhSourceColumn, want, source->columns)
 	{
 		WhFeedColumn *have = find_have(table, want->attnum);
@@ -280,6 +290,9 @@ wh_changelog_redefine(const WhFeed *feed, const WhFeedTable *table, const WhSour
 	apply_changes(feed, table, source);
 	if (!equal(table->key, source->key))
 		change_key(feed, table, source);
+	wh_catalog_execute("UPDATE walhouse.feed_table SET row_filter = $3, column_list = $4"
+					   " WHERE feed_id = $1 AND source_relid = $2",
+					   lengthof(args), args);
 	wh_changelog_invalidate();
 }
 

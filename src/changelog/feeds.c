@@ -101,7 +101,8 @@ read_tables(const char *condition, WhArg arg)
 {
 	WhRows *rows = wh_spi_query(
 		wh_sql("SELECT feed_id, source_relid, source_schema, source_name, mirror::pg_catalog.oid,"
-			   " log::pg_catalog.oid, state, sync_lsn, key FROM walhouse.feed_table"
+			   " log::pg_catalog.oid, state, sync_lsn, key, row_filter, column_list"
+			   " FROM walhouse.feed_table"
 			   " WHERE %s ORDER BY feed_id, source_relid",
 			   condition),
 		1, &arg);
@@ -120,6 +121,8 @@ read_tables(const char *condition, WhArg arg)
 		table->state = wh_rows_text(rows, i, 7);
 		table->sync_lsn = wh_rows_lsn(rows, i, 8);
 		table->key = read_key(rows, i, 9);
+		table->row_filter = wh_rows_text(rows, i, 10);
+		table->has_column_list = wh_rows_bool(rows, i, 11);
 		read_columns(table);
 		tables = lappend(tables, table);
 	}

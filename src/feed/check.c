@@ -35,7 +35,8 @@ static void check_slot(Problems *problems, const WhFeed *feed, PGconn *plain);
 static void check_standby_names(Problems *problems, const WhFeed *feed, PGconn *plain);
 static void check_publication(Problems *problems, const WhFeed *feed, PGconn *plain);
 static void check_wanted(Problems *problems, const WhFeed *feed, PGconn *plain, List *wanted);
-static void check_tables(Problems *problems, PGconn *plain, const char *condition);
+static void check_tables(Problems *problems, const WhFeed *feed, PGconn *plain,
+						 const char *condition);
 static char *wanted_condition(List *wanted);
 static char *first(PGconn *plain, const char *sql);
 static bool is_true(const char *value);
@@ -68,7 +69,7 @@ wh_source_check(const WhFeed *feed, PGconn *plain, List *wanted_tables, bool is_
 		else
 			check_publication(&problems, feed, plain);
 		check_tables(
-			&problems, plain,
+			&problems, feed, plain,
 			wanted_tables != NIL ?
 				wanted_condition(wanted_tables) :
 				wh_sql(
@@ -232,8 +233,6 @@ check_publication(Problems *problems, const WhFeed *feed, PGconn *plain)
 		plain,
 		wh_sql(
 			"SELECT p.pubviaroot, p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate,"
-			" EXISTS (SELECT FROM pg_catalog.pg_publication_rel r WHERE r.prpubid = p.oid"
-			"         AND (r.prqual IS NOT NULL OR r.prattrs IS NOT NULL)),"
 			" EXISTS (SELECT FROM pg_catalog.pg_publication_tables t WHERE t.pubname = p.pubname)"
 			" FROM pg_catalog.pg_publication p WHERE p.pubname = %L",
 			feed->publication));
@@ -247,7 +246,10 @@ check_publication(Problems *problems, const WhFeed *feed, PGconn *plain)
 	}
 	if (is_true(wh_result_value(publication, 0, 0)))
 		add(problems,
-			psprintf("Publication \"%s\" has publish_via_partition_root.", feed->publication),
+			psprintf(
+				"Publication \"%s\" has publish_via_partition_root, by which nobody is told that a "
+				"partition was emptied.",
+				feed->publication),
 			wh_sql("ALTER PUBLICATION %I SET (publish_via_partition_root = false);",
 				   feed->publication));
 	if (!is_true(wh_result_value(publication, 0, 1)))
@@ -257,11 +259,7 @@ check_publication(Problems *problems, const WhFeed *feed, PGconn *plain)
 				feed->publication),
 			wh_sql("ALTER PUBLICATION %I SET (publish = 'insert, update, delete, truncate');",
 				   feed->publication));
-	if (is_true(wh_result_value(publication, 0, 2)))
-		add(problems,
-			psprintf("Publication \"%s\" has a row filter or a column list.", feed->publication),
-			wh_sql("ALTER PUBLICATION %I SET TABLE …; -- whole tables", feed->publication));
-	if (!is_true(wh_result_value(publication, 0, 3)))
+	if (!is_true(wh_result_value(publication, 0, 2)))
 		add(problems, psprintf("Publication \"%s\" has no tables.", feed->publication),
 			wh_sql("ALTER PUBLICATION %I ADD TABLE …;", feed->publication));
 }
@@ -318,15 +316,19 @@ check_wanted(Problems *problems, const WhFeed *feed, PGconn *plain, List *wanted
 /* check_tables checks rights, kinds and replica identities of the tables that meet a condition
  * over n and c. */
 static void
-check_tables(Problems *problems, PGconn *plain, const char *condition)
+check_tables(Problems *problems, const WhFeed *feed, PGconn *plain, const char *condition)
 {
 	const char *role = first(plain, "SELECT current_user");
 	WhResult *tables = wh_source_query(
 		plain,
 		wh_sql(
 			"SELECT n.nspname, c.relname, c.relreplident,"
-			" pg_catalog.has_table_privilege(c.oid, 'SELECT') AND "
-			"pg_catalog.has_schema_privilege(n.oid, 'USAGE'),"
+			" pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND"
+			"  (pg_catalog.has_table_privilege(c.oid, 'SELECT')"
+			"   OR NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND "
+			"a.attnum > 0 AND NOT a.attisdropped AND (l.list IS NULL OR a.attnum = ANY (l.list))"
+			"                  AND NOT pg_catalog.has_column_privilege(c.oid, a.attnum, "
+			"'SELECT'))),"
 			" EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND "
 			"i.indisunique AND i.indisvalid"
 			"  AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL"
@@ -334,11 +336,16 @@ check_tables(Problems *problems, PGconn *plain, const char *condition)
 			"AND NOT a.attnotnull"
 			"                  AND a.attnum = ANY ((i.indkey::pg_catalog.int2[])[0:i.indnkeyatts "
 			"- 1]))"
+			"  AND (l.list IS NULL OR (i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - 1] "
+			"OPERATOR(pg_catalog.<@) l.list)"
 			"  AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN "
-			"i.indisreplident ELSE true END)"
+			"i.indisreplident ELSE true END), l.list IS NOT NULL"
 			" FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+			" LEFT JOIN LATERAL (SELECT r.prattrs::pg_catalog.int2[] FROM "
+			"pg_catalog.pg_publication_rel r JOIN pg_catalog.pg_publication b ON b.oid = r.prpubid"
+			" WHERE r.prrelid = c.oid AND b.pubname = %L) l (list) ON true"
 			" WHERE c.relkind = 'r' AND %s ORDER BY 1, 2",
-			condition));
+			feed->publication, condition));
 
 	for (int i = 0; i < tables->rows; i++)
 	{
@@ -354,6 +361,15 @@ check_tables(Problems *problems, PGconn *plain, const char *condition)
 					   role, schema, name, role));
 		if (is_true(wh_result_value(tables, i, 4)) && identity != 'n')
 			continue;
+		if (is_true(wh_result_value(tables, i, 5)) && identity != 'n')
+		{
+			add(problems,
+				psprintf("The column list of table \"%s.%s\" lacks columns of its key.", schema,
+						 name),
+				wh_sql("ALTER PUBLICATION %I SET TABLE …; -- with the key's columns",
+					   feed->publication));
+			continue;
+		}
 		add(problems,
 			psprintf(
 				"Table \"%s.%s\" has %s.", schema, name,

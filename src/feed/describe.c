@@ -33,13 +33,17 @@ wh_source_tables(const WhFeed *feed, PGconn *plain, bool is_own_database, Oid re
 		&sql,
 		"SELECT c.oid, n.nspname, c.relname, a.attnum, a.attname, a.atttypid, a.atttypmod, "
 		"tn.nspname, t.typname,"
-		" t.typtype, CASE WHEN t.typtype = 'd' THEN " BASE_TYPE " END"
+		" t.typtype, CASE WHEN t.typtype = 'd' THEN " BASE_TYPE " END,"
+		" p.rowfilter, r.prattrs IS NOT NULL"
 		" FROM pg_catalog.pg_publication_tables p JOIN pg_catalog.pg_namespace n ON n.nspname = "
 		"p.schemaname"
 		" JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename"
+		" LEFT JOIN (pg_catalog.pg_publication_rel r JOIN pg_catalog.pg_publication b ON b.oid = "
+		"r.prpubid) ON r.prrelid = c.oid AND b.pubname = p.pubname"
 		" LEFT JOIN (pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid"
 		" JOIN pg_catalog.pg_namespace tn ON tn.oid = t.typnamespace)"
 		" ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated <> 'v'"
+		" AND (r.prattrs IS NULL OR a.attnum = ANY (r.prattrs::pg_catalog.int2[]))"
 		" WHERE p.pubname = %L",
 		feed->publication);
 	if (OidIsValid(relid))
@@ -61,6 +65,8 @@ wh_source_tables(const WhFeed *feed, PGconn *plain, bool is_own_database, Oid re
 			table->relid = oid;
 			table->schema = wh_result_value(result, i, 1);
 			table->name = wh_result_value(result, i, 2);
+			table->row_filter = wh_result_value(result, i, 11);
+			table->has_column_list = strcmp(wh_result_value(result, i, 12), "t") == 0;
 			tables = lappend(tables, table);
 			appendStringInfo(&oids, "%s%u", oids.len > 0 ? ", " : "", oid);
 		}

@@ -132,6 +132,10 @@ extern uint64 wh_snapshot_copy(const WhFeed *feed, PGconn *plain, const WhFeedTa
  */
 extern void wh_snapshot_resync(const WhFeed *feed, const WhFeedTable *table);
 
+/* Puts tables in state resync whose row filter is not what it was when they were copied; commits.
+ */
+extern void wh_snapshot_check_filters(const WhFeed *feed, PGconn *plain);
+
 /* manage.c: waits, and takes interrupts */
 extern void wh_feed_pause(long milliseconds);
 

@@ -146,7 +146,8 @@ wh_snapshot_copy(const WhFeed *feed, PGconn *plain, const WhFeedTable *table,
 
 /*
  * snapshot_query is the one place that builds what is read of a source table: what may not leave
- * the source is kept back here, and in the plugin.  Types that this database lacks come as their
+ * the source is kept back here, and in the plugin: columns and rows that the publication does not
+ * publish.  Types that this database lacks come as their
  * text, as they do in the stream.
  */
 static char *
@@ -172,8 +173,10 @@ snapshot_query(const WhFeedTable *table, const WhSourceTable *source, List **col
 		if (type >= FirstNormalObjectId || type == INT2VECTOROID || type == OIDVECTOROID)
 			*is_binary = false;
 	}
-	wh_sql_append(&sql, " FROM ONLY %I.%I) TO STDOUT (FORMAT %s)", source->schema, source->name,
-				  *is_binary ? "binary" : "text");
+	wh_sql_append(&sql, " FROM ONLY %I.%I", source->schema, source->name);
+	if (source->row_filter != NULL)
+		wh_sql_append(&sql, " WHERE %s", source->row_filter);
+	wh_sql_append(&sql, ") TO STDOUT (FORMAT %s)", *is_binary ? "binary" : "text");
 	return sql.data;
 }
 
@@ -279,4 +282,38 @@ rebuild_models(const WhFeedTable *table)
 		"             AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass"
 		"             AND d.refobjid = $2 AND r.ev_class = m.query::pg_catalog.oid)",
 		2, args);
+}
+
+void
+wh_snapshot_check_filters(const WhFeed *feed, PGconn *plain)
+{
+	WhResult *filters = wh_source_query(
+		plain,
+		wh_sql("SELECT c.oid, p.rowfilter FROM pg_catalog.pg_publication_tables p"
+			   " JOIN pg_catalog.pg_namespace n ON n.nspname = p.schemaname"
+			   " JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename"
+			   " WHERE p.pubname = %L AND p.rowfilter IS NOT NULL",
+			   feed->publication));
+
+	foreach_ptr(WhFeedTable, table, wh_changelog_tables(feed->id))
+	{
+		const char *now = "none";
+		const char *was = table->row_filter != NULL ? table->row_filter : "none";
+
+		for (int i = 0; i < filters->rows; i++)
+		{
+			if (strtoul(wh_result_value(filters, i, 0), NULL, 10) == table->source_relid)
+				now = wh_result_value(filters, i, 1);
+		}
+		if (strcmp(table->state, "ready") != 0 || strcmp(now, was) == 0)
+			continue;
+		wh_changelog_set_table_state(table, "resync", InvalidXLogRecPtr,
+									 "the publication's row filter of the table changed");
+		ereport(WARNING,
+				(errmsg("the row filter of table \"%s\" of feed \"%s\" changed", table->source_name, feed->name),
+				 errdetail("It is %s, and was %s when the table was copied.", now, was),
+				 errhint("CALL walhouse.resync_table(%s, %s).", wh_sql_literal(feed->name),
+						 wh_sql_literal(table->source_name))));
+	}
+	wh_txn_commit();
 }

@@ -118,6 +118,7 @@ wh_feed_open(WhFeed *feed, int *holder)
 	start_session(stream);
 	wait_for_slot(feed, plain);
 	wh_feed_check_slot(feed, plain, stream->position);
+	wh_snapshot_check_filters(feed, plain);
 	wh_disconnect(plain);
 	start_replication(stream);
 	return stream;
