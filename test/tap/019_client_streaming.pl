@@ -107,9 +107,9 @@ my $load = q{
 sql($node, $load);
 
 my $worker = 0;
-for my $case ([ 'json', '--whole' ], ['delimited'])
+for my $case ([ 'json', 'lz4', '--whole' ], [ 'delimited', 'zstd' ])
 {
-	my ($format, @whole) = @$case;
+	my ($format, $compression, @whole) = @$case;
 	my $slot = "k_$format";
 	my $file = "$dir/$slot";
 	my $first = sql($node, q{SELECT nextval('t_id_seq')});
@@ -117,6 +117,8 @@ for my $case ([ 'json', '--whole' ], ['delimited'])
 		'--streaming', '--two-phase', '-o', 'messages=n', '-o', 'tally=on', '--fsync-interval', 0.02, '--status-interval', 0.02);
 	my $kills = 0;
 
+	# Batches are compressed on their way where the build can.
+	push @arguments, '--compression', $compression if (run_recv('--compression', $compression, '--version'))[0] == 0;
 	run_recv('--slot', $slot, '--create-slot', '--two-phase');
 	my @loads = map { IPC::Run::start([ 'psql', '-Xq', '-d', $node->connstr('postgres'), '-c', "CALL load($_, 25)" ],
 			'<', \undef, '>', \my $load_out, '2>', \my $load_err) } $worker + 1 .. $worker + 3;
