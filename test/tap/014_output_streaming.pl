@@ -112,7 +112,10 @@ is(join(' ', map { $_->[0] } @{ $streamed->{messages} }), 'kept', 'messages of a
 sql($node, q{INSERT INTO u VALUES (3999, 'now the table is known'); BEGIN; INSERT INTO u SELECT i, 'gone' FROM generate_series(5000, 7000) AS i; ROLLBACK});
 sql($node, q{INSERT INTO u VALUES (4000, 'one')});
 $new = holds('an abort');
-is(kinds($new), 'commit stream_abort commit', 'the whole transaction is void');
+# From 18 on the server looks whether a transaction has aborted before it streams it. Version 15 may stream, and void, the one
+# before once more: it was confirmed to its very end.
+like(kinds($new), sql($node, 'SHOW server_version_num') >= 180000 ? qr/^commit commit$/ : qr/^(stream_abort )?commit stream_abort commit$/,
+	'the whole transaction is void');
 
 # -------- nothing to send --------
 
