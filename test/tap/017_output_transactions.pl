@@ -165,7 +165,7 @@ sql($node, q{SELECT pg_drop_replication_slot('w')});
 
 # -------- framing and compression --------
 
-slot('lz4', 'zstd', 'd');
+slot('lz4', 'zstd', 'd', 'j');
 sql($node, q{
 	INSERT INTO t SELECT i, 'row ' || i FROM generate_series(1, 5000) AS i;
 	UPDATE t SET v = 'x' WHERE id % 100 = 0;
@@ -193,6 +193,34 @@ for my $method (qw(lz4 zstd))
 		is(scalar(() = slurp_file($file) =~ /"kind":"(?:insert|update)"/g), 5050, 'and walhouse_recv reads it');
 	}
 }
+# -------- a walsender: names are looked up outside of its transactions, also where they must be converted --------
+
+sql($node, q{CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'});
+sql($node, q{
+	SET client_encoding = 'UTF8';
+	CREATE TABLE t (id integer PRIMARY KEY, v text);
+	CREATE TABLE unsent (id integer);
+	SELECT pg_create_logical_replication_slot('latin', 'walhouse_output');
+	SELECT pg_logical_emit_message(false, 'ä', 'latin');
+	SELECT pg_replication_origin_create('ö');
+	SELECT pg_replication_origin_session_setup('ö');
+	BEGIN; INSERT INTO t VALUES (1, 'é'); PREPARE TRANSACTION 'ü'; COMMIT PREPARED 'ü';
+	BEGIN; INSERT INTO unsent SELECT generate_series(1, 5000); PREPARE TRANSACTION 'üü'; ROLLBACK PREPARED 'üü';
+	BEGIN; INSERT INTO t SELECT i, 'é' FROM generate_series(2, 3000) AS i; PREPARE TRANSACTION 'üüü'; COMMIT PREPARED 'üüü'}, 'latin');
+sql($node, q{ALTER SYSTEM SET logical_decoding_work_mem = '64kB'; SELECT pg_reload_conf()});
+$end = sql($node, 'SELECT pg_current_wal_flush_lsn()');
+command_ok([ 'pg_recvlogical', '-d', $node->connstr('latin'), '-S', 'latin', '--start', '-f', "$dir/latin", '-E', $end, '-n',
+	'-o', 'framing=delimited', '-o', 'streaming=on', '-o', 'two_phase=on', '-o', 'messages=on', '-o', 'tally=on' ], 'pg_recvlogical reads it');
+my $latin = replay([ entries_of(split_delimited(slurp_file("$dir/latin"))) ]);
+is(kinds($latin), 'prepare commit_prepared stream_prepare rollback_prepared stream_prepare commit_prepared', 'all kinds of prepared transactions');
+is(join(' ', map { $_->[3] // '-' } @{ $latin->{transactions} }), 'ö ö ö - ö ö', 'origins');
+is($latin->{messages}[0][0], 'ä', 'a prefix');
+is(scalar(grep { $_->[1] eq 'é' } values %{ $latin->{rows}{t} }), 3000, 'rows');
+like(sql($node, q{
+	SELECT string_agg(data::json ->> 'kind', ' ') FROM pg_logical_slot_peek_changes('j', NULL, NULL, 'format', 'json', 'streaming', 'on',
+		'messages', 'on') WHERE data::json ->> 'kind' NOT IN ('insert', 'update')}),
+	qr/^hello stream_start relation stream_stop (stream_start stream_stop )+stream_commit/, 'segments as JSON');
+
 like(fails('d', compression => 'lz4', format => 'json'), qr/option "compression" does not go with format "json"/, 'JSON is not compressed');
 like(fails('d', framing => 'delimited', format => 'json'), qr/option "framing" does not go with format "json"/, 'nor delimited');
 
