@@ -1,6 +1,6 @@
 # Publications are evaluated as pgoutput evaluates them. Random publications (row filters, column lists, schemas, all
 # tables, via root) and random changes, DDL among them, are decoded from the same WAL by pgoutput and by this plugin, for several
-# sets of publications; transaction by transaction both must tell the same. Where pgoutput refuses a set, so must the plugin.
+# sets of publications, streamed and not; transaction by transaction both must tell the same. Where pgoutput refuses a set, so must the plugin.
 # What the plugin tells beyond pgoutput is checked where that is possible: an unchanged TOAST value that it has filled
 # in must be the old row's.
 #   WALHOUSE_SEED    the rounds start here (default: a fixed seed, so that a run can be repeated)
@@ -108,20 +108,41 @@ sub parse_tuple
 
 # -------- the plugin's JSON --------
 
+# parse_walhouse LINES: the same of JSON; transactions that come in segments are put together.
 sub parse_walhouse
 {
 	my @transactions;
+	my %streamed;
+	my $current;
 
 	for my $entry (map { $json->decode($_) } @_)
 	{
 		my $kind = $entry->{kind};
 		if ($kind eq 'begin')
 		{
-			push @transactions, { xid => $entry->{xid}, lsn => $entry->{commit_lsn}, changes => [] };
+			$current = { xid => $entry->{xid}, lsn => $entry->{commit_lsn}, changes => [] };
+			push @transactions, $current;
+		}
+		elsif ($kind eq 'stream_start')
+		{
+			$current = $streamed{ $entry->{xid} } ||= { xid => $entry->{xid}, changes => [] };
+			$seen{'segment'}++;
+		}
+		elsif ($kind eq 'stream_abort')
+		{
+			my $changes = $streamed{ $entry->{xid} }{changes};
+			@$changes = grep { $_->{subxid} != $entry->{subxid} } @$changes;
+			delete $streamed{ $entry->{xid} } if $entry->{subxid} == $entry->{xid};
+			$seen{'subtransaction aborted'}++;
+		}
+		elsif ($kind eq 'stream_commit')
+		{
+			$streamed{ $entry->{xid} }{lsn} = $entry->{commit_lsn};
+			push @transactions, delete $streamed{ $entry->{xid} };
 		}
 		elsif ($kind =~ /^(insert|update|delete)$/)
 		{
-			my %change = (op => $kind, table => "$entry->{schema}.$entry->{table}");
+			my %change = (op => $kind, table => "$entry->{schema}.$entry->{table}", subxid => $entry->{subxid} || 0);
 			for my $image (qw(key before after))
 			{
 				next unless $entry->{$image};
@@ -129,14 +150,15 @@ sub parse_walhouse
 			}
 			$change{after}{$_} = \'unchanged' for @{ $entry->{unchanged} || [] };
 			# pgoutput does not tell of a delete that has no image
-			push @{ $transactions[-1]{changes} }, \%change
+			push @{ $current->{changes} }, \%change
 				unless $kind eq 'delete' && !$change{key} && !$change{before};
 		}
 		elsif ($kind eq 'truncate')
 		{
-			push @{ $transactions[-1]{changes} },
+			push @{ $current->{changes} },
 				{
 				op => 'truncate',
+				subxid => $entry->{subxid} || 0,
 				options => ($entry->{cascade} ? 1 : 0) | ($entry->{restart_identity} ? 2 : 0),
 				table => join(',', sort map { "$_->{schema}.$_->{table}" } @{ $entry->{tables} })
 				};
@@ -335,7 +357,7 @@ sub publication
 
 # -------- the changes --------
 
-my $largest = 4000;
+my $largest = 6000;
 
 sub value
 {
@@ -401,9 +423,9 @@ sub definition
 sub transaction
 {
 	my ($publications) = @_;
-	my @statements = map { change($publications) } 1 .. (chance(0.3) ? 2 + int(rand(5)) : 1);
+	my @statements = map { change($publications) } 1 .. (chance(0.3) ? 3 + int(rand(10)) : 1);
 	return "DO \$do\$ BEGIN\n"
-		. join('', map { "BEGIN EXECUTE \$q\$$_\$q\$; EXCEPTION WHEN OTHERS THEN NULL; END;\n" } @statements) . "END \$do\$;\n";
+		. join('', map { "BEGIN EXECUTE \$q\$$_\$q\$;" . (chance(0.1) ? " RAISE 'undone';" : '') . ' EXCEPTION WHEN OTHERS THEN NULL; END;' . "\n" } @statements) . "END \$do\$;\n";
 }
 
 # -------- the rounds --------
@@ -448,9 +470,9 @@ for my $round (1 .. $rounds)
 		my ($theirs, $their_error) = peek($database,
 			"SELECT encode(data, 'hex') FROM pg_logical_slot_peek_binary_changes('pgoutput_$database', NULL, NULL,"
 			. " 'proto_version', '1', 'publication_names', '$list')");
-		my ($ours, $our_error) = peek($database,
-			"SELECT data FROM pg_logical_slot_peek_changes('walhouse_output_$database', NULL, NULL,"
-			. " 'format', 'json', 'publication', '$list', 'generated_columns', 'publication')");
+		my $streaming = chance(0.5) ? 'on' : 'off';
+		my ($ours, $our_error) = peek($database, "SET logical_decoding_work_mem = '64kB'; SELECT data FROM pg_logical_slot_peek_changes('walhouse_output_$database', NULL, NULL,"
+			. " 'format', 'json', 'publication', '$list', 'generated_columns', 'publication', 'streaming', '$streaming')");
 		my $difference;
 		if ($their_error || $our_error)
 		{
@@ -465,7 +487,7 @@ for my $round (1 .. $rounds)
 			$compared++;
 		}
 		next unless $difference;
-		fail("round $round, seed $start, publications $list");
+		fail("round $round, seed $start, publications $list, streaming $streaming");
 		diag($difference);
 		diag(sql($node, q{SELECT string_agg(format('%s all %s root %s %s%s%s%s: %s', pubname, puballtables, pubviaroot, pubinsert::text,
 			pubupdate::text, pubdelete::text, pubtruncate::text, (SELECT string_agg(format('%s (%s) %s', prrelid::regclass, prattrs,
@@ -481,7 +503,7 @@ for my $round (1 .. $rounds)
 	sql($node, "DROP DATABASE $database");
 }
 note(join(', ', map { "$_ $seen{$_}" } sort keys %seen));
-for my $thing (qw(insert update delete truncate compared))
+for my $thing (qw(insert update delete truncate compared segment))
 {
 	cmp_ok($seen{$thing} || 0, '>', 0, "$thing has occurred");
 }
