@@ -64,7 +64,7 @@ my %samples = (
 	'"char"' => [ 'x', '' ],
 	json => [ '{"a":  [1, 2.50, null]}', 'null', '"x"', '[]' ],
 	jsonb => [
-		'{"a": [1, 2.50, null], "": {"ż": "\u00e9\"\\\\"}}', 'null', 'true', 'false', '12345678901234567890.5', '"x"', '""', '[]',
+		'{"a": [1, 2.50, null], "": {"ż": "é\"\\\\"}}', 'null', 'true', 'false', '12345678901234567890.5', '"x"', '""', '[]',
 		'{}', '[[], {}, [[{"a": {}}]], "\b\f\n\r\t\u0001\u001f\u007f/"]', '[0, -0.5, 0.00, 1e-30, 1e-31, -1.05, 1e20, 9223372036854775807]',
 		'{' . join(',', map { qq("key $_": ["$_", $_.0$_, {"$_": true}]) } 1 .. 100) . '}', '[' x 500 . ']' x 500,
 		'"' . 'long ' x 5000 . '"'
@@ -247,7 +247,7 @@ my $check = $settings . "SET search_path = pg_catalog;\n";
 for my $walk (@walks)
 {
 	my ($type, $table) = @$walk{qw(type table)};
-	my $read = from_json($type, "line #> '{after,v}'", $kinds{$table} eq 'array') =~ s/json_array/public.json_array/r;
+	my $read = from_json($type, "line #> '{after,v}'", $kinds{$table} eq 'array') =~ s/array_of_json/public.array_of_json/r;
 	my $is_text = ($kinds{$table} // '') =~ /^(text|output)$/ ? "OR coalesce(line #>> '{after,v}', '') <> format('%s', t.v)" : '';
 
 	# format() prints what the output function does, a cast to text may not
@@ -259,7 +259,7 @@ for my $walk (@walks)
 }
 sql($node, "CREATE INDEX ON lines ((line ->> 'table')); ANALYZE lines");
 sql($node, 'ALTER FUNCTION json_items(json, numeric, text) SET search_path = public;
-	ALTER FUNCTION json_array(json, numeric, text) SET search_path = public');
+	ALTER FUNCTION array_of_json(json, numeric, text) SET search_path = public');
 is(sql($node, $check), '', 'every value came as it is');
 
 # -------- two ways to the same bytes --------

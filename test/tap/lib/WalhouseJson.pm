@@ -31,7 +31,7 @@ our $json_reader = <<~'SQL';
 		END LOOP;
 		RETURN subscripts || '=';
 	END $$;
-	CREATE FUNCTION json_array(j json, scale numeric, delimiter text) RETURNS text LANGUAGE sql AS $$
+	CREATE FUNCTION array_of_json(j json, scale numeric, delimiter text) RETURNS text LANGUAGE sql AS $$
 		SELECT CASE json_typeof(j)
 			WHEN 'array' THEN json_items(j, scale, delimiter)
 			WHEN 'object' THEN json_bounds(j) || json_items(j -> 'values', scale, delimiter)
@@ -46,7 +46,7 @@ sub from_json
 
 	# money is its smallest unit
 	return "((($json) #>> '{}')::numeric * 0.01)::money" if $type eq 'money';
-	return sprintf "json_array(%s, %s, '%s')::%s", $json, $type eq 'money[]' ? '0.01' : 'NULL',
+	return sprintf "array_of_json(%s, %s, '%s')::%s", $json, $type eq 'money[]' ? '0.01' : 'NULL',
 		$type eq 'box[]' ? ';' : ',', $type if $is_array || $type =~ /\[\]$/;
 	# The cast from text does not know all that the input function reads.
 	return "regclassin(textout(($json) #>> '{}'))" if $type eq 'regclass';
