@@ -39,6 +39,8 @@ static void make_partitions(WhStream *stream, List *transactions);
 static bool ingest(WhStream *stream, List *transactions);
 static bool stop_table(WhStream *stream, WhTarget *target, ErrorData *error);
 static void commit_position(WhStream *stream, XLogRecPtr position, TimestampTz clock);
+static void tell_partitions(WhStream *stream, const WhTransaction *txn);
+static bool is_followed(const WhStream *stream, Oid relid);
 static void drop_ingested(WhStream *stream, int count);
 static bool wants(const WhTransaction *txn, const WhDefinition *definition);
 pg_noreturn static void malformed(const char *what);
@@ -444,10 +446,58 @@ drop_ingested(WhStream *stream, int count)
 	{
 		WhTransaction *txn = list_nth(stream->complete, i);
 
+		tell_partitions(stream, txn);
 		stream->complete_changes -= txn->changes;
 		stream->complete_bytes -= txn->bytes;
 		wh_spool_free(txn);
 	}
 	stream->complete = list_delete_first_n(stream->complete, count);
 	stream->complete_since = GetCurrentTimestamp();
+}
+
+/*
+ * tell_partitions warns of partitions whose rows are not followed, and of those that are no
+ * longer their table's: neither sends rows.
+ */
+static void
+tell_partitions(WhStream *stream, const WhTransaction *txn)
+{
+	foreach_ptr(WhSlice, payload, txn->partitions)
+	{
+		Walhouse__V1__Partitions *partitions =
+			walhouse__v1__partitions__unpack(NULL, payload->len, payload->data);
+
+		for (size_t i = 0; i < partitions->n_attached; i++)
+		{
+			if (is_followed(stream, partitions->attached[i]->relid))
+				continue;
+			ereport(WARNING,
+					(errmsg("feed \"%s\" does not follow partition \"%s\", which table \"%s\" has got", stream->feed->name,
+							partitions->attached[i]->name, partitions->name),
+					 errhint("CALL walhouse.drop_feed(%s) and create the feed again takes it in.",
+							 wh_sql_literal(stream->feed->name))));
+		}
+		for (size_t i = 0; i < partitions->n_detached; i++)
+		{
+			if (!is_followed(stream, partitions->detached[i]->relid))
+				continue;
+			ereport(WARNING,
+					(errmsg("feed \"%s\" keeps the rows of a partition that table \"%s\" has lost", stream->feed->name,
+							partitions->name),
+					 errdetail("The mirror of source table %u stays as it is.",
+							   partitions->detached[i]->relid)));
+		}
+		walhouse__v1__partitions__free_unpacked(partitions, NULL);
+	}
+}
+
+static bool
+is_followed(const WhStream *stream, Oid relid)
+{
+	foreach_ptr(WhTarget, target, stream->targets)
+	{
+		if (target->table->source_relid == relid)
+			return true;
+	}
+	return false;
 }

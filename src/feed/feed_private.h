@@ -226,6 +226,7 @@ typedef struct WhTransaction
 	uint64 changes;
 	List *schemas; /* of int: definitions that it uses, in order of their last use */
 	List *rewrites; /* of int: definitions of tables that were written anew */
+	List *partitions; /* of WhSlice *: Partitions messages */
 	uint32 *voids; /* xids of subtransactions that were aborted */
 	int void_count;
 	int void_room;

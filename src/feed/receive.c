@@ -42,6 +42,7 @@ static void note_commit(WhTransaction *txn, const WhWireCommit *commit);
 static void note_entry(WhTransaction *txn, const WhEntry *entry);
 static void note_truncate(WhTransaction *txn, WhSlice payload);
 static void note_rewrite(WhTransaction *txn, WhSlice payload);
+static void note_partitions(WhTransaction *txn, WhSlice payload);
 static void note_schema(WhTransaction *txn, int32 schema);
 static void note_origin(WhTransaction *txn, WhSlice origin);
 static void review(WhTransaction *txn);
@@ -128,6 +129,7 @@ take_entry(WhStream *stream, const WhEntry *entry, WhTransaction **owner)
 		case WH_ENTRY_ROWS:
 		case WH_ENTRY_TRUNCATE:
 		case WH_ENTRY_REWRITE:
+		case WH_ENTRY_PARTITIONS:
 			if (stream->current == NULL)
 				malformed("changes outside a transaction");
 			note_entry(stream->current, entry);
@@ -137,7 +139,6 @@ take_entry(WhStream *stream, const WhEntry *entry, WhTransaction **owner)
 				malformed("changes outside a transaction");
 			break;
 		case WH_ENTRY_MESSAGE:
-		case WH_ENTRY_PARTITIONS:
 		case WH_ENTRY_UNKNOWN:
 			break;
 	}
@@ -325,6 +326,8 @@ note_entry(WhTransaction *txn, const WhEntry *entry)
 		note_truncate(txn, entry->payload);
 	else if (entry->kind == WH_ENTRY_REWRITE)
 		note_rewrite(txn, entry->payload);
+	else if (entry->kind == WH_ENTRY_PARTITIONS)
+		note_partitions(txn, entry->payload);
 	else if (entry->kind == WH_ENTRY_ROWS && !wh_spool_is_void(txn, entry->u.rows.subxid))
 	{
 		note_schema(txn, entry->u.rows.schema);
@@ -369,6 +372,31 @@ note_rewrite(WhTransaction *txn, WhSlice payload)
 	walhouse__v1__rewrite__free_unpacked(rewrite, NULL);
 }
 
+static void
+note_partitions(WhTransaction *txn, WhSlice payload)
+{
+	Walhouse__V1__Partitions *partitions =
+		walhouse__v1__partitions__unpack(NULL, payload.len, payload.data);
+	MemoryContext old;
+	WhSlice *copy;
+	uint8_t *data;
+
+	if (partitions == NULL)
+		malformed("partitions");
+	if (!wh_spool_is_void(txn, partitions->subxid))
+	{
+		old = MemoryContextSwitchTo(txn->context);
+		copy = palloc(sizeof(WhSlice));
+		data = palloc(payload.len + 1);
+		memcpy(data, payload.data, payload.len);
+		copy->data = data;
+		copy->len = payload.len;
+		txn->partitions = lappend(txn->partitions, copy);
+		MemoryContextSwitchTo(old);
+	}
+	walhouse__v1__partitions__free_unpacked(partitions, NULL);
+}
+
 /* note_schema keeps definitions in the order of their last use: the last one of a table holds. */
 static void
 note_schema(WhTransaction *txn, int32 schema)
@@ -402,7 +430,7 @@ review(WhTransaction *txn)
 {
 	WhSlice message;
 
-	txn->schemas = txn->rewrites = NIL;
+	txn->schemas = txn->rewrites = txn->partitions = NIL;
 	txn->has_truncate = false;
 	txn->changes = 0;
 	wh_spool_rewind(txn);

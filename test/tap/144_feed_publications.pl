@@ -101,6 +101,17 @@ sql($house, q{CALL walhouse.ingest('f')});
 is(rows_of($house, '*', 'f.orders'), rows_of($source, '*', q{orders WHERE region = 'us'}), 'in the stream too');
 is(value($house, q{SELECT string_agg(DISTINCT state, ',') FROM walhouse.feed_table}), 'ready', 'all tables are ready');
 
+# -------- partitions come and go --------
+sql($source, q{GRANT SELECT ON parted_1 TO feeder; DROP PUBLICATION root; CREATE PUBLICATION leaves FOR TABLE parted; INSERT INTO parted VALUES (1, 'a')});
+sql($house, q{CALL walhouse.create_feed('g', 's', publication => 'leaves')});
+sql($source, q{CREATE TABLE parted_2 PARTITION OF parted FOR VALUES FROM (100) TO (200); INSERT INTO parted VALUES (101, 'b'), (2, 'c')});
+my ($status, undef, $err) = $house->psql('postgres', q{CALL walhouse.ingest('g')});
+like($err, qr/feed "g" does not follow partition "parted_2", which table "parted" has got/, 'a partition that is not followed is told');
+sql($source, q{BEGIN; ALTER TABLE parted DETACH PARTITION parted_1; ROLLBACK; ALTER TABLE parted DETACH PARTITION parted_1});
+($status, undef, $err) = $house->psql('postgres', q{CALL walhouse.ingest('g')});
+like($err, qr/feed "g" keeps the rows of a partition that table "parted" has lost/, 'and one that goes');
+is(value($house, q{SELECT string_agg(v, ',' ORDER BY id) FROM g.parted_1}), 'a,c', 'its mirror has what it had');
+
 $house->stop;
 $source->stop;
 done_testing();
