@@ -14,6 +14,7 @@ plugins()
 {
 	cat <<-END
 		walhouse|walhouse_output|publication=bench|
+		walhouse lz4|walhouse_output|publication=bench compression=lz4|pgbench
 		walhouse streaming|walhouse_output|publication=bench streaming=on|big
 		pgoutput|pgoutput|proto_version=1 publication_names=bench|
 		pgoutput binary|pgoutput|proto_version=2 publication_names=bench binary=true|
