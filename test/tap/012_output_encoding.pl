@@ -49,11 +49,14 @@ like($out, qr/"table":"tëst"/, 'LATIN1: names are converted');
 IPC::Run::run([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('sql_ascii') ], '<',
 	\(q{SET client_encoding = 'SQL_ASCII';
 	CREATE TABLE t (id integer PRIMARY KEY, v text, w text);
-	INSERT INTO t VALUES (1, E'caf\xc3\xa9', 'plain'), (2, E'caf\xe9', ''), (3, E'\xff\xfe', E'\xed\xa0\x80'), (4, NULL, NULL);}
+	INSERT INTO t VALUES (1, E'caf\xc3\xa9', 'plain'), (2, E'caf\xe9', ''), (3, E'\xff\xfe', E'\xed\xa0\x80'), (4, NULL, NULL);
+	CREATE TABLE a (id integer PRIMARY KEY, v text[], j jsonb);
+	INSERT INTO a VALUES (1, ARRAY[E'caf\xc3\xa9', 'x'], to_jsonb(E'caf\xc3\xa9'::text)), (2, ARRAY['x', E'\xe9'], to_jsonb(E'\xe9'::text));}
 		. "CREATE TABLE \"b\xe9\" (\"c\xe9\" integer PRIMARY KEY); INSERT INTO \"b\xe9\" VALUES (1);")) or BAIL_OUT('psql');
 $out = lines('sql_ascii', 'sql_ascii');
 is(after($out), join("\n", '{"id":1,"v":"café","w":"plain"}', '{"id":2,"v":{"not_utf8":"\\\\x636166e9"},"w":""}',
 		'{"id":3,"v":{"not_utf8":"\\\\xfffe"},"w":{"not_utf8":"\\\\xeda080"}}', '{"id":4,"v":null,"w":null}',
+		'{"id":1,"v":["café","x"],"j":"\\"café\\""}', '{"id":2,"v":{"not_utf8":"\\\\x7b782ce97d"},"j":{"not_utf8":"\\\\x22e922"}}',
 		'{"c\\\\xE9":1}'), 'SQL_ASCII: what is UTF-8 is text, the rest raw bytes');
 like($out, qr/"table":"b\\\\xE9"/, 'SQL_ASCII: bytes in names are escaped');
 

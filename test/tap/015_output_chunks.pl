@@ -115,13 +115,14 @@ sql($node, <<~'SQL');
 	ALTER TABLE large REPLICA IDENTITY DEFAULT;
 	UPDATE large SET small = 'newer';
 	ALTER TABLE large REPLICA IDENTITY FULL;
+	UPDATE large SET t = t || '', js = (js::text || '')::json, small = 'newest';
 	DELETE FROM large;
 	SQL
 my ($largest, $largest_chunk, @changes) = capture('postgres', 'postgres');
 @changes = grep { $_->{table} eq 'large' } @changes;
 cmp_ok($largest, '<', 500_000, 'no batch is much larger than a chunk');
 cmp_ok($largest_chunk, '<=', 1024 * 1024, 'no chunk is larger than a megabyte');
-is(scalar @changes, 4, 'all changes are there');
+is(scalar @changes, 5, 'all changes are there');
 
 my %md5;
 @md5{ qw(2 3 4 5 8) } = split /\|/, sql($node, q{SET DateStyle = 'ISO, MDY';
@@ -161,7 +162,8 @@ is_deeply($changes[1]{after}{2003}, [ 2, 9 ], 'the columns that changed');
 is($changes[1]{before}{2003}, undef, 'which only the new row lists');
 is_deeply($changes[2]{after}{2001}, [ 2 .. 8 ], 'what an update left alone is unchanged, without a chunk');
 is_deeply($changes[2]{after}{chunked}, [], 'without a chunk');
-check('delete', $changes[3]{before}, sql($node, q{SELECT md5(bin || '\x01') FROM expected}));
+is_deeply($changes[3]{after}{2003}, [9], 'what was written again, and is the same, has not changed');
+check('delete', $changes[4]{before}, sql($node, q{SELECT md5(bin || '\x01') FROM expected}));
 
 # -------- a row of many values below the limit --------
 
