@@ -7,9 +7,9 @@
 Rows are read with the descriptors that come in the stream. Transactions in progress wait in memory until they
 commit; what was counted and hashed is held to the tally of each. See docs/consumers.md.
 """
+import ctypes
 import json
 import math
-import struct
 import sys
 
 from google.protobuf import descriptor_pool, message_factory
@@ -103,7 +103,7 @@ def number(value, is_single):
     if is_single:  # the shortest digits that read back as the same float4
         for digits in range(1, 10):
             short = float('%.*g' % (digits, value))
-            if struct.pack('f', short) == struct.pack('f', value):
+            if ctypes.c_float(short).value == ctypes.c_float(value).value:
                 return short
     return value
 

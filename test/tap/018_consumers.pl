@@ -155,8 +155,10 @@ sql($node, q{INSERT INTO full_image VALUES (-1, (SELECT string_agg(md5(i::text),
 	INSERT INTO mix (id, b) SELECT -2, '\x00ff'::bytea || decode(string_agg(md5(i::text), ''), 'hex') FROM generate_series(1, 70000) i});
 sql($node, q{BEGIN; INSERT INTO parted VALUES (1, 'a'); PREPARE TRANSACTION 'one'});
 sql($node, q{BEGIN; INSERT INTO no_key SELECT repeat('large', 20) FROM generate_series(1, 900); PREPARE TRANSACTION 'two'});
+sql($node, q{BEGIN; INSERT INTO no_key VALUES ('in vain'); PREPARE TRANSACTION 'three'});
 sql($node, q{COMMIT PREPARED 'one'});
-sql($node, q{ROLLBACK PREPARED 'two'});
+sql($node, q{COMMIT PREPARED 'two'});
+sql($node, q{ROLLBACK PREPARED 'three'});
 # A rewrite; partitions that come and go; then something after them, so that the end can be reached.
 sql($node, q{ALTER TABLE no_key ADD at timestamptz DEFAULT clock_timestamp(); INSERT INTO no_key VALUES ('x')});
 sql($node, q{CREATE TABLE part_2 PARTITION OF parted FOR VALUES FROM (100) TO (200); INSERT INTO parted VALUES (101, 'b');
