@@ -48,6 +48,7 @@ wh_output_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation re
 	{
 		wh_output_tell_rewrite(session, txn, relation);
 		MemoryContextSwitchTo(caller);
+		MemoryContextReset(session->change_context);
 		wh_output_keep_alive(ctx, session);
 		return;
 	}

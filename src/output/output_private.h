@@ -416,6 +416,9 @@ extern void wh_output_watch_partitions(WhOutput *session);
  */
 extern void wh_output_tell_partitions(WhOutput *session, ReorderBufferTXN *txn);
 
+/* wh_output_settle_partitions is called when a prepared transaction has been ended. */
+extern void wh_output_settle_partitions(WhOutput *session, TransactionId xid, bool is_committed);
+
 /* -------- value.c -------- */
 
 /*

@@ -11,8 +11,9 @@
  *
  * What a transaction in progress or a prepared one has done is not yet what others see.  Of a
  * streamed transaction the last segment tells, at its end, if it has one; otherwise the next
- * transaction does.  A prepared transaction tells without that being kept, so that the next
- * transaction after its COMMIT PREPARED may tell it again.  A partition that is being detached
+ * transaction does.  What a prepared transaction tells is kept aside until it is known what became
+ * of it.  A session's first transaction may have begun before others that an earlier session has
+ * sent; what these did is then told twice.  A partition that is being detached
  * concurrently is gone once its first transaction has committed, as it is for queries.
  *
  * All partitioned tables of the database are known, since any may be published later; only those
@@ -39,10 +40,22 @@ typedef struct Parent
 	Oid *partitions; /* sorted, in the session's context */
 } Parent;
 
+/* What a prepared transaction has done to a table. */
+typedef struct Prepared
+{
+	TransactionId xid;
+	Oid parent;
+	Oid *attached; /* sorted */
+	Oid *detached; /* likewise */
+	int nattached;
+	int ndetached;
+} Prepared;
+
 struct WhPartitions
 {
 	HTAB *parents;
 	bool any_invalid;
+	List *prepared; /* Prepared */
 	bool any_unknown; /* a partitioned table has been made, or dropped */
 	bool segment_invalid; /* any_invalid at the end of a segment that was not the last */
 };
@@ -50,6 +63,11 @@ struct WhPartitions
 static void add_parents(WhOutput *session, bool are_new);
 static void compare_all(WhOutput *session, ReorderBufferTXN *txn, bool keeps);
 static void compare(WhOutput *session, ReorderBufferTXN *txn, Parent *parent, bool keeps);
+static void keep(WhOutput *session, Parent *parent, const Oid *partitions, int count);
+static Oid *copy_oids(WhOutput *session, const Oid *oids, int count);
+static void keep_aside(WhOutput *session, TransactionId xid, Oid parent, const Oid *attached,
+					   int nattached, const Oid *detached, int ndetached);
+static void settle(WhOutput *session, Parent *parent, const Prepared *prepared);
 static Oid *read_partitions(Oid parent, int *count);
 static int compare_oids(const void *a, const void *b);
 static int subtract(const Oid *from, int nfrom, const Oid *what, int nwhat, Oid *left);
@@ -137,6 +155,7 @@ wh_output_tell_partitions(WhOutput *session, ReorderBufferTXN *txn)
 		add_parents(session, true);
 	compare_all(session, txn, !is_prepared);
 	MemoryContextSwitchTo(caller);
+	MemoryContextReset(session->change_context);
 }
 
 /*
@@ -185,13 +204,13 @@ compare_all(WhOutput *session, ReorderBufferTXN *txn, bool keeps)
 	Parent *parent;
 
 	/* first, so that an invalidation that comes meanwhile is not lost */
-	partitions->any_invalid = !keeps;
+	partitions->any_invalid = false;
 	hash_seq_init(&scan, partitions->parents);
 	while ((parent = hash_seq_search(&scan)) != NULL)
 	{
 		if (parent->is_invalid)
 			invalid[ninvalid++] = parent->relid;
-		parent->is_invalid &= !keeps;
+		parent->is_invalid = false;
 	}
 	qsort(invalid, ninvalid, sizeof(Oid), compare_oids);
 	for (int i = 0; i < ninvalid; i++)
@@ -226,13 +245,93 @@ compare(WhOutput *session, ReorderBufferTXN *txn, Parent *parent, bool keeps)
 	if (nattached == 0 && ndetached == 0)
 		return;
 	tell(session, txn, parent->relid, attached, nattached, detached, ndetached);
-	if (!keeps)
-		return;
+	if (keeps)
+		keep(session, parent, now, count);
+	else
+		keep_aside(session, txn->xid, parent->relid, attached, nattached, detached, ndetached);
+}
+
+static void
+keep(WhOutput *session, Parent *parent, const Oid *partitions, int count)
+{
+	Oid *copy = copy_oids(session, partitions, count);
+
 	if (parent->partitions != NULL)
 		pfree(parent->partitions);
-	parent->partitions = MemoryContextAlloc(session->context, sizeof(Oid) * Max(count, 1));
-	memcpy(parent->partitions, now, sizeof(Oid) * count);
+	parent->partitions = copy;
 	parent->npartitions = count;
+}
+
+static Oid *
+copy_oids(WhOutput *session, const Oid *oids, int count)
+{
+	Oid *copy = MemoryContextAlloc(session->context, sizeof(Oid) * Max(count, 1));
+
+	memcpy(copy, oids, sizeof(Oid) * count);
+	return copy;
+}
+
+/* -------- prepared transactions -------- */
+
+static void
+keep_aside(WhOutput *session, TransactionId xid, Oid parent, const Oid *attached, int nattached,
+		   const Oid *detached, int ndetached)
+{
+	MemoryContext caller = MemoryContextSwitchTo(session->context);
+	Prepared *prepared = palloc(sizeof(Prepared));
+
+	prepared->xid = xid;
+	prepared->parent = parent;
+	prepared->attached = copy_oids(session, attached, nattached);
+	prepared->nattached = nattached;
+	prepared->detached = copy_oids(session, detached, ndetached);
+	prepared->ndetached = ndetached;
+	session->partitions->prepared = lappend(session->partitions->prepared, prepared);
+	MemoryContextSwitchTo(caller);
+}
+
+void
+wh_output_settle_partitions(WhOutput *session, TransactionId xid, bool is_committed)
+{
+	WhPartitions *partitions = session->partitions;
+	ListCell *cell;
+
+	if (partitions == NULL)
+		return;
+	foreach(cell, partitions->prepared)
+	{
+		Prepared *prepared = (Prepared *) lfirst(cell);
+		Parent *parent;
+
+		if (prepared->xid != xid)
+			continue;
+		parent = hash_search(partitions->parents, &prepared->parent, HASH_FIND, NULL);
+		if (is_committed && parent != NULL)
+			settle(session, parent, prepared);
+		pfree(prepared->attached);
+		pfree(prepared->detached);
+		pfree(prepared);
+		partitions->prepared = foreach_delete_current(partitions->prepared, cell);
+	}
+}
+
+static void
+settle(WhOutput *session, Parent *parent, const Prepared *prepared)
+{
+	Oid *left = palloc(sizeof(Oid) * Max(parent->npartitions, 1));
+	Oid *fresh = palloc(sizeof(Oid) * Max(prepared->nattached, 1));
+	int nleft = subtract(parent->partitions, parent->npartitions, prepared->detached,
+						 prepared->ndetached, left);
+	int nfresh = subtract(prepared->attached, prepared->nattached, left, nleft, fresh);
+	Oid *all = palloc(sizeof(Oid) * Max(nleft + nfresh, 1));
+
+	memcpy(all, left, sizeof(Oid) * nleft);
+	memcpy(all + nleft, fresh, sizeof(Oid) * nfresh);
+	qsort(all, nleft + nfresh, sizeof(Oid), compare_oids);
+	keep(session, parent, all, nleft + nfresh);
+	pfree(left);
+	pfree(fresh);
+	pfree(all);
 }
 
 /* read_partitions returns the sorted partitions of a table, in the current memory context. */

@@ -53,6 +53,7 @@ wh_output_commit_prepared(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 	entry.commit_lsn = commit_lsn;
 	entry.end_time = wh_output_unix_time(txn->xact_time.commit_time);
 	send_prepared(ctx, txn, WH_ENTRY_COMMIT_PREPARED, &entry);
+	wh_output_settle_partitions((WhOutput *) ctx->output_plugin_private, txn->xid, true);
 }
 
 void
@@ -65,6 +66,7 @@ wh_output_rollback_prepared(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 	entry.prepare_time = wh_output_unix_time(prepare_time);
 	entry.end_time = wh_output_unix_time(txn->xact_time.commit_time);
 	send_prepared(ctx, txn, WH_ENTRY_ROLLBACK_PREPARED, &entry);
+	wh_output_settle_partitions((WhOutput *) ctx->output_plugin_private, txn->xid, false);
 }
 
 static void
