@@ -212,7 +212,9 @@ $end = sql($node, 'SELECT pg_current_wal_flush_lsn()');
 command_ok([ 'pg_recvlogical', '-d', $node->connstr('latin'), '-S', 'latin', '--start', '-f', "$dir/latin", '-E', $end, '-n',
 	'-o', 'framing=delimited', '-o', 'streaming=on', '-o', 'two_phase=on', '-o', 'messages=on', '-o', 'tally=on' ], 'pg_recvlogical reads it');
 my $latin = replay([ entries_of(split_delimited(slurp_file("$dir/latin"))) ]);
-is(kinds($latin), 'prepare commit_prepared stream_prepare rollback_prepared stream_prepare commit_prepared', 'all kinds of prepared transactions');
+# From 18 on what has been rolled back is not streamed.
+like(kinds($latin), qr/^prepare commit_prepared (stream_)?prepare rollback_prepared stream_prepare commit_prepared$/,
+	'all kinds of prepared transactions');
 is(join(' ', map { $_->[3] // '-' } @{ $latin->{transactions} }), 'ö ö ö - ö ö', 'origins');
 is($latin->{messages}[0][0], 'ä', 'a prefix');
 is(scalar(grep { $_->[1] eq 'é' } values %{ $latin->{rows}{t} }), 3000, 'rows');
