@@ -462,6 +462,71 @@ test_varints(void)
 	ok(is_well, "varints and zigzag at every power of two");
 }
 
+/* A length is read as a varint, and never starts with the byte of a line end. */
+static void
+test_lengths(void)
+{
+	bool is_well = true;
+
+	for (uint64_t len = 0; len < 100000; len++)
+	{
+		uint8_t bytes[WH_WIRE_MAX_VARINT];
+		WhSlice packed = {bytes, wh_wire_put_length(bytes, len) - bytes};
+		WhWireError error = NULL;
+		uint64_t back;
+
+		if (!wh_wire_next_packed(&packed, &back, &error) || back != len || packed.len != 0 ||
+			bytes[0] == '\n')
+			is_well = false;
+	}
+	ok(is_well, "lengths of delimited framing");
+}
+
+/* write_insert writes a change with one field, and does not end its row if it is to be undone. */
+static void
+write_insert(WhBatch *batch, uint64_t seq, bool is_undone)
+{
+	StringInfo row;
+
+	wh_wire_begin_change(batch, 1, WH_OP_INSERT, WH_BEFORE_NONE, seq, 0);
+	row = wh_wire_begin_after(batch);
+	wh_wire_append_uint(row, 1, seq);
+	if (is_undone)
+		wh_wire_undo_change(batch);
+	else
+		(void) wh_wire_end_row(batch);
+}
+
+/* A change that is taken back leaves no byte, whether it opened its run or not. */
+static void
+test_undo(void)
+{
+	WhBatch batch;
+	WhBatch undone;
+
+	wh_wire_init_batch(&batch);
+	wh_wire_init_batch(&undone);
+	write_insert(&undone, 1, true);
+	ok(wh_wire_batch_size(&undone) == 0, "a change that opened a run is taken back");
+	for (uint64_t seq = 2; seq < 5; seq++)
+	{
+		write_insert(&batch, seq, false);
+		write_insert(&undone, seq, false);
+	}
+	write_insert(&undone, 5, true);
+	wh_wire_finish_batch(&batch);
+	wh_wire_finish_batch(&undone);
+	ok(batch.out.len == undone.out.len &&
+		   memcmp(batch.out.data, undone.out.data, batch.out.len) == 0,
+	   "and so is one that went on with a run");
+	pfree(batch.out.data);
+	pfree(batch.run.after.data);
+	pfree(batch.run.before.data);
+	pfree(undone.out.data);
+	pfree(undone.run.after.data);
+	pfree(undone.run.before.data);
+}
+
 /* -------- text -------- */
 
 static void
@@ -636,6 +701,8 @@ main(int argc, char **argv)
 	if (argc > 1)
 		state ^= strtoull(argv[1], NULL, 10) * UINT64CONST(0x9E3779B97F4A7C15);
 	test_varints();
+	test_lengths();
+	test_undo();
 	test_numerics();
 	test_text();
 	test_batches();
