@@ -81,7 +81,8 @@ set_up_decode()
 	[ "$1" != full ] || ask source shop -c "ALTER TABLE wide REPLICA IDENTITY FULL" || die "no replica identity"
 	[ "$1" != pgbench ] || pgbench -i -q -s 5 -h "$box/source" -U bench shop >"$box/pgbench.init" 2>&1 || die "no pgbench tables"
 	for plugin in $(chosen_plugins "$1" | cut -d '|' -f 2 | sort -u); do
-		ask source shop -c "SELECT pg_create_logical_replication_slot('$plugin', '$plugin')" >/dev/null || die "no slot for $plugin"
+		ask source shop -c "SELECT pg_create_logical_replication_slot('$plugin', '$plugin')" >/dev/null 2>"$box/slot.err" ||
+			{ cat "$box/slot.err" >&2; die "no slot for $plugin"; }
 	done
 }
 

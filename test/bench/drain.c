@@ -46,6 +46,14 @@ fail(const char *what, const char *detail)
 	exit(1);
 }
 
+/* ignore_notice takes what decoderbufs tells each time it starts and stops. */
+static void
+ignore_notice(void *arg, const PGresult *result)
+{
+	(void) arg;
+	(void) result;
+}
+
 /* cpu returns the CPU seconds of a process. */
 static double
 cpu(int pid)
@@ -126,6 +134,7 @@ main(int argc, char **argv)
 	conn = PQconnectdb(argv[1]);
 	if (PQstatus(conn) != CONNECTION_OK)
 		fail("no connection", PQerrorMessage(conn));
+	PQsetNoticeReceiver(conn, ignore_notice, NULL);
 	pid = PQbackendPID(conn);
 	snprintf(command, sizeof(command), "START_REPLICATION SLOT \"%s\" LOGICAL 0/0 %s", argv[2],
 			 argv[4]);
