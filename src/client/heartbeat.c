@@ -4,8 +4,9 @@
  *
  * A source where nothing is published, or nothing happens, would hold WAL for a slot that is not
  * told to go on; and a reader that gets nothing cannot tell an idle source from a broken way.
- * The messages go over a connection of their own, do not wait for their answers, and name the
- * time at which they left, so that what comes back says how long the whole way took.
+ * The messages go over a connection of their own, which is given up soon where it cannot be made,
+ * since the stream waits meanwhile.  They do not wait for their answers, and name the time at
+ * which they left, so that what comes back says how long the whole way took.
  *
  * The message itself is no part of a transaction.  Before version 17 nothing would write its WAL
  * out at once, so the transaction around it takes an xid, whose commit does.
@@ -18,6 +19,9 @@
 #include "common/logging.h"
 
 #define PREFIX "walhouse.heartbeat"
+
+/* Before another attempt at a connection. */
+#define WAIT_AFTER_FAILURE_MS 3000
 
 static void send_beat(WhHeartbeat *heartbeat);
 static void lose(WhHeartbeat *heartbeat);
@@ -64,7 +68,11 @@ wh_client_beat(WhHeartbeat *heartbeat, int64 now)
 		return;
 	heartbeat->due = now + interval;
 	if (heartbeat->conn == NULL)
+	{
 		heartbeat->conn = wh_client_connect(heartbeat->options, false, true);
+		if (heartbeat->conn == NULL)
+			heartbeat->due = now + Max(interval, WAIT_AFTER_FAILURE_MS);
+	}
 	if (heartbeat->conn != NULL && !heartbeat->is_busy)
 		send_beat(heartbeat);
 }

@@ -20,6 +20,12 @@
 /* With --endpos the source is asked this often how far it is, while nothing comes. */
 #define ASK_INTERVAL_MS 200
 
+/*
+ * How long the second connection may take: the stream waits for it, and a server that is shutting
+ * down, and answers no more, waits for the stream.
+ */
+#define CONNECT_SECONDS "2"
+
 /* How long to wait for the source's farewell. */
 #define FAREWELL_MS 5000
 
@@ -65,9 +71,10 @@ wh_client_connect(const WhClientOptions *options, bool for_replication, bool may
 	static char *password = NULL;
 	const char *keys[] = {
 		"dbname", "host", "port", "user", "password", "replication", "fallback_application_name",
-		NULL};
+		for_replication ? NULL : "connect_timeout", NULL};
 	const char *values[] = {options->dbname, options->host, options->port, options->user, NULL,
-							for_replication ? "database" : NULL, "walhouse_recv", NULL};
+							for_replication ? "database" : NULL, "walhouse_recv",
+							CONNECT_SECONDS, NULL};
 	PGconn *conn;
 	PGresult *result;
 
