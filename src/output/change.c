@@ -146,8 +146,22 @@ static void
 enter_change(WhOutput *session, ReorderBufferTXN *txn, ReorderBufferChange *change)
 {
 	session->txn->seq++;
-	if (session->txn->is_streamed)
-		session->subxid = change->txn == txn ? InvalidTransactionId : change->txn->xid;
+	if (!session->txn->is_streamed)
+		return;
+	session->subxid = change->txn == txn ? InvalidTransactionId : change->txn->xid;
+	wh_output_mark_streamed(change->txn);
+}
+
+/*
+ * wh_output_mark_streamed sees to it that the server tells of the abort of what is streamed.  It
+ * marks a subtransaction itself, after a segment, but only by the changes that it then has in
+ * memory: one that was spilled to disk before has none, and its abort would never be told
+ * (15 to 18).
+ */
+void
+wh_output_mark_streamed(ReorderBufferTXN *txn)
+{
+	txn->txn_flags |= RBTXN_IS_STREAMED;
 }
 
 static WhOp

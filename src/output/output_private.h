@@ -317,6 +317,8 @@ extern void wh_output_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 extern void wh_output_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, int nrelations,
 							   Relation relations[], ReorderBufferChange *change);
 
+extern void wh_output_mark_streamed(ReorderBufferTXN *txn);
+
 /* wh_output_add_relation adds a relation's definition, where this session has not sent it yet. */
 extern void wh_output_add_relation(WhOutput *session, WhOutputRelation *entry);
 

@@ -117,6 +117,23 @@ $new = holds('an abort');
 like(kinds($new), sql($node, 'SHOW server_version_num') >= 180000 ? qr/^commit commit$/ : qr/^(stream_abort )?commit stream_abort commit$/,
 	'the whole transaction is void');
 
+# A subtransaction that was spilled to disk before it was streamed (in the middle of a row out of line nothing can be), and of
+# which the server has no change in memory afterwards: on its own it would not tell of the abort.
+sql($node, q{CREATE TABLE spilled (id integer, v text, b bytea); ALTER TABLE spilled ALTER v SET STORAGE EXTERNAL});
+sql($node, q{SELECT pg_create_logical_replication_slot('spilled', 'walhouse_output')});
+sql($node, q{
+	BEGIN;
+	INSERT INTO spilled SELECT i, repeat('abc' || i, 600000), decode(repeat('00' || i || '0', 700000), 'hex') FROM generate_series(10, 20) i;
+	SAVEPOINT a;
+	INSERT INTO spilled SELECT i, repeat('abc' || i, 600000) FROM generate_series(30, 40) i;
+	ROLLBACK TO a;
+	INSERT INTO spilled VALUES (50, 'x');
+	COMMIT});
+is(sql($node, q~SELECT count(*) FILTER (WHERE data LIKE '{"kind":"stream_abort"%') || ' ' || max(substring(data FROM '"changes":(\d+)'))
+	FROM pg_logical_slot_peek_changes('spilled', NULL, NULL, 'format', 'json', 'streaming', 'on')~), '1 12',
+	'the abort of a subtransaction that was spilled is told, and its rows are not counted');
+sql($node, q{DROP TABLE spilled; SELECT pg_drop_replication_slot('spilled')});
+
 # -------- nothing to send --------
 
 sql($node, q{BEGIN; INSERT INTO unsent SELECT generate_series(1, 5000); COMMIT});
