@@ -89,9 +89,9 @@ SELECT walhouse.create_dimension(NULL, 'SELECT id, region FROM shop.item', '{reg
 SELECT walhouse.create_dimension('dw.try', 'SELECT id, region, name FROM shop.item', '{region,id}', scd => '[2]');
 SELECT walhouse.create_dimension('dw.try', 'SELECT id, region, name FROM shop.item', '{region,id}', scd => '{"nix": 2}');
 SELECT walhouse.create_dimension('dw.try', 'SELECT id, region, name FROM shop.item', '{region,id}', scd => '{"id": 1}');
-SELECT walhouse.create_dimension('dw.try', 'SELECT id, region, name FROM shop.item', '{region,id}', scd => '{"name": 3}');
+SELECT walhouse.create_dimension('dw.try', 'SELECT id, region, name FROM shop.item', '{region,id}', scd => '{"name": 5}');
 SELECT walhouse.create_dimension('dw.try', 'SELECT id, region, name FROM shop.item', '{region,id}', scd => '{"name": "two"}');
-SELECT walhouse.create_dimension('dw.try', 'SELECT id, region, name FROM shop.item', '{region,id}', on_delete => 'ignore');
+SELECT walhouse.create_dimension('dw.try', 'SELECT id, region, name FROM shop.item', '{region,id}', on_delete => 'forget');
 
 -- Rights: all that is missing, at once
 CREATE ROLE walhouse_test_owner;

@@ -40,6 +40,18 @@
 #define pg_noreturn pg_attribute_noreturn()
 #endif
 
+/* 16: what a query asks permission for stands in a list of its own; users include
+ * executor/executor.h */
+#if PG_VERSION_NUM >= 160000
+#define WH_COMPAT_CHECK_PERMS_PARAMETERS List *tables, List *checks, bool raises
+#define WH_COMPAT_CHECK_PERMS_ARGUMENTS tables, checks, raises
+#define WhCompatPermission RTEPermissionInfo
+#else
+#define WH_COMPAT_CHECK_PERMS_PARAMETERS List *checks, bool raises
+#define WH_COMPAT_CHECK_PERMS_ARGUMENTS checks, raises
+#define WhCompatPermission RangeTblEntry
+#endif
+
 /* The version of the server that this was built for, for those who tell it to others. */
 #define WH_SERVER_VERSION PG_VERSION_NUM
 

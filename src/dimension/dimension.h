@@ -32,16 +32,10 @@ extern void wh_dimension_lookup_sql(StringInfo sql, const WhModel *dimension, Li
 extern void wh_dimension_infer_sql(StringInfo sql, const WhModel *dimension,
 								   const char *keys_query, int64 load_id);
 
-/*
- * wh_dimension_moved_sql appends a SELECT of the keys (the dimension's key columns, under their
- * names) of which `load`, the one that is under way, may have opened or moved versions: those
- * that the log names between the dimension's position before this load and load->to.  No index
- * could find them in the dimension; the log does, without running what a user wrote.  It needs no
- * parameters, and works before and after the load's row of walhouse.load_model is written.
- */
-extern void wh_dimension_moved_sql(StringInfo sql, const WhModel *dimension, const WhLoad *load);
-
-/* True when versions in time matter to facts (any type 2 column, or deletes that close). */
+/* True when versions in time matter to facts (a type 2 or 6 column, or deletes that close). */
 extern bool wh_dimension_is_versioned(const WhModel *dimension);
+
+/* True when versions may be removed, and facts must follow walhouse.purged. */
+extern bool wh_dimension_purges(const WhModel *dimension);
 
 #endif /* WH_DIMENSION_H */

@@ -4,10 +4,22 @@ CREATE FUNCTION walhouse.create_dimension(name text, query text, key text[], scd
     on_delete text DEFAULT 'close', unknown boolean DEFAULT true)
 RETURNS regclass LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'walhouse_create_dimension';
 COMMENT ON FUNCTION walhouse.create_dimension(text, text, text[], jsonb, text, boolean) IS
-    'Declares a dimension: a table with <name>_sk, the columns of query (a SELECT over one mirror), valid_from, valid_to, is_current, is_inferred and load_id, and the view <name>_query. key: the columns that are the mirror''s key. scd: the type of each column, "*" for the others; 1 overwrites all versions, 2 opens a version. on_delete: close (the open version ends). unknown: keep row -1, to which facts with a NULL key point. Declaring is DDL only; CALL walhouse.run or walhouse.build fills the dimension. Raises when the query cannot be kept current (naming the construct), when the key is not the mirror''s, and when privileges are missing.';
+    'Declares a dimension: a table with <name>_sk, the columns of query (a SELECT over one mirror), valid_from, valid_to, is_current, is_inferred and load_id, and the view <name>_query. key: the columns that are the mirror''s key. scd: the type of each column, "*" for the others; 0 keeps the first value, 1 overwrites all versions, 2 opens a version, 3 overwrites and keeps the value before the last change in <column>_previous, 6 opens a version and keeps the last value in <column>_current on all versions. on_delete: close (the open version ends), tombstone (it stays open, with is_deleted), ignore, or purge (all versions go; facts point to an inferred member that is left). unknown: keep row -1, to which facts with a NULL key point. Declaring is DDL only; CALL walhouse.run or walhouse.build fills the dimension. Raises when the query cannot be kept current (naming the construct), when the key is not the mirror''s, and when privileges are missing.';
 
 CREATE FUNCTION walhouse.create_date_dimension(name text, from_date date, to_date date,
     fiscal_year_start_month integer DEFAULT 1)
 RETURNS regclass LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'walhouse_create_date_dimension';
 COMMENT ON FUNCTION walhouse.create_date_dimension(text, date, date, integer) IS
     'Makes and fills a date dimension with a row for each day from from_date to to_date; <name>_sk is the date in digits, 20260131. fiscal_year_start_month: 1 to 12; a fiscal year that does not begin in January has the number of the year it ends in. Facts that refer to other dates make rows for them (is_inferred); a NULL or infinite date is row -1. It belongs to no feed. Raises when the range is not finite or empty.';
+
+CREATE TABLE walhouse.purged (
+    dimension_id  integer NOT NULL,
+    sk            bigint NOT NULL,
+    new_sk        bigint NOT NULL,
+    position      pg_lsn NOT NULL,
+    CONSTRAINT purged_pkey PRIMARY KEY (dimension_id, sk)
+);
+COMMENT ON TABLE walhouse.purged IS
+    'Surrogate keys of purged versions (on_delete => ''purge''), until every fact points to new_sk, the member''s inferred row. position: the load of the dimension that removed them went up to there.';
+GRANT SELECT ON walhouse.purged TO PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('walhouse.purged', '');

@@ -385,6 +385,18 @@ make_table(const char *schema, const char *name, WhQuery *query, List *key,
 		wh_sql_append(&sql, ", %I", event_time);
 	wh_sql_append(&sql, ")");
 	wh_spi_execute(sql.data, 0, NULL);
+
+	/* By which rows are found when their dimension version is purged. */
+	foreach(cell, references)
+	{
+		Reference *reference = lfirst(cell);
+
+		if (wh_dimension_purges(reference->dimension))
+			wh_spi_execute(wh_sql("CREATE INDEX %I ON %T (%I)",
+								  wh_name(name, psprintf("_%s_idx", reference->column)), relid,
+								  reference->column),
+						   0, NULL);
+	}
 	return relid;
 }
 

@@ -97,6 +97,9 @@ extern void wh_fact_ahead_add(WhFact *fact, WhLoad *load);
 extern void wh_fact_ahead_repoint(WhFact *fact, WhLoad *load, bool all, WhCounts *counts);
 extern void wh_fact_ahead_pass(WhFact *fact, WhLoad *load);
 
+/* purged.c */
+extern void wh_fact_follow_purges(WhFact *fact, WhLoad *load, WhCounts *counts);
+
 /* build.c */
 extern void wh_fact_build(WhModel *model, WhLoad *load, WhCounts *counts);
 extern void wh_fact_release(WhModel *model);

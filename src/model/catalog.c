@@ -58,6 +58,7 @@ wh_model_routine(WhModelKind kind)
 void
 wh_model_init(void)
 {
+	wh_model_protect_init();
 }
 
 WhModel *

@@ -267,6 +267,7 @@ wh_model_declare(const char *schema, const char *name, WhModelKind kind, WhQuery
 						  psprintf("%s kept by walhouse; drop it with walhouse.drop_model()",
 								   kind_name(kind))),
 				   0, NULL);
+	wh_model_protect(relid);
 	return wh_model_get(relid, false);
 }
 

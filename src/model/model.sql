@@ -86,6 +86,11 @@ LANGUAGE c STRICT VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'walhouse_drop_
 COMMENT ON FUNCTION walhouse.drop_model(regclass) IS
     'Drops a model: its table, its view and all that is known of it. name: the model; its owner''s role is needed. Waits for a load that is under way. Raises while facts refer to a dimension, and while other objects depend on the table. A model whose table was dropped by hand is named by the OID that walhouse.model shows.';
 
+CREATE FUNCTION walhouse.refuse_writes() RETURNS trigger
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'walhouse_refuse_writes';
+COMMENT ON FUNCTION walhouse.refuse_writes() IS
+    'Trigger that guards the table of a model where walhouse was not preloaded at its declaration: raises unless walhouse.allow_writes is on, or a dump is being restored.';
+
 CREATE FUNCTION walhouse.model_computes(model_id integer, image anyelement) RETURNS boolean
 LANGUAGE c STRICT VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'walhouse_model_computes';
 COMMENT ON FUNCTION walhouse.model_computes(integer, anyelement) IS

@@ -46,4 +46,8 @@ extern void wh_model_check_references(const WhModel *model);
  * pinned settings. */
 extern void wh_model_check_expressions(const WhModelText *text, Query *query);
 
+/* -------- protect.c -------- */
+extern void wh_model_protect_init(void);
+extern void wh_model_protect(Oid relid);
+
 #endif /* WH_MODEL_PRIVATE_H */
