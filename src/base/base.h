@@ -117,6 +117,10 @@ typedef struct WhStage WhStage;
 
 extern WhStage *wh_stage_create(void);
 
+/* wh_stage_create_snapshot makes one whose statements see the active snapshot, and none newer
+ * (see wh_spi_query_snapshot): they only read. */
+extern WhStage *wh_stage_create_snapshot(void);
+
 /* wh_stage_drop gives up what a stage holds, files too: to be called before the commit.  An abort
  * does it by itself. */
 extern void wh_stage_drop(WhStage *stage);

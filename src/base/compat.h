@@ -35,6 +35,13 @@
 #define wh_compat_owns_class(relid, userid) pg_class_ownercheck((relid), (userid))
 #endif
 
+/* 16: an argument for the planner, which has none here; users include optimizer/optimizer.h */
+#if PG_VERSION_NUM >= 160000
+#define wh_compat_flatten_join_columns(query, node) flatten_join_alias_vars(NULL, (query), (node))
+#else
+#define wh_compat_flatten_join_columns(query, node) flatten_join_alias_vars((query), (node))
+#endif
+
 /* 18: pg_noreturn, before the declaration, for pg_attribute_noreturn() behind it */
 #if PG_VERSION_NUM < 180000
 #define pg_noreturn pg_attribute_noreturn()

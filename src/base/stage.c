@@ -30,6 +30,7 @@ struct WhStage
 {
 	MemoryContext context;
 	List *relations; /* of EphemeralNamedRelation */
+	bool is_fixed; /* statements see the active snapshot */
 };
 
 static EphemeralNamedRelation find(const WhStage *stage, const char *name);
@@ -45,6 +46,15 @@ wh_stage_create(void)
 	WhStage *stage = palloc0(sizeof(WhStage));
 
 	stage->context = CurrentMemoryContext;
+	return stage;
+}
+
+WhStage *
+wh_stage_create_snapshot(void)
+{
+	WhStage *stage = wh_stage_create();
+
+	stage->is_fixed = true;
 	return stage;
 }
 
@@ -180,7 +190,7 @@ run(const WhStage *stage, const char *sql, int nargs, const WhArg *args, DestRec
 	uint64 processed;
 	int code;
 
-	PushActiveSnapshot(GetTransactionSnapshot());
+	PushActiveSnapshot(stage->is_fixed ? GetActiveSnapshot() : GetTransactionSnapshot());
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "could not connect to SPI");
 	foreach(cell, stage->relations)
@@ -191,6 +201,7 @@ run(const WhStage *stage, const char *sql, int nargs, const WhArg *args, DestRec
 	}
 	options.params = make_params(nargs, args, &types);
 	options.dest = dest;
+	options.read_only = stage->is_fixed;
 	plan = SPI_prepare(sql, nargs, types);
 	if (plan == NULL)
 		elog(ERROR, "could not prepare a statement: %s: %s", SPI_result_code_string(SPI_result),

@@ -92,12 +92,11 @@ wh_dimension_events_sql(StringInfo sql, const WhModel *model)
  * version becomes an inferred member.
  */
 void
-wh_dimension_purge(WhModel *model, WhLoad *load, WhCounts *counts)
+wh_dimension_purge(WhModel *model, WhLoad *load, WhStage *stage, WhCounts *counts)
 {
 	const char *sk = wh_sql_identifier(wh_dimension_sk(model));
 	List *attributes = wh_dimension_attributes(model->columns);
 	bool keeps = has_facts(model);
-	WhStage *stage = wh_stage_create();
 	StringInfoData sql;
 	WhRows *rows;
 	ListCell *cell;
@@ -144,7 +143,6 @@ wh_dimension_purge(WhModel *model, WhLoad *load, WhCounts *counts)
 				"SELECT $1, p.sk, p.new_sk, $2 FROM wh_purged p WHERE p.sk <> p.new_sk",
 				2, (WhArg[]){WH_ARG_INT4(model->id), WH_ARG_LSN(load->to)});
 	}
-	wh_stage_drop(stage);
 }
 
 static bool
@@ -180,7 +178,7 @@ append_dead(StringInfo sql, const WhModel *model)
 }
 
 void
-wh_dimension_mark_deleted(WhModel *model, WhLoad *load, WhCounts *counts)
+wh_dimension_mark_deleted(WhModel *model, WhLoad *load, WhStage *stage, WhCounts *counts)
 {
 	const char *sk = wh_sql_identifier(wh_dimension_sk(model));
 	StringInfoData key;
@@ -205,6 +203,6 @@ wh_dimension_mark_deleted(WhModel *model, WhLoad *load, WhCounts *counts)
 		" ORDER BY d.valid_from DESC LIMIT 1) c WHERE NOT c.is_inferred AND c.is_deleted = "
 		"k.wh_live) c) v WHERE d.%s = v.sk",
 		sk);
-	counts->updated += wh_spi_execute(
-		sql.data, 2, (WhArg[]){WH_ARG_LSN(model->position), WH_ARG_LSN(load->to)});
+	counts->updated += wh_stage_execute(
+		stage, sql.data, 2, (WhArg[]){WH_ARG_LSN(model->position), WH_ARG_LSN(load->to)});
 }

@@ -73,9 +73,10 @@ extern WhOnDelete wh_dimension_on_delete(const WhModel *model);
 extern void wh_dimension_events_sql(StringInfo sql, const WhModel *model);
 /* Before the versions of ($1, $2] are written: removes the versions of members that were deleted
  * in between. */
-extern void wh_dimension_purge(WhModel *model, WhLoad *load, WhCounts *counts);
+extern void wh_dimension_purge(WhModel *model, WhLoad *load, WhStage *stage, WhCounts *counts);
 /* After it: brings is_deleted to what the range left. */
-extern void wh_dimension_mark_deleted(WhModel *model, WhLoad *load, WhCounts *counts);
+extern void wh_dimension_mark_deleted(WhModel *model, WhLoad *load, WhStage *stage,
+									  WhCounts *counts);
 
 /* -------- load.c -------- */
 extern void wh_dimension_build(WhModel *model, WhLoad *load, WhCounts *counts);

@@ -36,13 +36,15 @@ typedef struct Work
 	WhModel *model;
 	WhLoad *load;
 	WhCounts *counts;
+	WhStage *stage; /* what the model's events are read from; made anew by each body */
 } Work;
 
 static void build(void *arg);
-static void insert_first_versions(WhModel *model, WhLoad *load, WhCounts *counts);
+static void insert_first_versions(Work *work);
+static void load_events(void *arg);
 static void insert_unknown(WhModel *model);
-static void apply_events(void *arg);
-static void apply_versions(WhModel *model, WhLoad *load, WhCounts *counts);
+static void apply_events(Work *work);
+static void apply_versions(Work *work);
 static void append_seeds(StringInfo sql, const WhModel *model);
 static void append_stream(StringInfo sql, const WhModel *model);
 static void append_known(StringInfo sql, const WhModel *model, List *attributes);
@@ -76,10 +78,14 @@ build(void *arg)
 				   0, NULL);
 	insert_unknown(model);
 	model->position = start;
-	insert_first_versions(model, work->load, work->counts);
+	work->stage = wh_stage_create();
+	wh_model_stage_events(model, work->stage, start, work->load->to);
+	wh_model_check_state(model, work->stage, start);
+	insert_first_versions(work);
 	wh_model_set_history_start(model->id, start);
 	model->history_start = start;
 	apply_events(work);
+	wh_stage_drop(work->stage);
 }
 
 void
@@ -87,13 +93,25 @@ wh_dimension_load(WhModel *model, WhLoad *load, WhCounts *counts)
 {
 	Work work = {model, load, counts};
 
-	wh_model_guard(model, apply_events, &work);
+	wh_model_guard(model, load_events, &work);
+}
+
+static void
+load_events(void *arg)
+{
+	Work *work = arg;
+
+	work->stage = wh_stage_create();
+	wh_model_stage_events(work->model, work->stage, work->model->position, work->load->to);
+	apply_events(work);
+	wh_stage_drop(work->stage);
 }
 
 /* insert_first_versions makes a version of each row of the state at the model's position. */
 static void
-insert_first_versions(WhModel *model, WhLoad *load, WhCounts *counts)
+insert_first_versions(Work *work)
 {
+	WhModel *model = work->model;
 	List *attributes = wh_dimension_attributes(model->columns);
 	StringInfoData sql;
 
@@ -107,10 +125,11 @@ insert_first_versions(WhModel *model, WhLoad *load, WhCounts *counts)
 				  "SELECT %s",
 				  model->relid, wh_dimension_attribute_list(attributes, NULL),
 				  wh_dimension_source_list(attributes, "q"));
-	wh_sql_append(&sql, ", '-infinity', 'infinity', true, false, %l FROM (", load->id);
+	wh_sql_append(&sql, ", '-infinity', 'infinity', true, false, %l FROM (", work->load->id);
 	wh_model_state_sql(&sql, model);
 	wh_sql_append(&sql, ") q");
-	counts->inserted += wh_spi_execute(sql.data, 1, (WhArg[]){WH_ARG_LSN(model->position)});
+	work->counts->inserted +=
+		wh_stage_execute(work->stage, sql.data, 1, (WhArg[]){WH_ARG_LSN(model->position)});
 }
 
 static void
@@ -130,23 +149,24 @@ insert_unknown(WhModel *model)
 
 /* apply_events brings the rows from model->position to load->to. */
 static void
-apply_events(void *arg)
+apply_events(Work *work)
 {
-	Work *work = arg;
 	WhOnDelete on_delete = wh_dimension_on_delete(work->model);
 	int level = wh_settings_push_joins(WH_JOINS_PROBE);
 
 	if (on_delete == WH_DELETE_PURGE)
-		wh_dimension_purge(work->model, work->load, work->counts);
-	apply_versions(work->model, work->load, work->counts);
+		wh_dimension_purge(work->model, work->load, work->stage, work->counts);
+	apply_versions(work);
 	if (on_delete == WH_DELETE_TOMBSTONE)
-		wh_dimension_mark_deleted(work->model, work->load, work->counts);
+		wh_dimension_mark_deleted(work->model, work->load, work->stage, work->counts);
 	wh_settings_pop(level);
 }
 
 static void
-apply_versions(WhModel *model, WhLoad *load, WhCounts *counts)
+apply_versions(Work *work)
 {
+	WhModel *model = work->model;
+	WhLoad *load = work->load;
 	StringInfoData sql;
 	WhRows *rows;
 
@@ -164,9 +184,10 @@ apply_versions(WhModel *model, WhLoad *load, WhCounts *counts)
 		&sql,
 		" SELECT (SELECT pg_catalog.count(*) FROM wh_updated), (SELECT pg_catalog.count(*) FROM "
 		"wh_inserted)");
-	rows = wh_spi_query(sql.data, 2, (WhArg[]){WH_ARG_LSN(model->position), WH_ARG_LSN(load->to)});
-	counts->updated += wh_rows_int8(rows, 0, 1);
-	counts->inserted += wh_rows_int8(rows, 0, 2);
+	rows = wh_stage_query(work->stage, sql.data, 2,
+						  (WhArg[]){WH_ARG_LSN(model->position), WH_ARG_LSN(load->to)});
+	work->counts->updated += wh_rows_int8(rows, 0, 1);
+	work->counts->inserted += wh_rows_int8(rows, 0, 2);
 }
 
 /* append_seeds: the present row of each key that has events; none where there is no row. */

@@ -55,9 +55,11 @@ compare(void *arg)
 	Work *work = arg;
 	WhModel *model = work->model;
 	WhVerdict *verdict = work->verdict;
+	WhStage *stage = wh_stage_create_snapshot();
 	StringInfoData sql;
 	WhRows *rows;
 
+	wh_model_stage_events(model, stage, verdict->horizon, verdict->position);
 	initStringInfo(&sql);
 	append_rows(&sql, model);
 	append_history(&sql, model);
@@ -66,8 +68,10 @@ compare(void *arg)
 	append_last(&sql, model);
 	append_expected(&sql, model);
 	append_comparison(&sql, model);
-	rows = wh_spi_query_snapshot(
-		sql.data, 2, (WhArg[]){WH_ARG_LSN(verdict->horizon), WH_ARG_LSN(verdict->position)});
+	rows = wh_stage_query(
+		stage, sql.data, 2,
+		(WhArg[]){WH_ARG_LSN(verdict->horizon), WH_ARG_LSN(verdict->position)});
+	wh_stage_drop(stage);
 	verdict->expected = wh_rows_int8(rows, 0, 1);
 	verdict->found = wh_rows_int8(rows, 0, 2);
 	verdict->missing = wh_rows_int8(rows, 0, 3);

@@ -136,11 +136,13 @@ find_moved(WhFact *fact, WhFactRole *role, WhLoad *load)
 	args[2] = WH_ARG_TIMESTAMPTZ(wh_fact_clock(fact->model));
 	initStringInfo(&match);
 	wh_model_key_join(&match, dimension, "v", "k");
+	wh_user_become(dimension->owner, &saved);
+	wh_model_stage_keys(dimension, fact->stage, fact->model->position, load->to);
 	initStringInfo(&sql);
 	wh_sql_append(&sql, "SELECT s.sk FROM (SELECT ");
 	wh_model_column_list(&sql, dimension->key, "k");
 	wh_sql_append(&sql, " FROM (");
-	wh_model_last_sql(&sql, dimension);
+	wh_model_keys_sql(&sql, dimension);
 	wh_sql_append(
 		&sql,
 		") k) k CROSS JOIN LATERAL ("
@@ -148,7 +150,6 @@ find_moved(WhFact *fact, WhFactRole *role, WhLoad *load)
 		" DESC LIMIT 1)"
 		" UNION ALL SELECT v.%I FROM %T v WHERE %s AND v.valid_from >= $3) s",
 		sk, dimension->relid, match.data, sk, dimension->relid, match.data);
-	wh_user_become(dimension->owner, &saved);
 	found = wh_stage_fill(fact->stage, "wh_moved", sql.data, 3, args) > 0;
 	wh_user_restore(&saved);
 	return found;

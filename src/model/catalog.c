@@ -13,6 +13,7 @@
 #include "access/relation.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
+#include "parser/parsetree.h"
 #include "rewrite/rewriteHandler.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -143,6 +144,11 @@ load_row(const WhRows *rows, bool compile)
 	if (OidIsValid(model->view))
 		load_query(model);
 	load_key(model, rows);
+	if (model->join != NULL)
+	{
+		wh_model_join_root(model->join, model->columns, "model", NULL);
+		model->source = model->join->driver->table->table;
+	}
 	set_scd(model);
 	return model;
 }
@@ -164,6 +170,8 @@ load_query(WhModel *model)
 	relation_close(view, AccessShareLock);
 	model->feed = query->feed;
 	model->source = query->source;
+	model->sources = query->sources;
+	model->join = query->join;
 	model->columns = query->columns;
 	model->condition = query->condition;
 }
@@ -334,7 +342,7 @@ find_problem(Oid relid, Oid view_oid, List *key, List *mirrors)
 	Relation view;
 	const char *problem = NULL;
 	Query *query;
-	Oid mirror;
+	List *relations = NIL;
 	ListCell *cell;
 
 	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
@@ -343,12 +351,20 @@ find_problem(Oid relid, Oid view_oid, List *key, List *mirrors)
 	if (view == NULL)
 		return "the view with the query of the model was dropped";
 	query = view->rd_rel->relkind == RELKIND_VIEW ? get_view_query(view) : NULL;
-	if (query == NULL || wh_model_mirror(query, &mirror) == 0 || query->hasAggs ||
+	if (query != NULL)
+		relations = wh_model_relations(query);
+	if (relations == NIL || query->hasAggs ||
 		query->hasWindowFuncs || query->hasSubLinks || query->hasTargetSRFs ||
 		query->groupClause != NIL || query->distinctClause != NIL || query->limitCount != NULL)
 		problem = "the view with the query of the model was replaced by something else";
-	else if (!list_member_oid(mirrors, mirror))
-		problem = "the query of the model reads no mirror of its feed any more";
+	foreach(cell, relations)
+	{
+		RangeTblRef *ref = lfirst(cell);
+
+		if (problem == NULL &&
+			!list_member_oid(mirrors, rt_fetch(ref->rtindex, query->rtable)->relid))
+			problem = "the query of the model reads no mirror of its feed any more";
+	}
 	relation_close(view, AccessShareLock);
 	foreach(cell, key)
 		if (get_attnum(view_oid, lfirst(cell)) == InvalidAttrNumber)
@@ -397,7 +413,25 @@ wh_model_column(List *columns, const char *name)
 XLogRecPtr
 wh_model_horizon(const WhModel *model)
 {
-	return Max(model->feed->horizon, model->source->sync_lsn);
+	XLogRecPtr horizon = model->feed->horizon;
+	ListCell *cell;
+
+	foreach(cell, model->sources)
+		horizon = Max(horizon, ((WhFeedTable *) lfirst(cell))->sync_lsn);
+	return horizon;
+}
+
+const WhFeedTable *
+wh_model_unready(const WhModel *model)
+{
+	ListCell *cell;
+
+	foreach(cell, model->sources)
+	{
+		if (strcmp(((WhFeedTable *) lfirst(cell))->state, "ready") != 0)
+			return lfirst(cell);
+	}
+	return NULL;
 }
 
 XLogRecPtr

@@ -95,10 +95,10 @@ read_positions(WhModel *model, WhVerdict *verdict)
 {
 	WhRows *rows = wh_spi_query_snapshot(
 		"SELECT (SELECT l.to_lsn FROM walhouse.load_model l WHERE l.model_id = m.model_id "
-		"ORDER BY l.load_id DESC LIMIT 1), m.history_start, f.horizon, t.sync_lsn "
-		"FROM walhouse.model m JOIN walhouse.feed f USING (feed_id) "
-		"JOIN walhouse.feed_table t USING (feed_id) WHERE m.model_id = $1 AND t.mirror = $2",
-		2, (WhArg[]){WH_ARG_INT4(model->id), WH_ARG_REGCLASS(model->source->mirror)});
+		"ORDER BY l.load_id DESC LIMIT 1), m.history_start, f.horizon "
+		"FROM walhouse.model m JOIN walhouse.feed f USING (feed_id) WHERE m.model_id = $1",
+		1, (WhArg[]){WH_ARG_INT4(model->id)});
+	ListCell *cell;
 
 	model->position = rows->count == 0 ? InvalidXLogRecPtr : wh_rows_lsn(rows, 0, 1);
 	if (XLogRecPtrIsInvalid(model->position))
@@ -107,7 +107,15 @@ read_positions(WhModel *model, WhVerdict *verdict)
 						errhint("CALL walhouse.build(%s);", wh_sql_literal(model->name))));
 	model->history_start = wh_rows_lsn(rows, 0, 2);
 	model->feed->horizon = wh_rows_lsn(rows, 0, 3);
-	model->source->sync_lsn = wh_rows_lsn(rows, 0, 4);
+	foreach(cell, model->sources)
+	{
+		WhFeedTable *table = lfirst(cell);
+
+		table->sync_lsn = wh_rows_lsn(
+			wh_spi_query_snapshot("SELECT sync_lsn FROM walhouse.feed_table WHERE mirror = $1", 1,
+								  (WhArg[]){WH_ARG_REGCLASS(table->mirror)}),
+			0, 1);
+	}
 	verdict->position = model->position;
 	verdict->horizon = wh_model_verify_start(model);
 }
