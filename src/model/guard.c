@@ -115,7 +115,9 @@ make_sql(int32 model_id)
 	if (model->source == NULL || model->join != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("model %s has no query over one table", model->name)));
+				 errmsg(model->source == NULL ? "model %s has no query" :
+												"the query of model %s reads several tables",
+						model->name)));
 	initStringInfo(&sql);
 	wh_sql_append(&sql, "SELECT ");
 	foreach(cell, model->columns)
