@@ -161,7 +161,9 @@ insert_range(WhModel *model)
 
 	initStringInfo(&sql);
 	wh_sql_append(
-		&sql, "INSERT INTO %T (%I, is_inferred, load_id) VALUES (" WH_UNKNOWN_SK ", false, 0)",
+		&sql,
+		"INSERT INTO %T (%I, is_inferred, load_id) SELECT o.sk, false, 0 FROM (" WH_OTHER_SKS
+		") o (sk)",
 		model->relid, wh_dimension_sk(model));
 	wh_spi_execute(sql.data, 0, NULL);
 	resetStringInfo(&sql);
@@ -206,6 +208,16 @@ append_values(StringInfo sql, int fiscal_month)
 	}
 }
 
+List *
+wh_dimension_date_columns(const WhModel *dimension)
+{
+	List *names = NIL;
+
+	for (int i = 0; i < lengthof(date_columns); i++)
+		names = lappend(names, unconstify(char *, date_columns[i].name));
+	return names;
+}
+
 static int
 fiscal_month_of(const WhModel *model)
 {
@@ -213,15 +225,16 @@ fiscal_month_of(const WhModel *model)
 }
 
 void
-wh_dimension_date_lookup_sql(StringInfo sql, const WhModel *dimension, const char *key)
+wh_dimension_date_lookup_sql(StringInfo sql, const WhModel *dimension, const char *key,
+							 int null_sk)
 {
 	wh_sql_append(
 		sql,
-		"(SELECT CASE WHEN d.date IS NULL OR NOT pg_catalog.isfinite(d.date) THEN " WH_UNKNOWN_SK
-		" ELSE (SELECT wh_d.%I FROM %T wh_d WHERE wh_d.%I = %s) END FROM (SELECT (%s)::date AS "
+		"(SELECT CASE WHEN d.date IS NULL OR NOT pg_catalog.isfinite(d.date) THEN %d "
+		"ELSE (SELECT wh_d.%I FROM %T wh_d WHERE wh_d.%I = %s) END FROM (SELECT (%s)::date AS "
 		"date OFFSET 0) d)",
-		wh_dimension_sk(dimension), dimension->relid, wh_dimension_sk(dimension), SK_EXPRESSION,
-		key);
+		null_sk, wh_dimension_sk(dimension), dimension->relid, wh_dimension_sk(dimension),
+		SK_EXPRESSION, key);
 }
 
 void
@@ -276,8 +289,8 @@ wh_dimension_date_verify(WhModel *model, WhVerdict *verdict)
 		separator = "";
 	}
 	wh_sql_append(&sql,
-				  " FROM e FULL JOIN (SELECT * FROM %T x WHERE x.%s <> " WH_UNKNOWN_SK
-				  ") f ON f.%s = e.wh_sk",
+				  " FROM e FULL JOIN (SELECT * FROM %T x WHERE " WH_IS_MEMBER(
+					  "x.%s") ") f ON f.%s = e.wh_sk",
 				  model->relid, sk, sk);
 	rows = wh_spi_query_snapshot(sql.data, 0, NULL);
 	verdict->expected = wh_rows_int8(rows, 0, 1);

@@ -186,9 +186,29 @@ wh_dimension_is_versioned(const WhModel *dimension)
 			wh_dimension_on_delete(dimension) == WH_DELETE_CLOSE);
 }
 
+List *
+wh_dimension_report_columns(const WhModel *dimension)
+{
+	List *names = NIL;
+	ListCell *cell;
+
+	if (dimension->kind != WH_MODEL_DIMENSION)
+		return wh_dimension_date_columns(dimension);
+	foreach(cell, wh_dimension_attributes(dimension->columns))
+	{
+		WhAttribute *attribute = lfirst(cell);
+
+		if (!attribute->column->is_key)
+			names = lappend(names, attribute->name);
+	}
+	if (wh_dimension_on_delete(dimension) == WH_DELETE_TOMBSTONE)
+		names = lappend(names, "is_deleted");
+	return names;
+}
+
 void
 wh_dimension_lookup_sql(StringInfo sql, const WhModel *dimension, List *keys,
-						const char *event_time)
+						const char *event_time, int null_sk)
 {
 	const char *sk = wh_sql_identifier(wh_dimension_sk(dimension));
 	ListCell *lc;
@@ -196,14 +216,14 @@ wh_dimension_lookup_sql(StringInfo sql, const WhModel *dimension, List *keys,
 
 	if (dimension->kind == WH_MODEL_DATE)
 	{
-		wh_dimension_date_lookup_sql(sql, dimension, linitial(keys));
+		wh_dimension_date_lookup_sql(sql, dimension, linitial(keys), null_sk);
 		return;
 	}
 	wh_sql_append(sql, "(CASE WHEN ");
 	foreach(lk, keys)
 		wh_sql_append(sql, "%s(%s) IS NULL", lk == list_head(keys) ? "" : " OR ",
 					  (char *) lfirst(lk));
-	wh_sql_append(sql, " THEN " WH_UNKNOWN_SK " ELSE (SELECT wh_d.%s FROM %T wh_d WHERE ", sk,
+	wh_sql_append(sql, " THEN %d ELSE (SELECT wh_d.%s FROM %T wh_d WHERE ", null_sk, sk,
 				  dimension->relid);
 	forboth(lc, dimension->key, lk, keys)
 	{

@@ -15,12 +15,16 @@ extern void wh_dimension_init(void);
 /*
  * wh_dimension_lookup_sql appends a scalar subquery: the surrogate key of the dimension's version
  * for the key expressions `keys` (SQL, as many as the dimension's key has columns) as of
- * `event_time` (SQL of type timestamptz): −1 when a key expression is NULL, NULL when the
- * dimension has no row for the key.  It reads O(1) rows per probe.  Date dimensions ignore
- * event_time.
+ * `event_time` (SQL of type timestamptz): null_sk (−1, −2 or −3) when a key expression is NULL,
+ * NULL when the dimension has no row for the key.  It reads O(1) rows per probe.  Date dimensions
+ * ignore event_time.
  */
 extern void wh_dimension_lookup_sql(StringInfo sql, const WhModel *dimension, List *keys,
-									const char *event_time);
+									const char *event_time, int null_sk);
+
+/* The columns of a dimension that reports show (of char *): all that say something of a member,
+ * but for the key of a dimension with a query, which stands in the fact. */
+extern List *wh_dimension_report_columns(const WhModel *dimension);
 
 /*
  * wh_dimension_infer_sql appends an INSERT of inferred members for the distinct keys that

@@ -23,3 +23,15 @@ COMMENT ON TABLE walhouse.purged IS
     'Surrogate keys of purged versions (on_delete => ''purge''), until every fact points to new_sk, the member''s inferred row. position: the load of the dimension that removed them went up to there.';
 GRANT SELECT ON walhouse.purged TO PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('walhouse.purged', '');
+
+CREATE FUNCTION walhouse.inferred_members(OUT dimension regclass, OUT key text[], OUT since timestamptz, OUT load_id bigint)
+RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'walhouse_inferred_members';
+COMMENT ON FUNCTION walhouse.inferred_members() IS
+    'The inferred members of all dimensions that the caller may read; walhouse.inferred_member shows them with their age. Reads these dimensions whole.';
+
+CREATE VIEW walhouse.inferred_member AS
+    SELECT i.dimension, i.key, i.since, pg_catalog.now() - i.since AS age, i.load_id
+    FROM walhouse.inferred_members() i;
+COMMENT ON VIEW walhouse.inferred_member IS
+    'Members that a fact refers to and whose row the source has not brought yet, or has deleted (on_delete => ''purge''): the dimension, the key, since when (the start of the load that made it; null where its record is gone), its age, and that load. Shows the dimensions that the caller may read.';
+GRANT SELECT ON walhouse.inferred_member TO PUBLIC;

@@ -7,11 +7,11 @@
 
 #include "dimension/dimension.h"
 
-/* The surrogate key of the unknown member. */
-#define WH_UNKNOWN_SK "-1"
 
-/* True for the surrogate keys of what came from the source or the calendar; -1, -2 and -3 are the
- * unknown, the not applicable and the error member. */
+/* The surrogate keys of the unknown, the not applicable and the error member, as VALUES. */
+#define WH_OTHER_SKS "VALUES (-1::bigint), (-2), (-3)"
+
+/* True for the surrogate keys of what came from the source or the calendar. */
 #define WH_IS_MEMBER(sk) sk " NOT BETWEEN -3 AND -1"
 
 /* What a column of a dimension's table keeps of the images of its member. */
@@ -85,7 +85,9 @@ extern void wh_dimension_load(WhModel *model, WhLoad *load, WhCounts *counts);
 /* -------- verify.c, date.c -------- */
 extern void wh_dimension_verify(WhModel *model, WhVerdict *verdict);
 extern void wh_dimension_date_verify(WhModel *model, WhVerdict *verdict);
-extern void wh_dimension_date_lookup_sql(StringInfo sql, const WhModel *dimension, const char *key);
+extern List *wh_dimension_date_columns(const WhModel *dimension);
+extern void wh_dimension_date_lookup_sql(StringInfo sql, const WhModel *dimension, const char *key,
+										 int null_sk);
 extern void wh_dimension_date_infer_sql(StringInfo sql, const WhModel *dimension,
 										const char *keys_query, int64 load_id);
 

@@ -42,7 +42,7 @@ typedef struct Work
 static void build(void *arg);
 static void insert_first_versions(Work *work);
 static void load_events(void *arg);
-static void insert_unknown(WhModel *model);
+static void insert_others(WhModel *model);
 static void apply_events(Work *work);
 static void apply_versions(Work *work);
 static void append_seeds(StringInfo sql, const WhModel *model);
@@ -76,7 +76,7 @@ build(void *arg)
 	wh_spi_execute(wh_sql("DELETE FROM %T WHERE " WH_IS_MEMBER("%I"), model->relid,
 						  wh_dimension_sk(model)),
 				   0, NULL);
-	insert_unknown(model);
+	insert_others(model);
 	model->position = start;
 	work->stage = wh_stage_create();
 	wh_model_stage_events(model, work->stage, start, work->load->to);
@@ -132,8 +132,9 @@ insert_first_versions(Work *work)
 		wh_stage_execute(work->stage, sql.data, 1, (WhArg[]){WH_ARG_LSN(model->position)});
 }
 
+/* insert_others makes the members that stand for no member of the source. */
 static void
-insert_unknown(WhModel *model)
+insert_others(WhModel *model)
 {
 	char *unknown = wh_model_option(model, "unknown");
 
@@ -141,8 +142,8 @@ insert_unknown(WhModel *model)
 		return;
 	wh_spi_execute(
 		wh_sql("INSERT INTO %T (%I, valid_from, valid_to, is_current, is_inferred, load_id) "
-			   "VALUES (" WH_UNKNOWN_SK
-			   ", '-infinity', 'infinity', true, false, 0) ON CONFLICT DO NOTHING",
+			   "SELECT o.sk, '-infinity', 'infinity', true, false, 0 FROM (" WH_OTHER_SKS
+			   ") o (sk) ON CONFLICT DO NOTHING",
 			   model->relid, wh_dimension_sk(model)),
 		0, NULL);
 }

@@ -61,7 +61,7 @@ wh_fact_ahead_add(WhFact *fact, WhLoad *load)
 		wh_sql_append(
 			&sql,
 			"%sSELECT %d AS role, r.sk%d AS sk, %s AS event_time, %s AS row_key FROM wh_row r"
-			" WHERE r.sk%d <> -1 AND %s >= $1",
+			" WHERE r.sk%d > 0 AND %s >= $1",
 			sql.len > 0 ? " UNION ALL " : "", role->number, role->number,
 			wh_fact_instant(fact, "r"), wh_fact_row_text(fact, "r"), role->number,
 			wh_fact_instant(fact, "r"));
@@ -219,10 +219,10 @@ stage_points(WhFact *fact, WhFactRole *role)
 					  foreach_current_index(cell) + 1, wh_fact_type(column->type, -1));
 	}
 	initStringInfo(&sql);
-	wh_sql_append(&sql, "SELECT * FROM (SELECT x.*, (");
-	wh_dimension_lookup_sql(&sql, role->dimension, wh_fact_role_keys(fact, role, "x"),
-							"x.event_time");
-	wh_sql_append(&sql, ") AS sk FROM (SELECT p.sk AS old_sk, p.event_time, p.row_key");
+	wh_sql_append(&sql,
+				  "SELECT * FROM (SELECT x.*, %s AS sk FROM (SELECT p.sk AS old_sk, p.event_time, "
+				  "p.row_key",
+				  wh_fact_lookup(fact, role, "x", "x.event_time"));
 	foreach(cell, fact->model->columns)
 		wh_sql_append(&sql, ", f.%I AS c%d", ((WhModelColumn *) lfirst(cell))->name,
 					  foreach_current_index(cell) + 1);

@@ -163,11 +163,33 @@ wh_fact_lookups(StringInfo sql, const WhFact *fact, const char *alias)
 	{
 		WhFactRole *role = lfirst(cell);
 
-		wh_sql_append(sql, ", (");
-		wh_dimension_lookup_sql(sql, role->dimension, wh_fact_role_keys(fact, role, alias),
-								instant);
-		wh_sql_append(sql, ") AS sk%d", role->number);
+		wh_sql_append(sql, ", %s AS sk%d", wh_fact_lookup(fact, role, alias, instant),
+					  role->number);
 	}
+}
+
+/* What the row itself says comes before its key: an error, then that the dimension does not
+ * apply. */
+char *
+wh_fact_lookup(const WhFact *fact, const WhFactRole *role, const char *alias, const char *instant)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	wh_sql_append(&sql, "(CASE");
+	if (role->error != 0)
+		wh_sql_append(&sql, " WHEN %s.c%d THEN -3", alias, role->error);
+	if (role->not_applicable != 0)
+		wh_sql_append(&sql, " WHEN %s.c%d THEN -2", alias, role->not_applicable);
+	if (role->error != 0 || role->not_applicable != 0)
+		wh_sql_append(&sql, " ELSE ");
+	else
+		resetStringInfo(&sql);
+	wh_dimension_lookup_sql(&sql, role->dimension, wh_fact_role_keys(fact, role, alias), instant,
+							role->null_sk);
+	if (role->error != 0 || role->not_applicable != 0)
+		wh_sql_append(&sql, " END)");
+	return sql.data;
 }
 
 char *

@@ -297,6 +297,35 @@ wh_model_declare(const char *schema, const char *name, WhModelKind kind, WhQuery
 	return wh_model_get(relid, false);
 }
 
+Oid
+wh_model_add_view(const WhModel *model, const char *purpose, const char *select)
+{
+	Oid namespace = get_rel_namespace(model->relid);
+	char *name = wh_name(model->short_name, psprintf("_%s", purpose));
+	Oid view;
+
+	wh_spi_execute(wh_sql("CREATE VIEW %I.%I AS %s", get_namespace_name(namespace), name, select),
+				   0, NULL);
+	view = get_relname_relid(name, namespace);
+	wh_spi_execute(wh_sql("COMMENT ON VIEW %T IS %L", view,
+						  psprintf("%s of the model %s, kept by walhouse", purpose, model->name)),
+				   0, NULL);
+	wh_catalog_execute(
+		"INSERT INTO walhouse.model_view (model_id, purpose, view) VALUES ($1, $2, $3)", 3,
+		(WhArg[]){WH_ARG_INT4(model->id), WH_ARG_TEXT(purpose), WH_ARG_REGCLASS(view)});
+	return view;
+}
+
+Oid
+wh_model_view(const WhModel *model, const char *purpose)
+{
+	WhRows *rows = wh_catalog_query(
+		"SELECT view FROM walhouse.model_view WHERE model_id = $1 AND purpose = $2", 2,
+		(WhArg[]){WH_ARG_INT4(model->id), WH_ARG_TEXT(purpose)});
+
+	return rows->count == 0 ? InvalidOid : wh_rows_oid(rows, 0, 1);
+}
+
 static const char *
 kind_name(WhModelKind kind)
 {

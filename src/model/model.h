@@ -207,6 +207,12 @@ extern void wh_model_column_definition(StringInfo sql, const WhModelColumn *colu
 extern WhModel *wh_model_declare(const char *schema, const char *name, WhModelKind kind,
 								 WhQuery *query, List *key, Jsonb *options, Oid relid);
 
+/* wh_model_add_view makes the view <name>_<purpose> of a SELECT beside a model; it is dropped
+ * with the model. */
+extern Oid wh_model_add_view(const WhModel *model, const char *purpose, const char *select);
+/* The view of that purpose; InvalidOid when there is none. */
+extern Oid wh_model_view(const WhModel *model, const char *purpose);
+
 /* -------- changes.c: SQL over log and mirror; $1 and $2 are positions (pg_lsn) -------- */
 
 /*

@@ -31,6 +31,7 @@ static void verify_one(FunctionCallInfo fcinfo, Oid relid);
 static void read_positions(WhModel *model, WhVerdict *verdict);
 static void put_verdict(FunctionCallInfo fcinfo, const WhModel *model, const WhVerdict *verdict);
 static void drop_remains(Oid relid);
+static void drop_views(int32 model_id);
 static void drop_relation(Oid relid);
 static void forget(int32 model_id);
 
@@ -163,6 +164,7 @@ walhouse_drop_model(PG_FUNCTION_ARGS)
 	if (wh_model_routine(model->kind)->drop != NULL)
 		wh_model_routine(model->kind)->drop(model);
 	view = model->view;
+	drop_views(model->id);
 	forget(model->id);
 	if (OidIsValid(view))
 		drop_relation(view);
@@ -189,8 +191,22 @@ drop_remains(Oid relid)
 		wh_lock_state(wh_rows_int4(rows, 0, 3));
 	if (get_rel_relkind(view) == RELKIND_VIEW && !wh_compat_owns_class(view, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_VIEW, get_rel_name(view));
+	drop_views(wh_rows_int4(rows, 0, 1));
 	forget(wh_rows_int4(rows, 0, 1));
 	drop_relation(view);
+}
+
+/* drop_views drops what was made beside a model. */
+static void
+drop_views(int32 model_id)
+{
+	WhArg args[] = {WH_ARG_INT4(model_id)};
+	WhRows *rows = wh_catalog_query(
+		"SELECT view FROM walhouse.model_view WHERE model_id = $1 ORDER BY purpose", 1, args);
+
+	for (uint64 i = 0; i < rows->count; i++)
+		drop_relation(wh_rows_oid(rows, i, 1));
+	wh_catalog_execute("DELETE FROM walhouse.model_view WHERE model_id = $1", 1, args);
 }
 
 static void

@@ -510,14 +510,14 @@ sub results
 	CREATE FUNCTION oracle.found() RETURNS text LANGUAGE plpgsql SET TimeZone = 'UTC' AS \$\$
 	BEGIN RETURN (SELECT string_agg(line, E'\\n' ORDER BY line COLLATE "C") FROM (
 		SELECT 'customer ' || ROW(customer_id, name, city, score, level, md5(bio), valid_from, valid_to, is_current, is_inferred)::text AS line
-			FROM dw.customer WHERE customer_sk <> -1 AND NOT is_inferred
+			FROM dw.customer WHERE customer_sk > 0 AND NOT is_inferred
 		@{[join("\n", map { "UNION ALL SELECT 'kept_$_ ' || ROW(customer_id, name, name_previous, city, score, level, level_current, md5(bio),
 			valid_from, valid_to, is_current, is_inferred"
-			. ($_ eq 'tombstone' ? ', is_deleted' : '') . ")::text FROM dw.kept_$_ WHERE kept_${_}_sk <> -1 AND NOT is_inferred" } @deletes)]}
+			. ($_ eq 'tombstone' ? ', is_deleted' : '') . ")::text FROM dw.kept_$_ WHERE kept_${_}_sk > 0 AND NOT is_inferred" } @deletes)]}
 		UNION ALL SELECT 'person ' || ROW(customer_id, name, valid_from, valid_to, is_current, is_inferred)::text
-			FROM dw.person WHERE person_sk <> -1 AND NOT is_inferred
+			FROM dw.person WHERE person_sk > 0 AND NOT is_inferred
 		UNION ALL SELECT 'odd ' || ROW("the code", "re gion", label, "select", valid_from, valid_to, is_current, is_inferred)::text
-			FROM dw.odd_dim WHERE odd_dim_sk <> -1 AND NOT is_inferred
+			FROM dw.odd_dim WHERE odd_dim_sk > 0 AND NOT is_inferred
 		UNION ALL SELECT 'sales ' || ROW(order_id, line, s.customer_id, referrer_id, code, region, "When ""it"" was", amount, doubled, ratio, md5(note),
 			CASE WHEN c.customer_sk = -1 THEN 'unknown' ELSE c.customer_id || ' from ' || c.valid_from END,
 			CASE WHEN r.customer_sk = -1 THEN 'unknown' ELSE r.customer_id || ' from ' || r.valid_from END,
