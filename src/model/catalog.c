@@ -32,6 +32,7 @@ static void load_key(WhModel *model, const WhRows *rows);
 static List *key_names(const WhRows *rows, uint64 row, int column);
 static void set_scd(WhModel *model);
 static const char *find_problem(Oid relid, Oid view_oid, List *key, List *mirrors);
+static bool is_join_kept(Query *query, List *key);
 static WhModelKind parse_kind(const char *kind);
 
 static const WhModelRoutine *routines[WH_MODEL_FACT + 1];
@@ -365,11 +366,26 @@ find_problem(Oid relid, Oid view_oid, List *key, List *mirrors)
 			!list_member_oid(mirrors, rt_fetch(ref->rtindex, query->rtable)->relid))
 			problem = "the query of the model reads no mirror of its feed any more";
 	}
-	relation_close(view, AccessShareLock);
 	foreach(cell, key)
 		if (get_attnum(view_oid, lfirst(cell)) == InvalidAttrNumber)
 			problem = "the query of the model has lost a column of its key";
+	if (problem == NULL && list_length(relations) > 1 && !is_join_kept(query, key))
+		problem =
+			"the view with the query of the model was replaced by one that cannot be kept current";
+	relation_close(view, AccessShareLock);
 	return problem;
+}
+
+/* is_join_kept says whether a query over several mirrors still leads from each to the key. */
+static bool
+is_join_kept(Query *query, List *key)
+{
+	WhQuery *compiled = wh_model_compile(copyObject(query));
+	ListCell *cell;
+
+	foreach(cell, key)
+		wh_model_column(compiled->columns, lfirst(cell))->is_key = true;
+	return wh_model_join_fits(compiled->join, compiled->columns);
 }
 
 void

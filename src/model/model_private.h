@@ -91,12 +91,14 @@ extern List *wh_model_relations(Query *query);
 /*
  * wh_model_join_compile makes the join, columns and condition of a query over several mirrors;
  * wh_model_join_root finds, once the columns of the key are marked, the driving table and the ways
- * to it, or raises; text is NULL for a stored query.  wh_model_join_indexes makes the indexes that
- * these ways need, or raises when the user may not.
+ * to it, or raises; text is NULL for a stored query.  wh_model_join_fits says whether it would not
+ * raise.  wh_model_join_indexes makes the indexes that these ways need, or raises when the user may
+ * not.
  */
 extern void wh_model_join_compile(WhQuery *result, Query *query);
 extern void wh_model_join_root(WhJoin *join, List *columns, const char *what,
 							   const WhModelText *text);
+extern bool wh_model_join_fits(WhJoin *join, List *columns);
 extern void wh_model_join_indexes(const WhJoin *join, const char *what);
 extern WhJoinAlias *wh_model_join_alias(const WhJoin *join, int number);
 

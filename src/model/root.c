@@ -35,6 +35,8 @@ typedef struct Place
 	AttrNumber attnum;
 } Place;
 
+static List *key_columns(List *columns);
+static bool find_driver(WhJoin *join, List *key);
 static List *same_as(const WhJoin *join, const WhModelColumn *column);
 static bool is_among(List *places, int alias, AttrNumber attnum);
 static List *find_driver_key(const WhJoin *join, const WhJoinAlias *alias, List *columns);
@@ -56,6 +58,40 @@ pg_noreturn static void refuse_alias(const WhJoinAlias *alias, const char *what,
 void
 wh_model_join_root(WhJoin *join, List *columns, const char *what, const WhModelText *text)
 {
+	List *key = key_columns(columns);
+	ListCell *cell;
+
+	if (!find_driver(join, key))
+		refuse_key(join, what);
+	if (join->is_unique && !join->is_exact)
+		refuse_longer_key(join, key, what);
+	find_ways(join);
+	foreach(cell, join->aliases)
+	{
+		if (!((WhJoinAlias *) lfirst(cell))->is_reached)
+			refuse_alias(lfirst(cell), what, text);
+	}
+}
+
+bool
+wh_model_join_fits(WhJoin *join, List *columns)
+{
+	ListCell *cell;
+
+	if (!find_driver(join, key_columns(columns)) || (join->is_unique && !join->is_exact))
+		return false;
+	find_ways(join);
+	foreach(cell, join->aliases)
+	{
+		if (!((WhJoinAlias *) lfirst(cell))->is_reached)
+			return false;
+	}
+	return true;
+}
+
+static List *
+key_columns(List *columns)
+{
 	List *key = NIL;
 	ListCell *cell;
 
@@ -64,6 +100,16 @@ wh_model_join_root(WhJoin *join, List *columns, const char *what, const WhModelT
 		if (((WhModelColumn *) lfirst(cell))->is_key)
 			key = lappend(key, lfirst(cell));
 	}
+	return key;
+}
+
+/* find_driver finds the driving table, and what can be said of the key; false when there is none.
+ */
+static bool
+find_driver(WhJoin *join, List *key)
+{
+	ListCell *cell;
+
 	foreach(cell, join->aliases)
 	{
 		WhJoinAlias *alias = lfirst(cell);
@@ -75,17 +121,10 @@ wh_model_join_root(WhJoin *join, List *columns, const char *what, const WhModelT
 		join->driver_key = driver_key;
 	}
 	if (join->driver == NULL)
-		refuse_key(join, what);
+		return false;
 	join->is_exact = list_length(join->driver_key) == list_length(key);
 	join->is_unique = proves_one_row(join, join->driver_key);
-	if (join->is_unique && !join->is_exact)
-		refuse_longer_key(join, key, what);
-	find_ways(join);
-	foreach(cell, join->aliases)
-	{
-		if (!((WhJoinAlias *) lfirst(cell))->is_reached)
-			refuse_alias(lfirst(cell), what, text);
-	}
+	return true;
 }
 
 /* same_as returns the places whose values equal a column of the query in each of its rows. */
