@@ -33,7 +33,8 @@ SELECT walhouse.create_fact('dw.sale', 'SELECT id, invoice, buyer, payer, card, 
     '{"buyer_sk": "dw.person(buyer)", "payer_sk": {"dimension": "dw.person(payer)", "null": "not_applicable"},
       "card_sk": {"dimension": "dw.card(card)", "not_applicable_if": "cash", "error_if": "broken"},
       "sold_sk": "dw.date(sold)", "due date": {"dimension": "dw.date(due)", "null": "not_applicable"}}');
-SELECT string_agg(attname, ', ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = 'dw.sale_as_was'::regclass;
+SELECT string_agg(attname, ', ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = 'dw.sale_as_was'::regclass
+    AND attname !~ '^(sold|due date)_[^d]' AND attname !~ '_day_';
 SELECT relowner = (SELECT relowner FROM pg_class WHERE oid = 'dw.sale'::regclass) AS same_owner
 FROM pg_class WHERE oid = 'dw.sale_as_is'::regclass;
 CALL walhouse.build('dw.person'); CALL walhouse.build('dw.card'); CALL walhouse.build('dw.sale');

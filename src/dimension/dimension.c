@@ -38,6 +38,9 @@ static const WhModelRoutine dimension_routine = {
 static const WhModelRoutine date_routine = {
 	.verify = wh_dimension_date_verify};
 
+static const WhModelRoutine time_routine = {
+	.verify = wh_dimension_time_verify};
+
 PG_FUNCTION_INFO_V1(walhouse_create_dimension);
 
 /* drop forgets what the catalog has of a dimension beside its model's row. */
@@ -53,6 +56,7 @@ wh_dimension_init(void)
 {
 	wh_model_register(WH_MODEL_DIMENSION, &dimension_routine);
 	wh_model_register(WH_MODEL_DATE, &date_routine);
+	wh_model_register(WH_MODEL_TIME, &time_routine);
 }
 
 Datum
@@ -192,8 +196,10 @@ wh_dimension_report_columns(const WhModel *dimension)
 	List *names = NIL;
 	ListCell *cell;
 
-	if (dimension->kind != WH_MODEL_DIMENSION)
+	if (dimension->kind == WH_MODEL_DATE)
 		return wh_dimension_date_columns(dimension);
+	if (dimension->kind == WH_MODEL_TIME)
+		return wh_dimension_time_columns(dimension);
 	foreach(cell, wh_dimension_attributes(dimension->columns))
 	{
 		WhAttribute *attribute = lfirst(cell);
@@ -217,6 +223,11 @@ wh_dimension_lookup_sql(StringInfo sql, const WhModel *dimension, List *keys,
 	if (dimension->kind == WH_MODEL_DATE)
 	{
 		wh_dimension_date_lookup_sql(sql, dimension, linitial(keys), null_sk);
+		return;
+	}
+	if (dimension->kind == WH_MODEL_TIME)
+	{
+		wh_dimension_time_lookup_sql(sql, dimension, linitial(keys), null_sk);
 		return;
 	}
 	wh_sql_append(sql, "(CASE WHEN ");
@@ -248,6 +259,8 @@ wh_dimension_infer_sql(StringInfo sql, const WhModel *dimension, const char *key
 		wh_dimension_date_infer_sql(sql, dimension, keys_query, load_id);
 		return;
 	}
+	if (dimension->kind == WH_MODEL_TIME)
+		elog(ERROR, "dimension %s lacks a time of day", dimension->name);
 	wh_sql_append(sql, "INSERT INTO %T (", dimension->relid);
 	wh_model_column_list(sql, dimension->key, NULL);
 	wh_sql_append(

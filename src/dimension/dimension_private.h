@@ -91,4 +91,10 @@ extern void wh_dimension_date_lookup_sql(StringInfo sql, const WhModel *dimensio
 extern void wh_dimension_date_infer_sql(StringInfo sql, const WhModel *dimension,
 										const char *keys_query, int64 load_id);
 
+/* -------- time.c -------- */
+extern void wh_dimension_time_verify(WhModel *model, WhVerdict *verdict);
+extern List *wh_dimension_time_columns(const WhModel *dimension);
+extern void wh_dimension_time_lookup_sql(StringInfo sql, const WhModel *dimension, const char *key,
+										 int null_sk);
+
 #endif /* WH_DIMENSION_PRIVATE_H */

@@ -56,6 +56,7 @@ static char *check_flag(WhQuery *query, const Reference *reference, char *name);
 static void split_reference(Reference *reference, char **relation, char **columns);
 static WhModel *find_dimension(WhQuery *query, const Reference *reference, const char *name);
 static void check_keys(WhQuery *query, Reference *reference);
+static bool gives_key(const WhModel *dimension, WhModelColumn *column, WhModelColumn *target);
 static int place_of(List *columns, const WhModelColumn *column);
 static bool fits(WhModelColumn *column, WhModelColumn *target);
 static bool is_integer(Oid type);
@@ -340,40 +341,44 @@ find_dimension(WhQuery *query, const Reference *reference, const char *name)
 static void
 check_keys(WhQuery *query, Reference *reference)
 {
-	bool is_date = reference->dimension->kind == WH_MODEL_DATE;
-	int expected = is_date ? 1 : list_length(reference->dimension->key);
+	List *key = reference->dimension->key;
 	ListCell *cell;
 
-	if (list_length(reference->names) != expected)
+	if (list_length(reference->names) != list_length(key))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("dimension \"%s\" takes %d columns, not %d", reference->text, expected,
-						list_length(reference->names))));
+				 errmsg("dimension \"%s\" takes %d columns, not %d", reference->text,
+						list_length(key), list_length(reference->names))));
 	foreach(cell, reference->names)
 	{
-		int index = foreach_current_index(cell);
+		WhModelColumn *target = list_nth(key, foreach_current_index(cell));
 		WhModelColumn *column = wh_model_column(query->columns, lfirst(cell));
 
 		if (column == NULL)
 			ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
 							errmsg("column \"%s\" of dimension \"%s\" is no column of the query",
 								   (char *) lfirst(cell), reference->text)));
-		if (is_date ? (column->type != DATEOID && column->type != TIMESTAMPOID &&
-					   column->type != TIMESTAMPTZOID) :
-					  !fits(column, list_nth(reference->dimension->key, index)))
+		if (!gives_key(reference->dimension, column, target))
 			ereport(ERROR,
 					(errcode(ERRCODE_DATATYPE_MISMATCH),
 					 errmsg("column \"%s\" has type %s, which does not fit dimension \"%s\"",
 							column->name, format_type_be(column->type), reference->text),
-					 errdetail("Its key has type %s.",
-							   is_date ? "date" :
-										 format_type_be(((WhModelColumn *) list_nth(
-															 reference->dimension->key, index))
-															->type)),
+					 errdetail("Its key has type %s.", format_type_be(target->type)),
 					 errhint("Cast the column in the query.")));
-		if (index == 0)
+		if (foreach_current_index(cell) == 0)
 			reference->order = place_of(query->columns, column);
 	}
+}
+
+/* gives_key says whether a column can be looked up as a key of a dimension: dates and times of
+ * day are read from timestamps, too. */
+static bool
+gives_key(const WhModel *dimension, WhModelColumn *column, WhModelColumn *target)
+{
+	if (dimension->kind != WH_MODEL_DATE && dimension->kind != WH_MODEL_TIME)
+		return fits(column, target);
+	return column->type == target->type || column->type == TIMESTAMPOID ||
+		   column->type == TIMESTAMPTZOID;
 }
 
 static int

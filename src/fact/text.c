@@ -134,14 +134,15 @@ wh_fact_role_keys(const WhFact *fact, const WhFactRole *role, const char *alias)
 	List *keys = NIL;
 	ListCell *cell;
 
-	if (role->dimension->kind == WH_MODEL_DATE)
+	if (role->dimension->kind == WH_MODEL_DATE || role->dimension->kind == WH_MODEL_TIME)
 	{
 		int position = linitial_int(role->keys);
+		const char *type = role->dimension->kind == WH_MODEL_DATE ? "date" : "time";
 
 		if (wh_fact_column(fact, position)->type == TIMESTAMPTZOID)
-			return list_make1(wh_sql("pg_catalog.timezone(%s, %s.c%d)::pg_catalog.date",
-									 fact->zone, alias, position));
-		return list_make1(wh_sql("%s.c%d::pg_catalog.date", alias, position));
+			return list_make1(wh_sql("pg_catalog.timezone(%s, %s.c%d)::pg_catalog.%s", fact->zone,
+									 alias, position, type));
+		return list_make1(wh_sql("%s.c%d::pg_catalog.%s", alias, position, type));
 	}
 	foreach(cell, role->keys)
 	{

@@ -272,6 +272,8 @@ parse_kind(const char *kind)
 		return WH_MODEL_DIMENSION;
 	if (strcmp(kind, "date") == 0)
 		return WH_MODEL_DATE;
+	if (strcmp(kind, "time") == 0)
+		return WH_MODEL_TIME;
 	if (strcmp(kind, "fact") == 0)
 		return WH_MODEL_FACT;
 	elog(ERROR, "unknown kind of model \"%s\"", kind);

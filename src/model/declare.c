@@ -335,6 +335,8 @@ kind_name(WhModelKind kind)
 			return "dimension";
 		case WH_MODEL_DATE:
 			return "date";
+		case WH_MODEL_TIME:
+			return "time";
 		case WH_MODEL_FACT:
 			return "fact";
 	}

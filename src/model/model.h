@@ -26,6 +26,7 @@ typedef enum WhModelKind
 {
 	WH_MODEL_DIMENSION,
 	WH_MODEL_DATE, /* a date dimension: generated, belongs to no feed */
+	WH_MODEL_TIME, /* a dimension of the time of day: likewise */
 	WH_MODEL_FACT
 } WhModelKind;
 
@@ -54,7 +55,7 @@ typedef struct WhModel
 	char *short_name; /* the relation's name alone: <short_name>_sk */
 	Oid owner;
 	char *state;
-	WhFeed *feed; /* NULL for date dimensions */
+	WhFeed *feed; /* NULL for date and time dimensions */
 	WhFeedTable
 		*source; /* the (driving) table whose mirror the query reads; NULL for date dimensions */
 	List *sources; /* of WhFeedTable *: all tables that it reads, each once */

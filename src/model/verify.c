@@ -53,7 +53,7 @@ walhouse_verify_all(PG_FUNCTION_ARGS)
 {
 	WhRows *rows = wh_catalog_query(
 		"SELECT m.relation FROM walhouse.model m JOIN pg_catalog.pg_class c "
-		"ON c.oid = m.relation WHERE m.kind = 'date' OR EXISTS "
+		"ON c.oid = m.relation WHERE m.feed_id IS NULL OR EXISTS "
 		"(SELECT FROM walhouse.load_model l WHERE l.model_id = m.model_id) ORDER BY m.model_id",
 		0, NULL);
 
@@ -79,7 +79,7 @@ verify_one(FunctionCallInfo fcinfo, Oid relid)
 	wh_user_check_owner(model->owner, "model", model->short_name);
 	wh_settings_pin(model->feed == NULL ? "UTC" : model->feed->time_zone);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	if (model->kind != WH_MODEL_DATE)
+	if (model->feed != NULL)
 		read_positions(model, &verdict);
 	wh_user_become(model->owner, &saved);
 	(void) wh_settings_push_joins(WH_JOINS_WHOLE);
@@ -125,7 +125,7 @@ static void
 put_verdict(FunctionCallInfo fcinfo, const WhModel *model, const WhVerdict *verdict)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	bool has_feed = model->kind != WH_MODEL_DATE;
+	bool has_feed = model->feed != NULL;
 	Datum values[8];
 	bool nulls[8] = {false, !has_feed, !has_feed};
 
