@@ -33,6 +33,7 @@ static const WhModelRoutine dimension_routine = {
 	.build = wh_dimension_build,
 	.load = wh_dimension_load,
 	.verify = wh_dimension_verify,
+	.known = wh_dimension_known,
 	.drop = drop};
 
 static const WhModelRoutine date_routine = {

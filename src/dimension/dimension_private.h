@@ -84,6 +84,13 @@ extern void wh_dimension_load(WhModel *model, WhLoad *load, WhCounts *counts);
 
 /* -------- verify.c, date.c -------- */
 extern void wh_dimension_verify(WhModel *model, WhVerdict *verdict);
+extern void wh_dimension_known(WhModel *model, WhKnown *known);
+/*
+ * wh_dimension_expected_sql appends WITH …, wh_expected: the rows that there should be at $2,
+ * from the state at $1 on; seeded: what was before from the model's own rows.  Call
+ * wh_model_stage_events before.
+ */
+extern void wh_dimension_expected_sql(StringInfo sql, const WhModel *model, bool seeded);
 extern void wh_dimension_date_verify(WhModel *model, WhVerdict *verdict);
 extern List *wh_dimension_date_columns(const WhModel *dimension);
 extern void wh_dimension_date_lookup_sql(StringInfo sql, const WhModel *dimension, const char *key,

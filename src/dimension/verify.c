@@ -61,12 +61,7 @@ compare(void *arg)
 
 	wh_model_stage_events(model, stage, verdict->horizon, verdict->position);
 	initStringInfo(&sql);
-	append_rows(&sql, model);
-	append_history(&sql, model);
-	append_own(&sql, model, verdict->horizon > model->history_start);
-	append_versions(&sql, model);
-	append_last(&sql, model);
-	append_expected(&sql, model);
+	wh_dimension_expected_sql(&sql, model, verdict->horizon > model->history_start);
 	append_comparison(&sql, model);
 	rows = wh_stage_query(
 		stage, sql.data, 2,
@@ -77,6 +72,17 @@ compare(void *arg)
 	verdict->missing = wh_rows_int8(rows, 0, 3);
 	verdict->unexpected = wh_rows_int8(rows, 0, 4);
 	verdict->different = wh_rows_int8(rows, 0, 5);
+}
+
+void
+wh_dimension_expected_sql(StringInfo sql, const WhModel *model, bool seeded)
+{
+	append_rows(sql, model);
+	append_history(sql, model);
+	append_own(sql, model, seeded);
+	append_versions(sql, model);
+	append_last(sql, model);
+	append_expected(sql, model);
 }
 
 /*

@@ -106,6 +106,9 @@ extern void wh_fact_ahead_pass(WhFact *fact, WhLoad *load);
 /* views.c */
 extern void wh_fact_make_views(WhModel *model);
 
+/* known.c */
+extern void wh_fact_known(WhModel *model, WhKnown *known);
+
 /* purged.c */
 extern void wh_fact_follow_purges(WhFact *fact, WhLoad *load, WhCounts *counts);
 

@@ -102,6 +102,15 @@ typedef struct WhVerdict
 	int64 different;
 } WhVerdict;
 
+/* What as_known() asks of a kind: rows as they stood at a position. */
+typedef struct WhKnown
+{
+	XLogRecPtr position;
+	TimestampTz clock; /* the feed clock there */
+	WhStage *stage; /* to fill, and to read by; it sees the active snapshot */
+	const char *name; /* under which the rows go into it, with the names of the table's columns */
+} WhKnown;
+
 /*
  * What a kind of model does.  All are called in a transaction with settings pinned, as the
  * model's owner under SECURITY_RESTRICTED_OPERATION, under the feed's state lock (but for build).
@@ -128,6 +137,8 @@ typedef struct WhModelRoutine
 	 * it. horizon and position are filled before.
 	 */
 	void (*verify)(WhModel *model, WhVerdict *verdict);
+	/* Fills known->stage; under the same conditions as verify.  NULL: the kind has no loads. */
+	void (*known)(WhModel *model, WhKnown *known);
 	/* Drops what the kind keeps outside the model's relation and view (ahead, rejected, other
 	 * catalog rows).  May be NULL. */
 	void (*drop)(WhModel *model);
@@ -207,6 +218,10 @@ extern void wh_model_column_definition(StringInfo sql, const WhModelColumn *colu
  */
 extern WhModel *wh_model_declare(const char *schema, const char *name, WhModelKind kind,
 								 WhQuery *query, List *key, Jsonb *options, Oid relid);
+
+/* wh_model_check_known raises where the log, or a dimension's history, does not reach back to a
+ * position. */
+extern void wh_model_check_known(const WhModel *model, XLogRecPtr position);
 
 /* wh_model_add_view makes the view <name>_<purpose> of a SELECT beside a model; it is dropped
  * with the model. */

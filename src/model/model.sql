@@ -92,6 +92,11 @@ RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', '
 COMMENT ON FUNCTION walhouse.verify() IS
     'Verifies every built model whose owner''s role the caller has: one row for each, as verify(regclass).';
 
+CREATE FUNCTION walhouse.as_known(model anyelement, load bigint DEFAULT NULL, at timestamptz DEFAULT NULL)
+RETURNS SETOF anyelement LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'walhouse_as_known';
+COMMENT ON FUNCTION walhouse.as_known(anyelement, bigint, timestamptz) IS
+    'A dimension''s or fact''s rows as they stood after an earlier load, replayed from the change log. model: NULL of its row type, NULL::dw.customer. load: a load_id; at: a time, which means the last load that had ended by then; one of the two. load_id is NULL in the rows, and inferred members are left out. The owner''s role is needed. Raises when the model was not built then, and when change log or history do not reach back so far.';
+
 CREATE FUNCTION walhouse.drop_model(name regclass) RETURNS void
 LANGUAGE c STRICT VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'walhouse_drop_model';
 COMMENT ON FUNCTION walhouse.drop_model(regclass) IS
