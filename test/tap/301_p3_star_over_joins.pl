@@ -369,7 +369,7 @@ sub results
 			"SELECT '$_ ' || ROW($columns, $current)::text AS line FROM " . $from =~ s/NAME/$_/gr } sort keys %dimension;
 	};
 	my $expected = $lines->('oracle.NAME_version', 'new_', "valid_to = 'infinity'");
-	my $found = $lines->('dw.NAME WHERE NAME_sk <> -1 AND NOT is_inferred', '', 'is_current');
+	my $found = $lines->('dw.NAME WHERE NAME_sk > 0 AND NOT is_inferred', '', 'is_current');
 	return qq{
 	CREATE FUNCTION oracle.reason(at timestamp) RETURNS text LANGUAGE sql AS \$\$
 		SELECT CASE WHEN at IS NULL THEN 'event time is null' WHEN NOT isfinite(at) THEN 'event time is infinite'
