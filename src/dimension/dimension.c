@@ -39,6 +39,9 @@ static const WhModelRoutine dimension_routine = {
 static const WhModelRoutine date_routine = {
 	.verify = wh_dimension_date_verify};
 
+static const WhModelRoutine junk_routine = {
+	.verify = wh_dimension_junk_verify};
+
 static const WhModelRoutine time_routine = {
 	.verify = wh_dimension_time_verify};
 
@@ -58,6 +61,7 @@ wh_dimension_init(void)
 	wh_model_register(WH_MODEL_DIMENSION, &dimension_routine);
 	wh_model_register(WH_MODEL_DATE, &date_routine);
 	wh_model_register(WH_MODEL_TIME, &time_routine);
+	wh_model_register(WH_MODEL_JUNK, &junk_routine);
 }
 
 Datum
@@ -201,6 +205,8 @@ wh_dimension_report_columns(const WhModel *dimension)
 		return wh_dimension_date_columns(dimension);
 	if (dimension->kind == WH_MODEL_TIME)
 		return wh_dimension_time_columns(dimension);
+	if (dimension->kind == WH_MODEL_JUNK)
+		return wh_dimension_junk_columns(dimension);
 	foreach(cell, wh_dimension_attributes(dimension->columns))
 	{
 		WhAttribute *attribute = lfirst(cell);
@@ -231,6 +237,11 @@ wh_dimension_lookup_sql(StringInfo sql, const WhModel *dimension, List *keys,
 		wh_dimension_time_lookup_sql(sql, dimension, linitial(keys), null_sk);
 		return;
 	}
+	if (dimension->kind == WH_MODEL_JUNK)
+	{
+		wh_dimension_junk_lookup_sql(sql, dimension, keys);
+		return;
+	}
 	wh_sql_append(sql, "(CASE WHEN ");
 	foreach(lk, keys)
 		wh_sql_append(sql, "%s(%s) IS NULL", lk == list_head(keys) ? "" : " OR ",
@@ -258,6 +269,11 @@ wh_dimension_infer_sql(StringInfo sql, const WhModel *dimension, const char *key
 	if (dimension->kind == WH_MODEL_DATE)
 	{
 		wh_dimension_date_infer_sql(sql, dimension, keys_query, load_id);
+		return;
+	}
+	if (dimension->kind == WH_MODEL_JUNK)
+	{
+		wh_dimension_junk_infer_sql(sql, dimension, keys_query, load_id);
 		return;
 	}
 	if (dimension->kind == WH_MODEL_TIME)

@@ -46,3 +46,8 @@ CREATE FUNCTION walhouse.create_time_dimension(name text, granularity text DEFAU
 RETURNS regclass LANGUAGE c STRICT VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'walhouse_create_time_dimension';
 COMMENT ON FUNCTION walhouse.create_time_dimension(text, text) IS
     'Makes and fills a dimension of the time of day, with a row for each hour, minute or second (granularity); <name>_sk is the time in digits: 9, 945, 94530. Facts give a time, timestamp or timestamptz, the latter in the feed''s time zone. It belongs to no feed. Raises for another granularity.';
+
+CREATE FUNCTION walhouse.create_junk_dimension(name text, columns text[])
+RETURNS regclass LANGUAGE c STRICT VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'walhouse_create_junk_dimension';
+COMMENT ON FUNCTION walhouse.create_junk_dimension(text, text[]) IS
+    'Makes a dimension whose members are the combinations of columns that facts have met: {channel text,is_gift boolean}, each a name and a type (boolean, smallint, integer, bigint, numeric, text, varchar, date, uuid, an enum). A fact refers to it with as many columns of its query, "dw.flags(channel, is_gift)"; NULL is a value like others. It belongs to no feed. Raises for other types.';

@@ -104,4 +104,11 @@ extern List *wh_dimension_time_columns(const WhModel *dimension);
 extern void wh_dimension_time_lookup_sql(StringInfo sql, const WhModel *dimension, const char *key,
 										 int null_sk);
 
+/* -------- junk.c -------- */
+extern void wh_dimension_junk_verify(WhModel *model, WhVerdict *verdict);
+extern List *wh_dimension_junk_columns(const WhModel *dimension);
+extern void wh_dimension_junk_lookup_sql(StringInfo sql, const WhModel *dimension, List *keys);
+extern void wh_dimension_junk_infer_sql(StringInfo sql, const WhModel *dimension,
+										const char *keys_query, int64 load_id);
+
 #endif /* WH_DIMENSION_PRIVATE_H */

@@ -274,6 +274,8 @@ parse_kind(const char *kind)
 		return WH_MODEL_DATE;
 	if (strcmp(kind, "time") == 0)
 		return WH_MODEL_TIME;
+	if (strcmp(kind, "junk") == 0)
+		return WH_MODEL_JUNK;
 	if (strcmp(kind, "fact") == 0)
 		return WH_MODEL_FACT;
 	elog(ERROR, "unknown kind of model \"%s\"", kind);

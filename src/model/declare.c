@@ -337,6 +337,8 @@ kind_name(WhModelKind kind)
 			return "date";
 		case WH_MODEL_TIME:
 			return "time";
+		case WH_MODEL_JUNK:
+			return "junk";
 		case WH_MODEL_FACT:
 			return "fact";
 	}

@@ -27,6 +27,7 @@ typedef enum WhModelKind
 	WH_MODEL_DIMENSION,
 	WH_MODEL_DATE, /* a date dimension: generated, belongs to no feed */
 	WH_MODEL_TIME, /* a dimension of the time of day: likewise */
+	WH_MODEL_JUNK, /* combinations that facts have met: no query, no feed */
 	WH_MODEL_FACT
 } WhModelKind;
 
