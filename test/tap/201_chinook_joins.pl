@@ -124,6 +124,17 @@ sql($house, q{CALL walhouse.run('shop')});
 compare_dimension($_, "dw.${_}_late", 'late') for sort keys %query;
 verify_clean($house, 'late', map { "dw.${_}_late" } sort keys %query);
 
+# ---- One of the tables is copied again: every model over it is built again, and begins its history there.
+step(q{UPDATE genre SET name = name || '!'});
+sql($house, q{CALL walhouse.resync_table('shop', 'genre')});
+sql($house, q{CALL walhouse.run('shop')});
+step(q{UPDATE genre SET name = 'last' WHERE genre_id = 1});
+sql($house, q{CALL walhouse.run('shop')});
+is(value($house, q{SELECT string_agg(DISTINCT state, ' ') FROM walhouse.model}), 'live', 'after a look-up was copied again all models are live');
+verify_clean($house, 'after a look-up was copied again', @models);
+is(value($house, q{SELECT count(*) FROM dw.track JOIN shop.track t USING (track_id) WHERE is_current AND genre = 'last' AND t.genre_id = 1}),
+	value($source, 'SELECT count(*) FROM track WHERE genre_id = 1'), 'and follow it');
+
 $source->stop;
 $house->stop;
 done_testing();
