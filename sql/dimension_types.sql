@@ -69,6 +69,19 @@ SELECT * FROM dw.everything WHERE on_delete = 'close' ORDER BY valid_from;
 -- Until the first delete it is the same whatever deletes do.
 SELECT count(*), count(DISTINCT (id, name, seg, now, reg, was, signup, valid_from, valid_to, cur, inf)) FROM dw.everything;
 
+-- There and back in one batch: the value is the same, but the one before the last change is not.
+UPDATE shop.customer SET region = 'there';
+SELECT dw.at('2026-05-01 01:00') \g /dev/null
+UPDATE shop.customer SET region = NULL;
+SELECT dw.at('2026-05-01 02:00') \g /dev/null
+CALL walhouse.load('shop');
+SELECT DISTINCT on_delete, reg, was FROM dw.everything ORDER BY 1;
+UPDATE shop.customer SET region = 'east';
+SELECT dw.at('2026-05-01 03:00') \g /dev/null
+UPDATE shop.customer SET region = NULL;
+SELECT dw.at('2026-05-01 04:00') \g /dev/null
+CALL walhouse.load('shop');
+
 -- A delete.
 INSERT INTO shop.sale VALUES (1, 1, '2026-01-15'), (2, 1, '2026-02-15'), (3, 1, '2026-04-15');
 SELECT dw.at('2026-05-02') \g /dev/null
@@ -99,6 +112,16 @@ SELECT dw.at('2026-08-03') \g /dev/null
 CALL walhouse.load('shop');
 SELECT on_delete, count(*), max(valid_from) AS last, bool_or(cur) AS cur, bool_or(del) AS del FROM dw.everything GROUP BY 1 ORDER BY 1;
 SELECT model, missing, unexpected, different FROM walhouse.verify() ORDER BY model::text;
+
+-- The same over two loads: the tombstone comes and goes, and no version begins.
+DELETE FROM shop.customer;
+SELECT dw.at('2026-08-04') \g /dev/null
+CALL walhouse.load('shop');
+SELECT count(*), bool_or(cur) AS cur, bool_or(del) AS del FROM dw.everything WHERE on_delete = 'tombstone';
+INSERT INTO shop.customer VALUES (1, 'Ann', 'XL', 'west', '2026-07-01');
+SELECT dw.at('2026-08-05') \g /dev/null
+CALL walhouse.load('shop');
+SELECT count(*), bool_or(cur) AS cur, bool_or(del) AS del FROM dw.everything WHERE on_delete = 'tombstone';
 
 -- A key change is a delete and an insert; TRUNCATE deletes all that was there.
 UPDATE shop.customer SET id = 2;

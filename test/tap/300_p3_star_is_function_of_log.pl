@@ -26,6 +26,8 @@
 #   facts are not built again after their dimension
 #   a row with the event time of the clock is not ahead
 #   a version does not hold from its first instant on
+#   type 3 sees the NULLs of a delete; it keeps the value before the first change of a batch
+#   facts do not follow purges
 use strict;
 use warnings;
 use FindBin;
@@ -107,7 +109,7 @@ sub compare
 	is(query($db, 'SELECT count(*) FROM walhouse.ahead a JOIN walhouse.model m USING (model_id) JOIN walhouse.feed f USING (feed_id)'
 				. ' WHERE event_time < (SELECT max(clock) FROM shop_log.txn)'),
 		'0', "$name: nothing that the clock has passed is kept as ahead");
-	query($db, "SELECT walhouse.drop_model('$_')") for reverse('dw.date', @models);
+	query($db, "SELECT walhouse.drop_model('$_')") for reverse('dw.date', 'dw.flags', 'dw.minute', @models);
 	query($db, 'DROP SCHEMA dw CASCADE');
 }
 
@@ -237,7 +239,7 @@ sub update_row
 		'note = ' . long_text(), 'status = ' . pick("'void'", "'open'", 'NULL'), 'customer_id = ' . customer_id(),
 		'referrer_id = ' . pick('NULL', customer_id()), '(code, region) = ROW(' . odd_key() . ')')
 		. ' WHERE (order_id, line) = (' . order_key() . ');' if $r < 0.85;
-	return 'UPDATE shop.visits SET ' . pick('at = ' . local_time(), 'day = ' . day(), 'pages = 7',
+	return 'UPDATE shop.visits SET ' . pick('at = ' . local_time(), 'day = ' . day(), 'pages = ' . pick(7, 5, 'NULL'),
 		'customer_id = ' . pick('NULL', customer_id())) . ' WHERE visit_id = ' . visit_id() . ';';
 }
 
@@ -326,6 +328,8 @@ sub declare
 	return q{
 	CREATE SCHEMA dw;
 	SELECT walhouse.create_date_dimension('dw.date', '2026-01-01', '2026-06-30');
+	SELECT walhouse.create_junk_dimension('dw.flags', '{pages int,odd boolean}');
+	SELECT walhouse.create_time_dimension('dw.minute');
 	SELECT walhouse.create_dimension('dw.customer',
 		'SELECT customer_id, name, city, score, level, bio FROM shop.customers WHERE active IS NOT FALSE', '{customer_id}',
 		'{"*": 2, "name": 1}');
@@ -343,9 +347,10 @@ sub declare
 		'{order_id,line}', 'When "it" was',
 		'{"customer_sk": "dw.customer(customer_id)", "referrer sk": "dw.customer(referrer_id)",
 		  "odd_sk": "dw.\"odd_dim\"(code, region)", "day_sk": "dw.date(\"When \"\"it\"\" was\")"}');
-	SELECT walhouse.create_fact('dw.visit', 'SELECT visit_id, customer_id, at, day, pages FROM shop.visits', '{visit_id}', 'at',
+	SELECT walhouse.create_fact('dw.visit', 'SELECT visit_id, customer_id, at, day, pages, pages % 2 = 1 AS odd, pages = 5 AS bad FROM shop.visits', '{visit_id}', 'at',
 		'{"customer_sk": "dw.customer(customer_id)", "person_sk": "dw.person(customer_id)",
-		  "purge_sk": "dw.kept_purge(customer_id)", "day_sk": "dw.date(day)"}', 'day');
+		  "purge_sk": "dw.kept_purge(customer_id)", "minute_sk": "dw.minute(at)",
+		  "flags_sk": {"dimension": "dw.flags(pages, odd)", "error_if": "bad"}, "day_sk": "dw.date(day)"}', 'day');
 	SELECT walhouse.create_fact('dw.visit_day', 'SELECT visit_id, customer_id, day FROM shop.visits', '{visit_id}', 'day',
 		'{"customer_sk": "dw.customer(customer_id)", "kept_sk": "dw.kept_tombstone(customer_id)"}', 'year');
 	};
@@ -498,7 +503,8 @@ sub results
 			oracle.customer_at(customer_id, at), oracle.customer_at(referrer_id, at), oracle.odd_at(code, region, at),
 			(at AT TIME ZONE $zone)::date)::text FROM oracle.sales WHERE reason IS NULL
 		UNION ALL SELECT 'visit ' || ROW(visit_id, customer_id, at, day, pages, oracle.customer_at(customer_id, at AT TIME ZONE $zone),
-			oracle.kept_at('purge', customer_id, at AT TIME ZONE $zone), CASE WHEN isfinite(day) THEN day END)::text FROM oracle.visit WHERE reason IS NULL
+			oracle.kept_at('purge', customer_id, at AT TIME ZONE $zone),
+			CASE WHEN pages = 5 THEN 'error' ELSE coalesce(pages::text, 'null') END, to_char(at, 'HH24:MI'), CASE WHEN isfinite(day) THEN day END)::text FROM oracle.visit WHERE reason IS NULL
 		UNION ALL SELECT 'visit_day ' || ROW(visit_id, customer_id, day,
 			oracle.customer_at(customer_id, day::timestamp AT TIME ZONE $zone),
 			oracle.kept_at('tombstone', customer_id, day::timestamp AT TIME ZONE $zone))::text FROM oracle.visit WHERE day_reason IS NULL
@@ -525,10 +531,11 @@ sub results
 			d.date)::text
 			FROM dw.sales s LEFT JOIN dw.customer c ON c.customer_sk = s.customer_sk LEFT JOIN dw.customer r ON r.customer_sk = s."referrer sk"
 				LEFT JOIN dw.odd_dim o ON o.odd_dim_sk = s.odd_sk LEFT JOIN dw.date d ON d.date_sk = s.day_sk
-		UNION ALL SELECT 'visit ' || ROW(visit_id, v.customer_id, at, day, pages,
+		UNION ALL SELECT 'visit ' || ROW(visit_id, v.customer_id, at, day, v.pages,
 			CASE WHEN c.customer_sk = -1 THEN 'unknown' ELSE c.customer_id || ' from ' || c.valid_from END,
-			CASE WHEN p.kept_purge_sk = -1 THEN 'unknown' ELSE p.customer_id || ' from ' || p.valid_from END, d.date)::text
-			FROM dw.visit v LEFT JOIN dw.kept_purge p ON p.kept_purge_sk = v.purge_sk LEFT JOIN dw.customer c ON c.customer_sk = v.customer_sk LEFT JOIN dw.date d ON d.date_sk = v.day_sk
+			CASE WHEN p.kept_purge_sk = -1 THEN 'unknown' ELSE p.customer_id || ' from ' || p.valid_from END,
+			CASE WHEN v.flags_sk = -3 THEN 'error' ELSE coalesce(g.pages::text, 'null') END, m.label, d.date)::text
+			FROM dw.visit v LEFT JOIN dw.flags g ON g.flags_sk = v.flags_sk LEFT JOIN dw.minute m ON m.minute_sk = v.minute_sk LEFT JOIN dw.kept_purge p ON p.kept_purge_sk = v.purge_sk LEFT JOIN dw.customer c ON c.customer_sk = v.customer_sk LEFT JOIN dw.date d ON d.date_sk = v.day_sk
 		UNION ALL SELECT 'visit_day ' || ROW(visit_id, v.customer_id, day,
 			CASE WHEN c.customer_sk = -1 THEN 'unknown' ELSE c.customer_id || ' from ' || c.valid_from END,
 			CASE WHEN k.kept_tombstone_sk = -1 THEN 'unknown' ELSE k.customer_id || ' from ' || k.valid_from END)::text
