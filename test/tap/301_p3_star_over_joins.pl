@@ -189,10 +189,15 @@ sub transaction
 	return join("\n", (map { statement() } 1 .. 1 + int(rand(5))), "CALL oracle.commit($now);");
 }
 
-# ending mends what the last transactions left that cannot be computed.
+# ending mends what the last transactions left that cannot be computed, and brings what chance seldom does: a header that
+# comes after its line and goes before it, each alone in a transaction, and a product of 1.0 that becomes 1.00.
 sub ending
 {
-	return "UPDATE shop.profiles SET points = 3 WHERE points = 0; CALL oracle.commit($now);";
+	return join("\n", map { "$_; CALL oracle.commit($now);" } 'UPDATE shop.profiles SET points = 3 WHERE points = 0',
+		"INSERT INTO shop.lines VALUES (1, 90, 90, 1.0, NULL), (1, 90, 91, 1.0, NULL); INSERT INTO shop.products VALUES (90, 'p', 1, NULL)",
+		"INSERT INTO shop.orders VALUES (90, 1, '2026-02-03 00:00+00', 'open', ''), (91, 1, '2026-02-03 00:00+00', 'open', '')",
+		'UPDATE shop.products SET price = 1.0 WHERE product_id = 90', 'UPDATE shop.lines SET qty = 1.00 WHERE order_id = 90',
+		'DELETE FROM shop.orders WHERE order_id = 91');
 }
 
 sub statement
