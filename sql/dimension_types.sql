@@ -83,7 +83,7 @@ SELECT dw.at('2026-05-01 04:00') \g /dev/null
 CALL walhouse.load('shop');
 
 -- A delete.
-INSERT INTO shop.sale VALUES (1, 1, '2026-01-15'), (2, 1, '2026-02-15'), (3, 1, '2026-04-15');
+INSERT INTO shop.sale VALUES (1, 1, '2026-01-15'), (2, 1, '2026-02-15'), (3, 1, '2026-04-15'), (4, 1, '2030-01-01');
 SELECT dw.at('2026-05-02') \g /dev/null
 CALL walhouse.load('shop');
 SELECT s.id, c.segment, p.segment, p.is_inferred FROM dw.sale s JOIN dw.c_close c ON c_close_sk = close_sk JOIN dw.c_purge p ON c_purge_sk = purge_sk ORDER BY 1;
@@ -122,6 +122,13 @@ INSERT INTO shop.customer VALUES (1, 'Ann', 'XL', 'west', '2026-07-01');
 SELECT dw.at('2026-08-05') \g /dev/null
 CALL walhouse.load('shop');
 SELECT count(*), bool_or(cur) AS cur, bool_or(del) AS del FROM dw.everything WHERE on_delete = 'tombstone';
+
+-- A row ahead of the clock has followed the purges, and gets the version that begins now.
+UPDATE shop.customer SET segment = 'XS';
+SELECT dw.at('2026-08-06') \g /dev/null
+CALL walhouse.load('shop');
+SELECT s.id, c.segment, p.segment FROM dw.sale s JOIN dw.c_close c ON c_close_sk = close_sk JOIN dw.c_purge p ON c_purge_sk = purge_sk ORDER BY 1;
+SELECT model, missing, unexpected, different FROM walhouse.verify('dw.sale');
 
 -- A key change is a delete and an insert; TRUNCATE deletes all that was there.
 UPDATE shop.customer SET id = 2;
