@@ -11,6 +11,25 @@
 # LEFT JOIN; customers and their tags, where nothing proves that the key is unique; a query that cannot always be computed.
 #
 # SEEDS="1 2 3" chooses the histories, TRANSACTIONS their length.
+#
+# Deliberate mistakes, each tried once; every one of these makes this test fail:
+#   the images that a range began with are not there
+#   the mirror is asked for rows that the log names, too
+#   changes after the load's position are not undone
+#   changes of look-ups are not followed to the driving table
+#   only new images of look-ups are followed
+#   rows of the other tables are looked up for the last images of the driving table alone
+#   rows of different points meet
+#   a key that the query does not give any more has not ended
+#   the ends of intervals are no points; an interval holds at its end, too
+#   LEFT JOIN is JOIN at points; LEFT JOIN is JOIN in a state
+#   a delete and re-insert of the same row is no change
+#   the query's condition is not asked at points
+# And these make the regress test model_joins fail:
+#   the condition of a LEFT JOIN leads to its left side
+#   a model's horizon is its driving table's
+#   keys are not counted in loads; keys are not counted in builds
+#   a commit that cannot be computed is not passed over
 use strict;
 use warnings;
 use FindBin;
