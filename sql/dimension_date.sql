@@ -6,6 +6,7 @@ SELECT walhouse.create_date_dimension('dw.date', '2023-12-30', '2024-03-02', fis
 SELECT * FROM dw.date WHERE date_sk IN (-1, 20231231, 20240101, 20240229) ORDER BY 1;
 SELECT count(*), count(*) FILTER (WHERE is_weekend) AS weekend, count(*) FILTER (WHERE is_month_end) AS month_ends FROM dw.date WHERE date_sk > 0;
 -- Settings of the session do not matter.
+SET walhouse.allow_writes = on;
 SET lc_time = 'C'; SET timezone = 'Asia/Tokyo'; SET datestyle = 'SQL, DMY'; SET search_path = dw;
 SELECT walhouse.create_date_dimension('day', '2024-12-31', '2024-12-31');
 RESET search_path; SET datestyle = 'ISO, YMD';

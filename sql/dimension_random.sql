@@ -18,6 +18,7 @@
 \endif
 SET client_min_messages = warning;
 SET timezone = 'UTC';
+SET walhouse.allow_writes = on;
 \set ECHO none
 \i :handfeed
 \set ECHO all

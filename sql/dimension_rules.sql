@@ -4,6 +4,7 @@
 \set QUIET on
 SET client_min_messages = warning;
 SET timezone = 'UTC';
+SET walhouse.allow_writes = on;
 SET datestyle = 'ISO, YMD';
 \set ECHO none
 \i :handfeed

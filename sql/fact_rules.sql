@@ -6,6 +6,7 @@
 \set ECHO all
 SET client_min_messages = warning;
 SET timezone = 'UTC';
+SET walhouse.allow_writes = on;
 SELECT handfeed.make('shop', 'Europe/Berlin');
 CREATE TABLE shop.customers (customer_id int PRIMARY KEY, name text, city text);
 CREATE TABLE shop."Or""ders" (order_id int, line numeric, customer_id bigint, referrer int, at timestamptz, amount numeric(10,3),

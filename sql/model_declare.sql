@@ -35,7 +35,8 @@ SELECT pg_temp.try('SELECT id, region FROM shop.item ORDER BY id');
 SELECT pg_temp.try('SELECT id, region FROM shop.item LIMIT 3');
 SELECT pg_temp.try('SELECT id, region FROM shop.item FOR UPDATE');
 SELECT pg_temp.try('SELECT a.id, a.region FROM shop.item a, shop.item b');
-SELECT pg_temp.try('SELECT id, region FROM shop.item a JOIN shop.item b USING (region, id)');
+SELECT pg_temp.try('SELECT id, region FROM shop.item a RIGHT JOIN shop.item b USING (region, id)');
+SELECT pg_temp.try('SELECT id, region FROM shop.item a FULL JOIN shop.item b USING (region, id)');
 SELECT pg_temp.try('SELECT id, region FROM (SELECT * FROM shop.item) s');
 SELECT pg_temp.try('SELECT id, region FROM shop.item TABLESAMPLE system (1)');
 SELECT pg_temp.try('SELECT g FROM generate_series(1, 2) g');
@@ -89,9 +90,9 @@ SELECT walhouse.create_dimension(NULL, 'SELECT id, region FROM shop.item', '{reg
 SELECT walhouse.create_dimension('dw.try', 'SELECT id, region, name FROM shop.item', '{region,id}', scd => '[2]');
 SELECT walhouse.create_dimension('dw.try', 'SELECT id, region, name FROM shop.item', '{region,id}', scd => '{"nix": 2}');
 SELECT walhouse.create_dimension('dw.try', 'SELECT id, region, name FROM shop.item', '{region,id}', scd => '{"id": 1}');
-SELECT walhouse.create_dimension('dw.try', 'SELECT id, region, name FROM shop.item', '{region,id}', scd => '{"name": 3}');
+SELECT walhouse.create_dimension('dw.try', 'SELECT id, region, name FROM shop.item', '{region,id}', scd => '{"name": 5}');
 SELECT walhouse.create_dimension('dw.try', 'SELECT id, region, name FROM shop.item', '{region,id}', scd => '{"name": "two"}');
-SELECT walhouse.create_dimension('dw.try', 'SELECT id, region, name FROM shop.item', '{region,id}', on_delete => 'ignore');
+SELECT walhouse.create_dimension('dw.try', 'SELECT id, region, name FROM shop.item', '{region,id}', on_delete => 'forget');
 
 -- Rights: all that is missing, at once
 CREATE ROLE walhouse_test_owner;

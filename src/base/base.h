@@ -117,6 +117,10 @@ typedef struct WhStage WhStage;
 
 extern WhStage *wh_stage_create(void);
 
+/* wh_stage_create_snapshot makes one whose statements see the active snapshot, and none newer
+ * (see wh_spi_query_snapshot): they only read. */
+extern WhStage *wh_stage_create_snapshot(void);
+
 /* wh_stage_drop gives up what a stage holds, files too: to be called before the commit.  An abort
  * does it by itself. */
 extern void wh_stage_drop(WhStage *stage);
@@ -183,7 +187,8 @@ extern bool wh_txn_try(void (*body)(void *arg), void *arg, ErrorData **error);
 /*
  * wh_settings_pin sets, for the rest of the transaction, what results may depend on: search_path
  * (pg_catalog, pg_temp), DateStyle, IntervalStyle, extra_float_digits, lc_monetary, lc_numeric,
- * lc_time, row_security off, no statement_timeout, and TimeZone when it is given.
+ * lc_time, row_security off, no statement_timeout, and TimeZone when it is given; and
+ * walhouse.allow_writes, so that it is walhouse who writes.
  */
 extern void wh_settings_pin(const char *time_zone);
 

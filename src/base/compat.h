@@ -35,9 +35,28 @@
 #define wh_compat_owns_class(relid, userid) pg_class_ownercheck((relid), (userid))
 #endif
 
+/* 16: an argument for the planner, which has none here; users include optimizer/optimizer.h */
+#if PG_VERSION_NUM >= 160000
+#define wh_compat_flatten_join_columns(query, node) flatten_join_alias_vars(NULL, (query), (node))
+#else
+#define wh_compat_flatten_join_columns(query, node) flatten_join_alias_vars((query), (node))
+#endif
+
 /* 18: pg_noreturn, before the declaration, for pg_attribute_noreturn() behind it */
 #if PG_VERSION_NUM < 180000
 #define pg_noreturn pg_attribute_noreturn()
+#endif
+
+/* 16: what a query asks permission for stands in a list of its own; users include
+ * executor/executor.h */
+#if PG_VERSION_NUM >= 160000
+#define WH_COMPAT_CHECK_PERMS_PARAMETERS List *tables, List *checks, bool raises
+#define WH_COMPAT_CHECK_PERMS_ARGUMENTS tables, checks, raises
+#define WhCompatPermission RTEPermissionInfo
+#else
+#define WH_COMPAT_CHECK_PERMS_PARAMETERS List *checks, bool raises
+#define WH_COMPAT_CHECK_PERMS_ARGUMENTS checks, raises
+#define WhCompatPermission RangeTblEntry
 #endif
 
 /* The version of the server that this was built for, for those who tell it to others. */

@@ -35,6 +35,7 @@ wh_settings_pin(const char *time_zone)
 	pin("lc_time", "C");
 	pin("row_security", "off");
 	pin("statement_timeout", "0");
+	pin("walhouse.allow_writes", "on");
 	if (time_zone != NULL)
 		pin("TimeZone", time_zone);
 }

@@ -8,8 +8,8 @@
  * named relation.  The planner knows how many rows it has.
  *
  * A stage lives in the memory context that was current at its creation and must not outlive the
- * transaction: its files belong to the resource owner that was current when they were filled, which
- * closes them in an abort; before a commit its user drops it.
+ * (sub)transaction that it was made in: its files belong to the resource owner that was current
+ * then, which closes them in an abort; before a commit its user drops it.
  */
 #include "postgres.h"
 
@@ -20,6 +20,7 @@
 #include "utils/memutils.h"
 #include "utils/plancache.h"
 #include "utils/queryenvironment.h"
+#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
 
@@ -30,6 +31,8 @@ struct WhStage
 {
 	MemoryContext context;
 	List *relations; /* of EphemeralNamedRelation */
+	bool is_fixed; /* statements see the active snapshot */
+	ResourceOwner owner; /* of the files: the one that was current at the stage's creation */
 };
 
 static EphemeralNamedRelation find(const WhStage *stage, const char *name);
@@ -45,6 +48,16 @@ wh_stage_create(void)
 	WhStage *stage = palloc0(sizeof(WhStage));
 
 	stage->context = CurrentMemoryContext;
+	stage->owner = CurrentResourceOwner;
+	return stage;
+}
+
+WhStage *
+wh_stage_create_snapshot(void)
+{
+	WhStage *stage = wh_stage_create();
+
+	stage->is_fixed = true;
 	return stage;
 }
 
@@ -62,11 +75,16 @@ uint64
 wh_stage_fill(WhStage *stage, const char *name, const char *sql, int nargs, const WhArg *args)
 {
 	MemoryContext caller = MemoryContextSwitchTo(stage->context);
-	Tuplestorestate *store = tuplestore_begin_heap(false, false, work_mem);
+	ResourceOwner owner = CurrentResourceOwner;
 	DestReceiver *dest = CreateTuplestoreDestReceiver();
+	Tuplestorestate *store;
 	TupleDesc desc;
 	uint64 count;
 
+	/* A subtransaction that only fills the stage would close its files when it ends. */
+	CurrentResourceOwner = stage->owner;
+	store = tuplestore_begin_heap(false, false, work_mem);
+	CurrentResourceOwner = owner;
 	SetTuplestoreDestReceiverParams(dest, store, stage->context, false, NULL, NULL);
 	run(stage, sql, nargs, args, dest, &desc, NULL);
 	count = tuplestore_tuple_count(store);
@@ -180,7 +198,7 @@ run(const WhStage *stage, const char *sql, int nargs, const WhArg *args, DestRec
 	uint64 processed;
 	int code;
 
-	PushActiveSnapshot(GetTransactionSnapshot());
+	PushActiveSnapshot(stage->is_fixed ? GetActiveSnapshot() : GetTransactionSnapshot());
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "could not connect to SPI");
 	foreach(cell, stage->relations)
@@ -191,6 +209,7 @@ run(const WhStage *stage, const char *sql, int nargs, const WhArg *args, DestRec
 	}
 	options.params = make_params(nargs, args, &types);
 	options.dest = dest;
+	options.read_only = stage->is_fixed;
 	plan = SPI_prepare(sql, nargs, types);
 	if (plan == NULL)
 		elog(ERROR, "could not prepare a statement: %s: %s", SPI_result_code_string(SPI_result),

@@ -22,27 +22,46 @@
 #include "dimension/dimension_private.h"
 
 static void check_arguments(WhQuery *query, Jsonb *scd, const char *on_delete, const char *sk);
-static void check_scd(WhQuery *query, Jsonb *scd);
-static void check_scd_value(WhQuery *query, const char *name, JsonbValue *value);
+static void check_attributes(WhQuery *query);
 static Oid make_table(WhQuery *query, List *key, const char *schema, const char *relation,
-					  const char *sk);
+					  const char *sk, WhOnDelete on_delete);
 static Jsonb *make_options(Jsonb *scd, const char *on_delete, bool unknown, const char *sk);
+
+static void drop(WhModel *model);
 
 static const WhModelRoutine dimension_routine = {
 	.build = wh_dimension_build,
 	.load = wh_dimension_load,
-	.verify = wh_dimension_verify};
+	.verify = wh_dimension_verify,
+	.known = wh_dimension_known,
+	.drop = drop};
 
 static const WhModelRoutine date_routine = {
 	.verify = wh_dimension_date_verify};
 
+static const WhModelRoutine junk_routine = {
+	.verify = wh_dimension_junk_verify};
+
+static const WhModelRoutine time_routine = {
+	.verify = wh_dimension_time_verify};
+
 PG_FUNCTION_INFO_V1(walhouse_create_dimension);
+
+/* drop forgets what the catalog has of a dimension beside its model's row. */
+static void
+drop(WhModel *model)
+{
+	wh_catalog_execute("DELETE FROM walhouse.purged WHERE dimension_id = $1", 1,
+					   (WhArg[]){WH_ARG_INT4(model->id)});
+}
 
 void
 wh_dimension_init(void)
 {
 	wh_model_register(WH_MODEL_DIMENSION, &dimension_routine);
 	wh_model_register(WH_MODEL_DATE, &date_routine);
+	wh_model_register(WH_MODEL_TIME, &time_routine);
+	wh_model_register(WH_MODEL_JUNK, &junk_routine);
 }
 
 Datum
@@ -66,7 +85,7 @@ walhouse_create_dimension(PG_FUNCTION_ARGS)
 							 &relation);
 	sk = wh_name(relation, "_sk");
 	check_arguments(query, scd, on_delete, sk);
-	relid = make_table(query, key, schema, relation, sk);
+	relid = make_table(query, key, schema, relation, sk, wh_dimension_parse_on_delete(on_delete));
 	wh_model_declare(schema, relation, WH_MODEL_DIMENSION, query, key,
 					 make_options(scd, on_delete, PG_GETARG_BOOL(5), sk), relid);
 	PG_RETURN_OID(relid);
@@ -80,71 +99,38 @@ check_arguments(WhQuery *query, Jsonb *scd, const char *on_delete, const char *s
 				(errcode(ERRCODE_RESERVED_NAME),
 				 errmsg("column name \"%s\" is reserved for the surrogate key", sk),
 				 errhint("Name the column otherwise with AS.")));
-	if (strcmp(on_delete, "close") != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("on_delete \"%s\" is not supported", on_delete),
-				 errdetail("A delete closes the open version; a re-insert opens a new one."),
-				 errhint("Leave on_delete away, or say on_delete => 'close'.")));
-	check_scd(query, scd);
+	if (wh_dimension_parse_on_delete(on_delete) == WH_DELETE_TOMBSTONE &&
+		wh_model_column(query->columns, "is_deleted") != NULL)
+		ereport(ERROR, (errcode(ERRCODE_RESERVED_NAME),
+						errmsg("column name \"is_deleted\" is reserved with on_delete tombstone"),
+						errhint("Name the column otherwise with AS.")));
+	wh_dimension_set_scd(query, scd);
+	check_attributes(query);
 }
 
-/* check_scd refuses what is no object of column names and types 1 or 2. */
+/* check_attributes refuses queries that have a column which the dimension adds. */
 static void
-check_scd(WhQuery *query, Jsonb *scd)
+check_attributes(WhQuery *query)
 {
-	JsonbIterator *it;
-	JsonbIteratorToken token;
-	JsonbValue value;
-	char *name = NULL;
+	ListCell *cell;
 
-	if (!JB_ROOT_IS_OBJECT(scd))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("scd must be a JSON object"),
-				 errhint("For example scd => '{\"*\": 2, \"name\": 1}'.")));
-	it = JsonbIteratorInit(&scd->root);
-	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
+	foreach(cell, wh_dimension_attributes(query->columns))
 	{
-		if (token == WJB_KEY)
-			name = pnstrdup(value.val.string.val, value.val.string.len);
-		else if (token == WJB_VALUE)
-			check_scd_value(query, name, &value);
+		WhAttribute *attribute = lfirst(cell);
+		WhModelColumn *column = wh_model_column(query->columns, attribute->name);
+
+		if (column != NULL && column != attribute->column)
+			ereport(ERROR,
+					(errcode(ERRCODE_RESERVED_NAME),
+					 errmsg("column name \"%s\" is reserved for what type %d keeps of \"%s\"",
+							attribute->name, attribute->column->scd, attribute->column->name),
+					 errhint("Name the column otherwise with AS.")));
 	}
 }
 
-static void
-check_scd_value(WhQuery *query, const char *name, JsonbValue *value)
-{
-	WhModelColumn *column = wh_model_column(query->columns, name);
-	int type;
-
-	if (strcmp(name, "*") != 0 && column == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_COLUMN),
-				 errmsg("scd names column \"%s\", which is no column of the query", name)));
-	if (column != NULL && column->is_key)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("scd names column \"%s\", which is in the key", name),
-				 errdetail("A key never changes: a changed key is another member.")));
-	if (value->type != jbvNumeric)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the scd type of \"%s\" must be a number", name),
-				 errhint("1 overwrites, 2 opens a version.")));
-	type = DatumGetInt32(DirectFunctionCall1(numeric_int4, NumericGetDatum(value->val.numeric)));
-	if (type != 1 && type != 2)
-		ereport(
-			ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("scd type %d of \"%s\" is not supported", type, name),
-			 errdetail(
-				 "There are type 1, which overwrites, and type 2, which opens a version.")));
-}
-
 static Oid
-make_table(WhQuery *query, List *key, const char *schema, const char *relation, const char *sk)
+make_table(WhQuery *query, List *key, const char *schema, const char *relation, const char *sk,
+		   WhOnDelete on_delete)
 {
 	StringInfoData sql;
 	ListCell *lc;
@@ -154,16 +140,20 @@ make_table(WhQuery *query, List *key, const char *schema, const char *relation, 
 		&sql,
 		"CREATE TABLE %I.%I (%I bigint GENERATED BY DEFAULT AS IDENTITY CONSTRAINT %I PRIMARY KEY",
 		schema, relation, sk, wh_name(relation, "_pkey"));
-	foreach(lc, query->columns)
+	foreach(lc, wh_dimension_attributes(query->columns))
 	{
+		WhModelColumn column = *((WhAttribute *) lfirst(lc))->column;
+
+		column.name = ((WhAttribute *) lfirst(lc))->name;
 		wh_sql_append(&sql, ", ");
-		wh_model_column_definition(&sql, lfirst(lc));
+		wh_model_column_definition(&sql, &column);
 	}
 	wh_sql_append(
 		&sql,
 		", valid_from timestamptz NOT NULL, valid_to timestamptz NOT NULL, is_current boolean "
 		"NOT NULL, "
-		"is_inferred boolean NOT NULL, load_id bigint NOT NULL, CONSTRAINT %I UNIQUE (",
+		"is_inferred boolean NOT NULL%s, load_id bigint NOT NULL, CONSTRAINT %I UNIQUE (",
+		on_delete == WH_DELETE_TOMBSTONE ? ", is_deleted boolean NOT NULL DEFAULT false" : "",
 		wh_name(relation, "_key"));
 	foreach(lc, key)
 		wh_sql_append(&sql, "%I, ", (char *) lfirst(lc));
@@ -195,31 +185,43 @@ wh_dimension_sk(const WhModel *model)
 	return sk;
 }
 
-List *
-wh_dimension_columns_of_type(const WhModel *model, int type)
-{
-	List *result = NIL;
-	ListCell *lc;
-
-	foreach(lc, model->columns)
-	{
-		WhModelColumn *column = lfirst(lc);
-
-		if ((column->is_key ? 1 : column->scd) == type)
-			result = lappend(result, column);
-	}
-	return result;
-}
-
 bool
 wh_dimension_is_versioned(const WhModel *dimension)
 {
-	return dimension->kind == WH_MODEL_DIMENSION;
+	/* Without types 2 and 6 there is one version, but for those that deletes and re-inserts make.
+	 */
+	return dimension->kind == WH_MODEL_DIMENSION &&
+		   (wh_dimension_versioned_columns(dimension) != NIL ||
+			wh_dimension_on_delete(dimension) == WH_DELETE_CLOSE);
+}
+
+List *
+wh_dimension_report_columns(const WhModel *dimension)
+{
+	List *names = NIL;
+	ListCell *cell;
+
+	if (dimension->kind == WH_MODEL_DATE)
+		return wh_dimension_date_columns(dimension);
+	if (dimension->kind == WH_MODEL_TIME)
+		return wh_dimension_time_columns(dimension);
+	if (dimension->kind == WH_MODEL_JUNK)
+		return wh_dimension_junk_columns(dimension);
+	foreach(cell, wh_dimension_attributes(dimension->columns))
+	{
+		WhAttribute *attribute = lfirst(cell);
+
+		if (!attribute->column->is_key)
+			names = lappend(names, attribute->name);
+	}
+	if (wh_dimension_on_delete(dimension) == WH_DELETE_TOMBSTONE)
+		names = lappend(names, "is_deleted");
+	return names;
 }
 
 void
 wh_dimension_lookup_sql(StringInfo sql, const WhModel *dimension, List *keys,
-						const char *event_time)
+						const char *event_time, int null_sk)
 {
 	const char *sk = wh_sql_identifier(wh_dimension_sk(dimension));
 	ListCell *lc;
@@ -227,14 +229,24 @@ wh_dimension_lookup_sql(StringInfo sql, const WhModel *dimension, List *keys,
 
 	if (dimension->kind == WH_MODEL_DATE)
 	{
-		wh_dimension_date_lookup_sql(sql, dimension, linitial(keys));
+		wh_dimension_date_lookup_sql(sql, dimension, linitial(keys), null_sk);
+		return;
+	}
+	if (dimension->kind == WH_MODEL_TIME)
+	{
+		wh_dimension_time_lookup_sql(sql, dimension, linitial(keys), null_sk);
+		return;
+	}
+	if (dimension->kind == WH_MODEL_JUNK)
+	{
+		wh_dimension_junk_lookup_sql(sql, dimension, keys);
 		return;
 	}
 	wh_sql_append(sql, "(CASE WHEN ");
 	foreach(lk, keys)
 		wh_sql_append(sql, "%s(%s) IS NULL", lk == list_head(keys) ? "" : " OR ",
 					  (char *) lfirst(lk));
-	wh_sql_append(sql, " THEN " WH_UNKNOWN_SK " ELSE (SELECT wh_d.%s FROM %T wh_d WHERE ", sk,
+	wh_sql_append(sql, " THEN %d ELSE (SELECT wh_d.%s FROM %T wh_d WHERE ", null_sk, sk,
 				  dimension->relid);
 	forboth(lc, dimension->key, lk, keys)
 	{
@@ -259,6 +271,13 @@ wh_dimension_infer_sql(StringInfo sql, const WhModel *dimension, const char *key
 		wh_dimension_date_infer_sql(sql, dimension, keys_query, load_id);
 		return;
 	}
+	if (dimension->kind == WH_MODEL_JUNK)
+	{
+		wh_dimension_junk_infer_sql(sql, dimension, keys_query, load_id);
+		return;
+	}
+	if (dimension->kind == WH_MODEL_TIME)
+		elog(ERROR, "dimension %s lacks a time of day", dimension->name);
 	wh_sql_append(sql, "INSERT INTO %T (", dimension->relid);
 	wh_model_column_list(sql, dimension->key, NULL);
 	wh_sql_append(
@@ -282,35 +301,4 @@ wh_dimension_infer_sql(StringInfo sql, const WhModel *dimension, const char *key
 	wh_sql_append(sql, " AND (SELECT true FROM %T d WHERE ", dimension->relid);
 	wh_model_key_join(sql, dimension, "d", "k");
 	wh_sql_append(sql, " LIMIT 1) IS NULL ON CONFLICT DO NOTHING");
-}
-
-void
-wh_dimension_moved_sql(StringInfo sql, const WhModel *dimension, const WhLoad *load)
-{
-	const char *separator = "";
-	WhRows *rows;
-	ListCell *lc;
-
-	if (dimension->kind == WH_MODEL_DATE)
-	{
-		wh_sql_append(sql, "SELECT NULL::date WHERE false");
-		return;
-	}
-	rows = wh_catalog_query(
-		"SELECT to_lsn FROM walhouse.load_model WHERE model_id = $1 AND load_id < $2 "
-		"ORDER BY load_id DESC LIMIT 1",
-		2, (WhArg[]){WH_ARG_INT4(dimension->id), WH_ARG_INT8(load->id)});
-	wh_sql_append(sql, "SELECT DISTINCT ");
-	foreach(lc, dimension->key)
-	{
-		WhModelColumn *column = lfirst(lc);
-
-		wh_sql_append(sql, "%sl.%I AS %I", separator,
-					  wh_model_log_of_mirror(dimension->source, column->attnum), column->name);
-		separator = ", ";
-	}
-	wh_sql_append(sql, " FROM %T l WHERE l.lsn > %X AND l.lsn <= %X AND l.op <> 'T'",
-				  dimension->source->log,
-				  rows->count == 0 ? wh_model_horizon(dimension) : wh_rows_lsn(rows, 0, 1),
-				  load->to);
 }

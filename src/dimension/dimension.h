@@ -15,12 +15,16 @@ extern void wh_dimension_init(void);
 /*
  * wh_dimension_lookup_sql appends a scalar subquery: the surrogate key of the dimension's version
  * for the key expressions `keys` (SQL, as many as the dimension's key has columns) as of
- * `event_time` (SQL of type timestamptz): −1 when a key expression is NULL, NULL when the
- * dimension has no row for the key.  It reads O(1) rows per probe.  Date dimensions ignore
- * event_time.
+ * `event_time` (SQL of type timestamptz): null_sk (−1, −2 or −3) when a key expression is NULL,
+ * NULL when the dimension has no row for the key.  It reads O(1) rows per probe.  Date dimensions
+ * ignore event_time.
  */
 extern void wh_dimension_lookup_sql(StringInfo sql, const WhModel *dimension, List *keys,
-									const char *event_time);
+									const char *event_time, int null_sk);
+
+/* The columns of a dimension that reports show (of char *): all that say something of a member,
+ * but for the key of a dimension with a query, which stands in the fact. */
+extern List *wh_dimension_report_columns(const WhModel *dimension);
 
 /*
  * wh_dimension_infer_sql appends an INSERT of inferred members for the distinct keys that
@@ -32,16 +36,10 @@ extern void wh_dimension_lookup_sql(StringInfo sql, const WhModel *dimension, Li
 extern void wh_dimension_infer_sql(StringInfo sql, const WhModel *dimension,
 								   const char *keys_query, int64 load_id);
 
-/*
- * wh_dimension_moved_sql appends a SELECT of the keys (the dimension's key columns, under their
- * names) of which `load`, the one that is under way, may have opened or moved versions: those
- * that the log names between the dimension's position before this load and load->to.  No index
- * could find them in the dimension; the log does, without running what a user wrote.  It needs no
- * parameters, and works before and after the load's row of walhouse.load_model is written.
- */
-extern void wh_dimension_moved_sql(StringInfo sql, const WhModel *dimension, const WhLoad *load);
-
-/* True when versions in time matter to facts (any type 2 column, or deletes that close). */
+/* True when versions in time matter to facts (a type 2 or 6 column, or deletes that close). */
 extern bool wh_dimension_is_versioned(const WhModel *dimension);
+
+/* True when versions may be removed, and facts must follow walhouse.purged. */
+extern bool wh_dimension_purges(const WhModel *dimension);
 
 #endif /* WH_DIMENSION_H */

@@ -7,17 +7,76 @@
 
 #include "dimension/dimension.h"
 
-/* The surrogate key of the unknown member. */
-#define WH_UNKNOWN_SK "-1"
+
+/* The surrogate keys of the unknown, the not applicable and the error member, as VALUES. */
+#define WH_OTHER_SKS "VALUES (-1::bigint), (-2), (-3)"
+
+/* True for the surrogate keys of what came from the source or the calendar. */
+#define WH_IS_MEMBER(sk) sk " NOT BETWEEN -3 AND -1"
+
+/* What a column of a dimension's table keeps of the images of its member. */
+typedef enum WhKeep
+{
+	WH_KEEP_FIRST, /* type 0: the first one's value, on all versions */
+	WH_KEEP_LAST, /* key, types 1 and 3, <column>_current of type 6: the last one's, on all */
+	WH_KEEP_VERSION, /* types 2 and 6: the version's own */
+	WH_KEEP_PREVIOUS /* <column>_previous of type 3: the one before the last change, on all */
+} WhKeep;
+
+/* A column of a dimension's table that comes from the query. */
+typedef struct WhAttribute
+{
+	char *name;
+	WhModelColumn *column; /* whose values it keeps */
+	WhKeep keep;
+	int number; /* its place among the attributes, for names inside statements */
+} WhAttribute;
+
+/* What a delete at the source does to a member. */
+typedef enum WhOnDelete
+{
+	WH_DELETE_CLOSE, /* the open version ends */
+	WH_DELETE_TOMBSTONE, /* it stays open, with is_deleted */
+	WH_DELETE_IGNORE, /* nothing */
+	WH_DELETE_PURGE /* all versions go */
+} WhOnDelete;
 
 /* -------- dimension.c -------- */
 
 /* The name of the surrogate key column, as it was at declaration. */
 extern char *wh_dimension_sk(const WhModel *model);
 
-/* The columns of one SCD type; type 1 has the key columns too, for their image is that of the
- * last row. */
-extern List *wh_dimension_columns_of_type(const WhModel *model, int type);
+/* -------- attributes.c -------- */
+
+/* The attributes of a dimension with these columns (of WhModelColumn *, with their scd types), in
+ * the order of its table. */
+extern List *wh_dimension_attributes(List *columns);
+/* Those of them that keep the same. */
+extern List *wh_dimension_keeping(List *attributes, WhKeep keep);
+/* Raises for an scd argument that is no object of column names and types; sets the columns'
+ * types. */
+extern void wh_dimension_set_scd(WhQuery *query, Jsonb *scd);
+/* The columns whose images open versions: types 2 and 6. */
+extern List *wh_dimension_versioned_columns(const WhModel *model);
+/* "a.x, a.y": names of attributes; without an alias as a list of targets. */
+extern char *wh_dimension_attribute_list(List *attributes, const char *alias);
+/* "a.x, a.y": the columns that attributes keep values of. */
+extern char *wh_dimension_source_list(List *attributes, const char *alias);
+
+/* -------- deletes.c -------- */
+extern WhOnDelete wh_dimension_parse_on_delete(const char *value);
+extern WhOnDelete wh_dimension_on_delete(const WhModel *model);
+/*
+ * wh_dimension_events_sql appends wh_model_events_sql() without what deletes leave to others: all
+ * of it with close; with the others the images alone, with purge those of the members' last lives.
+ */
+extern void wh_dimension_events_sql(StringInfo sql, const WhModel *model);
+/* Before the versions of ($1, $2] are written: removes the versions of members that were deleted
+ * in between. */
+extern void wh_dimension_purge(WhModel *model, WhLoad *load, WhStage *stage, WhCounts *counts);
+/* After it: brings is_deleted to what the range left. */
+extern void wh_dimension_mark_deleted(WhModel *model, WhLoad *load, WhStage *stage,
+									  WhCounts *counts);
 
 /* -------- load.c -------- */
 extern void wh_dimension_build(WhModel *model, WhLoad *load, WhCounts *counts);
@@ -25,9 +84,31 @@ extern void wh_dimension_load(WhModel *model, WhLoad *load, WhCounts *counts);
 
 /* -------- verify.c, date.c -------- */
 extern void wh_dimension_verify(WhModel *model, WhVerdict *verdict);
+extern void wh_dimension_known(WhModel *model, WhKnown *known);
+/*
+ * wh_dimension_expected_sql appends WITH …, wh_expected: the rows that there should be at $2,
+ * from the state at $1 on; seeded: what was before from the model's own rows.  Call
+ * wh_model_stage_events before.
+ */
+extern void wh_dimension_expected_sql(StringInfo sql, const WhModel *model, bool seeded);
 extern void wh_dimension_date_verify(WhModel *model, WhVerdict *verdict);
-extern void wh_dimension_date_lookup_sql(StringInfo sql, const WhModel *dimension, const char *key);
+extern List *wh_dimension_date_columns(const WhModel *dimension);
+extern void wh_dimension_date_lookup_sql(StringInfo sql, const WhModel *dimension, const char *key,
+										 int null_sk);
 extern void wh_dimension_date_infer_sql(StringInfo sql, const WhModel *dimension,
+										const char *keys_query, int64 load_id);
+
+/* -------- time.c -------- */
+extern void wh_dimension_time_verify(WhModel *model, WhVerdict *verdict);
+extern List *wh_dimension_time_columns(const WhModel *dimension);
+extern void wh_dimension_time_lookup_sql(StringInfo sql, const WhModel *dimension, const char *key,
+										 int null_sk);
+
+/* -------- junk.c -------- */
+extern void wh_dimension_junk_verify(WhModel *model, WhVerdict *verdict);
+extern List *wh_dimension_junk_columns(const WhModel *dimension);
+extern void wh_dimension_junk_lookup_sql(StringInfo sql, const WhModel *dimension, List *keys);
+extern void wh_dimension_junk_infer_sql(StringInfo sql, const WhModel *dimension,
 										const char *keys_query, int64 load_id);
 
 #endif /* WH_DIMENSION_PRIVATE_H */

@@ -13,9 +13,9 @@
  * closed form, with b the boundary before the batch: greatest(max over j <= i of (clock_j - j µs),
  * b) + i µs.  The first version of a key is from -infinity, and the boundary after it from its own
  * clock on;
- *	- type-1 columns and the image of the key are those of the last live event, on all versions.
- * Because this holds after every load, one comparison with the seed tells whether there is
- * anything to overwrite;
+ *	- what is the same on all versions (attributes.c) follows from the last live event, the last
+ * change or the first image.  Because this holds after every load, one comparison with the seed
+ * tells whether there is anything to overwrite;
  *	- an inferred member becomes the first version in place.
  *
  * Every row is updated once.  The cost follows the events: seeds and versions are fetched by
@@ -36,21 +36,25 @@ typedef struct Work
 	WhModel *model;
 	WhLoad *load;
 	WhCounts *counts;
+	WhStage *stage; /* what the model's events are read from; made anew by each body */
 } Work;
 
 static void build(void *arg);
-static void insert_first_versions(WhModel *model, WhLoad *load, WhCounts *counts);
-static void insert_unknown(WhModel *model);
-static void apply_events(void *arg);
+static void insert_first_versions(Work *work);
+static void load_events(void *arg);
+static void insert_others(WhModel *model);
+static void apply_events(Work *work);
+static void apply_versions(Work *work);
 static void append_seeds(StringInfo sql, const WhModel *model);
 static void append_stream(StringInfo sql, const WhModel *model);
+static void append_known(StringInfo sql, const WhModel *model, List *attributes);
 static void append_moves(StringInfo sql, const WhModel *model);
 static void append_keys(StringInfo sql, const WhModel *model);
 static void append_update(StringInfo sql, const WhModel *model, const WhLoad *load);
 static void append_insert(StringInfo sql, const WhModel *model, const WhLoad *load);
+static void append_value(StringInfo sql, const WhAttribute *attribute, const char *alias);
+static char *overwritten_values(const WhModel *model, const char *alias);
 static char *columns_of(List *columns, const char *alias);
-static char *last_values(const WhModel *model);
-static char *last_name(const WhModel *model, const WhModelColumn *column);
 
 void
 wh_dimension_build(WhModel *model, WhLoad *load, WhCounts *counts)
@@ -69,15 +73,19 @@ build(void *arg)
 	XLogRecPtr start = wh_model_horizon(model);
 
 	memset(work->counts, 0, sizeof(WhCounts));
-	wh_spi_execute(wh_sql("DELETE FROM %T WHERE %I <> " WH_UNKNOWN_SK, model->relid,
+	wh_spi_execute(wh_sql("DELETE FROM %T WHERE " WH_IS_MEMBER("%I"), model->relid,
 						  wh_dimension_sk(model)),
 				   0, NULL);
-	insert_unknown(model);
+	insert_others(model);
 	model->position = start;
-	insert_first_versions(model, work->load, work->counts);
+	work->stage = wh_stage_create();
+	wh_model_stage_events(model, work->stage, start, work->load->to);
+	wh_model_check_state(model, work->stage, start);
+	insert_first_versions(work);
 	wh_model_set_history_start(model->id, start);
 	model->history_start = start;
 	apply_events(work);
+	wh_stage_drop(work->stage);
 }
 
 void
@@ -85,28 +93,48 @@ wh_dimension_load(WhModel *model, WhLoad *load, WhCounts *counts)
 {
 	Work work = {model, load, counts};
 
-	wh_model_guard(model, apply_events, &work);
+	wh_model_guard(model, load_events, &work);
+}
+
+static void
+load_events(void *arg)
+{
+	Work *work = arg;
+
+	work->stage = wh_stage_create();
+	wh_model_stage_events(work->model, work->stage, work->model->position, work->load->to);
+	apply_events(work);
+	wh_stage_drop(work->stage);
 }
 
 /* insert_first_versions makes a version of each row of the state at the model's position. */
 static void
-insert_first_versions(WhModel *model, WhLoad *load, WhCounts *counts)
+insert_first_versions(Work *work)
 {
+	WhModel *model = work->model;
+	List *attributes = wh_dimension_attributes(model->columns);
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	wh_sql_append(&sql, "INSERT INTO %T (", model->relid);
-	wh_model_column_list(&sql, model->columns, NULL);
-	wh_sql_append(&sql, ", valid_from, valid_to, is_current, is_inferred, load_id) SELECT ");
-	wh_model_column_list(&sql, model->columns, "q");
-	wh_sql_append(&sql, ", '-infinity', 'infinity', true, false, %l FROM (", load->id);
+	attributes = list_concat(
+		list_concat(wh_dimension_keeping(attributes, WH_KEEP_FIRST),
+					wh_dimension_keeping(attributes, WH_KEEP_LAST)),
+		wh_dimension_keeping(attributes, WH_KEEP_VERSION));
+	wh_sql_append(&sql,
+				  "INSERT INTO %T (%s, valid_from, valid_to, is_current, is_inferred, load_id) "
+				  "SELECT %s",
+				  model->relid, wh_dimension_attribute_list(attributes, NULL),
+				  wh_dimension_source_list(attributes, "q"));
+	wh_sql_append(&sql, ", '-infinity', 'infinity', true, false, %l FROM (", work->load->id);
 	wh_model_state_sql(&sql, model);
 	wh_sql_append(&sql, ") q");
-	counts->inserted += wh_spi_execute(sql.data, 1, (WhArg[]){WH_ARG_LSN(model->position)});
+	work->counts->inserted +=
+		wh_stage_execute(work->stage, sql.data, 1, (WhArg[]){WH_ARG_LSN(model->position)});
 }
 
+/* insert_others makes the members that stand for no member of the source. */
 static void
-insert_unknown(WhModel *model)
+insert_others(WhModel *model)
 {
 	char *unknown = wh_model_option(model, "unknown");
 
@@ -114,26 +142,38 @@ insert_unknown(WhModel *model)
 		return;
 	wh_spi_execute(
 		wh_sql("INSERT INTO %T (%I, valid_from, valid_to, is_current, is_inferred, load_id) "
-			   "VALUES (" WH_UNKNOWN_SK
-			   ", '-infinity', 'infinity', true, false, 0) ON CONFLICT DO NOTHING",
+			   "SELECT o.sk, '-infinity', 'infinity', true, false, 0 FROM (" WH_OTHER_SKS
+			   ") o (sk) ON CONFLICT DO NOTHING",
 			   model->relid, wh_dimension_sk(model)),
 		0, NULL);
 }
 
 /* apply_events brings the rows from model->position to load->to. */
 static void
-apply_events(void *arg)
+apply_events(Work *work)
 {
-	Work *work = arg;
+	WhOnDelete on_delete = wh_dimension_on_delete(work->model);
+	int level = wh_settings_push_joins(WH_JOINS_PROBE);
+
+	if (on_delete == WH_DELETE_PURGE)
+		wh_dimension_purge(work->model, work->load, work->stage, work->counts);
+	apply_versions(work);
+	if (on_delete == WH_DELETE_TOMBSTONE)
+		wh_dimension_mark_deleted(work->model, work->load, work->stage, work->counts);
+	wh_settings_pop(level);
+}
+
+static void
+apply_versions(Work *work)
+{
 	WhModel *model = work->model;
 	WhLoad *load = work->load;
-	int level = wh_settings_push_joins(WH_JOINS_PROBE);
 	StringInfoData sql;
 	WhRows *rows;
 
 	initStringInfo(&sql);
 	wh_sql_append(&sql, "WITH wh_event AS MATERIALIZED (");
-	wh_model_events_sql(&sql, model);
+	wh_dimension_events_sql(&sql, model);
 	wh_sql_append(&sql, ")");
 	append_seeds(&sql, model);
 	append_stream(&sql, model);
@@ -145,10 +185,10 @@ apply_events(void *arg)
 		&sql,
 		" SELECT (SELECT pg_catalog.count(*) FROM wh_updated), (SELECT pg_catalog.count(*) FROM "
 		"wh_inserted)");
-	rows = wh_spi_query(sql.data, 2, (WhArg[]){WH_ARG_LSN(model->position), WH_ARG_LSN(load->to)});
+	rows = wh_stage_query(work->stage, sql.data, 2,
+						  (WhArg[]){WH_ARG_LSN(model->position), WH_ARG_LSN(load->to)});
 	work->counts->updated += wh_rows_int8(rows, 0, 1);
 	work->counts->inserted += wh_rows_int8(rows, 0, 2);
-	wh_settings_pop(level);
 }
 
 /* append_seeds: the present row of each key that has events; none where there is no row. */
@@ -165,65 +205,123 @@ append_seeds(StringInfo sql, const WhModel *model)
 }
 
 /*
- * append_stream: seeds and events in order, with what a window tells about the key's rows before:
- * wh_moves, and from the seed its surrogate key, boundary, state and type-1 image.
+ * append_stream: seeds and events in order, with what windows tell about the key's rows before:
+ * wh_differs, from the seed its surrogate key, boundary, state and what may be overwritten, and the
+ * values that attributes keep of the first image and of the one before the last change.
  */
 static void
 append_stream(StringInfo sql, const WhModel *model)
 {
-	List *type2 = wh_dimension_columns_of_type(model, 2);
-	char *image1 = columns_of(wh_dimension_columns_of_type(model, 1), "w");
-	char *image2 = columns_of(type2, "w");
+	List *attributes = wh_dimension_attributes(model->columns);
+	List *previous = wh_dimension_keeping(attributes, WH_KEEP_PREVIOUS);
+	ListCell *cell;
 
 	wh_sql_append(
 		sql,
 		", wh_stream AS (SELECT '0/0'::pg_lsn AS wh_lsn, NULL::timestamptz AS wh_clock, "
-		"s.is_current AND NOT s.is_inferred AS wh_live, s.%I AS wh_sk, s.is_inferred AS "
-		"wh_inferred, "
+		"s.is_current AND NOT s.is_inferred AS wh_live, NOT s.is_inferred AS wh_valued, "
+		"s.%I AS wh_sk, s.is_inferred AS wh_inferred, "
 		"CASE WHEN s.is_inferred THEN '-infinity' WHEN s.is_current THEN s.valid_from ELSE "
-		"s.valid_to END AS wh_edge, "
-		"%s FROM wh_seed s UNION ALL SELECT e.wh_lsn, e.wh_clock, e.wh_live, NULL, NULL, NULL, "
-		"%s FROM wh_event e)",
-		wh_dimension_sk(model), columns_of(model->columns, "s"), columns_of(model->columns, "e"));
+		"s.valid_to END AS wh_edge, ",
+		wh_dimension_sk(model));
+	foreach(cell, previous)
+		wh_sql_append(sql, "s.%I AS wh_older_%d, ", ((WhAttribute *) lfirst(cell))->name,
+					  ((WhAttribute *) lfirst(cell))->number);
+	wh_sql_append(sql,
+				  "%s FROM wh_seed s UNION ALL SELECT e.wh_lsn, e.wh_clock, e.wh_live, e.wh_live, "
+				  "NULL, NULL, NULL, ",
+				  columns_of(model->columns, "s"));
+	foreach(cell, previous)
+		wh_sql_append(sql, "NULL, ");
+	wh_sql_append(sql, "%s FROM wh_event e)", columns_of(model->columns, "e"));
+	append_known(sql, model, attributes);
+}
+
+static void
+append_known(StringInfo sql, const WhModel *model, List *attributes)
+{
+	List *versioned = wh_dimension_versioned_columns(model);
+	char *key = columns_of(model->key, "w");
+	ListCell *cell;
+
 	wh_sql_append(
 		sql,
 		", wh_known AS (SELECT w.*, pg_catalog.first_value(w.wh_sk) OVER o AS wh_seed_sk, "
 		"COALESCE(pg_catalog.first_value(w.wh_inferred) OVER o, false) AS wh_was_inferred, "
 		"COALESCE(pg_catalog.first_value(w.wh_edge) OVER o, '-infinity') AS wh_seed_edge, "
 		"pg_catalog.first_value(w.wh_sk IS NOT NULL AND w.wh_live) OVER o AS wh_seed_live, "
-		"pg_catalog.first_value(ROW(%s)) OVER o AS wh_seed_1, "
-		"COALESCE(pg_catalog.lag(w.wh_live) OVER o, false) AS wh_was_live, ",
-		image1);
-	if (type2 == NIL)
-		wh_sql_append(sql, "false AS wh_differs");
+		"pg_catalog.first_value(ROW(%s)) OVER o AS wh_seed_row, "
+		"COALESCE(pg_catalog.lag(w.wh_live) OVER o, false) AS wh_was_live",
+		overwritten_values(model, NULL));
+	foreach(cell, wh_dimension_keeping(attributes, WH_KEEP_FIRST))
+		wh_sql_append(sql,
+					  ", pg_catalog.first_value(w.%I) OVER (PARTITION BY %s ORDER BY w.wh_valued "
+					  "DESC, w.wh_lsn) AS wh_value_%d",
+					  ((WhAttribute *) lfirst(cell))->name, key,
+					  ((WhAttribute *) lfirst(cell))->number);
+	foreach(cell, wh_dimension_keeping(attributes, WH_KEEP_PREVIOUS))
+	{
+		WhAttribute *attribute = lfirst(cell);
+
+		wh_sql_append(sql,
+					  ", pg_catalog.lag(w.%I) OVER v AS wh_was_%d, w.wh_valued AND COALESCE("
+					  "pg_catalog.lag(ROW(w.%I)) OVER v OPERATOR(pg_catalog.*<>) ROW(w.%I), false) "
+					  "AS wh_turned_%d, pg_catalog.first_value(w.wh_older_%d) OVER o AS wh_seed_%d",
+					  attribute->column->name, attribute->number, attribute->column->name,
+					  attribute->column->name, attribute->number, attribute->number,
+					  attribute->number);
+	}
+	if (versioned == NIL)
+		wh_sql_append(sql, ", false AS wh_differs");
 	else
 		wh_sql_append(
-			sql, "pg_catalog.lag(ROW(%s)) OVER o OPERATOR(pg_catalog.*<>) ROW(%s) AS wh_differs",
-			image2, image2);
-	wh_sql_append(sql, " FROM wh_stream w WINDOW o AS (PARTITION BY %s ORDER BY w.wh_lsn))",
-				  columns_of(model->key, "w"));
+			sql, ", pg_catalog.lag(ROW(%s)) OVER o OPERATOR(pg_catalog.*<>) ROW(%s) AS wh_differs",
+			columns_of(versioned, "w"), columns_of(versioned, "w"));
+	wh_sql_append(sql,
+				  " FROM wh_stream w WINDOW o AS (PARTITION BY %s ORDER BY w.wh_lsn), "
+				  "v AS (PARTITION BY %s, w.wh_valued ORDER BY w.wh_lsn))",
+				  key, key);
 }
 
 /*
  * append_moves: the events, with wh_moves (moves a boundary), wh_number (counts these), wh_at
- * (where the boundary lies), and the type-1 columns that the key ends with (wh_last_…, when
+ * (where the boundary lies), and what the key ends with on all versions (wh_value_…, when
  * wh_has_last).
  */
 static void
 append_moves(StringInfo sql, const WhModel *model)
 {
+	List *attributes = wh_dimension_attributes(model->columns);
 	char *key = columns_of(model->key, "w");
+	ListCell *cell;
 
 	wh_sql_append(
 		sql,
 		", wh_counted AS (SELECT w.*, pg_catalog.count(*) FILTER (WHERE w.wh_moves) OVER "
 		"(PARTITION BY %s ORDER BY w.wh_lsn) AS wh_number, "
-		"pg_catalog.first_value(w.wh_live AND w.wh_sk IS NULL) OVER l AS wh_has_last%s "
-		"FROM (SELECT w.*, w.wh_sk IS NULL AND CASE WHEN w.wh_live THEN NOT w.wh_was_live OR "
+		"pg_catalog.first_value(w.wh_live AND w.wh_sk IS NULL) OVER l AS wh_has_last",
+		key);
+	foreach(cell, wh_dimension_keeping(attributes, WH_KEEP_LAST))
+		wh_sql_append(sql, ", pg_catalog.first_value(w.%I) OVER l AS wh_value_%d",
+					  ((WhAttribute *) lfirst(cell))->column->name,
+					  ((WhAttribute *) lfirst(cell))->number);
+	foreach(cell, wh_dimension_keeping(attributes, WH_KEEP_PREVIOUS))
+	{
+		int number = ((WhAttribute *) lfirst(cell))->number;
+
+		wh_sql_append(sql,
+					  ", pg_catalog.first_value(CASE WHEN w.wh_turned_%d THEN w.wh_was_%d ELSE "
+					  "w.wh_seed_%d END) OVER (PARTITION BY %s ORDER BY w.wh_turned_%d DESC, "
+					  "w.wh_lsn DESC) AS wh_value_%d",
+					  number, number, number, key, number, number);
+	}
+	wh_sql_append(
+		sql,
+		" FROM (SELECT w.*, w.wh_sk IS NULL AND CASE WHEN w.wh_live THEN NOT w.wh_was_live OR "
 		"w.wh_differs "
 		"ELSE w.wh_was_live END AS wh_moves FROM wh_known w) w "
 		"WINDOW l AS (PARTITION BY %s ORDER BY w.wh_live AND w.wh_sk IS NULL DESC, w.wh_lsn DESC))",
-		key, last_values(model), key);
+		key);
 	wh_sql_append(
 		sql,
 		", wh_move AS MATERIALIZED (SELECT w.*, GREATEST(w.wh_seed_edge, pg_catalog.max("
@@ -241,32 +339,23 @@ append_moves(StringInfo sql, const WhModel *model)
 static void
 append_keys(StringInfo sql, const WhModel *model)
 {
-	List *type1 = wh_dimension_columns_of_type(model, 1);
-	StringInfoData image1;
-	const char *separator = "";
-	ListCell *lc;
+	char *key = columns_of(model->key, "w");
 
-	initStringInfo(&image1);
-	foreach(lc, type1)
-	{
-		wh_sql_append(&image1, "%sv.%I", separator, last_name(model, lfirst(lc)));
-		separator = ", ";
-	}
 	/* The boundaries alone, each with the next one of its key. */
-	wh_sql_append(
-		sql,
-		", wh_version AS MATERIALIZED (SELECT w.*, pg_catalog.lead(w.wh_at) OVER "
-		"(PARTITION BY %s ORDER BY w.wh_number) AS wh_next FROM wh_move w WHERE w.wh_moves)",
-		columns_of(model->key, "w"));
+	wh_sql_append(sql,
+				  ", wh_version AS MATERIALIZED (SELECT w.*, pg_catalog.lead(w.wh_at) OVER "
+				  "(PARTITION BY %s ORDER BY w.wh_number) AS wh_next FROM wh_move w WHERE "
+				  "w.wh_moves)",
+				  key);
 	wh_sql_append(
 		sql,
 		", wh_key AS (SELECT v.*, v.wh_moves AND v.wh_seed_live AS wh_closes, "
 		"v.wh_moves AND v.wh_was_inferred AS wh_fills, "
-		"v.wh_has_last AND v.wh_seed_1 OPERATOR(pg_catalog.*<>) ROW(%s) AS wh_overwrites "
+		"v.wh_has_last AND v.wh_seed_row OPERATOR(pg_catalog.*<>) ROW(%s) AS wh_overwrites "
 		"FROM (SELECT DISTINCT ON (%s) w.* FROM (SELECT * FROM wh_version UNION ALL "
 		"SELECT m.*, NULL FROM wh_move m WHERE NOT m.wh_moves) w WHERE w.wh_seed_sk IS NOT NULL "
 		"ORDER BY %s, w.wh_moves DESC, w.wh_number) v)",
-		image1.data, columns_of(model->key, "w"), columns_of(model->key, "w"));
+		overwritten_values(model, "v"), key, key);
 }
 
 /* append_update: closes, fills and overwrites rows that are there; each once. */
@@ -274,7 +363,7 @@ static void
 append_update(StringInfo sql, const WhModel *model, const WhLoad *load)
 {
 	const char *sk = wh_sql_identifier(wh_dimension_sk(model));
-	ListCell *lc;
+	ListCell *cell;
 
 	wh_sql_append(
 		sql,
@@ -285,19 +374,17 @@ append_update(StringInfo sql, const WhModel *model, const WhLoad *load)
 		"is_current = CASE WHEN d.%s <> t.wh_seed_sk THEN d.is_current WHEN t.wh_closes THEN false "
 		"WHEN t.wh_fills THEN t.wh_next IS NULL ELSE d.is_current END",
 		model->relid, load->id, sk, sk);
-	foreach(lc, wh_dimension_columns_of_type(model, 1))
+	if (wh_dimension_on_delete(model) == WH_DELETE_TOMBSTONE)
+		wh_sql_append(sql, ", is_deleted = d.is_deleted AND NOT t.wh_closes");
+	foreach(cell, wh_dimension_attributes(model->columns))
 	{
-		WhModelColumn *column = lfirst(lc);
+		WhAttribute *attribute = lfirst(cell);
+		bool is_same = attribute->keep == WH_KEEP_LAST || attribute->keep == WH_KEEP_PREVIOUS;
 
-		wh_sql_append(sql, ", %I = CASE WHEN t.wh_has_last THEN t.%I ELSE d.%I END", column->name,
-					  last_name(model, column), column->name);
-	}
-	foreach(lc, wh_dimension_columns_of_type(model, 2))
-	{
-		WhModelColumn *column = lfirst(lc);
-
-		wh_sql_append(sql, ", %I = CASE WHEN t.wh_fills THEN t.%I ELSE d.%I END", column->name,
-					  column->name, column->name);
+		wh_sql_append(sql, ", %I = CASE WHEN t.%s THEN ", attribute->name,
+					  is_same ? "wh_has_last" : "wh_fills");
+		append_value(sql, attribute, "t");
+		wh_sql_append(sql, " ELSE d.%I END", attribute->name);
 	}
 	wh_sql_append(sql, " FROM (SELECT k.*, v.wh_target FROM wh_key k CROSS JOIN LATERAL ("
 					   "SELECT d.%s AS wh_target FROM %T d WHERE k.wh_overwrites AND ",
@@ -315,28 +402,65 @@ append_update(StringInfo sql, const WhModel *model, const WhLoad *load)
 static void
 append_insert(StringInfo sql, const WhModel *model, const WhLoad *load)
 {
-	const char *separator = "";
-	ListCell *lc;
+	List *attributes = wh_dimension_attributes(model->columns);
+	ListCell *cell;
 
-	wh_sql_append(sql, ", wh_inserted AS (INSERT INTO %T (", model->relid);
-	wh_model_column_list(sql, model->columns, NULL);
-	wh_sql_append(sql, ", valid_from, valid_to, is_current, is_inferred, load_id) SELECT ");
-	foreach(lc, model->columns)
+	wh_sql_append(sql,
+				  ", wh_inserted AS (INSERT INTO %T (%s, valid_from, valid_to, is_current, "
+				  "is_inferred, load_id) SELECT ",
+				  model->relid, wh_dimension_attribute_list(attributes, NULL));
+	foreach(cell, attributes)
 	{
-		WhModelColumn *column = lfirst(lc);
-
-		wh_sql_append(sql, "%sv.%I", separator,
-					  column->is_key || column->scd == 1 ? last_name(model, column) :
-														   column->name);
-		separator = ", ";
+		append_value(sql, lfirst(cell), "v");
+		wh_sql_append(sql, ", ");
 	}
 	wh_sql_append(
 		sql,
-		", v.wh_at, COALESCE(v.wh_next, 'infinity'), v.wh_next IS NULL, false, %l FROM "
+		"v.wh_at, COALESCE(v.wh_next, 'infinity'), v.wh_next IS NULL, false, %l FROM "
 		"wh_version v "
 		"WHERE v.wh_live AND NOT (v.wh_was_inferred AND v.wh_number = 1) ORDER BY v.wh_lsn "
 		"RETURNING 1)",
 		load->id);
+}
+
+/* append_value: what an attribute has in a version: its own image, or what all versions have. */
+static void
+append_value(StringInfo sql, const WhAttribute *attribute, const char *alias)
+{
+	if (attribute->keep == WH_KEEP_VERSION)
+		wh_sql_append(sql, "%s.%I", alias, attribute->column->name);
+	else
+		wh_sql_append(sql, "%s.wh_value_%d", alias, attribute->number);
+}
+
+/*
+ * overwritten_values lists what later images overwrite on all versions: with an alias the values
+ * that a key ends with, without one those of a row w of the stream.  The <column>_current of type 6
+ * is there as the column itself, which has the same value on the present row.
+ */
+static char *
+overwritten_values(const WhModel *model, const char *alias)
+{
+	StringInfoData sql;
+	ListCell *cell;
+
+	initStringInfo(&sql);
+	foreach(cell, wh_dimension_attributes(model->columns))
+	{
+		WhAttribute *attribute = lfirst(cell);
+
+		if (attribute->keep != WH_KEEP_LAST && attribute->keep != WH_KEEP_PREVIOUS)
+			continue;
+		if (sql.len > 0)
+			wh_sql_append(&sql, ", ");
+		if (alias != NULL)
+			append_value(&sql, attribute, alias);
+		else if (attribute->keep == WH_KEEP_PREVIOUS)
+			wh_sql_append(&sql, "w.wh_older_%d", attribute->number);
+		else
+			wh_sql_append(&sql, "w.%I", attribute->column->name);
+	}
+	return sql.data;
 }
 
 static char *
@@ -347,38 +471,4 @@ columns_of(List *columns, const char *alias)
 	initStringInfo(&sql);
 	wh_model_column_list(&sql, columns, alias);
 	return sql.data;
-}
-
-/* last_values returns ", first_value(…) AS wh_last_…" for each type-1 column. */
-static char *
-last_values(const WhModel *model)
-{
-	StringInfoData sql;
-	ListCell *lc;
-
-	initStringInfo(&sql);
-	foreach(lc, wh_dimension_columns_of_type(model, 1))
-	{
-		WhModelColumn *column = lfirst(lc);
-
-		wh_sql_append(&sql, ", pg_catalog.first_value(w.%I) OVER l AS %s", column->name,
-					  last_name(model, column));
-	}
-	return sql.data;
-}
-
-/* last_name is the name under which a statement carries the last value of a column. */
-static char *
-last_name(const WhModel *model, const WhModelColumn *column)
-{
-	int place = 0;
-	ListCell *lc;
-
-	foreach(lc, model->columns)
-	{
-		if (lfirst(lc) == column)
-			return psprintf("wh_last_%d", place);
-		place++;
-	}
-	elog(ERROR, "column \"%s\" is none of model %s", column->name, model->name);
 }

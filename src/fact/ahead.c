@@ -61,7 +61,7 @@ wh_fact_ahead_add(WhFact *fact, WhLoad *load)
 		wh_sql_append(
 			&sql,
 			"%sSELECT %d AS role, r.sk%d AS sk, %s AS event_time, %s AS row_key FROM wh_row r"
-			" WHERE r.sk%d <> -1 AND %s >= $1",
+			" WHERE r.sk%d > 0 AND %s >= $1",
 			sql.len > 0 ? " UNION ALL " : "", role->number, role->number,
 			wh_fact_instant(fact, "r"), wh_fact_row_text(fact, "r"), role->number,
 			wh_fact_instant(fact, "r"));
@@ -136,11 +136,13 @@ find_moved(WhFact *fact, WhFactRole *role, WhLoad *load)
 	args[2] = WH_ARG_TIMESTAMPTZ(wh_fact_clock(fact->model));
 	initStringInfo(&match);
 	wh_model_key_join(&match, dimension, "v", "k");
+	wh_user_become(dimension->owner, &saved);
+	wh_model_stage_keys(dimension, fact->stage, fact->model->position, load->to);
 	initStringInfo(&sql);
 	wh_sql_append(&sql, "SELECT s.sk FROM (SELECT ");
 	wh_model_column_list(&sql, dimension->key, "k");
 	wh_sql_append(&sql, " FROM (");
-	wh_model_last_sql(&sql, dimension);
+	wh_model_keys_sql(&sql, dimension);
 	wh_sql_append(
 		&sql,
 		") k) k CROSS JOIN LATERAL ("
@@ -148,7 +150,6 @@ find_moved(WhFact *fact, WhFactRole *role, WhLoad *load)
 		" DESC LIMIT 1)"
 		" UNION ALL SELECT v.%I FROM %T v WHERE %s AND v.valid_from >= $3) s",
 		sk, dimension->relid, match.data, sk, dimension->relid, match.data);
-	wh_user_become(dimension->owner, &saved);
 	found = wh_stage_fill(fact->stage, "wh_moved", sql.data, 3, args) > 0;
 	wh_user_restore(&saved);
 	return found;
@@ -218,10 +219,10 @@ stage_points(WhFact *fact, WhFactRole *role)
 					  foreach_current_index(cell) + 1, wh_fact_type(column->type, -1));
 	}
 	initStringInfo(&sql);
-	wh_sql_append(&sql, "SELECT * FROM (SELECT x.*, (");
-	wh_dimension_lookup_sql(&sql, role->dimension, wh_fact_role_keys(fact, role, "x"),
-							"x.event_time");
-	wh_sql_append(&sql, ") AS sk FROM (SELECT p.sk AS old_sk, p.event_time, p.row_key");
+	wh_sql_append(&sql,
+				  "SELECT * FROM (SELECT x.*, %s AS sk FROM (SELECT p.sk AS old_sk, p.event_time, "
+				  "p.row_key",
+				  wh_fact_lookup(fact, role, "x", "x.event_time"));
 	foreach(cell, fact->model->columns)
 		wh_sql_append(&sql, ", f.%I AS c%d", ((WhModelColumn *) lfirst(cell))->name,
 					  foreach_current_index(cell) + 1);

@@ -32,6 +32,7 @@ wh_fact_build(WhModel *model, WhLoad *load, WhCounts *counts)
 
 	fact->stage = wh_stage_create();
 	MemoryContextSwitchTo(caller);
+	wh_model_check_state(model, fact->stage, load->to);
 	empty(fact, counts);
 	fill(fact, load, counts);
 

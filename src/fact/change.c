@@ -40,7 +40,8 @@ wh_fact_load(WhModel *model, WhLoad *load, WhCounts *counts)
 	WhFact *fact = wh_fact_open(model);
 
 	wh_fact_read_changes(fact, load);
-	if (wh_stage_count(fact->stage, "wh_new") > 0)
+	wh_fact_follow_purges(fact, load, counts);
+	if (wh_stage_count(fact->stage, "wh_new") > 0 || wh_stage_count(fact->stage, "wh_old") > 0)
 	{
 		wh_fact_ahead_forget(fact);
 		wh_fact_resolve(fact, load, counts);
@@ -89,6 +90,7 @@ wh_fact_read_changes(WhFact *fact, WhLoad *load)
 	fact->stage = wh_stage_create();
 	MemoryContextSwitchTo(caller);
 
+	wh_model_stage_ends(fact->model, fact->stage, fact->model->position, load->to);
 	initStringInfo(&sql);
 	wh_sql_append(&sql, "SELECT n.*, CASE WHEN n.live THEN %s END AS reason FROM (",
 				  wh_fact_reason(fact, "n"));
@@ -97,7 +99,7 @@ wh_fact_read_changes(WhFact *fact, WhLoad *load)
 	for (int i = 1; i <= fact->width; i++)
 		wh_sql_append(&sql, ", c%d", i);
 	wh_sql_append(&sql, ")");
-	if (wh_stage_fill(fact->stage, "wh_new", sql.data, 2, args) == 0)
+	if (wh_stage_fill(fact->stage, "wh_new", sql.data, 2, args) == 0 && fact->model->join == NULL)
 		return;
 
 	resetStringInfo(&sql);

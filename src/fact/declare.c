@@ -41,15 +41,22 @@ typedef struct Reference
 	WhModel *dimension;
 	List *names; /* of char *: columns of the query */
 	int order; /* the place of the first of them */
+	int null_sk; /* the member of a NULL key */
+	char *not_applicable; /* columns of the query; NULL: none */
+	char *error;
 } Reference;
 
 static List *key_names(ArrayType *array);
 static WhModelColumn *check_event_time(WhQuery *query, const char *name);
 static List *read_references(WhQuery *query, Jsonb *dimensions);
 static Reference *read_reference(WhQuery *query, const char *column, JsonbValue *value);
+static void read_reference_object(WhQuery *query, Reference *reference, JsonbContainer *object);
+static int member(const Reference *reference, const char *name);
+static char *check_flag(WhQuery *query, const Reference *reference, char *name);
 static void split_reference(Reference *reference, char **relation, char **columns);
 static WhModel *find_dimension(WhQuery *query, const Reference *reference, const char *name);
 static void check_keys(WhQuery *query, Reference *reference);
+static bool gives_key(const WhModel *dimension, WhModelColumn *column, WhModelColumn *target);
 static int place_of(List *columns, const WhModelColumn *column);
 static bool fits(WhModelColumn *column, WhModelColumn *target);
 static bool is_integer(Oid type);
@@ -77,13 +84,15 @@ walhouse_create_fact(PG_FUNCTION_ARGS)
 	WhModelColumn *event_time = check_event_time(query, event_time_name);
 	List *references = read_references(query, dimensions);
 	Oid relid;
+	WhModel *model;
 
 	check_names(query, references);
 	wh_txn_mark_own();
 	relid = make_table(schema, relation, query, key, event_time->name, references);
-	store_references(wh_model_declare(schema, relation, WH_MODEL_FACT, query, key,
-									  make_options(query, event_time, grid), relid),
-					 references);
+	model = wh_model_declare(schema, relation, WH_MODEL_FACT, query, key,
+							 make_options(query, event_time, grid), relid);
+	store_references(model, references);
+	wh_fact_make_views(model);
 	PG_RETURN_OID(relid);
 }
 
@@ -160,12 +169,18 @@ read_reference(WhQuery *query, const char *column, JsonbValue *value)
 	char *columns;
 
 	reference->column = pstrdup(column);
-	if (value->type != jbvString)
+	reference->null_sk = -1;
+	if (value->type == jbvString)
+		reference->text = pnstrdup(value->val.string.val, value->val.string.len);
+	else if (value->type == jbvBinary && JsonContainerIsObject(value->val.binary.data))
+		read_reference_object(query, reference, value->val.binary.data);
+	if (reference->text == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("dimension of column \"%s\" must be a string", column),
-				 errhint("For example: {\"customer_sk\": \"dw.customer(customer_id)\"}.")));
-	reference->text = pnstrdup(value->val.string.val, value->val.string.len);
+				 errhint("For example: {\"customer_sk\": \"dw.customer(customer_id)\"}, or "
+						 "{\"customer_sk\": {\"dimension\": \"dw.customer(customer_id)\", "
+						 "\"null\": \"not_applicable\"}}.")));
 	split_reference(reference, &relation, &columns);
 	reference->dimension = find_dimension(query, reference, relation);
 	if (!SplitIdentifierString(columns, ',', &reference->names) || reference->names == NIL)
@@ -174,6 +189,79 @@ read_reference(WhQuery *query, const char *column, JsonbValue *value)
 				 errmsg("invalid list of columns in dimension \"%s\"", reference->text)));
 	check_keys(query, reference);
 	return reference;
+}
+
+/* read_reference_object reads {"dimension": …, "null": …, "not_applicable_if": …, "error_if": …}.
+ */
+static void
+read_reference_object(WhQuery *query, Reference *reference, JsonbContainer *object)
+{
+	JsonbIterator *iterator = JsonbIteratorInit(object);
+	JsonbIteratorToken token;
+	JsonbValue value;
+	char *name = NULL;
+
+	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
+	{
+		char *text;
+
+		if (token == WJB_KEY)
+			name = pnstrdup(value.val.string.val, value.val.string.len);
+		if (token != WJB_VALUE)
+			continue;
+		if (value.type != jbvString)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("\"%s\" of dimension column \"%s\" must be a string", name,
+							reference->column)));
+		text = pnstrdup(value.val.string.val, value.val.string.len);
+		if (strcmp(name, "dimension") == 0)
+			reference->text = text;
+		else if (strcmp(name, "null") == 0)
+			reference->null_sk = member(reference, text);
+		else if (strcmp(name, "not_applicable_if") == 0)
+			reference->not_applicable = check_flag(query, reference, text);
+		else if (strcmp(name, "error_if") == 0)
+			reference->error = check_flag(query, reference, text);
+		else
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("dimension column \"%s\" has no option \"%s\"", reference->column,
+							name),
+					 errhint("There are dimension, null, not_applicable_if and error_if.")));
+	}
+}
+
+/* member is the surrogate key of a member that stands for something else. */
+static int
+member(const Reference *reference, const char *name)
+{
+	static const char *const names[] = {"unknown", "not_applicable", "error"};
+
+	for (int i = 0; i < lengthof(names); i++)
+	{
+		if (strcmp(name, names[i]) == 0)
+			return -1 - i;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("there is no member \"%s\" for dimension column \"%s\"", name,
+					reference->column),
+			 errhint("It is unknown, not_applicable or error.")));
+}
+
+static char *
+check_flag(WhQuery *query, const Reference *reference, char *name)
+{
+	WhModelColumn *column = wh_model_column(query->columns, name);
+
+	if (column == NULL || column->type != BOOLOID)
+		ereport(ERROR,
+				(errcode(column == NULL ? ERRCODE_UNDEFINED_COLUMN : ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("column \"%s\" of dimension column \"%s\" is no boolean column of the "
+						"query",
+						name, reference->column)));
+	return name;
 }
 
 /* split_reference cuts relation(columns) at the first parenthesis that is not quoted. */
@@ -253,40 +341,44 @@ find_dimension(WhQuery *query, const Reference *reference, const char *name)
 static void
 check_keys(WhQuery *query, Reference *reference)
 {
-	bool is_date = reference->dimension->kind == WH_MODEL_DATE;
-	int expected = is_date ? 1 : list_length(reference->dimension->key);
+	List *key = reference->dimension->key;
 	ListCell *cell;
 
-	if (list_length(reference->names) != expected)
+	if (list_length(reference->names) != list_length(key))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("dimension \"%s\" takes %d columns, not %d", reference->text, expected,
-						list_length(reference->names))));
+				 errmsg("dimension \"%s\" takes %d columns, not %d", reference->text,
+						list_length(key), list_length(reference->names))));
 	foreach(cell, reference->names)
 	{
-		int index = foreach_current_index(cell);
+		WhModelColumn *target = list_nth(key, foreach_current_index(cell));
 		WhModelColumn *column = wh_model_column(query->columns, lfirst(cell));
 
 		if (column == NULL)
 			ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
 							errmsg("column \"%s\" of dimension \"%s\" is no column of the query",
 								   (char *) lfirst(cell), reference->text)));
-		if (is_date ? (column->type != DATEOID && column->type != TIMESTAMPOID &&
-					   column->type != TIMESTAMPTZOID) :
-					  !fits(column, list_nth(reference->dimension->key, index)))
+		if (!gives_key(reference->dimension, column, target))
 			ereport(ERROR,
 					(errcode(ERRCODE_DATATYPE_MISMATCH),
 					 errmsg("column \"%s\" has type %s, which does not fit dimension \"%s\"",
 							column->name, format_type_be(column->type), reference->text),
-					 errdetail("Its key has type %s.",
-							   is_date ? "date" :
-										 format_type_be(((WhModelColumn *) list_nth(
-															 reference->dimension->key, index))
-															->type)),
+					 errdetail("Its key has type %s.", format_type_be(target->type)),
 					 errhint("Cast the column in the query.")));
-		if (index == 0)
+		if (foreach_current_index(cell) == 0)
 			reference->order = place_of(query->columns, column);
 	}
+}
+
+/* gives_key says whether a column can be looked up as a key of a dimension: dates and times of
+ * day are read from timestamps, too. */
+static bool
+gives_key(const WhModel *dimension, WhModelColumn *column, WhModelColumn *target)
+{
+	if (dimension->kind != WH_MODEL_DATE && dimension->kind != WH_MODEL_TIME)
+		return fits(column, target);
+	return column->type == target->type || column->type == TIMESTAMPOID ||
+		   column->type == TIMESTAMPTZOID;
 }
 
 static int
@@ -385,6 +477,18 @@ make_table(const char *schema, const char *name, WhQuery *query, List *key,
 		wh_sql_append(&sql, ", %I", event_time);
 	wh_sql_append(&sql, ")");
 	wh_spi_execute(sql.data, 0, NULL);
+
+	/* By which rows are found when their dimension version is purged. */
+	foreach(cell, references)
+	{
+		Reference *reference = lfirst(cell);
+
+		if (wh_dimension_purges(reference->dimension))
+			wh_spi_execute(wh_sql("CREATE INDEX %I ON %T (%I)",
+								  wh_name(name, psprintf("_%s_idx", reference->column)), relid,
+								  reference->column),
+						   0, NULL);
+	}
 	return relid;
 }
 
@@ -422,7 +526,7 @@ store_references(WhModel *model, List *references)
 	{
 		Reference *reference = lfirst(cell);
 		StringInfoData names;
-		WhArg args[4];
+		WhArg args[7];
 		ListCell *name;
 
 		initStringInfo(&names);
@@ -432,12 +536,16 @@ store_references(WhModel *model, List *references)
 		args[1] = WH_ARG_INT4(foreach_current_index(cell) + 1);
 		args[2] = WH_ARG_TEXT(reference->column);
 		args[3] = WH_ARG_INT4(reference->dimension->id);
+		args[4] = WH_ARG_INT4(reference->null_sk);
+		args[5] = WH_ARG_TEXT(reference->not_applicable);
+		args[6] = WH_ARG_TEXT(reference->error);
 		wh_catalog_execute(
 			wh_sql(
 				"INSERT INTO walhouse.fact_dimension (model_id, role, column_name,"
-				" dimension_id, key)"
-				" VALUES ($1, $2, $3::pg_catalog.name, $4, ARRAY[%s]::pg_catalog.text[])",
+				" dimension_id, null_sk, not_applicable_if, error_if, key)"
+				" VALUES ($1, $2, $3::pg_catalog.name, $4, $5, $6::pg_catalog.name,"
+				" $7::pg_catalog.name, ARRAY[%s]::pg_catalog.text[])",
 				names.data),
-			4, args);
+			7, args);
 	}
 }

@@ -27,6 +27,7 @@ static const WhModelRoutine routine = {
 	.release = wh_fact_release,
 	.load = wh_fact_load,
 	.verify = wh_fact_verify,
+	.known = wh_fact_known,
 	.drop = drop,
 	.referrers = referrers,
 };
@@ -102,7 +103,8 @@ read_roles(WhFact *fact)
 	WhFactRole *role = NULL;
 
 	args[0] = WH_ARG_INT4(fact->model->id);
-	rows = wh_spi_query("SELECT f.role, f.column_name, f.dimension_id, k.name"
+	rows = wh_spi_query("SELECT f.role, f.column_name, f.dimension_id, k.name, f.null_sk,"
+						" f.not_applicable_if, f.error_if"
 						" FROM walhouse.fact_dimension f CROSS JOIN LATERAL"
 						"      pg_catalog.unnest(f.key) WITH ORDINALITY k (name, place)"
 						" WHERE f.model_id = $1 ORDER BY f.role, k.place",
@@ -117,6 +119,11 @@ read_roles(WhFact *fact)
 			role->number = number;
 			role->column = wh_rows_text(rows, i, 2);
 			role->dimension = wh_model_get_by_id(wh_rows_int4(rows, i, 3));
+			role->null_sk = wh_rows_int4(rows, i, 5);
+			if (wh_rows_text(rows, i, 6) != NULL)
+				role->not_applicable = position_of(fact, wh_rows_text(rows, i, 6));
+			if (wh_rows_text(rows, i, 7) != NULL)
+				role->error = position_of(fact, wh_rows_text(rows, i, 7));
 			roles = lappend(roles, role);
 		}
 		role->keys = lappend_int(role->keys, position_of(fact, wh_rows_text(rows, i, 4)));

@@ -6,10 +6,13 @@ CREATE TABLE walhouse.fact_dimension (
     column_name   name NOT NULL,
     dimension_id  integer NOT NULL,
     key           text[] NOT NULL,
+    null_sk       integer NOT NULL DEFAULT -1,
+    not_applicable_if name,
+    error_if      name,
     CONSTRAINT fact_dimension_pkey PRIMARY KEY (model_id, role)
 );
 COMMENT ON TABLE walhouse.fact_dimension IS
-    'The dimensions of each fact: the fact''s surrogate key column, the dimension, and the columns of the fact''s query that give the dimension''s key.';
+    'The dimensions of each fact: the fact''s surrogate key column, the dimension, and the columns of the fact''s query that give the dimension''s key; null_sk: the member of a NULL key; not_applicable_if, error_if: columns of the query that send a row to member -2 or -3.';
 CREATE INDEX fact_dimension_dimension_id_idx ON walhouse.fact_dimension (dimension_id);
 
 CREATE TABLE walhouse.ahead (
@@ -56,4 +59,4 @@ RETURNS regclass
 LANGUAGE c VOLATILE PARALLEL UNSAFE STRICT
 AS 'MODULE_PATHNAME', 'walhouse_create_fact';
 COMMENT ON FUNCTION walhouse.create_fact(text, text, text[], name, jsonb, text) IS
-    'Declares a fact: the columns of query (a SELECT over one mirror), a bigint column for each dimension, and load_id, in partitions by event_time. key: columns that identify a row, those of the mirror''s key. event_time: a column of type timestamptz, timestamp or date. dimensions: {"customer_sk": "dw.customer(customer_id)"}, the column to make, the dimension, and the columns of query that give its key. partition_by: day, month or year, in the feed''s time zone. Declaring is DDL only; CALL walhouse.run or walhouse.build fills the fact. Errors: a query that cannot be kept current, unknown columns or dimensions, keys that do not fit.';
+    'Declares a fact: the columns of query (a SELECT over mirrors of one feed), a bigint column for each dimension, and load_id, in partitions by event_time. key: columns that identify a row, those of the mirror''s key; over several mirrors, of the driving one''s. event_time: a column of type timestamptz, timestamp or date. dimensions: {"customer_sk": "dw.customer(customer_id)"}, the column to make, the dimension, and the columns of query that give its key; or an object {"dimension": the same, "null": "unknown", "not_applicable" or "error" (member -1, -2 or -3 for a NULL key), "not_applicable_if": a boolean column of query, "error_if": another}. Two views are made beside it, <name>_as_was and <name>_as_is, that join the dimensions as they were at the event time and as they are. partition_by: day, month or year, in the feed''s time zone. Declaring is DDL only; CALL walhouse.run or walhouse.build fills the fact. Errors: a query that cannot be kept current, unknown columns or dimensions, keys that do not fit.';

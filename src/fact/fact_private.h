@@ -20,6 +20,9 @@ typedef struct WhFactRole
 	WhModel *dimension;
 	List *keys; /* of int: positions (from 1) of the query's columns that give the dimension's
 				   key, in its order */
+	int null_sk; /* the member of a NULL key: -1, -2 or -3 */
+	int not_applicable; /* position of the column that says so; 0: none */
+	int error;
 } WhFactRole;
 
 typedef struct WhFact
@@ -61,6 +64,9 @@ extern char *wh_fact_key_text(const WhFact *fact, const char *alias);
 extern char *wh_fact_row_text(const WhFact *fact, const char *alias);
 /* The expressions that give a role's dimension key, cast to its types. */
 extern List *wh_fact_role_keys(const WhFact *fact, const WhFactRole *role, const char *alias);
+/* A role's look-up as of an instant (SQL). */
+extern char *wh_fact_lookup(const WhFact *fact, const WhFactRole *role, const char *alias,
+							const char *instant);
 /* ", (look-up) AS sk1, …" */
 extern void wh_fact_lookups(StringInfo sql, const WhFact *fact, const char *alias);
 /* A type's name, qualified. */
@@ -96,6 +102,15 @@ extern void wh_fact_ahead_forget(WhFact *fact);
 extern void wh_fact_ahead_add(WhFact *fact, WhLoad *load);
 extern void wh_fact_ahead_repoint(WhFact *fact, WhLoad *load, bool all, WhCounts *counts);
 extern void wh_fact_ahead_pass(WhFact *fact, WhLoad *load);
+
+/* views.c */
+extern void wh_fact_make_views(WhModel *model);
+
+/* known.c */
+extern void wh_fact_known(WhModel *model, WhKnown *known);
+
+/* purged.c */
+extern void wh_fact_follow_purges(WhFact *fact, WhLoad *load, WhCounts *counts);
 
 /* build.c */
 extern void wh_fact_build(WhModel *model, WhLoad *load, WhCounts *counts);

@@ -33,9 +33,8 @@ wh_fact_state_rows(StringInfo sql, const WhFact *fact)
 	{
 		WhFactRole *role = lfirst(cell);
 
-		wh_sql_append(sql, ", CASE WHEN n.reason IS NULL THEN (");
-		wh_dimension_lookup_sql(sql, role->dimension, wh_fact_role_keys(fact, role, "n"), instant);
-		wh_sql_append(sql, ") END AS sk%d", role->number);
+		wh_sql_append(sql, ", CASE WHEN n.reason IS NULL THEN %s END AS sk%d",
+					  wh_fact_lookup(fact, role, "n", instant), role->number);
 	}
 	wh_sql_append(sql, " FROM (SELECT n.*, %s AS reason FROM ", wh_fact_reason(fact, "n"));
 	wh_fact_state(sql, fact);

@@ -134,14 +134,15 @@ wh_fact_role_keys(const WhFact *fact, const WhFactRole *role, const char *alias)
 	List *keys = NIL;
 	ListCell *cell;
 
-	if (role->dimension->kind == WH_MODEL_DATE)
+	if (role->dimension->kind == WH_MODEL_DATE || role->dimension->kind == WH_MODEL_TIME)
 	{
 		int position = linitial_int(role->keys);
+		const char *type = role->dimension->kind == WH_MODEL_DATE ? "date" : "time";
 
 		if (wh_fact_column(fact, position)->type == TIMESTAMPTZOID)
-			return list_make1(wh_sql("pg_catalog.timezone(%s, %s.c%d)::pg_catalog.date",
-									 fact->zone, alias, position));
-		return list_make1(wh_sql("%s.c%d::pg_catalog.date", alias, position));
+			return list_make1(wh_sql("pg_catalog.timezone(%s, %s.c%d)::pg_catalog.%s", fact->zone,
+									 alias, position, type));
+		return list_make1(wh_sql("%s.c%d::pg_catalog.%s", alias, position, type));
 	}
 	foreach(cell, role->keys)
 	{
@@ -163,11 +164,33 @@ wh_fact_lookups(StringInfo sql, const WhFact *fact, const char *alias)
 	{
 		WhFactRole *role = lfirst(cell);
 
-		wh_sql_append(sql, ", (");
-		wh_dimension_lookup_sql(sql, role->dimension, wh_fact_role_keys(fact, role, alias),
-								instant);
-		wh_sql_append(sql, ") AS sk%d", role->number);
+		wh_sql_append(sql, ", %s AS sk%d", wh_fact_lookup(fact, role, alias, instant),
+					  role->number);
 	}
+}
+
+/* What the row itself says comes before its key: an error, then that the dimension does not
+ * apply. */
+char *
+wh_fact_lookup(const WhFact *fact, const WhFactRole *role, const char *alias, const char *instant)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	wh_sql_append(&sql, "(CASE");
+	if (role->error != 0)
+		wh_sql_append(&sql, " WHEN %s.c%d THEN -3", alias, role->error);
+	if (role->not_applicable != 0)
+		wh_sql_append(&sql, " WHEN %s.c%d THEN -2", alias, role->not_applicable);
+	if (role->error != 0 || role->not_applicable != 0)
+		wh_sql_append(&sql, " ELSE ");
+	else
+		resetStringInfo(&sql);
+	wh_dimension_lookup_sql(&sql, role->dimension, wh_fact_role_keys(fact, role, alias), instant,
+							role->null_sk);
+	if (role->error != 0 || role->not_applicable != 0)
+		wh_sql_append(&sql, " END)");
+	return sql.data;
 }
 
 char *

@@ -100,8 +100,19 @@ append_found(StringInfo sql, WhFact *fact)
 		wh_sql_append(sql, ", t.%I AS c%d", ((WhModelColumn *) lfirst(cell))->name,
 					  foreach_current_index(cell) + 1);
 	foreach(cell, fact->roles)
-		wh_sql_append(sql, ", t.%I AS sk%d", ((WhFactRole *) lfirst(cell))->column,
-					  foreach_current_index(cell) + 1);
+	{
+		WhFactRole *role = lfirst(cell);
+
+		/* Where the dimension has gone on, what it purged since is still to be followed. */
+		if (wh_dimension_purges(role->dimension))
+			wh_sql_append(
+				sql,
+				", COALESCE((SELECT g.new_sk FROM walhouse.purged g WHERE g.dimension_id = "
+				"%d AND g.sk = t.%I AND g.position > $1), t.%I) AS sk%d",
+				role->dimension->id, role->column, role->column, role->number);
+		else
+			wh_sql_append(sql, ", t.%I AS sk%d", role->column, role->number);
+	}
 	wh_sql_append(sql,
 				  " FROM %T t), fr AS (SELECT true AS is_found, r.key, r.reason, r.row AS image"
 				  " FROM walhouse.rejected r WHERE r.model = $2), ",

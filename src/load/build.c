@@ -265,7 +265,7 @@ is_buildable(const WhModel *model)
 {
 	ListCell *cell;
 
-	if (model->feed == NULL || strcmp(model->source->state, "ready") != 0)
+	if (model->feed == NULL || wh_model_unready(model) != NULL)
 		return false;
 	if (model->kind != WH_MODEL_FACT)
 		return true;

@@ -63,6 +63,7 @@ walhouse_build(PG_FUNCTION_ARGS)
 static void
 refuse_build(const WhModel *model)
 {
+	const WhFeedTable *unready = wh_model_unready(model);
 	ListCell *cell;
 
 	if (strcmp(model->state, "stopped") == 0)
@@ -84,11 +85,11 @@ refuse_build(const WhModel *model)
 				 "Mend the data at the source, or declare the model again with a query that"
 				 " can take it.")));
 	}
-	if (strcmp(model->source->state, "ready") != 0)
+	if (unready != NULL)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("could not build %s", model->name),
 						errdetail("Its source table \"%s\" is in state \"%s\".",
-								  model->source->source_name, model->source->state),
+								  unready->source_name, unready->state),
 						errhint("CALL walhouse.run(%s), or walhouse.resync_table.",
 								wh_sql_literal(model->feed->name))));
 	foreach(cell, model->kind == WH_MODEL_FACT ? wh_fact_dimensions(model) : NIL)

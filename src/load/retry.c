@@ -46,18 +46,24 @@ bool
 wh_load_is_due(const WhModel *model, XLogRecPtr to, bool *is_build, int32 *waits_for)
 {
 	WhArg args[2];
+	StringInfoData sql;
 	WhRows *rows;
+	ListCell *cell;
 
 	args[0] = WH_ARG_INT4(model->id);
 	args[1] = WH_ARG_LSN(to);
-	rows = wh_catalog_query(
-		wh_sql(
-			"SELECT r.build, COALESCE(r.waits_for, 0) FROM walhouse.load_retry r WHERE"
-			" r.model_id = $1 AND (r.waits_for IS NOT NULL"
-			" OR r.tried_to IS NULL OR (r.next_try <= pg_catalog.clock_timestamp()"
-			" AND EXISTS (SELECT FROM %T l WHERE l.lsn > r.tried_to AND l.lsn <= $2)))",
-			model->source->log),
-		2, args);
+	initStringInfo(&sql);
+	wh_sql_append(&sql,
+				  "SELECT r.build, COALESCE(r.waits_for, 0) FROM walhouse.load_retry r WHERE"
+				  " r.model_id = $1 AND (r.waits_for IS NOT NULL"
+				  " OR r.tried_to IS NULL OR (r.next_try <= pg_catalog.clock_timestamp() AND (");
+	foreach(cell, model->sources)
+		wh_sql_append(&sql,
+					  "%sEXISTS (SELECT FROM %T l WHERE l.lsn > r.tried_to AND l.lsn <= $2)",
+					  cell == list_head(model->sources) ? "" : " OR ",
+					  ((WhFeedTable *) lfirst(cell))->log);
+	wh_sql_append(&sql, ")))");
+	rows = wh_catalog_query(sql.data, 2, args);
 	if (rows->count == 0)
 		return false;
 	*is_build = wh_rows_bool(rows, 0, 1);

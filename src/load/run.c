@@ -167,7 +167,7 @@ choose_model(Run *run, WhModel *model, XLogRecPtr to, XLogRecPtr *lowest, XLogRe
 		run->waiting = lappend_int(run->waiting, model->id);
 		return;
 	}
-	if (strcmp(model->state, "live") == 0 && strcmp(model->source->state, "ready") == 0)
+	if (strcmp(model->state, "live") == 0 && wh_model_unready(model) == NULL)
 	{
 		*highest = Max(*highest, model->position);
 		if (model->position < to)
@@ -184,7 +184,7 @@ choose_model(Run *run, WhModel *model, XLogRecPtr to, XLogRecPtr *lowest, XLogRe
 		return;
 	}
 	run->stopped = lappend_int(run->stopped, model->id);
-	if (strcmp(model->source->state, "ready") != 0 ||
+	if (wh_model_unready(model) != NULL ||
 		!wh_load_is_due(model, to, &is_build, &waits_for))
 		return;
 	if (is_build)
@@ -200,7 +200,7 @@ static bool
 is_cut_off(const WhModel *model)
 {
 	return (strcmp(model->state, "live") == 0 || strcmp(model->state, "stopped") == 0) &&
-		   strcmp(model->source->state, "ready") == 0 &&
+		   wh_model_unready(model) == NULL &&
 		   !XLogRecPtrIsInvalid(model->position) && model->position < wh_model_horizon(model);
 }
 

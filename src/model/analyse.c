@@ -7,10 +7,10 @@
  * place in the text; functions, columns and types on the analysed one.  Refusals name the
  * construct, point at it, and say what to do.
  *
- * Compiled, each column is an expression over the alias "s", deparsed with nothing but pg_catalog
- * in the search_path, so that every other name is qualified.  A stored model is compiled from its
- * view by the same function, so a rename of a mirror's column or of a function is followed by
- * itself.
+ * Compiled, each column is an expression over the alias "s" (join.c: over s1, s2, …), deparsed
+ * with nothing but pg_catalog in the search_path, so that every other name is qualified.  A stored
+ * model is compiled from its view by the same function, so a rename of a mirror's column or of a
+ * function is followed by itself.
  */
 #include "postgres.h"
 
@@ -33,33 +33,45 @@
 #include "model/model.h"
 #include "model/model_private.h"
 
-static void position_callback(void *arg);
-static Query *analyse(WhModelText *text);
-static void check_shape(WhModelText *text, SelectStmt *select);
-static void check_from(WhModelText *text, SelectStmt *select);
-static void check_mirror(WhModelText *text, Query *query);
+static Query *analyse(WhModelText *text, List **relations);
+static void check_shape(WhModelText *text, SelectStmt *select, List **relations);
+static void check_from(WhModelText *text, SelectStmt *select, List **relations);
+static void check_from_item(WhModelText *text, Node *item, List **relations);
+static void check_mirrors(WhModelText *text, Query *query, List *relations);
+static void check_mirror(WhModelText *text, RangeTblEntry *rte, int location);
+static void check_row_security(Oid relid);
 static void check_columns(WhModelText *text, Query *query);
 static void check_type(WhModelText *text, TargetEntry *entry);
 static bool column_name_is_reserved(const char *name);
+static void compile_one(WhQuery *result, Query *query, int varno);
 static char *deparse(Node *node, int varno, Oid relid);
 
 WhQuery *
 wh_model_analyse(const char *query, const char *what)
 {
 	WhModelText text = {query, what};
-	ErrorContextCallback callback = {error_context_stack, position_callback, &text};
+	ErrorContextCallback callback = {error_context_stack, wh_model_position_callback, &text};
+	List *relations = NIL;
 	Query *analysed;
 	WhQuery *result;
 
 	error_context_stack = &callback;
-	analysed = analyse(&text);
-	check_mirror(&text, analysed);
+	analysed = analyse(&text, &relations);
+	check_mirrors(&text, analysed, relations);
 	wh_model_check_expressions(&text, analysed);
 	check_columns(&text, analysed);
 	error_context_stack = callback.previous;
 
 	result = wh_model_compile(analysed);
 	result->text = pstrdup(query);
+	if (result->join != NULL)
+	{
+		ListCell *alias;
+		ListCell *relation;
+
+		forboth(alias, result->join->aliases, relation, relations)
+			((WhJoinAlias *) lfirst(alias))->location = ((RangeVar *) lfirst(relation))->location;
+	}
 	return result;
 }
 
@@ -81,10 +93,8 @@ wh_model_refuse(const WhModelText *text, const char *construct, int location, co
 			 wh_model_position(text, location)));
 }
 
-/* position_callback makes positions in the query positions in an argument, not in the user's
- * statement. */
-static void
-position_callback(void *arg)
+void
+wh_model_position_callback(void *arg)
 {
 	WhModelText *text = arg;
 	int position = geterrposition();
@@ -97,9 +107,10 @@ position_callback(void *arg)
 	}
 }
 
-/* analyse returns the analysed query of a text that has the shape of a model's. */
+/* analyse returns the analysed query of a text that has the shape of a model's, and what its FROM
+ * names (RangeVar *), from left to right. */
 static Query *
-analyse(WhModelText *text)
+analyse(WhModelText *text, List **relations)
 {
 	List *statements = raw_parser(text->query, RAW_PARSE_DEFAULT);
 	RawStmt *statement;
@@ -113,13 +124,13 @@ analyse(WhModelText *text)
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),
 				 errmsg("the query of a %s must be a SELECT", text->what)));
-	check_shape(text, castNode(SelectStmt, statement->stmt));
+	check_shape(text, castNode(SelectStmt, statement->stmt), relations);
 	return parse_analyze_fixedparams(statement, text->query, NULL, 0, NULL);
 }
 
 /* check_shape refuses clauses that make a row depend on other rows than its own source row. */
 static void
-check_shape(WhModelText *text, SelectStmt *select)
+check_shape(WhModelText *text, SelectStmt *select, List **relations)
 {
 	const char *one_row =
 		"Each row must come from one source row; aggregate in a query over the model.";
@@ -152,66 +163,94 @@ check_shape(WhModelText *text, SelectStmt *select)
 			"Choose rows by a condition in WHERE.");
 	if (select->lockingClause != NIL)
 		wh_model_refuse(text, "FOR UPDATE or FOR SHARE", -1, "Leave it away.");
-	check_from(text, select);
+	check_from(text, select, relations);
 }
 
 static void
-check_from(WhModelText *text, SelectStmt *select)
+check_from(WhModelText *text, SelectStmt *select, List **relations)
 {
-	Node *item;
+	ListCell *cell;
 
 	if (select->fromClause == NIL)
 		wh_model_refuse(text, "nothing in FROM", -1,
 						"Select from a mirror: a table in the schema of a feed.");
-	item = linitial(select->fromClause);
-	if (list_length(select->fromClause) > 1)
-		wh_model_refuse(
-			text, "several tables in FROM", exprLocation(lsecond(select->fromClause)),
-			"Models over several tables are not yet there; declare one model for each table.");
-	if (IsA(item, JoinExpr))
-		wh_model_refuse(
-			text, "a join", exprLocation(((JoinExpr *) item)->rarg),
-			"Models over several tables are not yet there; declare one model for each table.");
+	foreach(cell, select->fromClause)
+		check_from_item(text, lfirst(cell), relations);
+}
+
+/* check_from_item refuses what is neither a relation nor an inner or left join. */
+static void
+check_from_item(WhModelText *text, Node *item, List **relations)
+{
+	JoinExpr *join = (JoinExpr *) item;
+
+	if (IsA(item, RangeVar))
+	{
+		*relations = lappend(*relations, item);
+		return;
+	}
 	if (IsA(item, RangeSubselect))
 		wh_model_refuse(text, "a subquery in FROM",
 						exprLocation(((RangeSubselect *) item)->subquery),
-						"Write the query over the mirror itself.");
+						"Write the query over the mirrors themselves.");
 	if (IsA(item, RangeTableSample))
 		wh_model_refuse(text, "TABLESAMPLE", ((RangeTableSample *) item)->location,
 						"Choose rows by a condition in WHERE.");
-	if (!IsA(item, RangeVar))
+	if (!IsA(item, JoinExpr))
 		wh_model_refuse(text, "a function in FROM", exprLocation(item),
 						"Select from a mirror: a table in the schema of a feed.");
+	if (join->jointype == JOIN_FULL)
+		wh_model_refuse(text, "FULL JOIN", exprLocation(join->rarg),
+						"Neither side's key would identify the rows; declare two models.");
+	if (join->jointype == JOIN_RIGHT)
+		wh_model_refuse(text, "RIGHT JOIN", exprLocation(join->rarg),
+						"Write it as a LEFT JOIN: the table that keeps all its rows comes first.");
+	check_from_item(text, join->larg, relations);
+	check_from_item(text, join->rarg, relations);
 }
 
-int
-wh_model_mirror(Query *query, Oid *relid)
-{
-	RangeTblRef *ref;
-	RangeTblEntry *rte;
-
-	if (query->jointree == NULL || list_length(query->jointree->fromlist) != 1 ||
-		!IsA(linitial(query->jointree->fromlist), RangeTblRef))
-		return 0;
-	ref = linitial_node(RangeTblRef, query->jointree->fromlist);
-	rte = rt_fetch(ref->rtindex, query->rtable);
-	if (rte->rtekind != RTE_RELATION)
-		return 0;
-	*relid = rte->relid;
-	return ref->rtindex;
-}
-
-/* check_mirror refuses relations that are no mirror, and mirrors with row security. */
+/* check_mirrors refuses relations that are no mirrors, those of another feed than the first's, and
+ * mirrors with row security. */
 static void
-check_mirror(WhModelText *text, Query *query)
+check_mirrors(WhModelText *text, Query *query, List *relations)
 {
-	Oid relid;
-	int varno = wh_model_mirror(query, &relid);
-	RangeTblEntry *rte = linitial_node(RangeTblEntry, query->rtable);
-	HeapTuple tuple;
-	bool row_security;
+	WhFeedTable *first = NULL;
+	ListCell *ref;
+	ListCell *relation;
 
-	if (varno == 0 || wh_changelog_table_of_mirror(relid) == NULL)
+	forboth(ref, wh_model_relations(query), relation, relations)
+	{
+		RangeTblEntry *rte = rt_fetch(((RangeTblRef *) lfirst(ref))->rtindex, query->rtable);
+		int location = ((RangeVar *) lfirst(relation))->location;
+		WhFeedTable *table;
+
+		check_mirror(text, rte, list_length(relations) > 1 ? location : -1);
+		table = wh_changelog_table_of_mirror(rte->relid);
+		if (first == NULL)
+			first = table;
+		if (table->feed_id != first->feed_id)
+			ereport(
+				ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("the query of a %s cannot read mirrors of two feeds", text->what),
+				 errdetail(
+					 "%s belongs to feed \"%s\", %s to feed \"%s\"; their positions have "
+					 "nothing in common.",
+					 wh_sql_relation(first->mirror),
+					 wh_changelog_feed_by_id(first->feed_id, false)->name,
+					 wh_sql_relation(table->mirror),
+					 wh_changelog_feed_by_id(table->feed_id, false)->name),
+				 errhint("Capture both tables with one feed, or declare a model for each."),
+				 wh_model_position(text, location)));
+	}
+	if (first == NULL)
+		check_mirror(text, linitial_node(RangeTblEntry, query->rtable), -1);
+}
+
+static void
+check_mirror(WhModelText *text, RangeTblEntry *rte, int location)
+{
+	if (rte->rtekind != RTE_RELATION || wh_changelog_table_of_mirror(rte->relid) == NULL)
 		ereport(
 			ERROR,
 			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
@@ -222,8 +261,17 @@ check_mirror(WhModelText *text, Query *query)
 				 "captures."),
 			 errhint(
 				 "See walhouse.feed_table, or add the table to a feed with CALL "
-				 "walhouse.create_feed.")));
-	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+				 "walhouse.create_feed."),
+			 wh_model_position(text, location)));
+	check_row_security(rte->relid);
+}
+
+static void
+check_row_security(Oid relid)
+{
+	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	bool row_security;
+
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for relation %u", relid);
 	row_security = ((Form_pg_class) GETSTRUCT(tuple))->relrowsecurity;
@@ -315,9 +363,24 @@ WhQuery *
 wh_model_compile(Query *query)
 {
 	WhQuery *result = palloc0(sizeof(WhQuery));
-	Oid relid;
-	int varno = wh_model_mirror(query, &relid);
+	List *relations = wh_model_relations(query);
 	int guc_level = wh_settings_push_path();
+
+	if (list_length(relations) > 1)
+		wh_model_join_compile(result, query);
+	else
+		compile_one(result, query,
+					relations == NIL ? 0 : linitial_node(RangeTblRef, relations)->rtindex);
+	result->feed = wh_changelog_feed_by_id(result->source->feed_id, false);
+	wh_settings_pop(guc_level);
+	return result;
+}
+
+/* compile_one compiles a query over one mirror. */
+static void
+compile_one(WhQuery *result, Query *query, int varno)
+{
+	Oid relid = varno == 0 ? InvalidOid : rt_fetch(varno, query->rtable)->relid;
 	ListCell *lc;
 
 	result->source = varno == 0 ? NULL : wh_changelog_table_of_mirror(relid);
@@ -326,7 +389,7 @@ wh_model_compile(Query *query)
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("the query of the model reads no mirror any more"),
 				 errhint("Drop the model with walhouse.drop_model() and declare it again.")));
-	result->feed = wh_changelog_feed_by_id(result->source->feed_id, false);
+	result->sources = list_make1(result->source);
 	foreach(lc, query->targetList)
 	{
 		TargetEntry *entry = lfirst_node(TargetEntry, lc);
@@ -341,12 +404,11 @@ wh_model_compile(Query *query)
 		column->collation = exprCollation((Node *) entry->expr);
 		column->expression = deparse((Node *) entry->expr, varno, relid);
 		column->attnum = IsA(entry->expr, Var) ? ((Var *) entry->expr)->varattno : 0;
+		column->alias = column->attnum == 0 ? 0 : 1;
 		result->columns = lappend(result->columns, column);
 	}
 	if (query->jointree->quals != NULL)
 		result->condition = deparse(query->jointree->quals, varno, relid);
-	wh_settings_pop(guc_level);
-	return result;
 }
 
 /* deparse returns an expression over the mirror as SQL over alias s. */

@@ -13,6 +13,7 @@
 #include "access/relation.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
+#include "parser/parsetree.h"
 #include "rewrite/rewriteHandler.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -31,6 +32,7 @@ static void load_key(WhModel *model, const WhRows *rows);
 static List *key_names(const WhRows *rows, uint64 row, int column);
 static void set_scd(WhModel *model);
 static const char *find_problem(Oid relid, Oid view_oid, List *key, List *mirrors);
+static bool is_join_kept(Query *query, List *key);
 static WhModelKind parse_kind(const char *kind);
 
 static const WhModelRoutine *routines[WH_MODEL_FACT + 1];
@@ -58,6 +60,7 @@ wh_model_routine(WhModelKind kind)
 void
 wh_model_init(void)
 {
+	wh_model_protect_init();
 }
 
 WhModel *
@@ -142,6 +145,11 @@ load_row(const WhRows *rows, bool compile)
 	if (OidIsValid(model->view))
 		load_query(model);
 	load_key(model, rows);
+	if (model->join != NULL)
+	{
+		wh_model_join_root(model->join, model->columns, "model", NULL);
+		model->source = model->join->driver->table->table;
+	}
 	set_scd(model);
 	return model;
 }
@@ -163,6 +171,8 @@ load_query(WhModel *model)
 	relation_close(view, AccessShareLock);
 	model->feed = query->feed;
 	model->source = query->source;
+	model->sources = query->sources;
+	model->join = query->join;
 	model->columns = query->columns;
 	model->condition = query->condition;
 }
@@ -262,6 +272,10 @@ parse_kind(const char *kind)
 		return WH_MODEL_DIMENSION;
 	if (strcmp(kind, "date") == 0)
 		return WH_MODEL_DATE;
+	if (strcmp(kind, "time") == 0)
+		return WH_MODEL_TIME;
+	if (strcmp(kind, "junk") == 0)
+		return WH_MODEL_JUNK;
 	if (strcmp(kind, "fact") == 0)
 		return WH_MODEL_FACT;
 	elog(ERROR, "unknown kind of model \"%s\"", kind);
@@ -333,7 +347,7 @@ find_problem(Oid relid, Oid view_oid, List *key, List *mirrors)
 	Relation view;
 	const char *problem = NULL;
 	Query *query;
-	Oid mirror;
+	List *relations = NIL;
 	ListCell *cell;
 
 	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
@@ -342,17 +356,40 @@ find_problem(Oid relid, Oid view_oid, List *key, List *mirrors)
 	if (view == NULL)
 		return "the view with the query of the model was dropped";
 	query = view->rd_rel->relkind == RELKIND_VIEW ? get_view_query(view) : NULL;
-	if (query == NULL || wh_model_mirror(query, &mirror) == 0 || query->hasAggs ||
+	if (query != NULL)
+		relations = wh_model_relations(query);
+	if (relations == NIL || query->hasAggs ||
 		query->hasWindowFuncs || query->hasSubLinks || query->hasTargetSRFs ||
 		query->groupClause != NIL || query->distinctClause != NIL || query->limitCount != NULL)
 		problem = "the view with the query of the model was replaced by something else";
-	else if (!list_member_oid(mirrors, mirror))
-		problem = "the query of the model reads no mirror of its feed any more";
-	relation_close(view, AccessShareLock);
+	foreach(cell, relations)
+	{
+		RangeTblRef *ref = lfirst(cell);
+
+		if (problem == NULL &&
+			!list_member_oid(mirrors, rt_fetch(ref->rtindex, query->rtable)->relid))
+			problem = "the query of the model reads no mirror of its feed any more";
+	}
 	foreach(cell, key)
 		if (get_attnum(view_oid, lfirst(cell)) == InvalidAttrNumber)
 			problem = "the query of the model has lost a column of its key";
+	if (problem == NULL && list_length(relations) > 1 && !is_join_kept(query, key))
+		problem =
+			"the view with the query of the model was replaced by one that cannot be kept current";
+	relation_close(view, AccessShareLock);
 	return problem;
+}
+
+/* is_join_kept says whether a query over several mirrors still leads from each to the key. */
+static bool
+is_join_kept(Query *query, List *key)
+{
+	WhQuery *compiled = wh_model_compile(copyObject(query));
+	ListCell *cell;
+
+	foreach(cell, key)
+		wh_model_column(compiled->columns, lfirst(cell))->is_key = true;
+	return wh_model_join_fits(compiled->join, compiled->columns);
 }
 
 void
@@ -396,7 +433,25 @@ wh_model_column(List *columns, const char *name)
 XLogRecPtr
 wh_model_horizon(const WhModel *model)
 {
-	return Max(model->feed->horizon, model->source->sync_lsn);
+	XLogRecPtr horizon = model->feed->horizon;
+	ListCell *cell;
+
+	foreach(cell, model->sources)
+		horizon = Max(horizon, ((WhFeedTable *) lfirst(cell))->sync_lsn);
+	return horizon;
+}
+
+const WhFeedTable *
+wh_model_unready(const WhModel *model)
+{
+	ListCell *cell;
+
+	foreach(cell, model->sources)
+	{
+		if (strcmp(((WhFeedTable *) lfirst(cell))->state, "ready") != 0)
+			return lfirst(cell);
+	}
+	return NULL;
 }
 
 XLogRecPtr

@@ -27,17 +27,20 @@
 #include "model/model.h"
 #include "model/model_private.h"
 
-static void last_images(StringInfo sql, const WhModel *model);
 static void computable_images(StringInfo sql, const WhModel *model);
 static void computes(StringInfo sql, const WhModel *model, const char *alias);
-static void log_columns(StringInfo sql, const WhModel *model, const char *alias);
-static void mirror_columns(StringInfo sql, const WhModel *model, const char *alias);
-static void source_key(StringInfo sql, const WhModel *model, const char *alias);
+static void mirror_columns(StringInfo sql, const WhFeedTable *table, const char *alias);
+static void table_state(StringInfo sql, const WhFeedTable *table, const WhModel *guarded);
 static void expressions(StringInfo sql, const WhModel *model, const char *guard);
 
 void
 wh_model_events_sql(StringInfo sql, const WhModel *model)
 {
+	if (model->join != NULL)
+	{
+		wh_model_join_events_sql(sql, model);
+		return;
+	}
 	wh_sql_append(
 		sql, "SELECT s.\"wh.lsn\" AS wh_lsn, t.clock AS wh_clock, s.\"wh.live\" AS wh_live, ");
 	expressions(sql, model, "s.\"wh.live\"");
@@ -50,28 +53,26 @@ wh_model_events_sql(StringInfo sql, const WhModel *model)
 	if (model->guarded)
 		computable_images(sql, model);
 	else
-		last_images(sql, model);
+		wh_model_last_images(sql, model->source);
 	wh_sql_append(sql, ") s OFFSET 0) s JOIN %T t ON t.end_lsn = s.\"wh.lsn\"",
 				  wh_changelog_txn_relid(model->feed));
 }
 
-/* last_images appends a SELECT of the last image of each key and transaction; wh.there: there was
- * a row. */
-static void
-last_images(StringInfo sql, const WhModel *model)
+void
+wh_model_last_images(StringInfo sql, const WhFeedTable *table)
 {
-	Oid log = model->source->log;
+	Oid log = table->log;
 
 	wh_sql_append(sql, "SELECT i.*, i.\"wh.op\" IN ('I', 'U') AND "
 					   "COALESCE(i.\"wh.seq\" > r.seq, true) AS \"wh.there\" "
 					   "FROM (SELECT DISTINCT ON (");
-	source_key(sql, model, NULL);
+	wh_model_source_key(sql, table, NULL);
 	wh_sql_append(sql,
 				  ", \"wh.lsn\") l.lsn AS \"wh.lsn\", l.seq AS \"wh.seq\", l.op AS \"wh.op\", ");
-	log_columns(sql, model, "l");
+	wh_model_log_columns(sql, table, "l");
 	wh_sql_append(sql, " FROM %T l WHERE l.lsn > $1 AND l.lsn <= $2 AND l.op <> 'T' ORDER BY ",
 				  log);
-	source_key(sql, model, NULL);
+	wh_model_source_key(sql, table, NULL);
 	wh_sql_append(sql,
 				  ", \"wh.lsn\", \"wh.seq\" DESC, \"wh.op\" DESC) i "
 				  "LEFT JOIN (WITH r AS MATERIALIZED (SELECT l.lsn, pg_catalog.max(l.seq) AS seq "
@@ -88,9 +89,9 @@ computable_images(StringInfo sql, const WhModel *model)
 {
 	wh_sql_append(sql, "SELECT g.* FROM (SELECT x.*, pg_catalog.lead(x.\"wh.lsn\") OVER "
 					   "(PARTITION BY ");
-	source_key(sql, model, "x");
+	wh_model_source_key(sql, model->source, "x");
 	wh_sql_append(sql, " ORDER BY x.\"wh.lsn\") AS \"wh.next\" FROM (");
-	last_images(sql, model);
+	wh_model_last_images(sql, model->source);
 	wh_sql_append(sql, ") x OFFSET 0) g WHERE g.\"wh.next\" IS NULL OR NOT g.\"wh.there\" OR ");
 	computes(sql, model, "g");
 	wh_sql_append(sql, " OFFSET 0");
@@ -119,15 +120,20 @@ computes(StringInfo sql, const WhModel *model, const char *alias)
 void
 wh_model_before_sql(StringInfo sql, const WhModel *model)
 {
+	if (model->join != NULL)
+	{
+		wh_model_join_before_sql(sql, model);
+		return;
+	}
 	wh_sql_append(sql, "SELECT ");
 	expressions(sql, model, NULL);
 	wh_sql_append(sql, " FROM (SELECT * FROM (SELECT DISTINCT ON (");
-	source_key(sql, model, NULL);
+	wh_model_source_key(sql, model->source, NULL);
 	wh_sql_append(sql, ") l.op AS \"wh.op\", ");
-	log_columns(sql, model, "l");
+	wh_model_log_columns(sql, model->source, "l");
 	wh_sql_append(sql, " FROM %T l WHERE l.lsn > $1 AND l.lsn <= $2 AND l.op <> 'T' ORDER BY ",
 				  model->source->log);
-	source_key(sql, model, NULL);
+	wh_model_source_key(sql, model->source, NULL);
 	wh_sql_append(sql, ", l.lsn, l.seq, l.op) s WHERE s.\"wh.op\" = 'B' OFFSET 0) s");
 	if (model->condition != NULL)
 		wh_sql_append(sql, " WHERE %s", model->condition);
@@ -136,51 +142,69 @@ wh_model_before_sql(StringInfo sql, const WhModel *model)
 void
 wh_model_state_sql(StringInfo sql, const WhModel *model)
 {
-	Oid log = model->source->log;
-	ListCell *lc;
-
+	if (model->join != NULL)
+	{
+		wh_model_join_state_sql(sql, model);
+		return;
+	}
 	wh_sql_append(sql, "SELECT ");
 	expressions(sql, model, NULL);
-	wh_sql_append(sql, " FROM (SELECT ");
-	mirror_columns(sql, model, "m");
-	wh_sql_append(
-		sql, " FROM %T m WHERE NOT EXISTS (SELECT FROM %T l WHERE l.lsn > $1 AND l.op <> 'T'",
-		model->source->mirror, log);
-	foreach(lc, model->source->key)
-	{
-		const char *column = wh_model_mirror_column(model->source, lfirst_int(lc));
-		Oid type = get_atttype(model->source->mirror, get_attnum(model->source->mirror, column));
-
-		wh_sql_append(sql, " AND l.%I %s m.%I", wh_model_log_column(model->source, lfirst_int(lc)),
-					  wh_model_equality(type), column);
-	}
-	wh_sql_append(sql, ") UNION ALL SELECT ");
-	mirror_columns(sql, model, "f");
-	wh_sql_append(sql, " FROM (SELECT DISTINCT ON (");
-	source_key(sql, model, NULL);
-	wh_sql_append(sql, ") l.op AS \"wh.op\", ");
-	log_columns(sql, model, "l");
-	wh_sql_append(sql, " FROM %T l WHERE l.lsn > $1 AND l.op <> 'T' ORDER BY ", log);
-	source_key(sql, model, NULL);
-	wh_sql_append(sql, ", l.lsn, l.seq, l.op) f WHERE f.\"wh.op\" = 'B'");
-	if (model->guarded)
-	{
-		wh_sql_append(sql, " AND ");
-		computes(sql, model, "f");
-	}
+	wh_sql_append(sql, " FROM (");
+	table_state(sql, model->source, model->guarded ? model : NULL);
 	wh_sql_append(sql, " OFFSET 0) s");
 	if (model->condition != NULL)
 		wh_sql_append(sql, " WHERE %s", model->condition);
 }
 
-/* log_columns appends the log's columns under the mirror's names. */
+void
+wh_model_table_state(StringInfo sql, const WhFeedTable *table)
+{
+	table_state(sql, table, NULL);
+}
+
+/* table_state appends a SELECT of a table's rows at position $1; with a model, without the images
+ * that its query cannot compute. */
 static void
-log_columns(StringInfo sql, const WhModel *model, const char *alias)
+table_state(StringInfo sql, const WhFeedTable *table, const WhModel *guarded)
+{
+	ListCell *lc;
+
+	wh_sql_append(sql, "SELECT ");
+	mirror_columns(sql, table, "m");
+	wh_sql_append(
+		sql, " FROM %T m WHERE NOT EXISTS (SELECT FROM %T l WHERE l.lsn > $1 AND l.op <> 'T'",
+		table->mirror, table->log);
+	foreach(lc, table->key)
+	{
+		const char *column = wh_model_mirror_column(table, lfirst_int(lc));
+		Oid type = get_atttype(table->mirror, get_attnum(table->mirror, column));
+
+		wh_sql_append(sql, " AND l.%I %s m.%I", wh_model_log_column(table, lfirst_int(lc)),
+					  wh_model_equality(type), column);
+	}
+	wh_sql_append(sql, ") UNION ALL SELECT ");
+	mirror_columns(sql, table, "f");
+	wh_sql_append(sql, " FROM (SELECT DISTINCT ON (");
+	wh_model_source_key(sql, table, NULL);
+	wh_sql_append(sql, ") l.op AS \"wh.op\", ");
+	wh_model_log_columns(sql, table, "l");
+	wh_sql_append(sql, " FROM %T l WHERE l.lsn > $1 AND l.op <> 'T' ORDER BY ", table->log);
+	wh_model_source_key(sql, table, NULL);
+	wh_sql_append(sql, ", l.lsn, l.seq, l.op) f WHERE f.\"wh.op\" = 'B'");
+	if (guarded != NULL)
+	{
+		wh_sql_append(sql, " AND ");
+		computes(sql, guarded, "f");
+	}
+}
+
+void
+wh_model_log_columns(StringInfo sql, const WhFeedTable *table, const char *alias)
 {
 	const char *separator = "";
 	ListCell *lc;
 
-	foreach(lc, model->source->columns)
+	foreach(lc, table->columns)
 	{
 		WhFeedColumn *column = lfirst(lc);
 
@@ -191,12 +215,12 @@ log_columns(StringInfo sql, const WhModel *model, const char *alias)
 }
 
 static void
-mirror_columns(StringInfo sql, const WhModel *model, const char *alias)
+mirror_columns(StringInfo sql, const WhFeedTable *table, const char *alias)
 {
 	const char *separator = "";
 	ListCell *lc;
 
-	foreach(lc, model->source->columns)
+	foreach(lc, table->columns)
 	{
 		wh_sql_append(sql, "%s%s.%I", separator, alias,
 					  ((WhFeedColumn *) lfirst(lc))->mirror_column);
@@ -204,19 +228,17 @@ mirror_columns(StringInfo sql, const WhModel *model, const char *alias)
 	}
 }
 
-/* source_key appends the source's key under the mirror's names; without an alias they are output
- * columns. */
-static void
-source_key(StringInfo sql, const WhModel *model, const char *alias)
+void
+wh_model_source_key(StringInfo sql, const WhFeedTable *table, const char *alias)
 {
 	const char *separator = "";
 	ListCell *lc;
 
-	foreach(lc, model->source->key)
+	foreach(lc, table->key)
 	{
 		wh_sql_append(sql, alias == NULL ? "%s%s%I" : "%s%s.%I", separator,
 					  alias == NULL ? "" : alias,
-					  wh_model_mirror_column(model->source, lfirst_int(lc)));
+					  wh_model_mirror_column(table, lfirst_int(lc)));
 		separator = ", ";
 	}
 }

@@ -28,6 +28,7 @@
 #include "model/model.h"
 #include "model/model_private.h"
 
+static void root_join(WhQuery *query, const char *what);
 static void check_key_column(WhModelColumn *column, const char *what);
 static char *missing_key_columns(WhQuery *query);
 static void check_rights(WhQuery *query, const char *schema, const char *what);
@@ -113,6 +114,11 @@ wh_model_check_key(WhQuery *query, List *key, const char *what)
 		column->is_key = true;
 		check_key_column(column, what);
 	}
+	if (query->join != NULL)
+	{
+		root_join(query, what);
+		return;
+	}
 	missing = missing_key_columns(query);
 	if (missing != NULL)
 		ereport(
@@ -122,6 +128,19 @@ wh_model_check_key(WhQuery *query, List *key, const char *what)
 			 errdetail("%s", missing),
 			 errhint("Select the key columns of \"%s\" as they are, and name them all in key.",
 					 query->source->source_name)));
+}
+
+/* root_join finds the driving table of a join, and refuses what has none. */
+static void
+root_join(WhQuery *query, const char *what)
+{
+	WhModelText text = {query->text, what};
+	ErrorContextCallback callback = {error_context_stack, wh_model_position_callback, &text};
+
+	error_context_stack = &callback;
+	wh_model_join_root(query->join, query->columns, what, &text);
+	error_context_stack = callback.previous;
+	query->source = query->join->driver->table->table;
 }
 
 /* check_key_column refuses types without a default order, and collations under which different
@@ -188,31 +207,36 @@ missing_key_columns(WhQuery *query)
 static void
 check_rights(WhQuery *query, const char *schema, const char *what)
 {
-	Oid tables[3];
+	List *tables = NIL;
+	List *schemas = NIL;
 	StringInfoData detail;
 	StringInfoData hint;
 	char *target = wh_sql("%I", schema);
+	ListCell *lc;
 
-	tables[0] = query->source->mirror;
-	tables[1] = query->source->log;
-	tables[2] = wh_changelog_txn_relid(query->feed);
+	foreach(lc, query->sources)
+		tables = lappend_oid(lappend_oid(tables, ((WhFeedTable *) lfirst(lc))->mirror),
+							 ((WhFeedTable *) lfirst(lc))->log);
+	tables = lappend_oid(tables, wh_changelog_txn_relid(query->feed));
 	initStringInfo(&detail);
 	initStringInfo(&hint);
 	if (!wh_rows_bool(wh_spi_query("SELECT pg_catalog.has_schema_privilege($1, 'CREATE')", 1,
 								   (WhArg[]){WH_ARG_TEXT(schema)}),
 					  0, 1))
 		lack(&detail, &hint, "CREATE", psprintf("SCHEMA %s", target));
-	for (int i = 0; i < lengthof(tables); i++)
+	foreach(lc, tables)
 	{
-		const char *table_schema = get_namespace_name(get_rel_namespace(tables[i]));
+		Oid namespace = get_rel_namespace(lfirst_oid(lc));
+		const char *table_schema = get_namespace_name(namespace);
 
-		if (i < 2 &&
+		if (!list_member_oid(schemas, namespace) &&
 			!wh_rows_bool(wh_spi_query("SELECT pg_catalog.has_schema_privilege($1, 'USAGE')", 1,
 									   (WhArg[]){WH_ARG_TEXT(table_schema)}),
 						  0, 1))
 			lack(&detail, &hint, "USAGE", wh_sql("SCHEMA %I", table_schema));
-		if (pg_class_aclcheck(tables[i], GetUserId(), ACL_SELECT) != ACLCHECK_OK)
-			lack(&detail, &hint, "SELECT", wh_sql("TABLE %T", tables[i]));
+		schemas = lappend_oid(schemas, namespace);
+		if (pg_class_aclcheck(lfirst_oid(lc), GetUserId(), ACL_SELECT) != ACLCHECK_OK)
+			lack(&detail, &hint, "SELECT", wh_sql("TABLE %T", lfirst_oid(lc)));
 	}
 	if (detail.len > 0)
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -245,6 +269,8 @@ wh_model_declare(const char *schema, const char *name, WhModelKind kind, WhQuery
 	{
 		char *view_name = wh_name(name, "_query");
 
+		if (query->join != NULL)
+			wh_model_join_indexes(query->join, kind_name(kind));
 		/* The text is one SELECT: wh_model_analyse has parsed it. */
 		wh_spi_execute(wh_sql("CREATE VIEW %I.%I AS %s", schema, view_name, query->text), 0, NULL);
 		view = get_relname_relid(view_name, get_namespace_oid(schema, false));
@@ -267,7 +293,37 @@ wh_model_declare(const char *schema, const char *name, WhModelKind kind, WhQuery
 						  psprintf("%s kept by walhouse; drop it with walhouse.drop_model()",
 								   kind_name(kind))),
 				   0, NULL);
+	wh_model_protect(relid);
 	return wh_model_get(relid, false);
+}
+
+Oid
+wh_model_add_view(const WhModel *model, const char *purpose, const char *select)
+{
+	Oid namespace = get_rel_namespace(model->relid);
+	char *name = wh_name(model->short_name, psprintf("_%s", purpose));
+	Oid view;
+
+	wh_spi_execute(wh_sql("CREATE VIEW %I.%I AS %s", get_namespace_name(namespace), name, select),
+				   0, NULL);
+	view = get_relname_relid(name, namespace);
+	wh_spi_execute(wh_sql("COMMENT ON VIEW %T IS %L", view,
+						  psprintf("%s of the model %s, kept by walhouse", purpose, model->name)),
+				   0, NULL);
+	wh_catalog_execute(
+		"INSERT INTO walhouse.model_view (model_id, purpose, view) VALUES ($1, $2, $3)", 3,
+		(WhArg[]){WH_ARG_INT4(model->id), WH_ARG_TEXT(purpose), WH_ARG_REGCLASS(view)});
+	return view;
+}
+
+Oid
+wh_model_view(const WhModel *model, const char *purpose)
+{
+	WhRows *rows = wh_catalog_query(
+		"SELECT view FROM walhouse.model_view WHERE model_id = $1 AND purpose = $2", 2,
+		(WhArg[]){WH_ARG_INT4(model->id), WH_ARG_TEXT(purpose)});
+
+	return rows->count == 0 ? InvalidOid : wh_rows_oid(rows, 0, 1);
 }
 
 static const char *
@@ -279,6 +335,10 @@ kind_name(WhModelKind kind)
 			return "dimension";
 		case WH_MODEL_DATE:
 			return "date";
+		case WH_MODEL_TIME:
+			return "time";
+		case WH_MODEL_JUNK:
+			return "junk";
 		case WH_MODEL_FACT:
 			return "fact";
 	}

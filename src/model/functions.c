@@ -75,7 +75,7 @@ wh_model_check_expressions(const WhModelText *text, Query *query)
 	CheckContext context = {text, NULL};
 
 	(void) check_node((Node *) query->targetList, &context);
-	(void) check_node(query->jointree->quals, &context);
+	(void) check_node((Node *) query->jointree, &context);
 	if (query->hasTargetSRFs)
 		wh_model_refuse(text, "a function that returns a set", -1,
 						"Each row must come from one source row.");

@@ -30,7 +30,6 @@ typedef struct Image
 	WhArg value;
 } Image;
 
-static bool is_data_error(const ErrorData *error);
 static void compute(void *arg);
 static char *make_sql(int32 model_id);
 
@@ -43,7 +42,7 @@ wh_model_guard(WhModel *model, void (*body)(void *arg), void *arg)
 
 	if (wh_txn_try(body, arg, &error))
 		return;
-	if (!is_data_error(error))
+	if (!wh_model_is_data_error(error))
 		ReThrowError(error);
 	FreeErrorData(error);
 	model->guarded = true;
@@ -51,9 +50,10 @@ wh_model_guard(WhModel *model, void (*body)(void *arg), void *arg)
 	model->guarded = false;
 }
 
-/* is_data_error tells errors of rows from errors of the system, which come and go by themselves. */
-static bool
-is_data_error(const ErrorData *error)
+/* wh_model_is_data_error tells errors of rows from errors of the system, which come and go by
+ * themselves. */
+bool
+wh_model_is_data_error(const ErrorData *error)
 {
 	switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
 	{
@@ -89,7 +89,7 @@ walhouse_model_computes(PG_FUNCTION_ARGS)
 	image.value.isnull = false;
 	if (wh_txn_try(compute, &image, &error))
 		PG_RETURN_BOOL(true);
-	if (!is_data_error(error))
+	if (!wh_model_is_data_error(error))
 		ReThrowError(error);
 	FreeErrorData(error);
 	PG_RETURN_BOOL(false);
@@ -112,10 +112,12 @@ make_sql(int32 model_id)
 	ListCell *cell;
 
 	wh_user_check_owner(model->owner, "model", model->short_name);
-	if (model->source == NULL)
+	if (model->source == NULL || model->join != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("model %s has no query", model->name)));
+				 errmsg(model->source == NULL ? "model %s has no query" :
+												"the query of model %s reads several tables",
+						model->name)));
 	initStringInfo(&sql);
 	wh_sql_append(&sql, "SELECT ");
 	foreach(cell, model->columns)

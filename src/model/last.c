@@ -13,6 +13,7 @@
 
 #include "base/base.h"
 #include "model/model.h"
+#include "model/model_private.h"
 
 void
 wh_model_last_sql(StringInfo sql, const WhModel *model)
@@ -20,6 +21,11 @@ wh_model_last_sql(StringInfo sql, const WhModel *model)
 	StringInfoData key;
 	ListCell *cell;
 
+	if (model->join != NULL)
+	{
+		wh_model_join_last_sql(sql, model);
+		return;
+	}
 	initStringInfo(&key);
 	foreach(cell, model->source->key)
 		wh_sql_append(&key, "%s%I", key.len > 0 ? ", " : "",

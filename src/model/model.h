@@ -3,10 +3,12 @@
  *		What all models share: the catalog, the compiled query, the SQL that reads changes and
  * states, verify.
  *
- * A model's query reads one mirror.  Compiled, it is a list of expressions and a condition over
- * the alias "s", whose columns are the mirror's; the same text is evaluated over the mirror, over
- * images in the log, and over the state at a position.  The model's key is the mirror's key, so
- * that a source row is at most one model row.
+ * A model's query reads one mirror, or several of one feed that are joined along keys.  Compiled,
+ * it is a list of expressions and a condition over the alias "s", whose columns are the mirror's,
+ * or over the aliases s1, s2, … and a join of them; the same text is evaluated over the mirrors,
+ * over images in the log, and over the state at a position.  The key of a model over one table is
+ * the mirror's key, so that a source row is at most one model row; over several, it holds the key
+ * of one of them, the driving table.
  */
 #ifndef WH_MODEL_H
 #define WH_MODEL_H
@@ -17,12 +19,15 @@
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
+#include "base/base.h"
 #include "changelog/changelog.h"
 
 typedef enum WhModelKind
 {
 	WH_MODEL_DIMENSION,
 	WH_MODEL_DATE, /* a date dimension: generated, belongs to no feed */
+	WH_MODEL_TIME, /* a dimension of the time of day: likewise */
+	WH_MODEL_JUNK, /* combinations that facts have met: no query, no feed */
 	WH_MODEL_FACT
 } WhModelKind;
 
@@ -32,11 +37,14 @@ typedef struct WhModelColumn
 	Oid type;
 	int32 typmod;
 	Oid collation;
-	char *expression; /* SQL over alias s */
+	char *expression; /* SQL over alias s, or s1, s2, … */
 	bool is_key;
 	int scd; /* dimensions: 0, 1, 2; of key columns 0 */
 	AttrNumber attnum; /* of the mirror, when the column is a plain reference to one; else 0 */
+	int alias; /* then, the place of that mirror in FROM, from 1 */
 } WhModelColumn;
+
+typedef struct WhJoin WhJoin; /* model_private.h */
 
 /* A model, read from the catalog and compiled; lives in the caller's context. */
 typedef struct WhModel
@@ -48,12 +56,15 @@ typedef struct WhModel
 	char *short_name; /* the relation's name alone: <short_name>_sk */
 	Oid owner;
 	char *state;
-	WhFeed *feed; /* NULL for date dimensions */
-	WhFeedTable *source; /* the table whose mirror the query reads; NULL for date dimensions */
+	WhFeed *feed; /* NULL for date and time dimensions */
+	WhFeedTable
+		*source; /* the (driving) table whose mirror the query reads; NULL for date dimensions */
+	List *sources; /* of WhFeedTable *: all tables that it reads, each once */
+	WhJoin *join; /* how it joins them; NULL when it reads one table once */
 	Oid view;
 	List *columns; /* of WhModelColumn *, the query's */
 	List *key; /* of WhModelColumn *, in key order */
-	char *condition; /* the query's WHERE over alias s; NULL: none */
+	char *condition; /* the query's WHERE over the same aliases; NULL: none */
 	Jsonb *options; /* the arguments of its declaration, as the kind stored them */
 	XLogRecPtr history_start;
 	XLogRecPtr position; /* to_lsn of its last load; InvalidXLogRecPtr before its build */
@@ -92,6 +103,15 @@ typedef struct WhVerdict
 	int64 different;
 } WhVerdict;
 
+/* What as_known() asks of a kind: rows as they stood at a position. */
+typedef struct WhKnown
+{
+	XLogRecPtr position;
+	TimestampTz clock; /* the feed clock there */
+	WhStage *stage; /* to fill, and to read by; it sees the active snapshot */
+	const char *name; /* under which the rows go into it, with the names of the table's columns */
+} WhKnown;
+
 /*
  * What a kind of model does.  All are called in a transaction with settings pinned, as the
  * model's owner under SECURITY_RESTRICTED_OPERATION, under the feed's state lock (but for build).
@@ -118,6 +138,8 @@ typedef struct WhModelRoutine
 	 * it. horizon and position are filled before.
 	 */
 	void (*verify)(WhModel *model, WhVerdict *verdict);
+	/* Fills known->stage; under the same conditions as verify.  NULL: the kind has no loads. */
+	void (*known)(WhModel *model, WhKnown *known);
 	/* Drops what the kind keeps outside the model's relation and view (ahead, rejected, other
 	 * catalog rows).  May be NULL. */
 	void (*drop)(WhModel *model);
@@ -155,7 +177,9 @@ extern WhModelColumn *wh_model_column(List *columns, const char *name);
 /* Type 0, 1, 2, … of a column by an scd argument ({"*": 2, "name": 1}); −1 when the value is no
  * number. */
 extern int wh_model_scd(JsonbContainer *scd, const char *column);
-/* The position from which the log of the model's table is complete, and the one from which
+/* A table of the model's whose mirror is not ready; NULL when all are. */
+extern const WhFeedTable *wh_model_unready(const WhModel *model);
+/* The position from which the logs of the model's tables are complete, and the one from which
  * verify() recomputes. */
 extern XLogRecPtr wh_model_horizon(const WhModel *model);
 extern XLogRecPtr wh_model_verify_start(const WhModel *model);
@@ -166,7 +190,9 @@ typedef struct WhQuery
 {
 	char *text;
 	WhFeed *feed;
-	WhFeedTable *source;
+	WhFeedTable *source; /* of several, the driving one after wh_model_check_key */
+	List *sources; /* of WhFeedTable * */
+	WhJoin *join;
 	List *columns; /* of WhModelColumn *; is_key set by wh_model_check_key */
 	char *condition;
 } WhQuery;
@@ -194,7 +220,39 @@ extern void wh_model_column_definition(StringInfo sql, const WhModelColumn *colu
 extern WhModel *wh_model_declare(const char *schema, const char *name, WhModelKind kind,
 								 WhQuery *query, List *key, Jsonb *options, Oid relid);
 
+/* wh_model_check_known raises where the log, or a dimension's history, does not reach back to a
+ * position. */
+extern void wh_model_check_known(const WhModel *model, XLogRecPtr position);
+
+/* wh_model_add_view makes the view <name>_<purpose> of a SELECT beside a model; it is dropped
+ * with the model. */
+extern Oid wh_model_add_view(const WhModel *model, const char *purpose, const char *select);
+/* The view of that purpose; InvalidOid when there is none. */
+extern Oid wh_model_view(const WhModel *model, const char *purpose);
+
 /* -------- changes.c: SQL over log and mirror; $1 and $2 are positions (pg_lsn) -------- */
+
+/*
+ * What models over several tables read of a range is worked out first, and kept in a stage: call
+ * the function that fits before the statements below, and run these in the same stage.  For
+ * models over one table they do nothing.  Under wh_model_guard the stage is made and dropped in
+ * its body.  (walk.c)
+ *
+ * wh_model_stage_events is for wh_model_events_sql (and for wh_model_state_sql of a guarded
+ * model at `from`); wh_model_stage_ends for wh_model_before_sql and wh_model_last_sql;
+ * wh_model_stage_keys for wh_model_keys_sql.  Where the query may give several rows for a key, the
+ * first two raise ERRCODE_CARDINALITY_VIOLATION with those keys.
+ */
+extern void wh_model_stage_events(WhModel *model, WhStage *stage, XLogRecPtr from, XLogRecPtr to);
+extern void wh_model_stage_ends(WhModel *model, WhStage *stage, XLogRecPtr from, XLogRecPtr to);
+extern void wh_model_stage_keys(WhModel *model, WhStage *stage, XLogRecPtr from, XLogRecPtr to);
+
+/* wh_model_check_state raises where the query gives several rows for a key at a position. */
+extern void wh_model_check_state(WhModel *model, const WhStage *stage, XLogRecPtr position);
+
+/* wh_model_keys_sql appends a SELECT of keys that hold all those which ($1, $2] touched: the key's
+ * columns, and perhaps others. */
+extern void wh_model_keys_sql(StringInfo sql, const WhModel *model);
 
 /*
  * wh_model_events_sql appends a SELECT of the model's events in ($1, $2]: one row per model key

@@ -24,12 +24,103 @@ pg_noreturn extern void wh_model_refuse(const WhModelText *text, const char *con
 										int location, const char *hint);
 extern int wh_model_position(const WhModelText *text, int location);
 
-/* The range table index of the one relation that a query reads; 0 when it reads anything else. */
-extern int wh_model_mirror(Query *query, Oid *relid);
+/* An error context that makes positions in a query positions in an argument: arg is the
+ * WhModelText. */
+extern void wh_model_position_callback(void *arg);
 
 /* wh_model_compile makes columns and condition from an analysed query: one that was judged, or a
  * stored view's. */
 extern WhQuery *wh_model_compile(Query *query);
+
+/* -------- join.c: how a query joins its mirrors -------- */
+
+/* A table that a join reads, perhaps under several aliases. */
+typedef struct WhJoinTable
+{
+	int number; /* from 1 */
+	WhFeedTable *table;
+	Bitmapset *columns; /* attnums of the mirror that the query needs, its key among them */
+} WhJoinTable;
+
+/* One mirror in FROM: alias s<number>. */
+typedef struct WhJoinAlias
+{
+	int number;
+	Index varno; /* in the query that was compiled */
+	WhJoinTable *table;
+	bool is_nullable; /* on the right of a LEFT JOIN */
+	int location; /* in the text; -1 when there is none */
+	/* Found by wh_model_join_root: the way to the driving table. */
+	bool is_reached;
+	int parent; /* the next alias on the way; 0 for the driving one */
+	char *edge; /* equalities of columns, SQL over s<parent> and s<number> */
+	Bitmapset *parent_columns; /* attnums of the parent's mirror in the edge */
+	Bitmapset *own_columns; /* attnums of this one's */
+} WhJoinAlias;
+
+/* An equality of two columns that rows of the query must meet. */
+typedef struct WhJoinEquality
+{
+	int alias[2];
+	AttrNumber attnum[2];
+	char *text;
+	Bitmapset *decides; /* aliases whose rows it decides; NULL: all (not of a LEFT JOIN) */
+	bool is_inner; /* holds for every row of the query */
+} WhJoinEquality;
+
+struct WhJoin
+{
+	List *tables; /* of WhJoinTable * */
+	List *aliases; /* of WhJoinAlias *, in the order of FROM */
+	List *equalities; /* of WhJoinEquality * */
+	char *from; /* the FROM clause over relations "wh.s<number>" s<number> */
+	char *from_points; /* the same, where each has a column "wh.point", and rows of one point meet
+						*/
+	WhJoinAlias *driver; /* set by wh_model_join_root */
+	List *driver_key; /* of WhModelColumn *: key columns that equal the driving table's key, in its
+					   order */
+	bool is_unique; /* each row of the driving table gives one row of the query at most */
+	bool is_exact; /* the key is that of the driving table */
+	bool is_idle; /* nothing was staged: no table has changes */
+};
+
+/* The RangeTblRefs of a query's FROM, from left to right; NIL when there is anything but joins of
+ * relations. */
+extern List *wh_model_relations(Query *query);
+
+/*
+ * wh_model_join_compile makes the join, columns and condition of a query over several mirrors;
+ * wh_model_join_root finds, once the columns of the key are marked, the driving table and the ways
+ * to it, or raises; text is NULL for a stored query.  wh_model_join_fits says whether it would not
+ * raise.  wh_model_join_indexes makes the indexes that these ways need, or raises when the user may
+ * not.
+ */
+extern void wh_model_join_compile(WhQuery *result, Query *query);
+extern void wh_model_join_root(WhJoin *join, List *columns, const char *what,
+							   const WhModelText *text);
+extern bool wh_model_join_fits(WhJoin *join, List *columns);
+extern void wh_model_join_indexes(const WhJoin *join, const char *what);
+extern WhJoinAlias *wh_model_join_alias(const WhJoin *join, int number);
+
+/* -------- changes.c -------- */
+/* Log columns under the mirror's names; the key under the mirror's names, with an alias or as
+ * output columns. */
+extern void wh_model_log_columns(StringInfo sql, const WhFeedTable *table, const char *alias);
+extern void wh_model_source_key(StringInfo sql, const WhFeedTable *table, const char *alias);
+/* The last image of each key and transaction of ($1, $2]: wh.lsn, wh.seq, wh.op, columns, and
+ * wh.there: there was a row. */
+extern void wh_model_last_images(StringInfo sql, const WhFeedTable *table);
+/* The rows of a table at position $1. */
+extern void wh_model_table_state(StringInfo sql, const WhFeedTable *table);
+
+/* -------- walk.c: the same four for models over several tables -------- */
+extern void wh_model_join_events_sql(StringInfo sql, const WhModel *model);
+extern void wh_model_join_before_sql(StringInfo sql, const WhModel *model);
+extern void wh_model_join_last_sql(StringInfo sql, const WhModel *model);
+extern void wh_model_join_state_sql(StringInfo sql, const WhModel *model);
+
+/* -------- guard.c -------- */
+extern bool wh_model_is_data_error(const ErrorData *error);
 
 /* -------- catalog.c -------- */
 
@@ -45,5 +136,9 @@ extern void wh_model_check_references(const WhModel *model);
 /* wh_model_check_expressions refuses expressions whose value depends on more than the row and on
  * pinned settings. */
 extern void wh_model_check_expressions(const WhModelText *text, Query *query);
+
+/* -------- protect.c -------- */
+extern void wh_model_protect_init(void);
+extern void wh_model_protect(Oid relid);
 
 #endif /* WH_MODEL_PRIVATE_H */

@@ -31,6 +31,7 @@ static void verify_one(FunctionCallInfo fcinfo, Oid relid);
 static void read_positions(WhModel *model, WhVerdict *verdict);
 static void put_verdict(FunctionCallInfo fcinfo, const WhModel *model, const WhVerdict *verdict);
 static void drop_remains(Oid relid);
+static void drop_views(int32 model_id);
 static void drop_relation(Oid relid);
 static void forget(int32 model_id);
 
@@ -52,7 +53,7 @@ walhouse_verify_all(PG_FUNCTION_ARGS)
 {
 	WhRows *rows = wh_catalog_query(
 		"SELECT m.relation FROM walhouse.model m JOIN pg_catalog.pg_class c "
-		"ON c.oid = m.relation WHERE m.kind = 'date' OR EXISTS "
+		"ON c.oid = m.relation WHERE m.feed_id IS NULL OR EXISTS "
 		"(SELECT FROM walhouse.load_model l WHERE l.model_id = m.model_id) ORDER BY m.model_id",
 		0, NULL);
 
@@ -78,7 +79,7 @@ verify_one(FunctionCallInfo fcinfo, Oid relid)
 	wh_user_check_owner(model->owner, "model", model->short_name);
 	wh_settings_pin(model->feed == NULL ? "UTC" : model->feed->time_zone);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	if (model->kind != WH_MODEL_DATE)
+	if (model->feed != NULL)
 		read_positions(model, &verdict);
 	wh_user_become(model->owner, &saved);
 	(void) wh_settings_push_joins(WH_JOINS_WHOLE);
@@ -95,10 +96,10 @@ read_positions(WhModel *model, WhVerdict *verdict)
 {
 	WhRows *rows = wh_spi_query_snapshot(
 		"SELECT (SELECT l.to_lsn FROM walhouse.load_model l WHERE l.model_id = m.model_id "
-		"ORDER BY l.load_id DESC LIMIT 1), m.history_start, f.horizon, t.sync_lsn "
-		"FROM walhouse.model m JOIN walhouse.feed f USING (feed_id) "
-		"JOIN walhouse.feed_table t USING (feed_id) WHERE m.model_id = $1 AND t.mirror = $2",
-		2, (WhArg[]){WH_ARG_INT4(model->id), WH_ARG_REGCLASS(model->source->mirror)});
+		"ORDER BY l.load_id DESC LIMIT 1), m.history_start, f.horizon "
+		"FROM walhouse.model m JOIN walhouse.feed f USING (feed_id) WHERE m.model_id = $1",
+		1, (WhArg[]){WH_ARG_INT4(model->id)});
+	ListCell *cell;
 
 	model->position = rows->count == 0 ? InvalidXLogRecPtr : wh_rows_lsn(rows, 0, 1);
 	if (XLogRecPtrIsInvalid(model->position))
@@ -107,7 +108,15 @@ read_positions(WhModel *model, WhVerdict *verdict)
 						errhint("CALL walhouse.build(%s);", wh_sql_literal(model->name))));
 	model->history_start = wh_rows_lsn(rows, 0, 2);
 	model->feed->horizon = wh_rows_lsn(rows, 0, 3);
-	model->source->sync_lsn = wh_rows_lsn(rows, 0, 4);
+	foreach(cell, model->sources)
+	{
+		WhFeedTable *table = lfirst(cell);
+
+		table->sync_lsn = wh_rows_lsn(
+			wh_spi_query_snapshot("SELECT sync_lsn FROM walhouse.feed_table WHERE mirror = $1", 1,
+								  (WhArg[]){WH_ARG_REGCLASS(table->mirror)}),
+			0, 1);
+	}
 	verdict->position = model->position;
 	verdict->horizon = wh_model_verify_start(model);
 }
@@ -116,7 +125,7 @@ static void
 put_verdict(FunctionCallInfo fcinfo, const WhModel *model, const WhVerdict *verdict)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	bool has_feed = model->kind != WH_MODEL_DATE;
+	bool has_feed = model->feed != NULL;
 	Datum values[8];
 	bool nulls[8] = {false, !has_feed, !has_feed};
 
@@ -155,6 +164,7 @@ walhouse_drop_model(PG_FUNCTION_ARGS)
 	if (wh_model_routine(model->kind)->drop != NULL)
 		wh_model_routine(model->kind)->drop(model);
 	view = model->view;
+	drop_views(model->id);
 	forget(model->id);
 	if (OidIsValid(view))
 		drop_relation(view);
@@ -181,8 +191,22 @@ drop_remains(Oid relid)
 		wh_lock_state(wh_rows_int4(rows, 0, 3));
 	if (get_rel_relkind(view) == RELKIND_VIEW && !wh_compat_owns_class(view, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_VIEW, get_rel_name(view));
+	drop_views(wh_rows_int4(rows, 0, 1));
 	forget(wh_rows_int4(rows, 0, 1));
 	drop_relation(view);
+}
+
+/* drop_views drops what was made beside a model. */
+static void
+drop_views(int32 model_id)
+{
+	WhArg args[] = {WH_ARG_INT4(model_id)};
+	WhRows *rows = wh_catalog_query(
+		"SELECT view FROM walhouse.model_view WHERE model_id = $1 ORDER BY purpose", 1, args);
+
+	for (uint64 i = 0; i < rows->count; i++)
+		drop_relation(wh_rows_oid(rows, i, 1));
+	wh_catalog_execute("DELETE FROM walhouse.model_view WHERE model_id = $1", 1, args);
 }
 
 static void

@@ -365,13 +365,13 @@ sub compare_type1
 {
 	my ($what) = @_;
 	same($house, "$what: dw.album's current rows", q{SELECT album_id, title::text, artist_id FROM shop.album},
-		q{SELECT album_id, title::text, artist_id FROM dw.album WHERE is_current AND album_sk <> -1 AND NOT is_inferred});
+		q{SELECT album_id, title::text, artist_id FROM dw.album WHERE is_current AND album_sk > 0 AND NOT is_inferred});
 	same($house, "$what: dw.album with those that are gone",
 		q{SELECT DISTINCT ON (id) id, image ->> 'title' FROM oracle.event WHERE rel = 'album' AND live ORDER BY id, t DESC NULLS LAST},
-		q{SELECT DISTINCT album_id, title::text FROM dw.album WHERE album_sk <> -1 AND NOT is_inferred});
+		q{SELECT DISTINCT album_id, title::text FROM dw.album WHERE album_sk > 0 AND NOT is_inferred});
 	same($house, "$what: dw.employee's current rows",
 		q{SELECT employee_id, first_name || ' ' || last_name, title::text, city::text FROM shop.employee},
-		q{SELECT employee_id, name::text, title::text, city::text FROM dw.employee WHERE is_current AND employee_sk <> -1});
+		q{SELECT employee_id, name::text, title::text, city::text FROM dw.employee WHERE is_current AND employee_sk > 0});
 	return;
 }
 

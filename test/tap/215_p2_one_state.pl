@@ -72,8 +72,8 @@ if ($clients == 0)
 # Each look is one statement, so one snapshot. The dimension's current rows, the flat one, the fact, and the mirrors.
 my $models = q{
 	SELECT concat_ws(' ', a.money, a.n, f.money, f.n, e.money, e.n) FROM
-		(SELECT sum(balance) AS money, sum(n) AS n FROM dw.account WHERE is_current AND account_sk <> -1) AS a,
-		(SELECT sum(balance) AS money, sum(n) AS n FROM dw.flat WHERE is_current AND flat_sk <> -1) AS f,
+		(SELECT sum(balance) AS money, sum(n) AS n FROM dw.account WHERE is_current AND account_sk > 0) AS a,
+		(SELECT sum(balance) AS money, sum(n) AS n FROM dw.flat WHERE is_current AND flat_sk > 0) AS f,
 		(SELECT coalesce(sum(amount), 0) AS money, count(*) AS n FROM dw.entry) AS e};
 my $mirrors = q{
 	SELECT concat_ws(' ', a.money, a.n, e.money, e.n) FROM (SELECT sum(balance) AS money, sum(n) AS n FROM bank.account) AS a,

@@ -26,6 +26,8 @@
 #   facts are not built again after their dimension
 #   a row with the event time of the clock is not ahead
 #   a version does not hold from its first instant on
+#   type 3 sees the NULLs of a delete; it keeps the value before the first change of a batch
+#   facts do not follow purges
 use strict;
 use warnings;
 use FindBin;
@@ -36,6 +38,7 @@ my $transactions = $ENV{TRANSACTIONS} || 120;
 my @zones = ('Europe/Berlin', 'America/Havana', 'UTC', 'Asia/Kathmandu');
 my $now = "timestamptz '2026-02-01 00:00+00'"; # when the transaction that is being made commits
 my $clock = 0; # the greatest time so far, in hours
+my @deletes = qw(close tombstone ignore purge);
 my $node = one_server();
 
 for my $seed (split ' ', $ENV{SEEDS} || '1 2')
@@ -79,7 +82,7 @@ sub run_seed
 sub compare
 {
 	my ($db, $expected, $name, $cuts, $start, $rebuild) = @_;
-	my @models = qw(dw.customer dw.person dw."odd_dim" dw.sales dw.visit dw.visit_day);
+	my @models = (qw(dw.customer dw.person dw."odd_dim"), (map { "dw.kept_$_" } @deletes), qw(dw.sales dw.visit dw.visit_day));
 	my $verify = join ' UNION ALL ',
 		map { "SELECT model::text || ' ' || missing || ' ' || unexpected || ' ' || different FROM walhouse.verify('$_')" .
 			" WHERE missing + unexpected + different > 0" } @models;
@@ -106,7 +109,7 @@ sub compare
 	is(query($db, 'SELECT count(*) FROM walhouse.ahead a JOIN walhouse.model m USING (model_id) JOIN walhouse.feed f USING (feed_id)'
 				. ' WHERE event_time < (SELECT max(clock) FROM shop_log.txn)'),
 		'0', "$name: nothing that the clock has passed is kept as ahead");
-	query($db, "SELECT walhouse.drop_model('$_')") for reverse('dw.date', @models);
+	query($db, "SELECT walhouse.drop_model('$_')") for reverse('dw.date', 'dw.flags', 'dw.minute', @models);
 	query($db, 'DROP SCHEMA dw CASCADE');
 }
 
@@ -236,7 +239,7 @@ sub update_row
 		'note = ' . long_text(), 'status = ' . pick("'void'", "'open'", 'NULL'), 'customer_id = ' . customer_id(),
 		'referrer_id = ' . pick('NULL', customer_id()), '(code, region) = ROW(' . odd_key() . ')')
 		. ' WHERE (order_id, line) = (' . order_key() . ');' if $r < 0.85;
-	return 'UPDATE shop.visits SET ' . pick('at = ' . local_time(), 'day = ' . day(), 'pages = 7',
+	return 'UPDATE shop.visits SET ' . pick('at = ' . local_time(), 'day = ' . day(), 'pages = ' . pick(7, 5, 'NULL'),
 		'customer_id = ' . pick('NULL', customer_id())) . ' WHERE visit_id = ' . visit_id() . ';';
 }
 
@@ -325,9 +328,15 @@ sub declare
 	return q{
 	CREATE SCHEMA dw;
 	SELECT walhouse.create_date_dimension('dw.date', '2026-01-01', '2026-06-30');
+	SELECT walhouse.create_junk_dimension('dw.flags', '{pages int,odd boolean}');
+	SELECT walhouse.create_time_dimension('dw.minute');
 	SELECT walhouse.create_dimension('dw.customer',
 		'SELECT customer_id, name, city, score, level, bio FROM shop.customers WHERE active IS NOT FALSE', '{customer_id}',
 		'{"*": 2, "name": 1}');
+	} . join('', map { qq{
+	SELECT walhouse.create_dimension('dw.kept_$_',
+		'SELECT customer_id, name, city, score, level, bio FROM shop.customers WHERE active IS NOT FALSE', '{customer_id}',
+		'{"*": 2, "name": 3, "city": 0, "level": 6, "score": 1}', on_delete => '$_');} } @deletes) . q{
 	SELECT walhouse.create_dimension('dw.person', 'SELECT customer_id, name FROM shop.customers', '{customer_id}', '{"*": 1}');
 	SELECT walhouse.create_dimension('dw.odd_dim',
 		'SELECT code AS "the code", "re gion", label, "select" FROM shop."Odd""Names"', '{the code,re gion}',
@@ -338,10 +347,12 @@ sub declare
 		'{order_id,line}', 'When "it" was',
 		'{"customer_sk": "dw.customer(customer_id)", "referrer sk": "dw.customer(referrer_id)",
 		  "odd_sk": "dw.\"odd_dim\"(code, region)", "day_sk": "dw.date(\"When \"\"it\"\" was\")"}');
-	SELECT walhouse.create_fact('dw.visit', 'SELECT visit_id, customer_id, at, day, pages FROM shop.visits', '{visit_id}', 'at',
-		'{"customer_sk": "dw.customer(customer_id)", "person_sk": "dw.person(customer_id)", "day_sk": "dw.date(day)"}', 'day');
+	SELECT walhouse.create_fact('dw.visit', 'SELECT visit_id, customer_id, at, day, pages, pages % 2 = 1 AS odd, pages = 5 AS bad FROM shop.visits', '{visit_id}', 'at',
+		'{"customer_sk": "dw.customer(customer_id)", "person_sk": "dw.person(customer_id)",
+		  "purge_sk": "dw.kept_purge(customer_id)", "minute_sk": "dw.minute(at)",
+		  "flags_sk": {"dimension": "dw.flags(pages, odd)", "error_if": "bad"}, "day_sk": "dw.date(day)"}', 'day');
 	SELECT walhouse.create_fact('dw.visit_day', 'SELECT visit_id, customer_id, day FROM shop.visits', '{visit_id}', 'day',
-		'{"customer_sk": "dw.customer(customer_id)"}', 'year');
+		'{"customer_sk": "dw.customer(customer_id)", "kept_sk": "dw.kept_tombstone(customer_id)"}', 'year');
 	};
 }
 
@@ -356,6 +367,7 @@ sub oracle
 		events('customers', 'customers', 'customer_id'), events('odd', '"Odd""Names"', 'code, "re gion"'),
 		events('orders', 'orders', 'order_id, line'), events('visits', 'visits', 'visit_id'),
 		dimension('customer', 'customers', 'customer_id', 'active IS NOT FALSE', 'city, score, level, bio', 'name'),
+		(map { kept($_) } @deletes),
 		dimension('person', 'customers', 'customer_id', 'true', '', 'name'),
 		dimension('odd_dim', 'odd', 'code, "re gion"', 'true', 'label', 'code, "re gion", "select"'),
 		fact_views($zone), results());
@@ -409,6 +421,35 @@ sub dimension
 	};
 }
 
+# kept: all types in one dimension, for each on_delete. What makes history are all events, or the images, or those after the last delete.
+sub kept
+{
+	my ($on_delete) = @_;
+	my $which = { close => 'true', tombstone => 'live', ignore => 'live', purge => 'live AND (gone IS NULL OR at_lsn > gone)' }->{$on_delete};
+	my $image = 'ROW(level, bio)::text';
+	my $ends = sub { "(SELECT $_[0] FROM h l WHERE l.customer_id = v.customer_id AND l.live ORDER BY l.at_lsn $_[1] LIMIT 1)" };
+	return qq{
+	CREATE VIEW oracle.kept_$on_delete AS
+	WITH e AS (SELECT *, there AND active IS NOT FALSE AS live FROM oracle.customers_events),
+	h AS (SELECT * FROM (SELECT *, max(at_lsn) FILTER (WHERE NOT live) OVER (PARTITION BY customer_id) AS gone FROM e) e WHERE $which),
+	x AS (SELECT *, coalesce(lag(live) OVER w, false) AS was_live, lag($image) OVER w AS was FROM h
+		WINDOW w AS (PARTITION BY customer_id ORDER BY at_lsn)),
+	b AS (SELECT *, row_number() OVER w AS n FROM x WHERE live <> was_live OR (live AND $image IS DISTINCT FROM was)
+		WINDOW w AS (PARTITION BY customer_id ORDER BY at_lsn)),
+	f AS (SELECT *, CASE WHEN n = 1 THEN '-infinity' ELSE max(at_clock - n * interval '1 microsecond') FILTER (WHERE n > 1) OVER w
+		+ n * interval '1 microsecond' END AS valid_from FROM b WINDOW w AS (PARTITION BY customer_id ORDER BY n)),
+	v AS (SELECT *, lead(valid_from, 1, 'infinity') OVER (PARTITION BY customer_id ORDER BY n) AS valid_to FROM f)
+	SELECT v.customer_id, @{[$ends->('name', 'DESC')]} AS name,
+		(SELECT p.was FROM (SELECT at_lsn, name, lag(name) OVER (ORDER BY at_lsn) AS was, ROW(name)::text AS image,
+			lag(ROW(name)::text) OVER (ORDER BY at_lsn) AS was_image FROM h WHERE h.customer_id = v.customer_id AND live) p
+			WHERE p.was_image <> p.image ORDER BY p.at_lsn DESC LIMIT 1) AS name_previous,
+		@{[$ends->('city', 'ASC')]} AS city, @{[$ends->('score', 'DESC')]} AS score, level,
+		@{[$ends->('level', 'DESC')]} AS level_current, bio, valid_from, valid_to,
+		valid_to = 'infinity' AND NOT (SELECT live FROM e WHERE e.customer_id = v.customer_id ORDER BY at_lsn DESC LIMIT 1) AS is_deleted
+	FROM v WHERE live;
+	};
+}
+
 sub prefixed
 {
 	my ($alias, $key) = @_;
@@ -427,6 +468,10 @@ sub fact_views
 	CREATE FUNCTION oracle.customer_at(id bigint, at timestamptz) RETURNS text LANGUAGE sql AS \$\$
 		SELECT CASE WHEN id IS NULL THEN 'unknown' ELSE id || ' from ' || coalesce((SELECT valid_from FROM oracle.customer
 			WHERE customer_id = id AND valid_from <= at ORDER BY valid_from DESC LIMIT 1), '-infinity') END \$\$;
+	CREATE FUNCTION oracle.kept_at(which text, id bigint, at timestamptz) RETURNS text LANGUAGE sql AS \$\$
+		SELECT CASE WHEN id IS NULL THEN 'unknown' ELSE id || ' from ' || coalesce((SELECT valid_from FROM (SELECT 'purge' AS k,
+			customer_id, valid_from FROM oracle.kept_purge UNION ALL SELECT 'tombstone', customer_id, valid_from FROM oracle.kept_tombstone) d
+			WHERE k = which AND customer_id = id AND valid_from <= at ORDER BY valid_from DESC LIMIT 1), '-infinity') END \$\$;
 	CREATE FUNCTION oracle.odd_at(c numeric, region text, at timestamptz) RETURNS text LANGUAGE sql AS \$\$
 		SELECT CASE WHEN c IS NULL OR region IS NULL THEN 'unknown' ELSE trim_scale(c) || region || ' from '
 			|| coalesce((SELECT valid_from FROM oracle.odd_dim WHERE code = c AND "re gion" = region AND valid_from <= at
@@ -449,15 +494,20 @@ sub results
 	BEGIN RETURN (SELECT string_agg(line, E'\\n' ORDER BY line COLLATE "C") FROM (
 		SELECT 'customer ' || ROW(customer_id, new_name, city, score, level, md5(bio), valid_from, valid_to, valid_to = 'infinity', false)::text AS line
 			FROM oracle.customer
+		@{[join("\n", map { "UNION ALL SELECT 'kept_$_ ' || ROW(customer_id, name, name_previous, city, score, level, level_current, md5(bio),
+			valid_from, valid_to, valid_to = 'infinity', false"
+			. ($_ eq 'tombstone' ? ', is_deleted' : '') . ")::text FROM oracle.kept_$_" } @deletes)]}
 		UNION ALL SELECT 'person ' || ROW(customer_id, new_name, valid_from, valid_to, valid_to = 'infinity', false)::text FROM oracle.person
 		UNION ALL SELECT 'odd ' || ROW(new_code, new_re, label, new_select, valid_from, valid_to, valid_to = 'infinity', false)::text FROM oracle.odd_dim
 		UNION ALL SELECT 'sales ' || ROW(order_id, line, customer_id, referrer_id, code, region, at, amount, amount * 2, ratio, md5(note),
 			oracle.customer_at(customer_id, at), oracle.customer_at(referrer_id, at), oracle.odd_at(code, region, at),
 			(at AT TIME ZONE $zone)::date)::text FROM oracle.sales WHERE reason IS NULL
 		UNION ALL SELECT 'visit ' || ROW(visit_id, customer_id, at, day, pages, oracle.customer_at(customer_id, at AT TIME ZONE $zone),
-			CASE WHEN isfinite(day) THEN day END)::text FROM oracle.visit WHERE reason IS NULL
+			oracle.kept_at('purge', customer_id, at AT TIME ZONE $zone),
+			CASE WHEN pages = 5 THEN 'error' ELSE coalesce(pages::text, 'null') END, to_char(at, 'HH24:MI'), CASE WHEN isfinite(day) THEN day END)::text FROM oracle.visit WHERE reason IS NULL
 		UNION ALL SELECT 'visit_day ' || ROW(visit_id, customer_id, day,
-			oracle.customer_at(customer_id, day::timestamp AT TIME ZONE $zone))::text FROM oracle.visit WHERE day_reason IS NULL
+			oracle.customer_at(customer_id, day::timestamp AT TIME ZONE $zone),
+			oracle.kept_at('tombstone', customer_id, day::timestamp AT TIME ZONE $zone))::text FROM oracle.visit WHERE day_reason IS NULL
 		UNION ALL SELECT 'rejected dw.sales ' || ROW(ARRAY[order_id::text, line::text], reason)::text FROM oracle.sales WHERE reason IS NOT NULL
 		UNION ALL SELECT 'rejected dw.visit ' || ROW(ARRAY[visit_id::text], reason)::text FROM oracle.visit WHERE reason IS NOT NULL
 		UNION ALL SELECT 'rejected dw.visit_day ' || ROW(ARRAY[visit_id::text], day_reason)::text FROM oracle.visit WHERE day_reason IS NOT NULL
@@ -466,11 +516,14 @@ sub results
 	CREATE FUNCTION oracle.found() RETURNS text LANGUAGE plpgsql SET TimeZone = 'UTC' AS \$\$
 	BEGIN RETURN (SELECT string_agg(line, E'\\n' ORDER BY line COLLATE "C") FROM (
 		SELECT 'customer ' || ROW(customer_id, name, city, score, level, md5(bio), valid_from, valid_to, is_current, is_inferred)::text AS line
-			FROM dw.customer WHERE customer_sk <> -1 AND NOT is_inferred
+			FROM dw.customer WHERE customer_sk > 0 AND NOT is_inferred
+		@{[join("\n", map { "UNION ALL SELECT 'kept_$_ ' || ROW(customer_id, name, name_previous, city, score, level, level_current, md5(bio),
+			valid_from, valid_to, is_current, is_inferred"
+			. ($_ eq 'tombstone' ? ', is_deleted' : '') . ")::text FROM dw.kept_$_ WHERE kept_${_}_sk > 0 AND NOT is_inferred" } @deletes)]}
 		UNION ALL SELECT 'person ' || ROW(customer_id, name, valid_from, valid_to, is_current, is_inferred)::text
-			FROM dw.person WHERE person_sk <> -1 AND NOT is_inferred
+			FROM dw.person WHERE person_sk > 0 AND NOT is_inferred
 		UNION ALL SELECT 'odd ' || ROW("the code", "re gion", label, "select", valid_from, valid_to, is_current, is_inferred)::text
-			FROM dw.odd_dim WHERE odd_dim_sk <> -1 AND NOT is_inferred
+			FROM dw.odd_dim WHERE odd_dim_sk > 0 AND NOT is_inferred
 		UNION ALL SELECT 'sales ' || ROW(order_id, line, s.customer_id, referrer_id, code, region, "When ""it"" was", amount, doubled, ratio, md5(note),
 			CASE WHEN c.customer_sk = -1 THEN 'unknown' ELSE c.customer_id || ' from ' || c.valid_from END,
 			CASE WHEN r.customer_sk = -1 THEN 'unknown' ELSE r.customer_id || ' from ' || r.valid_from END,
@@ -478,12 +531,15 @@ sub results
 			d.date)::text
 			FROM dw.sales s LEFT JOIN dw.customer c ON c.customer_sk = s.customer_sk LEFT JOIN dw.customer r ON r.customer_sk = s."referrer sk"
 				LEFT JOIN dw.odd_dim o ON o.odd_dim_sk = s.odd_sk LEFT JOIN dw.date d ON d.date_sk = s.day_sk
-		UNION ALL SELECT 'visit ' || ROW(visit_id, v.customer_id, at, day, pages,
-			CASE WHEN c.customer_sk = -1 THEN 'unknown' ELSE c.customer_id || ' from ' || c.valid_from END, d.date)::text
-			FROM dw.visit v LEFT JOIN dw.customer c ON c.customer_sk = v.customer_sk LEFT JOIN dw.date d ON d.date_sk = v.day_sk
+		UNION ALL SELECT 'visit ' || ROW(visit_id, v.customer_id, at, day, v.pages,
+			CASE WHEN c.customer_sk = -1 THEN 'unknown' ELSE c.customer_id || ' from ' || c.valid_from END,
+			CASE WHEN p.kept_purge_sk = -1 THEN 'unknown' ELSE p.customer_id || ' from ' || p.valid_from END,
+			CASE WHEN v.flags_sk = -3 THEN 'error' ELSE coalesce(g.pages::text, 'null') END, m.label, d.date)::text
+			FROM dw.visit v LEFT JOIN dw.flags g ON g.flags_sk = v.flags_sk LEFT JOIN dw.minute m ON m.minute_sk = v.minute_sk LEFT JOIN dw.kept_purge p ON p.kept_purge_sk = v.purge_sk LEFT JOIN dw.customer c ON c.customer_sk = v.customer_sk LEFT JOIN dw.date d ON d.date_sk = v.day_sk
 		UNION ALL SELECT 'visit_day ' || ROW(visit_id, v.customer_id, day,
-			CASE WHEN c.customer_sk = -1 THEN 'unknown' ELSE c.customer_id || ' from ' || c.valid_from END)::text
-			FROM dw.visit_day v LEFT JOIN dw.customer c ON c.customer_sk = v.customer_sk
+			CASE WHEN c.customer_sk = -1 THEN 'unknown' ELSE c.customer_id || ' from ' || c.valid_from END,
+			CASE WHEN k.kept_tombstone_sk = -1 THEN 'unknown' ELSE k.customer_id || ' from ' || k.valid_from END)::text
+			FROM dw.visit_day v LEFT JOIN dw.kept_tombstone k ON k.kept_tombstone_sk = v.kept_sk LEFT JOIN dw.customer c ON c.customer_sk = v.customer_sk
 		UNION ALL SELECT 'rejected ' || model || ' ' || ROW(key, reason)::text FROM walhouse.rejected
 		) x); END \$\$;
 	};

@@ -1,4 +1,4 @@
-# Every example in README.md and docs/tutorial.md runs, from the top of the page to its end, on a fresh server, and
+# Every example in README.md, docs/tutorial.md and docs/models.md runs, from the top of the page to its end, on a fresh server, and
 # gives what the page shows. How a page says what is to be done:
 #
 #   ```sql    the first line names database and role: "-- shop, as shopkeeper"; psql runs the block
@@ -8,6 +8,7 @@
 #
 # Blocks of no language are pictures, or commands that build and test. A server that lives on a socket gets its name for
 # 'localhost'.
+#   DOCS_PAGES=…       these pages alone
 #   DOCS_ACCEPT=DIR   writes the pages there, with what the blocks really printed
 use strict;
 use warnings;
@@ -16,7 +17,7 @@ use PostgreSQL::Test::Utils;
 use WalhouseTest;
 use Test::More;
 
-my @pages = ('README.md', 'docs/tutorial.md');
+my @pages = split ' ', $ENV{DOCS_PAGES} || 'README.md docs/tutorial.md docs/models.md';
 
 for my $page (@pages)
 {

@@ -25,7 +25,7 @@ BEGIN
                 FROM (
                     SELECT t.*, lead(valid_from) OVER w AS next, row_number() OVER w AS nth,
                         count(*) FILTER (WHERE is_current) OVER (PARTITION BY %2$s) AS currents
-                    FROM %1$s AS t WHERE %3$s <> -1 WINDOW w AS (PARTITION BY %2$s ORDER BY valid_from)) AS t
+                    FROM %1$s AS t WHERE %3$s > 0 WINDOW w AS (PARTITION BY %2$s ORDER BY valid_from)) AS t
                 CROSS JOIN LATERAL (VALUES
                     ('a version overlaps the next', next < valid_to),
                     ('a version has no length', valid_from >= valid_to),
@@ -41,7 +41,7 @@ BEGIN
                 HAVING count(*) > 0$q$, m.relation, keys, m.query);
             RETURN QUERY EXECUTE format($q$
                 SELECT %1$L::regclass, 'a current version is of no key of the query', count(*)
-                FROM (SELECT %2$s FROM %1$s WHERE is_current AND NOT is_inferred AND %4$s <> -1 EXCEPT SELECT %2$s FROM %3$s) AS t
+                FROM (SELECT %2$s FROM %1$s WHERE is_current AND NOT is_inferred AND %4$s > 0 EXCEPT SELECT %2$s FROM %3$s) AS t
                 HAVING count(*) > 0$q$, m.relation, keys, m.query, sk);
         ELSE
             FOR d IN
@@ -60,6 +60,6 @@ BEGIN
         RETURN QUERY EXECUTE format($q$
             SELECT %1$L::regclass, 'a row names no load', count(*)
             FROM %1$s AS t WHERE %2$s AND NOT EXISTS (SELECT FROM walhouse.load AS l WHERE l.load_id = t.load_id)
-            HAVING count(*) > 0$q$, m.relation, CASE WHEN m.kind = 'dimension' THEN sk || ' <> -1' ELSE 'true' END);
+            HAVING count(*) > 0$q$, m.relation, CASE WHEN m.kind = 'dimension' THEN sk || ' > 0' ELSE 'true' END);
     END LOOP;
 END $$;

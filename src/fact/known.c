@@ -1,0 +1,115 @@
+/*
+ * known.c
+ *		A fact's rows as they stood at an earlier position.
+ *
+ * The rows are those of the query at that position.  The version that held at an event time
+ * before the feed clock of then has been final since, so it is looked up in the dimension as it
+ * is; for the rows ahead of that clock, among the versions that were known.  A key without a
+ * version then had an inferred member, whose surrogate key the first version has kept.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+
+#include "base/base.h"
+#include "dimension/dimension.h"
+#include "fact/fact.h"
+#include "fact/fact_private.h"
+
+static bool is_versioned(const WhFactRole *role);
+static void stage_dimensions(WhFact *fact, const WhKnown *known);
+static char *known_lookup(const WhFact *fact, const WhFactRole *role);
+
+void
+wh_fact_known(WhModel *model, WhKnown *known)
+{
+	WhFact *fact = wh_fact_open(model);
+	bool has_ahead;
+	StringInfoData sql;
+	ListCell *cell;
+
+	initStringInfo(&sql);
+	wh_sql_append(&sql, "SELECT n.*, %s AS event_time FROM (SELECT n.*, %s AS reason FROM ",
+				  wh_fact_instant(fact, "n"), wh_fact_reason(fact, "n"));
+	wh_fact_state(&sql, fact);
+	wh_sql_append(&sql, " OFFSET 0) n WHERE n.reason IS NULL");
+	wh_stage_fill(known->stage, "wh_fact", sql.data, 1, (WhArg[]){WH_ARG_LSN(known->position)});
+	has_ahead = wh_stage_query(known->stage,
+							   "SELECT FROM wh_fact n WHERE n.event_time >= $1 LIMIT 1", 1,
+							   (WhArg[]){WH_ARG_TIMESTAMPTZ(known->clock)})
+					->count > 0;
+	if (has_ahead)
+		stage_dimensions(fact, known);
+
+	resetStringInfo(&sql);
+	foreach(cell, model->columns)
+		wh_sql_append(&sql, "%sn.c%d AS %I", foreach_current_index(cell) == 0 ? "SELECT " : ", ",
+					  foreach_current_index(cell) + 1, ((WhModelColumn *) lfirst(cell))->name);
+	foreach(cell, fact->roles)
+	{
+		WhFactRole *role = lfirst(cell);
+
+		wh_sql_append(&sql, ", %s AS %I",
+					  has_ahead && is_versioned(role) ?
+						  known_lookup(fact, role) :
+						  wh_fact_lookup(fact, role, "n", "n.event_time"),
+					  role->column);
+	}
+	wh_sql_append(&sql, ", NULL::pg_catalog.int8 AS load_id FROM wh_fact n WHERE $1 IS NOT NULL");
+	wh_stage_fill(known->stage, known->name, sql.data, 1,
+				  (WhArg[]){WH_ARG_TIMESTAMPTZ(known->clock)});
+}
+
+static bool
+is_versioned(const WhFactRole *role)
+{
+	return role->dimension->feed != NULL && wh_dimension_is_versioned(role->dimension);
+}
+
+/* stage_dimensions fills wh_role_1, … with the versions that were known, read as their owners. */
+static void
+stage_dimensions(WhFact *fact, const WhKnown *known)
+{
+	ListCell *cell;
+
+	foreach(cell, fact->roles)
+	{
+		WhFactRole *role = lfirst(cell);
+		WhModel *dimension = role->dimension;
+		WhKnown of_role = *known;
+		WhUser saved;
+
+		if (!is_versioned(role))
+			continue;
+		of_role.name = psprintf("wh_role_%d", role->number);
+		wh_model_check_known(dimension, known->position);
+		wh_user_become(dimension->owner, &saved);
+		wh_model_routine(dimension->kind)->known(dimension, &of_role);
+		wh_user_restore(&saved);
+	}
+}
+
+static char *
+known_lookup(const WhFact *fact, const WhFactRole *role)
+{
+	char *now = wh_fact_lookup(fact, role, "n", "n.event_time");
+	List *keys = wh_fact_role_keys(fact, role, "n");
+	StringInfoData sql;
+	ListCell *cell;
+
+	initStringInfo(&sql);
+	wh_sql_append(&sql,
+				  "CASE WHEN n.event_time < $1 OR %s < 0 THEN %s ELSE COALESCE((SELECT k.%I FROM "
+				  "wh_role_%d k WHERE k.valid_from <= n.event_time",
+				  now, now, wh_model_option(role->dimension, "sk"), role->number);
+	foreach(cell, role->dimension->key)
+	{
+		WhModelColumn *column = lfirst(cell);
+
+		wh_sql_append(&sql, " AND k.%I %s (%s)", column->name, wh_model_equality(column->type),
+					  (char *) list_nth(keys, foreach_current_index(cell)));
+	}
+	wh_sql_append(&sql, " ORDER BY k.valid_from DESC LIMIT 1), %s) END",
+				  wh_fact_lookup(fact, role, "n", "'-infinity'::pg_catalog.timestamptz"));
+	return sql.data;
+}

@@ -1,0 +1,150 @@
+/*
+ * views.c
+ *		The two views of a fact: its dimensions as they were, and as they are.
+ *
+ * <fact>_as_was joins each row with the versions that held at its event time: those that it
+ * points to.  <fact>_as_is joins it with the last version of the same members, by the key that
+ * stands in the fact beside each surrogate key (so both are there: Kimball's type 7).  Attributes
+ * are named <role>_<attribute>, after the fact's column without its _sk, so one dimension may be
+ * there in several roles.  A dimension's key is left out where the fact has it already.
+ *
+ * All joins are outer joins by a primary key wherever they can be, so that the planner leaves out
+ * the dimensions that a query does not name.  Views, made at declaration and owned by the fact's
+ * owner, go with the model.
+ */
+#include "postgres.h"
+
+#include "base/base.h"
+#include "dimension/dimension.h"
+#include "fact/fact.h"
+#include "fact/fact_private.h"
+
+static void append_view(StringInfo sql, const WhFact *fact, bool as_is);
+static List *own_names(const WhFact *fact);
+static void append_role(StringInfo sql, const WhFactRole *role, List **names);
+static char *role_name(const WhFactRole *role);
+static void append_join(StringInfo sql, const WhFact *fact, const WhFactRole *role, bool as_is);
+static bool is_taken(List *names, const char *name);
+
+void
+wh_fact_make_views(WhModel *model)
+{
+	static const char *const purposes[] = {"as_was", "as_is"};
+	WhFact *fact = wh_fact_open(model);
+
+	for (int i = 0; i < lengthof(purposes); i++)
+	{
+		StringInfoData sql;
+
+		initStringInfo(&sql);
+		append_view(&sql, fact, i == 1);
+		(void) wh_model_add_view(model, purposes[i], sql.data);
+	}
+}
+
+static void
+append_view(StringInfo sql, const WhFact *fact, bool as_is)
+{
+	List *names = own_names(fact);
+	ListCell *cell;
+
+	foreach(cell, names)
+		wh_sql_append(sql, "%sf.%I", foreach_current_index(cell) == 0 ? "SELECT " : ", ",
+					  (char *) lfirst(cell));
+	foreach(cell, fact->roles)
+		append_role(sql, lfirst(cell), &names);
+	wh_sql_append(sql, " FROM %T f", fact->model->relid);
+	foreach(cell, fact->roles)
+		append_join(sql, fact, lfirst(cell), as_is);
+}
+
+/* own_names lists the fact's own columns: the query's and the surrogate keys. */
+static List *
+own_names(const WhFact *fact)
+{
+	List *names = NIL;
+	ListCell *cell;
+
+	foreach(cell, fact->model->columns)
+		names = lappend(names, ((WhModelColumn *) lfirst(cell))->name);
+	foreach(cell, fact->roles)
+		names = lappend(names, ((WhFactRole *) lfirst(cell))->column);
+	return names;
+}
+
+/* append_role: the attributes of a role; a name that is there already gets a number. */
+static void
+append_role(StringInfo sql, const WhFactRole *role, List **names)
+{
+	ListCell *cell;
+
+	foreach(cell, wh_dimension_report_columns(role->dimension))
+	{
+		char *base = psprintf("%s_%s", role_name(role), (char *) lfirst(cell));
+		char *name = wh_name(base, "");
+
+		for (int i = 2; is_taken(*names, name); i++)
+			name = wh_name(base, psprintf("_%d", i));
+		*names = lappend(*names, name);
+		wh_sql_append(sql, ", d%d.%I AS %I", role->number, (char *) lfirst(cell), name);
+	}
+}
+
+/* role_name is the name of the surrogate key's column without its ending. */
+static char *
+role_name(const WhFactRole *role)
+{
+	char *name = pstrdup(role->column);
+	int length = strlen(name);
+
+	if (length > 3 && strcmp(name + length - 3, "_sk") == 0)
+		name[length - 3] = '\0';
+	return name;
+}
+
+static void
+append_join(StringInfo sql, const WhFact *fact, const WhFactRole *role, bool as_is)
+{
+	WhModel *dimension = role->dimension;
+	char *sk = wh_model_option(dimension, "sk");
+	StringInfoData later;
+	ListCell *cell;
+
+	if (!as_is || !wh_dimension_is_versioned(dimension))
+	{
+		wh_sql_append(sql, " LEFT JOIN %T d%d ON d%d.%I OPERATOR(pg_catalog.=) f.%I",
+					  dimension->relid, role->number, role->number, sk, role->column);
+		return;
+	}
+	initStringInfo(&later);
+	wh_sql_append(sql, " LEFT JOIN %T d%d ON f.%I > 0", dimension->relid, role->number,
+				  role->column);
+	foreach(cell, role->keys)
+	{
+		WhModelColumn *column = wh_fact_column(fact, lfirst_int(cell));
+		WhModelColumn *key = list_nth(dimension->key, foreach_current_index(cell));
+		const char *equality = wh_model_equality(key->type);
+
+		wh_sql_append(sql, " AND d%d.%I %s f.%I::%s", role->number, key->name, equality,
+					  column->name, wh_fact_type(key->type, -1));
+		wh_sql_append(&later, "l.%I %s d%d.%I AND ", key->name, equality, role->number, key->name);
+	}
+	/* The last version is the open one, or that of a member that was deleted. */
+	wh_sql_append(sql,
+				  " AND (d%d.is_current OR NOT EXISTS (SELECT FROM %T l WHERE %sl.valid_from > "
+				  "d%d.valid_from))",
+				  role->number, dimension->relid, later.data, role->number);
+}
+
+static bool
+is_taken(List *names, const char *name)
+{
+	ListCell *cell;
+
+	foreach(cell, names)
+	{
+		if (strcmp(lfirst(cell), name) == 0)
+			return true;
+	}
+	return false;
+}

@@ -1,0 +1,163 @@
+/*
+ * known.c
+ *		walhouse.as_known(): a model's rows as they stood at an earlier load.
+ *
+ * Valid time is in the rows; recorded time is in the loads, each of which brought the model to a
+ * position of the log.  The log is replayed up to that position: nothing is stored for it, and the
+ * answer is what a model built there would be.  So it reaches back as far as log and history do.
+ *
+ * A time means the last load that had ended by then.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+
+#include "base/base.h"
+#include "model/model.h"
+#include "model/model_private.h"
+
+/* The stage's name for the rows. */
+#define KNOWN "wh_known"
+
+static WhModel *model_of(FunctionCallInfo fcinfo);
+static WhKnown *find_load(WhModel *model, FunctionCallInfo fcinfo);
+static void read_rows(ReturnSetInfo *result, const WhKnown *known);
+
+PG_FUNCTION_INFO_V1(walhouse_as_known);
+
+Datum
+walhouse_as_known(PG_FUNCTION_ARGS)
+{
+	int guc_level = NewGUCNestLevel();
+	WhModel *model = model_of(fcinfo);
+	const WhModelRoutine *routine = wh_model_routine(model->kind);
+	WhKnown *known;
+	WhUser saved;
+
+	wh_user_check_owner(model->owner, "model", model->short_name);
+	if (routine->known == NULL)
+		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+						errmsg("%s has no loads", model->name),
+						errdetail("It is computed and belongs to no feed.")));
+	InitMaterializedSRF(fcinfo, 0);
+	wh_settings_pin(model->feed->time_zone);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	known = find_load(model, fcinfo);
+	wh_user_become(model->owner, &saved);
+	(void) wh_settings_push_joins(WH_JOINS_WHOLE);
+	known->stage = wh_stage_create_snapshot();
+	known->name = KNOWN;
+	routine->known(model, known);
+	read_rows((ReturnSetInfo *) fcinfo->resultinfo, known);
+	wh_stage_drop(known->stage);
+	wh_user_restore(&saved);
+	PopActiveSnapshot();
+	AtEOXact_GUC(false, guc_level);
+	return (Datum) 0;
+}
+
+/* model_of finds the model by the row type of the first argument. */
+static WhModel *
+model_of(FunctionCallInfo fcinfo)
+{
+	Oid type = get_fn_expr_argtype(fcinfo->flinfo, 0);
+	Oid relid = OidIsValid(type) ? get_typ_typrelid(type) : InvalidOid;
+	WhModel *model = OidIsValid(relid) ? wh_model_get(relid, true) : NULL;
+
+	if (model == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("the first argument must be of the row type of a model, and %s is none",
+						OidIsValid(type) ? format_type_be(type) : "this"),
+				 errhint("For example: SELECT * FROM walhouse.as_known(NULL::dw.customer, load => 42);")));
+	return model;
+}
+
+/* find_load finds the position that the model stood at, and the feed clock there. */
+static WhKnown *
+find_load(WhModel *model, FunctionCallInfo fcinfo)
+{
+	WhKnown *known = palloc0(sizeof(WhKnown));
+	bool by_load = !PG_ARGISNULL(1);
+	WhArg args[2];
+	WhRows *rows;
+	bool isnull;
+
+	if (by_load == !PG_ARGISNULL(2))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("give either load or at, to say when")));
+	args[0] = WH_ARG_INT4(model->id);
+	args[1] = by_load ? WH_ARG_INT8(PG_GETARG_INT64(1)) :
+						WH_ARG_TIMESTAMPTZ(PG_GETARG_TIMESTAMPTZ(2));
+	rows = wh_spi_query_snapshot(
+		wh_sql("SELECT m.to_lsn FROM walhouse.load_model m JOIN walhouse.load l USING (load_id) "
+			   "WHERE m.model_id = $1 AND %s ORDER BY m.load_id DESC LIMIT 1",
+			   by_load ? "m.load_id <= $2" :
+						 "l.started + COALESCE(l.duration_ms, 0) * '1 ms'::interval <= $2"),
+		2, args);
+	if (rows->count == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s had not been built then", model->name),
+				 errhint("walhouse.load and walhouse.load_model list its loads.")));
+	known->position = wh_rows_lsn(rows, 0, 1);
+	wh_model_check_known(model, known->position);
+	args[0] = WH_ARG_LSN(known->position);
+	rows = wh_spi_query_snapshot(
+		wh_sql("SELECT t.clock FROM %T t WHERE t.end_lsn <= $1 ORDER BY t.end_lsn DESC LIMIT 1",
+			   wh_changelog_txn_relid(model->feed)),
+		1, args);
+	known->clock = rows->count == 0 ?
+					   DT_NOBEGIN :
+					   DatumGetTimestampTz(wh_rows_datum(rows, 0, 1, &isnull));
+	return known;
+}
+
+void
+wh_model_check_known(const WhModel *model, XLogRecPtr position)
+{
+	bool has_history = model->kind == WH_MODEL_DIMENSION;
+	XLogRecPtr reach = has_history ? wh_model_verify_start(model) : wh_model_horizon(model);
+
+	if (position >= reach && (!has_history || wh_model_horizon(model) <= model->history_start))
+		return;
+	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					errmsg("what %s was at %X/%X is not known any more", model->name,
+						   LSN_FORMAT_ARGS(position)),
+					errdetail("Its history begins at %X/%X, and its change log at %X/%X.",
+							  LSN_FORMAT_ARGS(has_history ? model->history_start : reach),
+							  LSN_FORMAT_ARGS(wh_model_horizon(model))),
+					errhint("Ask for a later load; where the change log begins after a dimension's "
+							"history, CALL walhouse.build(%s) makes both begin there.",
+							wh_sql_literal(model->name))));
+}
+
+/* read_rows gives the stage's rows in the order of the table's columns. */
+static void
+read_rows(ReturnSetInfo *result, const WhKnown *known)
+{
+	StringInfoData sql;
+	WhRows *rows;
+
+	initStringInfo(&sql);
+	for (int i = 0; i < result->setDesc->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(result->setDesc, i);
+
+		wh_sql_append(&sql, i == 0 ? "SELECT " : ", ");
+		if (attribute->attisdropped)
+			wh_sql_append(&sql, "NULL::pg_catalog.int4");
+		else
+			wh_sql_append(&sql, "k.%I", NameStr(attribute->attname));
+	}
+	wh_sql_append(&sql, " FROM %s k", known->name);
+	rows = wh_stage_query(known->stage, sql.data, 0, NULL);
+	for (uint64 i = 0; i < rows->count; i++)
+		tuplestore_puttuple(result->setResult, rows->tuples[i]);
+}
