@@ -194,7 +194,6 @@ ended_by_line(const char *line)
 	static const char message[] = "{\"kind\":\"message\",\"transactional\":false,";
 	const char *kind = line + strlen("{\"kind\":\"");
 	size_t len = strlen(line) > 9 ? strcspn(kind, "\"") : 0;
-	uint64 lsn;
 
 	for (int i = 0; i < (int) lengthof(ends); i++)
 	{
@@ -203,8 +202,7 @@ ended_by_line(const char *line)
 	}
 	if (strncmp(line, message, strlen(message)) != 0)
 		return 0;
-	lsn = member_lsn(line, "\"lsn\":\"");
-	return lsn == 0 ? 0 : lsn + 1;
+	return member_lsn(line, "\"lsn\":\"");
 }
 
 /* member_lsn returns the LSN behind a key of a JSON line, 0 where there is none. */

@@ -145,9 +145,8 @@ wh_client_ended_by(const WhEntry *entry)
 }
 
 /*
- * message_end returns the position behind a message that is no part of a transaction, 0 of
- * others.  Its LSN is where its record starts, and the source leaves out what starts before the
- * position from which it is asked to go on.
+ * message_end returns where the record of a message that is no part of a transaction ends, which
+ * is its LSN; 0 of others.
  */
 static uint64
 message_end(WhSlice message)
@@ -164,7 +163,7 @@ message_end(WhSlice message)
 		else if (field.tag == 4)
 			lsn = field.number;
 	}
-	return is_transactional || lsn == 0 ? 0 : lsn + 1;
+	return is_transactional ? 0 : lsn;
 }
 
 static void

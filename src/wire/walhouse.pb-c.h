@@ -514,6 +514,9 @@ struct  Walhouse__V1__Message
   protobuf_c_boolean transactional;
   char *prefix;
   ProtobufCBinaryData content;
+  /*
+   * where its record ends
+   */
   uint64_t lsn;
   /*
    * ordinal in its transaction, when transactional
