@@ -803,7 +803,8 @@ struct  Walhouse__V1__Rewrite
 
 
 /*
- * Partitions that a partitioned table gained and lost in this transaction, by CREATE, ATTACH, DETACH or DROP. Their rows come with them
+ * Partitions that a partitioned table gained and lost in this transaction (or in a streamed one before it), by CREATE, ATTACH, DETACH or
+ * DROP. Their rows come with them
  * or go with them, without rows in the stream.
  */
 struct  Walhouse__V1__Partitions
