@@ -87,5 +87,18 @@ cmp_ok($receiver, '<', 64, 'walhouse_recv needs little memory');
 cmp_ok($sender, '<', 2.2 * $size / 1024 / 1024, "the walsender little more than the reorder buffer's");
 diag(sprintf '%d chunks in %.1f s, the first after %.1f s; walsender %d MB, walhouse_recv %d MB', $chunks, $seconds,
 	($first || $from) - $from, $sender, $receiver);
+
+# A message is one piece. Of as many bytes as WAL can hold, behind rows, it needs a batch of its own; a line of JSON may not hold it.
+sql($node, <<~'SQL');
+	SELECT pg_create_logical_replication_slot('message', 'walhouse_output');
+	BEGIN;
+	INSERT INTO huge (id) SELECT generate_series(2, 2000);
+	SELECT pg_logical_emit_message(true, 'large', convert_to(repeat(chr(10), 1060000000), 'UTF8'));
+	COMMIT;
+	SQL
+my $peek = "SELECT max(length(data)) > 1060000000 FROM pg_logical_slot_peek";
+is(sql($node, "${peek}_binary_changes('message', NULL, NULL, 'messages', 'large')"), 't', 'a message that fills the memory of one value');
+my (undef, undef, $refused) = $node->psql('postgres', "${peek}_changes('message', NULL, NULL, 'messages', 'large', 'format', 'json')");
+like($refused, qr/message "large" is too large for a line of JSON.*HINT:  Read the slot with format=protobuf/s, 'and says where it is too large');
 $node->stop;
 done_testing();
