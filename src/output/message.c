@@ -6,9 +6,9 @@
  * as soon as the server reads it, and that is between transactions and segments; it stands even
  * where its transaction aborts.
  *
- * A message is not cut into chunks: the server has it in one piece, and so has its reader.  One that
- * is large has a batch of its own, which leaves it all the room that the server's memory gives.  As
- * a line of JSON it may not fit: that is an error, which says how else to read it.
+ * A message is not cut into chunks: the server has it in one piece, and so has its reader.  One
+ * that is large has a batch of its own, which leaves it all the room that a buffer of the server
+ * has.  As a line of JSON it may not fit: that is an error, which says how else to read it.
  */
 #include "output/output_private.h"
 
