@@ -161,6 +161,32 @@ CALL walhouse.build('dw.ratio');
 SELECT * FROM dw.models;
 SELECT * FROM dw.proof;
 
+-- of several stopped models that are due, each is tried: one that fails again does not keep the next from coming back
+SELECT walhouse.create_dimension('dw.one', 'SELECT id, 100 / amount AS part FROM shop.orders', '{id}');
+SELECT walhouse.create_dimension('dw.two', 'SELECT id, 100 / (amount - 1) AS part FROM shop.orders', '{id}');
+UPDATE shop.orders SET amount = 4 WHERE amount IN (0, 1);
+SELECT handfeed.commit('shop', '2026-02-20');
+SELECT handfeed.reach('shop');
+CALL walhouse.load('shop');
+CALL walhouse.build('dw.one');
+CALL walhouse.build('dw.two');
+UPDATE shop.orders SET amount = id - 2 WHERE id IN (2, 3);
+SELECT handfeed.commit('shop', '2026-02-21');
+SELECT handfeed.reach('shop');
+CALL walhouse.load('shop');
+SELECT relation, state, error FROM dw.models WHERE relation::text IN ('dw.one', 'dw.two');
+UPDATE shop.orders SET amount = 30 WHERE id = 3;
+SELECT handfeed.commit('shop', '2026-02-22');
+SELECT handfeed.reach('shop');
+CALL walhouse.load('shop');
+SELECT relation, state, error, attempts FROM dw.models WHERE relation::text IN ('dw.one', 'dw.two');
+UPDATE shop.orders SET amount = 20 WHERE id = 2;
+SELECT handfeed.commit('shop', '2026-02-23');
+SELECT handfeed.reach('shop');
+CALL walhouse.load('shop');
+SELECT relation, state, error FROM dw.models WHERE relation::text IN ('dw.one', 'dw.two');
+SELECT * FROM dw.proof;
+
 -- who may, and where
 CREATE ROLE regress_walhouse_stranger;
 SET ROLE regress_walhouse_stranger;
@@ -177,6 +203,6 @@ CALL walhouse.build('shop.orders');
 
 \set ECHO none
 DROP VIEW dw.models, dw.proof, dw.loads;
-SELECT walhouse.drop_model(m) FROM unnest('{dw.sales,dw.ratio,dw.new,dw.customer,dw.person}'::text[]) m;
+SELECT walhouse.drop_model(m) FROM unnest('{dw.sales,dw.ratio,dw.new,dw.one,dw.two,dw.customer,dw.person}'::text[]) m;
 SELECT handfeed.remove('shop');
 DROP SCHEMA dw, handfeed CASCADE;

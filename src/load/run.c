@@ -264,7 +264,8 @@ run_apart(Run *run, List *ids)
 {
 	ListCell *cell;
 
-	foreach(cell, ids)
+	/* a model that stops leaves the list that it was in */
+	foreach(cell, list_copy(ids))
 		try_model(run, lfirst_int(cell), false);
 }
 

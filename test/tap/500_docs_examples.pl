@@ -22,7 +22,7 @@ my @pages = split ' ', $ENV{DOCS_PAGES} || 'README.md docs/tutorial.md docs/mode
 for my $page (@pages)
 {
 	(my $name = $page) =~ s/\W/_/g;
-	my $node = new_server($name);
+	my $node = new_server($name, initdb => ['--encoding=UTF8']);
 
 	sql($node, 'CREATE ROLE postgres SUPERUSER LOGIN') if sql($node, q{SELECT to_regrole('postgres') IS NULL}) eq 't';
 	run_page($node, $page);

@@ -22,13 +22,14 @@ use Time::HiRes qw(usleep time);
 
 our @EXPORT = qw(new_server one_server source_and_house server_options poll wait_until kill9 shared_file sql);
 
-# new_server NAME, conf => text, extension => 1, start => 0: a server of its own; `extension` creates walhouse in it.
+# new_server NAME, conf => text, extension => 1, start => 0, initdb => [options]: a server of its own; `extension` creates
+# walhouse in it.
 sub new_server
 {
 	my ($name, %options) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name);
 
-	$node->init(allows_streaming => 'logical');
+	$node->init(allows_streaming => 'logical', $options{initdb} ? (extra => $options{initdb}) : ());
 	$node->append_conf('postgresql.conf', slurp_file($ENV{WALHOUSE_CONF}));
 	$node->append_conf('postgresql.conf', "restart_after_crash = on\nlog_statement = none\n");
 	$node->append_conf('postgresql.conf', $options{conf}) if defined $options{conf};
