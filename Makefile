@@ -94,7 +94,7 @@ unit_sources = $(or $(UNIT_SOURCES_$(1)),$(wildcard src/$(firstword $(subst _, ,
 UNIT_CFLAGS = -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined -U_FORTIFY_SOURCE
 
 .SECONDEXPANSION:
-build/unit/%: test/unit/%.c $$(call unit_sources,$$*) $(ROOM_HEADERS)
+build/unit/%: test/unit/%.c test/unit/tap.h $$(call unit_sources,$$*) $(ROOM_HEADERS)
 	@mkdir -p build/unit
 	$(CC) $(filter-out -O2 -D_FORTIFY_SOURCE=2,$(CFLAGS) $(CPPFLAGS)) $(UNIT_CFLAGS) $(filter %.c,$^) \
 		$(LDFLAGS) -L$(pkglibdir) -lpgcommon -lpgport $(libpq) $(WIRE_LIBS) -lm -o $@

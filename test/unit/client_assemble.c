@@ -13,29 +13,10 @@
 #include "client/client.h"
 #include "wire/encode.h"
 
+#include "tap.h"
+
 #define XIDS 6
 #define CHANGES 200
-
-static int tests = 0;
-static int failures = 0;
-static uint64_t state = 88172645463325252;
-
-static void
-ok(bool is_well, const char *name)
-{
-	printf("%s %d - %s\n", is_well ? "ok" : "not ok", ++tests, name);
-	if (!is_well)
-		failures++;
-}
-
-static uint64_t
-draw(uint64_t below)
-{
-	state ^= state << 13;
-	state ^= state >> 7;
-	state ^= state << 17;
-	return state % below;
-}
 
 /* A transaction in progress, and what it has sent so far. */
 typedef struct Sent
@@ -226,6 +207,5 @@ main(int argc, char **argv)
 	for (int i = 0; i < 1000 && nsame == i; i++)
 		nsame += run();
 	ok(nsame == 1000, "streamed transactions come out whole, without what aborted");
-	printf("1..%d\n", tests);
-	return failures > 0;
+	return done();
 }

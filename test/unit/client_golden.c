@@ -12,18 +12,9 @@
 #include "client/client.h"
 #include "wire/encode.h"
 
+#include "tap.h"
+
 #define USECS INT64CONST(1000000)
-
-static int tests = 0;
-static int failures = 0;
-
-static void
-ok(bool is_well, const char *name)
-{
-	printf("%s %d - %s\n", is_well ? "ok" : "not ok", ++tests, name);
-	if (!is_well)
-		failures++;
-}
 
 static WhSlice
 slice(const char *text)
@@ -795,6 +786,5 @@ main(int argc, char **argv)
 		else
 			hold(directory, false, psprintf("%s.json", golden->name), &printer.text);
 	}
-	printf("1..%d\n", tests);
-	return failures > 0;
+	return done();
 }

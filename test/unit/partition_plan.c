@@ -16,8 +16,8 @@
 
 #include "partition/partition.h"
 
-static int tests = 0;
-static int failures = 0;
+#include "tap.h"
+
 static jmp_buf raised;
 static const char *message;
 
@@ -72,14 +72,6 @@ void
 errfinish(const char *filename, int lineno, const char *funcname)
 {
 	longjmp(raised, 1);
-}
-
-static void
-ok(bool is_well, const char *name)
-{
-	printf("%s %d - %s\n", is_well ? "ok" : "not ok", ++tests, name);
-	if (!is_well)
-		failures++;
 }
 
 static bool
@@ -219,6 +211,5 @@ main(void)
 	test_names();
 	test_grid();
 	test_lsn();
-	printf("1..%d\n", tests);
-	return failures > 0;
+	return done();
 }

@@ -17,26 +17,7 @@
 #include "wire/json.h"
 #include "wire/walhouse.pb-c.h"
 
-static int tests = 0;
-static int failures = 0;
-static uint64_t state = 88172645463325252;
-
-static void
-ok(bool is_well, const char *name)
-{
-	printf("%s %d - %s\n", is_well ? "ok" : "not ok", ++tests, name);
-	if (!is_well)
-		failures++;
-}
-
-static uint64_t
-draw(uint64_t below)
-{
-	state ^= state << 13;
-	state ^= state >> 7;
-	state ^= state << 17;
-	return state % below;
-}
+#include "tap.h"
 
 static WhSlice
 slice(const char *text)
@@ -652,6 +633,5 @@ main(int argc, char **argv)
 	test_compression(WH_COMPRESS_ZSTD, "zstd");
 	test_proto();
 	test_broken();
-	printf("1..%d\n", tests);
-	return failures > 0;
+	return done();
 }
