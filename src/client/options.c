@@ -61,6 +61,7 @@ static const struct option long_options[] = {
 static void print_help(void);
 static void ask_for_heartbeats(WhClientOptions *options);
 static void read_option(int option, const char *value, WhClientOptions *options);
+static void read_connection_option(int option, const char *value, WhClientOptions *options);
 static void add_plugin_option(WhClientOptions *options, const char *name, const char *value);
 static void read_plugin_option(WhClientOptions *options, const char *text);
 static void read_compression(WhClientOptions *options, const char *value);
@@ -186,6 +187,17 @@ read_option(int option, const char *value, WhClientOptions *options)
 			options->is_verbose = true;
 			pg_logging_increase_verbosity();
 			break;
+		default:
+			read_connection_option(option, value, options);
+			break;
+	}
+}
+
+static void
+read_connection_option(int option, const char *value, WhClientOptions *options)
+{
+	switch (option)
+	{
 		case 'd':
 			options->dbname = value;
 			break;
