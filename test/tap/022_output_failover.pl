@@ -3,6 +3,7 @@ use strict;
 use warnings;
 use WalhouseTest;
 use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $primary = new_server('primary', conf => "shared_preload_libraries = ''\n");
@@ -31,7 +32,8 @@ $standby->init_from_backup($primary, 'base', has_streaming => 1);
 $standby->append_conf('postgresql.conf', "hot_standby_feedback = on\nprimary_slot_name = 'standby'\nprimary_conninfo = '"
 	. $primary->connstr . " dbname=postgres'\n");
 $standby->start;
-sql($primary, q{SELECT pg_create_logical_replication_slot('shop', 'walhouse_output', false, false, true)});
+command_ok(['walhouse_recv', '-d', $primary->connstr('postgres'), '--slot', 'shop', '--create-slot', '--failover'],
+	'walhouse_recv makes a slot that fails over');
 is(sql($primary, q{SELECT failover FROM pg_replication_slots WHERE slot_name = 'shop'}), 't', 'the slot has failover');
 
 sql($primary, 'INSERT INTO t VALUES (1), (2)');
