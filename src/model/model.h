@@ -94,6 +94,7 @@ typedef struct WhLoad
 /* One row of verify(). */
 typedef struct WhVerdict
 {
+	int32 sample; /* how many keys to look at, chosen at random; 0: all */
 	XLogRecPtr horizon;
 	XLogRecPtr position;
 	int64 expected;
@@ -135,9 +136,11 @@ typedef struct WhModelRoutine
 	/*
 	 * Compares with a full recomputation at the model's position, from wh_model_verify_start().
 	 * One snapshot is active, which the position was read in: only wh_spi_query_snapshot() sees
-	 * it. horizon and position are filled before.
+	 * it. horizon and position are filled before.  verdict->sample is not 0 for kinds alone that
+	 * have `samples`; of the others, small models are verified whole and large ones refused.
 	 */
 	void (*verify)(WhModel *model, WhVerdict *verdict);
+	bool samples; /* verify looks at no more than a sample, when one is asked for */
 	/* Fills known->stage; under the same conditions as verify.  NULL: the kind has no loads. */
 	void (*known)(WhModel *model, WhKnown *known);
 	/* Drops what the kind keeps outside the model's relation and view (ahead, rejected, other

@@ -86,6 +86,12 @@ RETURNS SETOF record LANGUAGE c STRICT VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHN
 COMMENT ON FUNCTION walhouse.verify(regclass) IS
     'Compares a model with a full recomputation from change log and mirror, at the model''s own position and in one snapshot. relation: the model; its owner''s role is needed. Recomputed from horizon on; missing, unexpected and different count rows, all 0 when the model is right. Surrogate keys, load ids, the unknown member and inferred members are left out. Raises when the model is not built.';
 
+CREATE FUNCTION walhouse.verify(relation regclass, sample integer, OUT model regclass, OUT horizon pg_lsn,
+    OUT "position" pg_lsn, OUT expected bigint, OUT found bigint, OUT missing bigint, OUT unexpected bigint, OUT different bigint)
+RETURNS SETOF record LANGUAGE c STRICT VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'walhouse_verify_sample';
+COMMENT ON FUNCTION walhouse.verify(regclass, integer) IS
+    'Verifies so many keys of a model, chosen at random from its rows and from its source, as verify(regclass) would. relation: the model; its owner''s role is needed; sample: keys, at least 1. Reads what belongs to these keys alone, so its cost does not grow with the model. Raises when the model is not built, and for large models of kinds that cannot be verified in parts.';
+
 CREATE FUNCTION walhouse.verify(OUT model regclass, OUT horizon pg_lsn, OUT "position" pg_lsn,
     OUT expected bigint, OUT found bigint, OUT missing bigint, OUT unexpected bigint, OUT different bigint)
 RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'walhouse_verify_all';

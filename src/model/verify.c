@@ -27,7 +27,12 @@
 #include "model/model.h"
 #include "model/model_private.h"
 
-static void verify_one(FunctionCallInfo fcinfo, Oid relid);
+/* Models of kinds without samples are verified whole up to so many pages, mirrors included. */
+#define WHOLE_PAGES 1000
+
+static void verify_one(FunctionCallInfo fcinfo, Oid relid, int32 sample);
+static int32 sample_of(const WhModel *model, int32 sample);
+static int64 pages_of(const WhModel *model);
 static void read_positions(WhModel *model, WhVerdict *verdict);
 static void put_verdict(FunctionCallInfo fcinfo, const WhModel *model, const WhVerdict *verdict);
 static void drop_remains(Oid relid);
@@ -36,6 +41,7 @@ static void drop_relation(Oid relid);
 static void forget(int32 model_id);
 
 PG_FUNCTION_INFO_V1(walhouse_verify);
+PG_FUNCTION_INFO_V1(walhouse_verify_sample);
 PG_FUNCTION_INFO_V1(walhouse_verify_all);
 PG_FUNCTION_INFO_V1(walhouse_drop_model);
 
@@ -43,7 +49,23 @@ Datum
 walhouse_verify(PG_FUNCTION_ARGS)
 {
 	InitMaterializedSRF(fcinfo, 0);
-	verify_one(fcinfo, PG_GETARG_OID(0));
+	verify_one(fcinfo, PG_GETARG_OID(0), 0);
+	return (Datum) 0;
+}
+
+Datum
+walhouse_verify_sample(PG_FUNCTION_ARGS)
+{
+	int32 sample = PG_GETARG_INT32(1);
+
+	if (sample < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("sample must be at least 1"),
+				 errdetail("It is the number of keys to look at."),
+				 errhint("walhouse.verify(relation) looks at all of them.")));
+	InitMaterializedSRF(fcinfo, 0);
+	verify_one(fcinfo, PG_GETARG_OID(0), sample);
 	return (Datum) 0;
 }
 
@@ -63,13 +85,13 @@ walhouse_verify_all(PG_FUNCTION_ARGS)
 		Oid relid = wh_rows_oid(rows, i, 1);
 
 		if (wh_compat_owns_class(relid, GetUserId()))
-			verify_one(fcinfo, relid);
+			verify_one(fcinfo, relid, 0);
 	}
 	return (Datum) 0;
 }
 
 static void
-verify_one(FunctionCallInfo fcinfo, Oid relid)
+verify_one(FunctionCallInfo fcinfo, Oid relid, int32 sample)
 {
 	WhVerdict verdict = {0};
 	int guc_level = NewGUCNestLevel();
@@ -77,6 +99,7 @@ verify_one(FunctionCallInfo fcinfo, Oid relid)
 	WhUser saved;
 
 	wh_user_check_owner(model->owner, "model", model->short_name);
+	verdict.sample = sample_of(model, sample);
 	wh_settings_pin(model->feed == NULL ? "UTC" : model->feed->time_zone);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	if (model->feed != NULL)
@@ -88,6 +111,42 @@ verify_one(FunctionCallInfo fcinfo, Oid relid)
 	PopActiveSnapshot();
 	AtEOXact_GUC(false, guc_level);
 	put_verdict(fcinfo, model, &verdict);
+}
+
+/* sample_of is the sample that a model's kind is asked for; 0: the whole. */
+static int32
+sample_of(const WhModel *model, int32 sample)
+{
+	if (sample == 0 || wh_model_routine(model->kind)->samples)
+		return sample;
+	if (pages_of(model) > WHOLE_PAGES)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("%s is of a kind that cannot be verified by a sample", model->name),
+				 errhint("SELECT * FROM walhouse.verify(%s) looks at all of it.",
+						 wh_sql_literal(model->name))));
+	return 0;
+}
+
+/* pages_of counts the pages of a model and of the mirrors that it reads. */
+static int64
+pages_of(const WhModel *model)
+{
+	List *relids = list_make1_oid(model->relid);
+	int64 pages = 0;
+	ListCell *cell;
+
+	foreach(cell, model->sources)
+		relids = lappend_oid(relids, ((WhFeedTable *) lfirst(cell))->mirror);
+	foreach(cell, relids)
+		pages += wh_rows_int8(
+			wh_spi_query("SELECT ((pg_catalog.pg_table_size($1) + COALESCE((SELECT pg_catalog.sum("
+						 "pg_catalog.pg_table_size(t.relid)) FROM pg_catalog.pg_partition_tree($1) "
+						 "t WHERE t.isleaf), 0)) / pg_catalog.current_setting('block_size')"
+						 "::pg_catalog.int8)::pg_catalog.int8",
+						 1, (WhArg[]){WH_ARG_REGCLASS(lfirst_oid(cell))}),
+			0, 1);
+	return pages;
 }
 
 /* read_positions reads again, in the active snapshot, what tells where the model stands. */
