@@ -11,7 +11,7 @@
  * keys serve as the dimension key: they are exact for every type, where text is not (1.0 and 1.00
  * are one key).
  *
- * row_key is the text of the row's key and event time; with the pinned settings it reads back as
+ * row_key is the text of the row's key and event time (of what identifies it); with the pinned settings it reads back as
  * the same values.
  */
 #include "postgres.h"
@@ -204,13 +204,12 @@ repoint_role(WhFact *fact, WhFactRole *role, WhLoad *load, WhCounts *counts)
 static void
 stage_points(WhFact *fact, WhFactRole *role)
 {
-	List *positions = lappend_int(list_copy(fact->key), fact->event_time);
 	StringInfoData sql;
 	StringInfoData match;
 	ListCell *cell;
 
 	initStringInfo(&match);
-	foreach(cell, positions)
+	foreach(cell, fact->identity)
 	{
 		WhModelColumn *column = wh_fact_column(fact, lfirst_int(cell));
 
@@ -223,7 +222,7 @@ stage_points(WhFact *fact, WhFactRole *role)
 				  "SELECT * FROM (SELECT x.*, %s AS sk FROM (SELECT p.sk AS old_sk, p.event_time, "
 				  "p.row_key",
 				  wh_fact_lookup(fact, role, "x", "x.event_time"));
-	foreach(cell, fact->model->columns)
+	foreach(cell, fact->columns)
 		wh_sql_append(&sql, ", f.%I AS c%d", ((WhModelColumn *) lfirst(cell))->name,
 					  foreach_current_index(cell) + 1);
 	wh_sql_append(

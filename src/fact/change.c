@@ -95,24 +95,18 @@ wh_fact_read_changes(WhFact *fact, WhLoad *load)
 	wh_sql_append(&sql, "SELECT n.*, CASE WHEN n.live THEN %s END AS reason FROM (",
 				  wh_fact_reason(fact, "n"));
 	wh_model_last_sql(&sql, fact->model);
-	wh_sql_append(&sql, ") n (live");
-	for (int i = 1; i <= fact->width; i++)
-		wh_sql_append(&sql, ", c%d", i);
-	wh_sql_append(&sql, ")");
+	wh_sql_append(&sql, ") n (live, %s", wh_fact_query_names(fact) + 1);
 	if (wh_stage_fill(fact->stage, "wh_new", sql.data, 2, args) == 0 && fact->model->join == NULL)
 		return;
 
 	resetStringInfo(&sql);
 	wh_sql_append(&sql, "SELECT ");
-	wh_fact_columns(&sql, fact, "o");
+	wh_fact_query_columns(&sql, fact, "o");
 	wh_sql_append(&sql, ", %s AS reason, %s AS row_key, %s AS key FROM (",
 				  wh_fact_reason(fact, "o"), wh_fact_row_text(fact, "o"),
 				  wh_fact_key_text(fact, "o"));
 	wh_model_before_sql(&sql, fact->model);
-	wh_sql_append(&sql, ") o (");
-	for (int i = 1; i <= fact->width; i++)
-		wh_sql_append(&sql, "%sc%d", i > 1 ? ", " : "", i);
-	wh_sql_append(&sql, ")");
+	wh_sql_append(&sql, ") o %s", wh_fact_query_names(fact));
 	wh_stage_fill(fact->stage, "wh_old", sql.data, 2, args);
 }
 
@@ -187,13 +181,12 @@ infer_members(WhFact *fact, WhFactRole *role, WhLoad *load)
 static void
 stage_changes(WhFact *fact)
 {
-	List *positions = list_append_unique_int(list_copy(fact->key), fact->event_time);
 	StringInfoData sql;
 	ListCell *cell;
 
 	initStringInfo(&sql);
 	wh_sql_append(&sql, "SELECT ");
-	foreach(cell, positions)
+	foreach(cell, fact->identity)
 		wh_sql_append(&sql, "o.c%d AS o%d, ", lfirst_int(cell), lfirst_int(cell));
 	wh_fact_columns(&sql, fact, "n");
 	wh_fact_role_columns(&sql, fact, "n");
@@ -355,7 +348,7 @@ wh_fact_rejected_rows(StringInfo sql, const WhFact *fact, const char *from)
 		"SELECT %s AS key, n.reason, pg_catalog.to_jsonb(t.*) AS image FROM (SELECT n.* FROM %s) n"
 		" CROSS JOIN LATERAL (SELECT ",
 		wh_fact_key_text(fact, "n"), from);
-	foreach(cell, fact->model->columns)
+	foreach(cell, fact->columns)
 		wh_sql_append(sql, "%sn.c%d AS %I", foreach_current_index(cell) > 0 ? ", " : "",
 					  foreach_current_index(cell) + 1, ((WhModelColumn *) lfirst(cell))->name);
 	wh_sql_append(sql, ") t");

@@ -72,12 +72,15 @@ wh_fact_open(WhModel *model)
 	fact = palloc0(sizeof(WhFact));
 	fact->context = CurrentMemoryContext;
 	fact->model = model;
-	fact->width = list_length(model->columns);
+	fact->query_width = list_length(model->columns);
+	fact->columns = list_copy(model->columns);
+	fact->width = list_length(fact->columns);
 	foreach(cell, model->key)
 		fact->key =
 			lappend_int(fact->key, position_of(fact, ((WhModelColumn *) lfirst(cell))->name));
 	fact->event_time = position_of(fact, wh_model_option(model, "event_time"));
 	fact->event_type = wh_fact_column(fact, fact->event_time)->type;
+	fact->identity = list_append_unique_int(list_copy(fact->key), fact->event_time);
 	fact->grid = wh_partition_grid(wh_model_option(model, "partition_by"));
 	fact->bounds_from = wh_sql_literal(wh_model_option(model, "bounds_from"));
 	fact->bounds_to = wh_sql_literal(wh_model_option(model, "bounds_to"));
@@ -91,7 +94,7 @@ wh_fact_open(WhModel *model)
 WhModelColumn *
 wh_fact_column(const WhFact *fact, int position)
 {
-	return list_nth(fact->model->columns, position - 1);
+	return list_nth(fact->columns, position - 1);
 }
 
 static List *
@@ -136,7 +139,7 @@ position_of(const WhFact *fact, const char *name)
 {
 	ListCell *cell;
 
-	foreach(cell, fact->model->columns)
+	foreach(cell, fact->columns)
 	{
 		WhModelColumn *column = lfirst(cell);
 
@@ -146,7 +149,7 @@ position_of(const WhFact *fact, const char *name)
 	ereport(
 		ERROR,
 		(errcode(ERRCODE_UNDEFINED_COLUMN),
-		 errmsg("the query of fact %s has no column \"%s\"", fact->model->name,
+		 errmsg("fact %s has no column \"%s\"", fact->model->name,
 				name != NULL ? name : ""),
 		 errhint(
 			 "Declare the fact again: SELECT walhouse.drop_model(…), then"

@@ -2,9 +2,9 @@
  * fact_private.h
  *		What the files of fact/ share: a fact as its statements need it.
  *
- * Statements read stages (base.h), whose columns have names by position: c1, c2, … the query's
- * columns, sk1, sk2, … the surrogate keys of the roles.  So no name that a user chose can meet one
- * of ours.
+ * Statements read stages (base.h), whose columns have names by position: c1, c2, … the fact's
+ * columns, those of the query first, sk1, sk2, … the surrogate keys of the roles.  So no name that
+ * a user chose can meet one of ours.
  */
 #ifndef WH_FACT_PRIVATE_H
 #define WH_FACT_PRIVATE_H
@@ -18,7 +18,7 @@ typedef struct WhFactRole
 	int number; /* from 1 */
 	char *column; /* the surrogate key's column in the fact */
 	WhModel *dimension;
-	List *keys; /* of int: positions (from 1) of the query's columns that give the dimension's
+	List *keys; /* of int: positions (from 1) of the fact's columns that give the dimension's
 				   key, in its order */
 	int null_sk; /* the member of a NULL key: -1, -2 or -3 */
 	int not_applicable; /* position of the column that says so; 0: none */
@@ -28,8 +28,12 @@ typedef struct WhFactRole
 typedef struct WhFact
 {
 	WhModel *model;
-	int width; /* columns of the query */
+	List *columns; /* of WhModelColumn *: the query's, and what the fact adds to them */
+	int width; /* how many */
+	int query_width; /* how many of the query */
 	List *key; /* of int: positions of the key's columns */
+	List *identity; /* of int: positions of what identifies a row of the table: the key, the event
+					   time, … */
 	int event_time; /* position of the event time */
 	Oid event_type; /* timestamptz, timestamp or date */
 	WhGrid grid;
@@ -47,19 +51,24 @@ extern WhModelColumn *wh_fact_column(const WhFact *fact, int position);
 
 /* text.c: pieces of SQL; alias is that of a stage with columns c1, c2, … */
 extern void wh_fact_columns(StringInfo sql, const WhFact *fact, const char *alias);
+/* Those of the query alone. */
+extern void wh_fact_query_columns(StringInfo sql, const WhFact *fact, const char *alias);
+/* "(c1, c2, …)": names for these. */
+extern char *wh_fact_query_names(const WhFact *fact);
 extern void wh_fact_role_columns(StringInfo sql, const WhFact *fact, const char *alias);
 extern void wh_fact_table_columns(StringInfo sql, const WhFact *fact, const char *alias);
 /* "a.<left>1 = b.<right>1 AND …" over the key, with each type's own equality; "table" as prefix
  * means the fact's own names. */
 extern void wh_fact_key_match(StringInfo sql, const WhFact *fact, const char *left,
 							  const char *right);
-/* The same and the event time: the fact's row f against the columns <prefix><position> of x. */
+/* The same over what identifies a row: the fact's row f against the columns <prefix><position> of
+ * x. */
 extern void wh_fact_row_match(StringInfo sql, const WhFact *fact, const char *prefix);
 /* Why a row cannot be placed, as SQL text; NULL for rows that can. */
 extern char *wh_fact_reason(const WhFact *fact, const char *alias);
 /* The event time as timestamptz. */
 extern char *wh_fact_instant(const WhFact *fact, const char *alias);
-/* text[] of the key's values, and of the key's values and the event time. */
+/* text[] of the key's values, and of what identifies a row. */
 extern char *wh_fact_key_text(const WhFact *fact, const char *alias);
 extern char *wh_fact_row_text(const WhFact *fact, const char *alias);
 /* The expressions that give a role's dimension key, cast to its types. */

@@ -42,7 +42,7 @@ wh_fact_known(WhModel *model, WhKnown *known)
 		stage_dimensions(fact, known);
 
 	resetStringInfo(&sql);
-	foreach(cell, model->columns)
+	foreach(cell, fact->columns)
 		wh_sql_append(&sql, "%sn.c%d AS %I", foreach_current_index(cell) == 0 ? "SELECT " : ", ",
 					  foreach_current_index(cell) + 1, ((WhModelColumn *) lfirst(cell))->name);
 	foreach(cell, fact->roles)

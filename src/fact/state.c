@@ -14,10 +14,7 @@ wh_fact_state(StringInfo sql, const WhFact *fact)
 {
 	wh_sql_append(sql, "(");
 	wh_model_state_sql(sql, fact->model);
-	wh_sql_append(sql, ") n (");
-	for (int i = 1; i <= fact->width; i++)
-		wh_sql_append(sql, "%sc%d", i > 1 ? ", " : "", i);
-	wh_sql_append(sql, ")");
+	wh_sql_append(sql, ") n %s", wh_fact_query_names(fact));
 }
 
 /* The reason is computed once, below an OFFSET 0, and no look-up is tried with an event time that

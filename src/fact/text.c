@@ -26,14 +26,32 @@ wh_fact_columns(StringInfo sql, const WhFact *fact, const char *alias)
 }
 
 void
+wh_fact_query_columns(StringInfo sql, const WhFact *fact, const char *alias)
+{
+	for (int i = 1; i <= fact->query_width; i++)
+		wh_sql_append(sql, "%s%s.c%d", i > 1 ? ", " : "", alias, i);
+}
+
+char *
+wh_fact_query_names(const WhFact *fact)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	for (int i = 1; i <= fact->query_width; i++)
+		wh_sql_append(&sql, "%sc%d", i > 1 ? ", " : "(", i);
+	wh_sql_append(&sql, ")");
+	return sql.data;
+}
+
+void
 wh_fact_role_columns(StringInfo sql, const WhFact *fact, const char *alias)
 {
 	for (int i = 1; i <= list_length(fact->roles); i++)
 		wh_sql_append(sql, ", %s.sk%d", alias, i);
 }
 
-/* The fact's own columns: the query's and the surrogate keys; without an alias as a list of
- * targets. */
+/* The columns of the fact's table but load_id; without an alias as a list of targets. */
 void
 wh_fact_table_columns(StringInfo sql, const WhFact *fact, const char *alias)
 {
@@ -42,7 +60,7 @@ wh_fact_table_columns(StringInfo sql, const WhFact *fact, const char *alias)
 
 	if (alias == NULL)
 		alias = "";
-	foreach(cell, fact->model->columns)
+	foreach(cell, fact->columns)
 		wh_sql_append(sql, "%s%s%s%I", foreach_current_index(cell) > 0 ? ", " : "", alias, dot,
 					  ((WhModelColumn *) lfirst(cell))->name);
 	foreach(cell, fact->roles)
@@ -67,10 +85,9 @@ wh_fact_key_match(StringInfo sql, const WhFact *fact, const char *left, const ch
 void
 wh_fact_row_match(StringInfo sql, const WhFact *fact, const char *prefix)
 {
-	List *positions = list_append_unique_int(list_copy(fact->key), fact->event_time);
 	ListCell *cell;
 
-	foreach(cell, positions)
+	foreach(cell, fact->identity)
 	{
 		int position = lfirst_int(cell);
 		WhModelColumn *column = wh_fact_column(fact, position);
@@ -111,7 +128,7 @@ wh_fact_key_text(const WhFact *fact, const char *alias)
 char *
 wh_fact_row_text(const WhFact *fact, const char *alias)
 {
-	return positions_as_text(fact, lappend_int(list_copy(fact->key), fact->event_time), alias);
+	return positions_as_text(fact, fact->identity, alias);
 }
 
 static char *

@@ -96,7 +96,7 @@ append_found(StringInfo sql, WhFact *fact)
 				  "f AS (SELECT true AS is_found, pg_catalog.row_number() OVER (PARTITION BY ");
 	wh_model_column_list(sql, fact->model->key, "t");
 	wh_sql_append(sql, ") AS copy");
-	foreach(cell, fact->model->columns)
+	foreach(cell, fact->columns)
 		wh_sql_append(sql, ", t.%I AS c%d", ((WhModelColumn *) lfirst(cell))->name,
 					  foreach_current_index(cell) + 1);
 	foreach(cell, fact->roles)

@@ -65,7 +65,7 @@ own_names(const WhFact *fact)
 	List *names = NIL;
 	ListCell *cell;
 
-	foreach(cell, fact->model->columns)
+	foreach(cell, fact->columns)
 		names = lappend(names, ((WhModelColumn *) lfirst(cell))->name);
 	foreach(cell, fact->roles)
 		names = lappend(names, ((WhFactRole *) lfirst(cell))->column);
