@@ -12,6 +12,32 @@
 
 extern void wh_dimension_init(void);
 
+/* A reference to a dimension, as a declaration writes it: "dw.customer(customer_id)". */
+typedef struct WhReference
+{
+	char *column; /* what the surrogate key is to be called */
+	char *text; /* as given */
+	WhModel *dimension;
+	List *names; /* of char *: the columns that give its key, in its order */
+} WhReference;
+
+/*
+ * wh_dimension_refer fills the rest of a reference with column and text set: finds the dimension,
+ * which must be of no feed or of this one and which the current user may read, and the names among
+ * `columns` (of WhModelColumn *), whose types must fit.  `what` is the kind that refers, for
+ * messages.
+ */
+extern void wh_dimension_refer(WhReference *reference, List *columns, const WhFeed *feed,
+							   const char *what);
+
+/* The columns (of WhModelColumn *) that a reference to a dimension gives. */
+extern List *wh_dimension_key(const WhModel *dimension);
+
+/* The SQL `values` of `columns`, cast to what wh_dimension_key() has; dates and times of day of
+ * instants as they are in the time zone `zone`, a literal. */
+extern List *wh_dimension_key_values(const WhModel *dimension, List *columns, List *values,
+									 const char *zone);
+
 /*
  * wh_dimension_lookup_sql appends a scalar subquery: the surrogate key of the dimension's version
  * for the key expressions `keys` (SQL, as many as the dimension's key has columns) as of

@@ -13,17 +13,11 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
-#include "commands/defrem.h"
 #include "fmgr.h"
-#include "miscadmin.h"
-#include "nodes/makefuncs.h"
-#include "parser/parse_coerce.h"
-#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
-#include "utils/varlena.h"
 
 #include "base/base.h"
 #include "dimension/dimension.h"
@@ -36,11 +30,8 @@
 /* A dimension as the declaration names it. */
 typedef struct Reference
 {
-	char *column; /* to make in the fact */
-	char *text; /* as given, for messages */
-	WhModel *dimension;
-	List *names; /* of char *: columns of the query */
-	int order; /* the place of the first of them */
+	WhReference to;
+	int order; /* the place of the first of its columns */
 	int null_sk; /* the member of a NULL key */
 	char *not_applicable; /* columns of the query; NULL: none */
 	char *error;
@@ -53,13 +44,7 @@ static Reference *read_reference(WhQuery *query, const char *column, JsonbValue 
 static void read_reference_object(WhQuery *query, Reference *reference, JsonbContainer *object);
 static int member(const Reference *reference, const char *name);
 static char *check_flag(WhQuery *query, const Reference *reference, char *name);
-static void split_reference(Reference *reference, char **relation, char **columns);
-static WhModel *find_dimension(WhQuery *query, const Reference *reference, const char *name);
-static void check_keys(WhQuery *query, Reference *reference);
-static bool gives_key(const WhModel *dimension, WhModelColumn *column, WhModelColumn *target);
 static int place_of(List *columns, const WhModelColumn *column);
-static bool fits(WhModelColumn *column, WhModelColumn *target);
-static bool is_integer(Oid type);
 static int compare_references(const ListCell *a, const ListCell *b);
 static void check_names(WhQuery *query, List *references);
 static Oid make_table(const char *schema, const char *name, WhQuery *query, List *key,
@@ -165,29 +150,23 @@ static Reference *
 read_reference(WhQuery *query, const char *column, JsonbValue *value)
 {
 	Reference *reference = palloc0(sizeof(Reference));
-	char *relation;
-	char *columns;
 
-	reference->column = pstrdup(column);
+	reference->to.column = pstrdup(column);
 	reference->null_sk = -1;
 	if (value->type == jbvString)
-		reference->text = pnstrdup(value->val.string.val, value->val.string.len);
+		reference->to.text = pnstrdup(value->val.string.val, value->val.string.len);
 	else if (value->type == jbvBinary && JsonContainerIsObject(value->val.binary.data))
 		read_reference_object(query, reference, value->val.binary.data);
-	if (reference->text == NULL)
+	if (reference->to.text == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("dimension of column \"%s\" must be a string", column),
 				 errhint("For example: {\"customer_sk\": \"dw.customer(customer_id)\"}, or "
 						 "{\"customer_sk\": {\"dimension\": \"dw.customer(customer_id)\", "
 						 "\"null\": \"not_applicable\"}}.")));
-	split_reference(reference, &relation, &columns);
-	reference->dimension = find_dimension(query, reference, relation);
-	if (!SplitIdentifierString(columns, ',', &reference->names) || reference->names == NIL)
-		ereport(ERROR,
-				(errcode(ERRCODE_SYNTAX_ERROR),
-				 errmsg("invalid list of columns in dimension \"%s\"", reference->text)));
-	check_keys(query, reference);
+	wh_dimension_refer(&reference->to, query->columns, query->feed, "fact");
+	reference->order =
+		place_of(query->columns, wh_model_column(query->columns, linitial(reference->to.names)));
 	return reference;
 }
 
@@ -213,10 +192,10 @@ read_reference_object(WhQuery *query, Reference *reference, JsonbContainer *obje
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("\"%s\" of dimension column \"%s\" must be a string", name,
-							reference->column)));
+							reference->to.column)));
 		text = pnstrdup(value.val.string.val, value.val.string.len);
 		if (strcmp(name, "dimension") == 0)
-			reference->text = text;
+			reference->to.text = text;
 		else if (strcmp(name, "null") == 0)
 			reference->null_sk = member(reference, text);
 		else if (strcmp(name, "not_applicable_if") == 0)
@@ -226,7 +205,7 @@ read_reference_object(WhQuery *query, Reference *reference, JsonbContainer *obje
 		else
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("dimension column \"%s\" has no option \"%s\"", reference->column,
+					 errmsg("dimension column \"%s\" has no option \"%s\"", reference->to.column,
 							name),
 					 errhint("There are dimension, null, not_applicable_if and error_if.")));
 	}
@@ -246,7 +225,7 @@ member(const Reference *reference, const char *name)
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("there is no member \"%s\" for dimension column \"%s\"", name,
-					reference->column),
+					reference->to.column),
 			 errhint("It is unknown, not_applicable or error.")));
 }
 
@@ -260,125 +239,8 @@ check_flag(WhQuery *query, const Reference *reference, char *name)
 				(errcode(column == NULL ? ERRCODE_UNDEFINED_COLUMN : ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("column \"%s\" of dimension column \"%s\" is no boolean column of the "
 						"query",
-						name, reference->column)));
+						name, reference->to.column)));
 	return name;
-}
-
-/* split_reference cuts relation(columns) at the first parenthesis that is not quoted. */
-static void
-split_reference(Reference *reference, char **relation, char **columns)
-{
-	char *copy = pstrdup(reference->text);
-	char *open = copy;
-	char *end = copy + strlen(copy);
-	bool quoted = false;
-
-	while (*open != '\0' && (quoted || *open != '('))
-	{
-		if (*open == '"')
-			quoted = !quoted;
-		open++;
-	}
-	while (end > open && (end[-1] == ' ' || end[-1] == '\t' || end[-1] == '\n'))
-		end--;
-	if (*open == '\0' || open == copy || end[-1] != ')')
-		ereport(
-			ERROR,
-			(errcode(ERRCODE_SYNTAX_ERROR),
-			 errmsg("invalid dimension \"%s\" of column \"%s\"", reference->text,
-					reference->column),
-			 errhint(
-				 "Write the dimension and the columns of the query that give its key:"
-				 " dw.customer(customer_id).")));
-	*open = '\0';
-	end[-1] = '\0';
-	*relation = copy;
-	*columns = open + 1;
-}
-
-static WhModel *
-find_dimension(WhQuery *query, const Reference *reference, const char *name)
-{
-	char *schema;
-	char *relation;
-	Oid relid;
-	WhModel *dimension;
-
-	wh_name_parse(name, &schema, &relation);
-	relid = RangeVarGetRelid(makeRangeVar(schema, relation, -1), NoLock, true);
-	if (!OidIsValid(relid))
-		ereport(
-			ERROR,
-			(errcode(ERRCODE_UNDEFINED_TABLE),
-			 errmsg("dimension \"%s\" of column \"%s\" does not exist", name, reference->column),
-			 errhint(
-				 "Declare it first, with walhouse.create_dimension or"
-				 " walhouse.create_date_dimension.")));
-	dimension = wh_model_get(relid, true);
-	if (dimension == NULL || dimension->kind == WH_MODEL_FACT)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is not a dimension", name)));
-	if (dimension->feed != NULL && dimension->feed->id != query->feed->id)
-		ereport(
-			ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("dimension \"%s\" belongs to another feed", name),
-			 errdetail(
-				 "The fact reads feed \"%s\", the dimension feed \"%s\"; their positions have"
-				 " nothing in common.",
-				 query->feed->name, dimension->feed->name)));
-	if (pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) != ACLCHECK_OK)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied for dimension \"%s\"", name),
-				 errhint("GRANT SELECT ON %s TO %s;", dimension->name,
-						 wh_sql_identifier(GetUserNameFromId(GetUserId(), false)))));
-	return dimension;
-}
-
-/* check_keys holds number and types of the columns against the dimension's key. */
-static void
-check_keys(WhQuery *query, Reference *reference)
-{
-	List *key = reference->dimension->key;
-	ListCell *cell;
-
-	if (list_length(reference->names) != list_length(key))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("dimension \"%s\" takes %d columns, not %d", reference->text,
-						list_length(key), list_length(reference->names))));
-	foreach(cell, reference->names)
-	{
-		WhModelColumn *target = list_nth(key, foreach_current_index(cell));
-		WhModelColumn *column = wh_model_column(query->columns, lfirst(cell));
-
-		if (column == NULL)
-			ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
-							errmsg("column \"%s\" of dimension \"%s\" is no column of the query",
-								   (char *) lfirst(cell), reference->text)));
-		if (!gives_key(reference->dimension, column, target))
-			ereport(ERROR,
-					(errcode(ERRCODE_DATATYPE_MISMATCH),
-					 errmsg("column \"%s\" has type %s, which does not fit dimension \"%s\"",
-							column->name, format_type_be(column->type), reference->text),
-					 errdetail("Its key has type %s.", format_type_be(target->type)),
-					 errhint("Cast the column in the query.")));
-		if (foreach_current_index(cell) == 0)
-			reference->order = place_of(query->columns, column);
-	}
-}
-
-/* gives_key says whether a column can be looked up as a key of a dimension: dates and times of
- * day are read from timestamps, too. */
-static bool
-gives_key(const WhModel *dimension, WhModelColumn *column, WhModelColumn *target)
-{
-	if (dimension->kind != WH_MODEL_DATE && dimension->kind != WH_MODEL_TIME)
-		return fits(column, target);
-	return column->type == target->type || column->type == TIMESTAMPOID ||
-		   column->type == TIMESTAMPTZOID;
 }
 
 static int
@@ -394,21 +256,6 @@ place_of(List *columns, const WhModelColumn *column)
 	return -1;
 }
 
-/* fits says whether a column's values become the dimension's key without loss, or fail loudly. */
-static bool
-fits(WhModelColumn *column, WhModelColumn *target)
-{
-	if (is_integer(column->type) && is_integer(target->type))
-		return true;
-	return can_coerce_type(1, &column->type, &target->type, COERCION_IMPLICIT);
-}
-
-static bool
-is_integer(Oid type)
-{
-	return type == INT2OID || type == INT4OID || type == INT8OID;
-}
-
 static int
 compare_references(const ListCell *a, const ListCell *b)
 {
@@ -417,7 +264,7 @@ compare_references(const ListCell *a, const ListCell *b)
 
 	if (left->order != right->order)
 		return left->order < right->order ? -1 : 1;
-	return strcmp(left->column, right->column);
+	return strcmp(left->to.column, right->to.column);
 }
 
 /* check_names refuses surrogate key columns that the query has, too. */
@@ -430,16 +277,16 @@ check_names(WhQuery *query, List *references)
 	{
 		Reference *reference = lfirst(cell);
 
-		if (wh_model_column(query->columns, reference->column) != NULL)
+		if (wh_model_column(query->columns, reference->to.column) != NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_DUPLICATE_COLUMN),
 					 errmsg("column \"%s\" of dimension \"%s\" is a column of the query, too",
-							reference->column, reference->text)));
-		if (strcmp(reference->column, "load_id") == 0 || reference->column[0] == '\0' ||
-			strlen(reference->column) >= NAMEDATALEN)
+							reference->to.column, reference->to.text)));
+		if (strcmp(reference->to.column, "load_id") == 0 || reference->to.column[0] == '\0' ||
+			strlen(reference->to.column) >= NAMEDATALEN)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_NAME),
-					 errmsg("a dimension's column cannot be named \"%s\"", reference->column)));
+					 errmsg("a dimension's column cannot be named \"%s\"", reference->to.column)));
 	}
 }
 
@@ -462,7 +309,8 @@ make_table(const char *schema, const char *name, WhQuery *query, List *key,
 					  column->is_key || strcmp(column->name, event_time) == 0 ? " NOT NULL" : "");
 	}
 	foreach(cell, references)
-		wh_sql_append(&sql, "%I pg_catalog.int8 NOT NULL, ", ((Reference *) lfirst(cell))->column);
+		wh_sql_append(&sql, "%I pg_catalog.int8 NOT NULL, ",
+					  ((Reference *) lfirst(cell))->to.column);
 	wh_sql_append(&sql, "load_id pg_catalog.int8 NOT NULL) PARTITION BY RANGE (%I)", event_time);
 	wh_spi_execute(sql.data, 0, NULL);
 
@@ -483,10 +331,10 @@ make_table(const char *schema, const char *name, WhQuery *query, List *key,
 	{
 		Reference *reference = lfirst(cell);
 
-		if (wh_dimension_purges(reference->dimension))
+		if (wh_dimension_purges(reference->to.dimension))
 			wh_spi_execute(wh_sql("CREATE INDEX %I ON %T (%I)",
-								  wh_name(name, psprintf("_%s_idx", reference->column)), relid,
-								  reference->column),
+								  wh_name(name, psprintf("_%s_idx", reference->to.column)), relid,
+								  reference->to.column),
 						   0, NULL);
 	}
 	return relid;
@@ -530,12 +378,12 @@ store_references(WhModel *model, List *references)
 		ListCell *name;
 
 		initStringInfo(&names);
-		foreach(name, reference->names)
+		foreach(name, reference->to.names)
 			wh_sql_append(&names, "%s%L", names.len > 0 ? ", " : "", (char *) lfirst(name));
 		args[0] = WH_ARG_INT4(model->id);
 		args[1] = WH_ARG_INT4(foreach_current_index(cell) + 1);
-		args[2] = WH_ARG_TEXT(reference->column);
-		args[3] = WH_ARG_INT4(reference->dimension->id);
+		args[2] = WH_ARG_TEXT(reference->to.column);
+		args[3] = WH_ARG_INT4(reference->to.dimension->id);
 		args[4] = WH_ARG_INT4(reference->null_sk);
 		args[5] = WH_ARG_TEXT(reference->not_applicable);
 		args[6] = WH_ARG_TEXT(reference->error);

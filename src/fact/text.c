@@ -148,27 +148,16 @@ positions_as_text(const WhFact *fact, List *positions, const char *alias)
 List *
 wh_fact_role_keys(const WhFact *fact, const WhFactRole *role, const char *alias)
 {
-	List *keys = NIL;
+	List *columns = NIL;
+	List *values = NIL;
 	ListCell *cell;
 
-	if (role->dimension->kind == WH_MODEL_DATE || role->dimension->kind == WH_MODEL_TIME)
-	{
-		int position = linitial_int(role->keys);
-		const char *type = role->dimension->kind == WH_MODEL_DATE ? "date" : "time";
-
-		if (wh_fact_column(fact, position)->type == TIMESTAMPTZOID)
-			return list_make1(wh_sql("pg_catalog.timezone(%s, %s.c%d)::pg_catalog.%s", fact->zone,
-									 alias, position, type));
-		return list_make1(wh_sql("%s.c%d::pg_catalog.%s", alias, position, type));
-	}
 	foreach(cell, role->keys)
 	{
-		WhModelColumn *target = list_nth(role->dimension->key, foreach_current_index(cell));
-
-		keys = lappend(
-			keys, wh_sql("%s.c%d::%s", alias, lfirst_int(cell), wh_fact_type(target->type, -1)));
+		columns = lappend(columns, wh_fact_column(fact, lfirst_int(cell)));
+		values = lappend(values, wh_sql("%s.c%d", alias, lfirst_int(cell)));
 	}
-	return keys;
+	return wh_dimension_key_values(role->dimension, columns, values, fact->zone);
 }
 
 void

@@ -122,7 +122,7 @@ append_join(StringInfo sql, const WhFact *fact, const WhFactRole *role, bool as_
 	foreach(cell, role->keys)
 	{
 		WhModelColumn *column = wh_fact_column(fact, lfirst_int(cell));
-		WhModelColumn *key = list_nth(dimension->key, foreach_current_index(cell));
+		WhModelColumn *key = list_nth(wh_dimension_key(dimension), foreach_current_index(cell));
 		const char *equality = wh_model_equality(key->type);
 
 		wh_sql_append(sql, " AND d%d.%I %s f.%I::%s", role->number, key->name, equality,
