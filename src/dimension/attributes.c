@@ -13,7 +13,7 @@
  *	type 6	as type 2, and <column>_current: the last one's value, on all versions.
  *
  * Types are mixed freely in one dimension.  The key follows type 1: its form may change while it
- * stays equal.
+ * stays equal.  The effective column has each version's own value and opens none.
  */
 #include "postgres.h"
 
@@ -89,7 +89,7 @@ wh_dimension_versioned_columns(const WhModel *model)
 	{
 		WhModelColumn *column = lfirst(cell);
 
-		if (!column->is_key && (column->scd == 2 || column->scd == 6))
+		if (!column->is_key && !column->is_effective && (column->scd == 2 || column->scd == 6))
 			result = lappend(result, column);
 	}
 	return result;
@@ -148,7 +148,8 @@ wh_dimension_set_scd(WhQuery *query, Jsonb *scd)
 		WhModelColumn *column = lfirst(cell);
 
 		if (!column->is_key)
-			column->scd = wh_model_scd(&scd->root, column->name);
+			column->scd =
+				column->is_effective ? 2 : wh_model_scd(&scd->root, column->name);
 	}
 }
 
@@ -174,6 +175,11 @@ check_scd_value(WhQuery *query, const char *name, JsonbValue *value)
 				 errmsg("the scd type of \"%s\" must be a number", name),
 				 errhint("0 keeps, 1 overwrites, 2 opens a version, 3 keeps the previous value, too, "
 						 "6 is 2 and 1.")));
+	if (column != NULL && column->is_effective)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("scd names column \"%s\", which is the effective column", name),
+				 errdetail("It says since when a version holds, and has each version's own value.")));
 	type = DatumGetInt32(DirectFunctionCall1(numeric_int4, NumericGetDatum(value->val.numeric)));
 	if (type != 0 && type != 1 && type != 2 && type != 3 && type != 6)
 		ereport(ERROR,

@@ -25,7 +25,6 @@
 #include "dimension/dimension.h"
 #include "dimension/dimension_private.h"
 
-static bool has_facts(const WhModel *model);
 static void forget_passed(const WhModel *model);
 static void append_dead(StringInfo sql, const WhModel *model);
 
@@ -96,7 +95,7 @@ wh_dimension_purge(WhModel *model, WhLoad *load, WhStage *stage, WhCounts *count
 {
 	const char *sk = wh_sql_identifier(wh_dimension_sk(model));
 	List *attributes = wh_dimension_attributes(model->columns);
-	bool keeps = has_facts(model);
+	bool keeps = wh_dimension_has_facts(model);
 	StringInfoData sql;
 	WhRows *rows;
 	ListCell *cell;
@@ -145,8 +144,8 @@ wh_dimension_purge(WhModel *model, WhLoad *load, WhStage *stage, WhCounts *count
 	}
 }
 
-static bool
-has_facts(const WhModel *model)
+bool
+wh_dimension_has_facts(const WhModel *model)
 {
 	return wh_catalog_query("SELECT FROM walhouse.fact_dimension WHERE dimension_id = $1 LIMIT 1",
 							1, (WhArg[]){WH_ARG_INT4(model->id)})

@@ -21,11 +21,13 @@
 #include "dimension/dimension.h"
 #include "dimension/dimension_private.h"
 
-static void check_arguments(WhQuery *query, Jsonb *scd, const char *on_delete, const char *sk);
+static void check_arguments(WhQuery *query, Jsonb *scd, const char *on_delete,
+							const char *effective, const char *sk);
 static void check_attributes(WhQuery *query);
 static Oid make_table(WhQuery *query, List *key, const char *schema, const char *relation,
 					  const char *sk, WhOnDelete on_delete);
-static Jsonb *make_options(Jsonb *scd, const char *on_delete, bool unknown, const char *sk);
+static Jsonb *make_options(Jsonb *scd, const char *on_delete, bool unknown, const char *sk,
+						   const char *effective);
 
 static void drop(WhModel *model);
 
@@ -51,8 +53,10 @@ PG_FUNCTION_INFO_V1(walhouse_create_dimension);
 static void
 drop(WhModel *model)
 {
-	wh_catalog_execute("DELETE FROM walhouse.purged WHERE dimension_id = $1", 1,
-					   (WhArg[]){WH_ARG_INT4(model->id)});
+	WhArg args[] = {WH_ARG_INT4(model->id)};
+
+	wh_catalog_execute("DELETE FROM walhouse.purged WHERE dimension_id = $1", 1, args);
+	wh_catalog_execute("DELETE FROM walhouse.moved WHERE dimension_id = $1", 1, args);
 }
 
 void
@@ -70,6 +74,7 @@ walhouse_create_dimension(PG_FUNCTION_ARGS)
 	List *key;
 	Jsonb *scd;
 	char *on_delete;
+	char *effective;
 	char *schema;
 	char *relation;
 	char *sk;
@@ -80,19 +85,21 @@ walhouse_create_dimension(PG_FUNCTION_ARGS)
 	key = wh_model_names(PG_GETARG_ARRAYTYPE_P(2), "key");
 	scd = PG_GETARG_JSONB_P(3);
 	on_delete = text_to_cstring(PG_GETARG_TEXT_PP(4));
+	effective = text_to_cstring(PG_GETARG_TEXT_PP(6));
 	query = wh_model_prepare(text_to_cstring(PG_GETARG_TEXT_PP(0)),
 							 text_to_cstring(PG_GETARG_TEXT_PP(1)), key, "dimension", &schema,
 							 &relation);
 	sk = wh_name(relation, "_sk");
-	check_arguments(query, scd, on_delete, sk);
+	check_arguments(query, scd, on_delete, effective, sk);
 	relid = make_table(query, key, schema, relation, sk, wh_dimension_parse_on_delete(on_delete));
 	wh_model_declare(schema, relation, WH_MODEL_DIMENSION, query, key,
-					 make_options(scd, on_delete, PG_GETARG_BOOL(5), sk), relid);
+					 make_options(scd, on_delete, PG_GETARG_BOOL(5), sk, effective), relid);
 	PG_RETURN_OID(relid);
 }
 
 static void
-check_arguments(WhQuery *query, Jsonb *scd, const char *on_delete, const char *sk)
+check_arguments(WhQuery *query, Jsonb *scd, const char *on_delete, const char *effective,
+				const char *sk)
 {
 	if (wh_model_column(query->columns, sk) != NULL)
 		ereport(ERROR,
@@ -104,6 +111,7 @@ check_arguments(WhQuery *query, Jsonb *scd, const char *on_delete, const char *s
 		ereport(ERROR, (errcode(ERRCODE_RESERVED_NAME),
 						errmsg("column name \"is_deleted\" is reserved with on_delete tombstone"),
 						errhint("Name the column otherwise with AS.")));
+	wh_dimension_set_effective(query, effective);
 	wh_dimension_set_scd(query, scd);
 	check_attributes(query);
 }
@@ -163,13 +171,16 @@ make_table(WhQuery *query, List *key, const char *schema, const char *relation, 
 }
 
 static Jsonb *
-make_options(Jsonb *scd, const char *on_delete, bool unknown, const char *sk)
+make_options(Jsonb *scd, const char *on_delete, bool unknown, const char *sk,
+			 const char *effective)
 {
+	bool is_commit = strcmp(effective, "commit") == 0;
 	WhRows *rows = wh_spi_query(
-		"SELECT pg_catalog.jsonb_build_object('scd', $1, 'on_delete', $2, 'unknown', $3, 'sk', $4)",
-		4,
+		"SELECT pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object('scd', $1, "
+		"'on_delete', $2, 'unknown', $3, 'sk', $4, 'effective', $5))",
+		5,
 		(WhArg[]){WH_ARG_JSONB(JsonbPGetDatum(scd)), WH_ARG_TEXT(on_delete), WH_ARG_BOOL(unknown),
-				  WH_ARG_TEXT(sk)});
+				  WH_ARG_TEXT(sk), WH_ARG_TEXT(is_commit ? NULL : effective)});
 	bool isnull;
 
 	return DatumGetJsonbPCopy(wh_rows_datum(rows, 0, 1, &isnull));

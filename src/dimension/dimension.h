@@ -68,4 +68,17 @@ extern bool wh_dimension_is_versioned(const WhModel *dimension);
 /* True when versions may be removed, and facts must follow walhouse.purged. */
 extern bool wh_dimension_purges(const WhModel *dimension);
 
+/* True when versions may get or lose time that has passed: then facts must follow walhouse.moved,
+ * and have an index on surrogate key and event time for it. */
+extern bool wh_dimension_moves(const WhModel *dimension);
+
+/*
+ * wh_dimension_move_facts tells the facts of a dimension which surrogate keys have lost which times
+ * in the load that brings it to `position`: the rows of `name` in the stage, with the columns sk,
+ * from_time and to_time (timestamptz, `to` excluded).  Whatever points to such a key at such a time
+ * is looked up again.  Does nothing where no fact refers to the dimension.
+ */
+extern void wh_dimension_move_facts(const WhModel *dimension, const WhStage *stage,
+									const char *name, XLogRecPtr position);
+
 #endif /* WH_DIMENSION_H */

@@ -56,7 +56,7 @@ extern List *wh_dimension_keeping(List *attributes, WhKeep keep);
 /* Raises for an scd argument that is no object of column names and types; sets the columns'
  * types. */
 extern void wh_dimension_set_scd(WhQuery *query, Jsonb *scd);
-/* The columns whose images open versions: types 2 and 6. */
+/* The columns whose images open versions: types 2 and 6, but for the effective column. */
 extern List *wh_dimension_versioned_columns(const WhModel *model);
 /* "a.x, a.y": names of attributes; without an alias as a list of targets. */
 extern char *wh_dimension_attribute_list(List *attributes, const char *alias);
@@ -74,9 +74,18 @@ extern void wh_dimension_events_sql(StringInfo sql, const WhModel *model);
 /* Before the versions of ($1, $2] are written: removes the versions of members that were deleted
  * in between. */
 extern void wh_dimension_purge(WhModel *model, WhLoad *load, WhStage *stage, WhCounts *counts);
+/* Whether a fact is declared on a dimension. */
+extern bool wh_dimension_has_facts(const WhModel *model);
 /* After it: brings is_deleted to what the range left. */
 extern void wh_dimension_mark_deleted(WhModel *model, WhLoad *load, WhStage *stage,
 									  WhCounts *counts);
+
+/* -------- effective.c -------- */
+/* Marks the column that an effective argument names; raises for one that cannot be it.  "commit"
+ * names none. */
+extern void wh_dimension_set_effective(WhQuery *query, const char *effective);
+/* That column; NULL where versions hold since the commit. */
+extern WhModelColumn *wh_dimension_effective_column(List *columns);
 
 /* -------- load.c -------- */
 extern void wh_dimension_build(WhModel *model, WhLoad *load, WhCounts *counts);

@@ -31,6 +31,7 @@ static void load_query(WhModel *model);
 static void load_key(WhModel *model, const WhRows *rows);
 static List *key_names(const WhRows *rows, uint64 row, int column);
 static void set_scd(WhModel *model);
+static JsonbValue *find_option(const WhModel *model, const char *name);
 static const char *find_problem(Oid relid, Oid view_oid, List *key, List *mirrors);
 static bool is_join_kept(Query *query, List *key);
 static WhModelKind parse_kind(const char *kind);
@@ -215,20 +216,19 @@ key_names(const WhRows *rows, uint64 row, int column)
 	return wh_model_names(DatumGetArrayTypeP(value), "key");
 }
 
-/* set_scd reads the type of each column of a dimension from option scd: {"*": 2, "name": 1}. */
+/* set_scd reads the type of each column of a dimension from option scd: {"*": 2, "name": 1}; the
+ * effective column has each version's own value. */
 static void
 set_scd(WhModel *model)
 {
 	JsonbValue *scd;
+	JsonbValue *effective;
 	ListCell *lc;
-	JsonbValue key;
 
 	if (model->kind != WH_MODEL_DIMENSION)
 		return;
-	key.type = jbvString;
-	key.val.string.val = "scd";
-	key.val.string.len = strlen("scd");
-	scd = findJsonbValueFromContainer(&model->options->root, JB_FOBJECT, &key);
+	scd = find_option(model, "scd");
+	effective = find_option(model, "effective");
 	foreach(lc, model->columns)
 	{
 		WhModelColumn *column = lfirst(lc);
@@ -236,9 +236,24 @@ set_scd(WhModel *model)
 		if (column->is_key)
 			continue;
 		column->scd = 2;
-		if (scd != NULL && scd->type == jbvBinary)
+		column->is_effective =
+			effective != NULL && effective->type == jbvString &&
+			strlen(column->name) == effective->val.string.len &&
+			memcmp(column->name, effective->val.string.val, effective->val.string.len) == 0;
+		if (scd != NULL && scd->type == jbvBinary && !column->is_effective)
 			column->scd = wh_model_scd(scd->val.binary.data, column->name);
 	}
+}
+
+static JsonbValue *
+find_option(const WhModel *model, const char *name)
+{
+	JsonbValue key;
+
+	key.type = jbvString;
+	key.val.string.val = unconstify(char *, name);
+	key.val.string.len = strlen(name);
+	return findJsonbValueFromContainer(&model->options->root, JB_FOBJECT, &key);
 }
 
 int

@@ -33,6 +33,8 @@ static void check_key_column(WhModelColumn *column, const char *what);
 static char *missing_key_columns(WhQuery *query);
 static void check_rights(WhQuery *query, const char *schema, const char *what);
 static void lack(StringInfo detail, StringInfo hint, const char *privilege, const char *on);
+static Oid add_relation(const WhModel *model, const char *purpose, const char *what,
+						const char *definition);
 static const char *kind_name(WhModelKind kind);
 
 WhQuery *
@@ -300,20 +302,37 @@ wh_model_declare(const char *schema, const char *name, WhModelKind kind, WhQuery
 Oid
 wh_model_add_view(const WhModel *model, const char *purpose, const char *select)
 {
+	return add_relation(model, purpose, "VIEW", wh_sql("AS %s", select));
+}
+
+Oid
+wh_model_add_table(const WhModel *model, const char *purpose, const char *definition)
+{
+	Oid table = add_relation(model, purpose, "TABLE", wh_sql("(%s)", definition));
+
+	wh_model_protect(table);
+	return table;
+}
+
+/* add_relation makes <name>_<purpose> and notes it in the catalog. */
+static Oid
+add_relation(const WhModel *model, const char *purpose, const char *what, const char *definition)
+{
 	Oid namespace = get_rel_namespace(model->relid);
 	char *name = wh_name(model->short_name, psprintf("_%s", purpose));
-	Oid view;
+	Oid relid;
 
-	wh_spi_execute(wh_sql("CREATE VIEW %I.%I AS %s", get_namespace_name(namespace), name, select),
+	wh_spi_execute(wh_sql("CREATE %s %I.%I %s", what, get_namespace_name(namespace), name,
+						  definition),
 				   0, NULL);
-	view = get_relname_relid(name, namespace);
-	wh_spi_execute(wh_sql("COMMENT ON VIEW %T IS %L", view,
+	relid = get_relname_relid(name, namespace);
+	wh_spi_execute(wh_sql("COMMENT ON %s %T IS %L", what, relid,
 						  psprintf("%s of the model %s, kept by walhouse", purpose, model->name)),
 				   0, NULL);
 	wh_catalog_execute(
 		"INSERT INTO walhouse.model_view (model_id, purpose, view) VALUES ($1, $2, $3)", 3,
-		(WhArg[]){WH_ARG_INT4(model->id), WH_ARG_TEXT(purpose), WH_ARG_REGCLASS(view)});
-	return view;
+		(WhArg[]){WH_ARG_INT4(model->id), WH_ARG_TEXT(purpose), WH_ARG_REGCLASS(relid)});
+	return relid;
 }
 
 Oid

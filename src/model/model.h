@@ -39,7 +39,8 @@ typedef struct WhModelColumn
 	Oid collation;
 	char *expression; /* SQL over alias s, or s1, s2, … */
 	bool is_key;
-	int scd; /* dimensions: 0, 1, 2; of key columns 0 */
+	int scd; /* dimensions: 0, 1, 2, 3, 6; of key columns 0 */
+	bool is_effective; /* dimensions: the column that says since when a row holds */
 	AttrNumber attnum; /* of the mirror, when the column is a plain reference to one; else 0 */
 	int alias; /* then, the place of that mirror in FROM, from 1 */
 } WhModelColumn;
@@ -230,7 +231,10 @@ extern void wh_model_check_known(const WhModel *model, XLogRecPtr position);
 /* wh_model_add_view makes the view <name>_<purpose> of a SELECT beside a model; it is dropped
  * with the model. */
 extern Oid wh_model_add_view(const WhModel *model, const char *purpose, const char *select);
-/* The view of that purpose; InvalidOid when there is none. */
+/* wh_model_add_table makes the table <name>_<purpose> (definition: columns and constraints, without
+ * parentheses) beside a model, guarded as its own table is; it is dropped with the model. */
+extern Oid wh_model_add_table(const WhModel *model, const char *purpose, const char *definition);
+/* The view or table of that purpose; InvalidOid when there is none. */
 extern Oid wh_model_view(const WhModel *model, const char *purpose);
 
 /* -------- changes.c: SQL over log and mirror; $1 and $2 are positions (pg_lsn) -------- */

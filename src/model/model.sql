@@ -28,7 +28,7 @@ CREATE TABLE walhouse.model_view (
     CONSTRAINT model_view_pkey PRIMARY KEY (model_id, purpose)
 );
 COMMENT ON TABLE walhouse.model_view IS
-    'Views that are made beside a model and go with it: as_was and as_is of a fact, holidays of a date dimension.';
+    'Views and tables that are made beside a model and go with it: as_was and as_is of a fact, holidays of a date dimension, events of a dimension with an effective column.';
 GRANT SELECT ON walhouse.model_view TO PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('walhouse.model_view', '');
 

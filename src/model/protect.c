@@ -198,8 +198,8 @@ is_managed(Oid relid)
 	return result;
 }
 
-/* find_managed asks the catalog whether a relation, or one that it is a partition of, is a model.
- */
+/* find_managed asks the catalog whether a relation, or one that it is a partition of, is a model,
+ * or was made beside one. */
 static bool
 find_managed(Oid relid)
 {
@@ -217,8 +217,10 @@ find_managed(Oid relid)
 	foreach(cell, relids)
 		wh_sql_append(&ids, "%s%u", ids.len > 0 ? ", " : "", lfirst_oid(cell));
 	return wh_catalog_query(
-			   wh_sql("SELECT FROM walhouse.model WHERE relation IN (%s) LIMIT 1", ids.data), 0,
-			   NULL)
+			   wh_sql("SELECT FROM walhouse.model WHERE relation IN (%s) UNION ALL "
+					  "SELECT FROM walhouse.model_view WHERE view IN (%s) LIMIT 1",
+					  ids.data, ids.data),
+			   0, NULL)
 			   ->count > 0;
 }
 
