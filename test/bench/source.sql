@@ -21,7 +21,7 @@ CREATE OR REPLACE PROCEDURE do_inserts(n bigint, customers bigint) LANGUAGE plpg
 BEGIN
 	FOR b IN 0 .. n / 100 - 1 LOOP
 		INSERT INTO items
-			SELECT (b * 100 + i) / 4, (b * 100 + i) % 4, timestamptz '2025-01-01 UTC' + interval '1 second' * ((b * 100 + i) * 7919 % 31536000),
+			SELECT (b * 100 + i) / 4, (b * 100 + i) % 4, timestamptz '2025-01-01 UTC' + interval '1 second' * ((b * 100 + i) * 7919::bigint % 31536000),
 				(b * 100 + i) / 4 * 31 % customers, (b * 100 + i) * 17 % 1000, 1 + i % 5, 9.90 + i
 			FROM generate_series(0, 99) i;
 		COMMIT;
