@@ -131,6 +131,16 @@ extern uint64 wh_stage_fill(WhStage *stage, const char *name, const char *sql, i
 							const WhArg *args);
 extern uint64 wh_stage_count(const WhStage *stage, const char *name);
 
+/* wh_stage_fill_from is wh_stage_fill of a query that sees another stage, `reads`.
+ * wh_stage_append does the same and keeps what had the name; returns how many rows came. */
+extern uint64 wh_stage_fill_from(WhStage *stage, const char *name, const WhStage *reads,
+								 const char *sql, int nargs, const WhArg *args);
+extern uint64 wh_stage_append(WhStage *stage, const char *name, const WhStage *reads,
+							  const char *sql, int nargs, const WhArg *args);
+
+/* wh_stage_forget gives up what is kept under a name. */
+extern void wh_stage_forget(WhStage *stage, const char *name);
+
 /* The same, with the query run as the extension's owner (see wh_catalog_query). */
 extern uint64 wh_stage_fill_catalog(WhStage *stage, const char *name, const char *sql, int nargs,
 									const WhArg *args);

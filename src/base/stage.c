@@ -38,6 +38,8 @@ struct WhStage
 static EphemeralNamedRelation find(const WhStage *stage, const char *name);
 static void keep(WhStage *stage, const char *name, TupleDesc desc, Tuplestorestate *store,
 				 uint64 count);
+static Tuplestorestate *make_store(const WhStage *stage);
+static void check_same(const char *name, TupleDesc kept, TupleDesc added);
 static uint64 run(const WhStage *stage, const char *sql, int nargs, const WhArg *args,
 				  DestReceiver *dest, TupleDesc *desc, WhRows **rows);
 static ParamListInfo make_params(int nargs, const WhArg *args, Oid **types);
@@ -74,23 +76,59 @@ wh_stage_drop(WhStage *stage)
 uint64
 wh_stage_fill(WhStage *stage, const char *name, const char *sql, int nargs, const WhArg *args)
 {
+	return wh_stage_fill_from(stage, name, stage, sql, nargs, args);
+}
+
+uint64
+wh_stage_fill_from(WhStage *stage, const char *name, const WhStage *reads, const char *sql,
+				   int nargs, const WhArg *args)
+{
 	MemoryContext caller = MemoryContextSwitchTo(stage->context);
-	ResourceOwner owner = CurrentResourceOwner;
 	DestReceiver *dest = CreateTuplestoreDestReceiver();
-	Tuplestorestate *store;
+	Tuplestorestate *store = make_store(stage);
 	TupleDesc desc;
 	uint64 count;
 
-	/* A subtransaction that only fills the stage would close its files when it ends. */
-	CurrentResourceOwner = stage->owner;
-	store = tuplestore_begin_heap(false, false, work_mem);
-	CurrentResourceOwner = owner;
 	SetTuplestoreDestReceiverParams(dest, store, stage->context, false, NULL, NULL);
-	run(stage, sql, nargs, args, dest, &desc, NULL);
+	run(reads, sql, nargs, args, dest, &desc, NULL);
 	count = tuplestore_tuple_count(store);
 	keep(stage, name, desc, store, count);
 	MemoryContextSwitchTo(caller);
 	return count;
+}
+
+uint64
+wh_stage_append(WhStage *stage, const char *name, const WhStage *reads, const char *sql,
+				int nargs, const WhArg *args)
+{
+	EphemeralNamedRelation relation = find(stage, name);
+	MemoryContext caller;
+	DestReceiver *dest;
+	TupleDesc desc;
+	uint64 before;
+
+	if (relation == NULL)
+		return wh_stage_fill_from(stage, name, reads, sql, nargs, args);
+	caller = MemoryContextSwitchTo(stage->context);
+	before = relation->md.enrtuples;
+	dest = CreateTuplestoreDestReceiver();
+	SetTuplestoreDestReceiverParams(dest, relation->reldata, stage->context, false, NULL, NULL);
+	run(reads, sql, nargs, args, dest, &desc, NULL);
+	check_same(name, relation->md.tupdesc, desc);
+	relation->md.enrtuples = tuplestore_tuple_count(relation->reldata);
+	MemoryContextSwitchTo(caller);
+	return (uint64) relation->md.enrtuples - before;
+}
+
+void
+wh_stage_forget(WhStage *stage, const char *name)
+{
+	EphemeralNamedRelation relation = find(stage, name);
+
+	if (relation == NULL)
+		return;
+	tuplestore_end(relation->reldata);
+	stage->relations = list_delete_ptr(stage->relations, relation);
 }
 
 uint64
@@ -160,6 +198,31 @@ find(const WhStage *stage, const char *name)
 			return relation;
 	}
 	return NULL;
+}
+
+/* make_store makes it in the current context.  A subtransaction that only fills the stage would
+ * close its files when it ends: they are the stage's. */
+static Tuplestorestate *
+make_store(const WhStage *stage)
+{
+	ResourceOwner owner = CurrentResourceOwner;
+	Tuplestorestate *store;
+
+	CurrentResourceOwner = stage->owner;
+	store = tuplestore_begin_heap(false, false, work_mem);
+	CurrentResourceOwner = owner;
+	return store;
+}
+
+static void
+check_same(const char *name, TupleDesc kept, TupleDesc added)
+{
+	bool same = kept->natts == added->natts;
+
+	for (int i = 0; same && i < kept->natts; i++)
+		same = TupleDescAttr(kept, i)->atttypid == TupleDescAttr(added, i)->atttypid;
+	if (!same)
+		elog(ERROR, "rows of another type were added to stage relation \"%s\"", name);
 }
 
 /* keep puts a result under its name, in the place of what had it before. */

@@ -11,8 +11,8 @@
  * keys serve as the dimension key: they are exact for every type, where text is not (1.0 and 1.00
  * are one key).
  *
- * row_key is the text of the row's key and event time (of what identifies it); with the pinned settings it reads back as
- * the same values.
+ * row_key is the text of the row's key and event time (of what identifies it); with the pinned
+ * settings it reads back as the same values.
  */
 #include "postgres.h"
 
@@ -178,18 +178,16 @@ wh_fact_clock(const WhModel *model)
 static void
 repoint_role(WhFact *fact, WhFactRole *role, WhLoad *load, WhCounts *counts)
 {
-	StringInfoData sql;
+	StringInfoData match;
 	WhArg args[2];
 
 	stage_points(fact, role);
 	if (wh_stage_count(fact->stage, "wh_point") == 0)
 		return;
-	initStringInfo(&sql);
-	wh_sql_append(&sql, "UPDATE %T f SET %I = x.sk, load_id = $1 FROM wh_point x WHERE ",
-				  fact->model->relid, role->column);
-	wh_fact_row_match(&sql, fact, "c");
-	args[0] = WH_ARG_INT8(load->id);
-	counts->updated += wh_fact_execute_narrow(fact, sql.data, 1, args);
+	initStringInfo(&match);
+	wh_fact_row_match(&match, fact, "c");
+	counts->updated += wh_fact_update_rows(fact, load, wh_sql("%I", role->column), "x.sk",
+										   "wh_point x", match.data);
 	args[0] = WH_ARG_INT4(fact->model->id);
 	args[1] = WH_ARG_INT4(role->number);
 	wh_fact_catalog_narrow(

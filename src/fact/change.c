@@ -29,9 +29,8 @@
 static void stage_changes(WhFact *fact);
 static uint64 infer_members(WhFact *fact, WhFactRole *role, WhLoad *load);
 static void look_up(WhFact *fact);
-static int narrow(void);
 static bool has_changes(WhFact *fact, const char *condition);
-static void delete_rows(WhFact *fact, WhCounts *counts);
+static void delete_rows(WhFact *fact, WhLoad *load, WhCounts *counts);
 static void update_rows(WhFact *fact, WhLoad *load, WhCounts *counts);
 
 void
@@ -47,7 +46,7 @@ wh_fact_load(WhModel *model, WhLoad *load, WhCounts *counts)
 		wh_fact_resolve(fact, load, counts);
 		stage_changes(fact);
 		if (has_changes(fact, "x.is_old AND NOT x.stays"))
-			delete_rows(fact, counts);
+			delete_rows(fact, load, counts);
 		if (has_changes(fact, "x.is_new AND x.stays"))
 			update_rows(fact, load, counts);
 		wh_fact_insert(fact, load, "wh_change x WHERE x.is_new AND (NOT x.is_old OR NOT x.stays)",
@@ -209,15 +208,14 @@ has_changes(WhFact *fact, const char *condition)
 }
 
 static void
-delete_rows(WhFact *fact, WhCounts *counts)
+delete_rows(WhFact *fact, WhLoad *load, WhCounts *counts)
 {
-	StringInfoData sql;
+	StringInfoData where;
 
-	initStringInfo(&sql);
-	wh_sql_append(&sql, "DELETE FROM %T f USING wh_change x WHERE x.is_old AND NOT x.stays AND ",
-				  fact->model->relid);
-	wh_fact_row_match(&sql, fact, "o");
-	counts->deleted += wh_fact_execute_narrow(fact, sql.data, 0, NULL);
+	initStringInfo(&where);
+	wh_sql_append(&where, "x.is_old AND NOT x.stays AND ");
+	wh_fact_row_match(&where, fact, "o");
+	counts->deleted += wh_fact_delete_rows(fact, load, "wh_change x", where.data);
 }
 
 /* update_rows writes rows that differ in any image; equal by opclass is not enough (1.0
@@ -225,63 +223,43 @@ delete_rows(WhFact *fact, WhCounts *counts)
 static void
 update_rows(WhFact *fact, WhLoad *load, WhCounts *counts)
 {
-	StringInfoData sql;
-	WhArg args[1];
+	StringInfoData columns;
+	StringInfoData values;
+	StringInfoData where;
 
-	args[0] = WH_ARG_INT8(load->id);
-	initStringInfo(&sql);
-	wh_sql_append(&sql, "UPDATE %T f SET (", fact->model->relid);
-	wh_fact_table_columns(&sql, fact, NULL);
-	wh_sql_append(&sql, ", load_id) = ROW(");
-	wh_fact_columns(&sql, fact, "x");
-	wh_fact_role_columns(&sql, fact, "x");
-	wh_sql_append(&sql, ", $1) FROM wh_change x WHERE x.is_new AND x.is_old AND x.stays AND ");
-	wh_fact_row_match(&sql, fact, "o");
-	wh_sql_append(&sql, " AND ROW(");
-	wh_fact_table_columns(&sql, fact, "f");
-	wh_sql_append(&sql, ")::record OPERATOR(pg_catalog.*<>) ROW(");
-	wh_fact_columns(&sql, fact, "x");
-	wh_fact_role_columns(&sql, fact, "x");
-	wh_sql_append(&sql, ")::record");
-	counts->updated += wh_fact_execute_narrow(fact, sql.data, 1, args);
+	initStringInfo(&columns);
+	initStringInfo(&values);
+	initStringInfo(&where);
+	wh_fact_table_columns(&columns, fact, NULL);
+	wh_fact_columns(&values, fact, "x");
+	wh_fact_role_columns(&values, fact, "x");
+	wh_sql_append(&where, "x.is_new AND x.is_old AND x.stays AND ");
+	wh_fact_row_match(&where, fact, "o");
+	wh_sql_append(&where, " AND ROW(");
+	wh_fact_table_columns(&where, fact, "f");
+	wh_sql_append(&where, ")::record OPERATOR(pg_catalog.*<>) ROW(%s)::record", values.data);
+	counts->updated += wh_fact_update_rows(fact, load, columns.data, values.data, "wh_change x",
+										   where.data);
 }
 
 /* wh_fact_insert inserts the rows x (c…, sk…) of a FROM clause. */
 void
 wh_fact_insert(WhFact *fact, WhLoad *load, const char *from, WhCounts *counts)
 {
-	StringInfoData sql;
-	WhArg args[1];
+	StringInfoData values;
 
-	args[0] = WH_ARG_INT8(load->id);
-	initStringInfo(&sql);
-	wh_sql_append(&sql, "INSERT INTO %T (", fact->model->relid);
-	wh_fact_table_columns(&sql, fact, NULL);
-	wh_sql_append(&sql, ", load_id) SELECT ");
-	wh_fact_columns(&sql, fact, "x");
-	wh_fact_role_columns(&sql, fact, "x");
-	wh_sql_append(&sql, ", $1 FROM %s", from);
-	counts->inserted += wh_stage_execute(fact->stage, sql.data, 1, args);
+	initStringInfo(&values);
+	wh_fact_columns(&values, fact, "x");
+	wh_fact_role_columns(&values, fact, "x");
+	counts->inserted += wh_fact_insert_rows(fact, load, values.data, from);
 }
 
-/*
- * wh_fact_execute_narrow runs a statement that joins a stage with the fact, as nested loops with
- * run-time pruning; wh_fact_fill_narrow keeps the rows of one.
- */
-uint64
-wh_fact_execute_narrow(WhFact *fact, const char *sql, int nargs, const WhArg *args)
-{
-	int nest = narrow();
-	uint64 processed = wh_stage_execute(fact->stage, sql, nargs, args);
-
-	wh_settings_pop(nest);
-	return processed;
-}
-
+/* wh_fact_catalog_narrow runs a statement that joins a stage with a catalog table that grows with
+ * the fact, as nested loops; wh_fact_fill_narrow keeps the rows of one that reads the fact. */
 uint64
 wh_fact_catalog_narrow(WhFact *fact, const char *sql, int nargs, const WhArg *args)
 {
-	int nest = narrow();
+	int nest = wh_fact_push_narrow();
 	uint64 processed = wh_stage_catalog(fact->stage, sql, nargs, args);
 
 	wh_settings_pop(nest);
@@ -291,16 +269,15 @@ wh_fact_catalog_narrow(WhFact *fact, const char *sql, int nargs, const WhArg *ar
 uint64
 wh_fact_fill_narrow(WhFact *fact, const char *name, const char *sql)
 {
-	int nest = narrow();
+	int nest = wh_fact_push_narrow();
 	uint64 count = wh_stage_fill(fact->stage, name, sql, 0, NULL);
 
 	wh_settings_pop(nest);
 	return count;
 }
 
-/* narrow takes from the planner what would read the whole of a fact, until wh_settings_pop. */
-static int
-narrow(void)
+int
+wh_fact_push_narrow(void)
 {
 	int nest = wh_settings_push_joins(WH_JOINS_PROBE);
 

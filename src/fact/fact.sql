@@ -39,6 +39,16 @@ CREATE TABLE walhouse.fact_rejected (
 COMMENT ON TABLE walhouse.fact_rejected IS
     'Rows of facts that no partition can take. Read them through the view walhouse.rejected.';
 
+CREATE TABLE walhouse.fact_reader (
+    model_id  integer NOT NULL,
+    fact_id   integer NOT NULL,
+    columns   text[] NOT NULL,
+    CONSTRAINT fact_reader_pkey PRIMARY KEY (model_id)
+);
+COMMENT ON TABLE walhouse.fact_reader IS
+    'Rollups and periodic snapshots: the fact that each stands on, and the columns of it that it reads.';
+CREATE INDEX fact_reader_fact_id_idx ON walhouse.fact_reader (fact_id);
+
 CREATE VIEW walhouse.rejected WITH (security_barrier) AS
     SELECT m.relation AS model, r.key, r.position, r.reason, r.row
     FROM walhouse.fact_rejected r
@@ -48,8 +58,9 @@ CREATE VIEW walhouse.rejected WITH (security_barrier) AS
 COMMENT ON VIEW walhouse.rejected IS
     'Rows that a fact''s query gives and that the fact cannot hold, because their event time is null, infinite or outside the fact''s bounds; seen by who has the role of the fact''s owner. A row leaves this view when the source corrects or deletes it. position: the load that met it went up to there.';
 
-GRANT SELECT ON walhouse.fact_dimension, walhouse.rejected TO PUBLIC;
+GRANT SELECT ON walhouse.fact_dimension, walhouse.fact_reader, walhouse.rejected TO PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('walhouse.fact_dimension', '');
+SELECT pg_catalog.pg_extension_config_dump('walhouse.fact_reader', '');
 SELECT pg_catalog.pg_extension_config_dump('walhouse.ahead', '');
 SELECT pg_catalog.pg_extension_config_dump('walhouse.fact_rejected', '');
 

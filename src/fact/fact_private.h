@@ -43,6 +43,8 @@ typedef struct WhFact
 	List *roles; /* of WhFactRole * */
 	MemoryContext context; /* of the model, and so of this and of the stage */
 	WhStage *stage; /* NULL, or the rows of the load that is going on */
+	bool read_known;
+	List *read; /* of int: attribute numbers that rollups read (write.c); valid when read_known */
 } WhFact;
 
 /* fact.c */
@@ -64,6 +66,8 @@ extern void wh_fact_key_match(StringInfo sql, const WhFact *fact, const char *le
 /* The same over what identifies a row: the fact's row f against the columns <prefix><position> of
  * x. */
 extern void wh_fact_row_match(StringInfo sql, const WhFact *fact, const char *prefix);
+/* The same for two rows of the fact's table. */
+extern void wh_fact_same_row(StringInfo sql, const WhFact *fact, const char *a, const char *b);
 /* Why a row cannot be placed, as SQL text; NULL for rows that can. */
 extern char *wh_fact_reason(const WhFact *fact, const char *alias);
 /* The event time as timestamptz. */
@@ -101,9 +105,28 @@ extern void wh_fact_resolve(WhFact *fact, WhLoad *load, WhCounts *counts);
 extern void wh_fact_insert(WhFact *fact, WhLoad *load, const char *from, WhCounts *counts);
 extern void wh_fact_reject(WhFact *fact, WhLoad *load, WhCounts *counts);
 extern void wh_fact_rejected_rows(StringInfo sql, const WhFact *fact, const char *from);
-extern uint64 wh_fact_execute_narrow(WhFact *fact, const char *sql, int nargs, const WhArg *args);
 extern uint64 wh_fact_catalog_narrow(WhFact *fact, const char *sql, int nargs, const WhArg *args);
 extern uint64 wh_fact_fill_narrow(WhFact *fact, const char *name, const char *sql);
+/* Takes from the planner what would read the whole of a fact (nested loops with run-time pruning
+ * stay), until wh_settings_pop. */
+extern int wh_fact_push_narrow(void);
+
+/*
+ * write.c: all that a load does to rows of a fact, f; each reads the fact's stage, and returns how
+ * many rows it wrote.  load_id is set by these, and what rollups need is kept by them.
+ *
+ * DELETE FROM fact f USING <from> WHERE <where>
+ * UPDATE fact f SET (<columns>, load_id) = (<values>, …) FROM <from> WHERE <where>
+ * INSERT INTO fact (all columns, load_id) SELECT <values>, … FROM <from>
+ *
+ * The first two as nested loops; each row is met once.
+ */
+extern uint64 wh_fact_delete_rows(WhFact *fact, const WhLoad *load, const char *from,
+								  const char *where);
+extern uint64 wh_fact_update_rows(WhFact *fact, const WhLoad *load, const char *columns,
+								  const char *values, const char *from, const char *where);
+extern uint64 wh_fact_insert_rows(WhFact *fact, const WhLoad *load, const char *values,
+								  const char *from);
 
 /* ahead.c */
 extern TimestampTz wh_fact_clock(const WhModel *model);

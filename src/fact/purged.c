@@ -36,12 +36,9 @@ wh_fact_follow_purges(WhFact *fact, WhLoad *load, WhCounts *counts)
 								  " WHERE p.dimension_id = $1 AND p.position > $2",
 								  2, args) == 0)
 			continue;
-		args[0] = WH_ARG_INT8(load->id);
-		counts->updated += wh_fact_execute_narrow(
-			fact,
-			wh_sql("UPDATE %T f SET %I = x.new_sk, load_id = $1 FROM wh_purged x WHERE f.%I = x.sk",
-				   fact->model->relid, role->column, role->column),
-			1, args);
+		counts->updated +=
+			wh_fact_update_rows(fact, load, wh_sql("%I", role->column), "x.new_sk", "wh_purged x",
+								wh_sql("f.%I = x.sk", role->column));
 		args[0] = WH_ARG_INT4(fact->model->id);
 		args[1] = WH_ARG_INT4(role->number);
 		wh_fact_catalog_narrow(fact,

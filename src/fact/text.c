@@ -97,6 +97,20 @@ wh_fact_row_match(StringInfo sql, const WhFact *fact, const char *prefix)
 	}
 }
 
+void
+wh_fact_same_row(StringInfo sql, const WhFact *fact, const char *a, const char *b)
+{
+	ListCell *cell;
+
+	foreach(cell, fact->identity)
+	{
+		WhModelColumn *column = wh_fact_column(fact, lfirst_int(cell));
+
+		wh_sql_append(sql, "%s%s.%I %s %s.%I", foreach_current_index(cell) > 0 ? " AND " : "", a,
+					  column->name, wh_model_equality(column->type), b, column->name);
+	}
+}
+
 char *
 wh_fact_reason(const WhFact *fact, const char *alias)
 {

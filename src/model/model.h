@@ -90,6 +90,7 @@ typedef struct WhLoad
 	WhFeed *feed;
 	XLogRecPtr to; /* the position that models are brought to */
 	TimestampTz clock; /* the feed clock at `to` */
+	WhStage *changes; /* what it did to rows of facts that are read (fact.h); NULL: a build */
 } WhLoad;
 
 /* One row of verify(). */

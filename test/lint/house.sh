@@ -88,5 +88,15 @@ rule_exports()
 	done
 }
 
+# What loads write to facts goes through one file, which keeps it for rollups; a build has those built again.
+rule_fact_writes()
+{
+	local found
+	while read -r found; do
+		wrong "$found: a load's writes to a fact go through src/fact/write.c"
+	done < <(grep -HnE '(INSERT INTO|UPDATE|DELETE FROM|MERGE INTO|TRUNCATE) (ONLY )?%T' src/fact/*.c 2>/dev/null |
+		grep -vE '^src/fact/(write|build)\.c:' | cut -d: -f1,2)
+}
+
 rule_$1
 exit $bad
