@@ -66,6 +66,24 @@ add(List *attributes, char *name, WhModelColumn *column, WhKeep keep)
 }
 
 List *
+wh_dimension_table_columns(const WhModel *model)
+{
+	List *columns = NIL;
+	ListCell *cell;
+
+	foreach(cell, wh_dimension_attributes(model->columns))
+	{
+		WhAttribute *attribute = lfirst(cell);
+		WhModelColumn *column = palloc(sizeof(WhModelColumn));
+
+		*column = *attribute->column;
+		column->name = attribute->name;
+		columns = lappend(columns, column);
+	}
+	return columns;
+}
+
+List *
 wh_dimension_keeping(List *attributes, WhKeep keep)
 {
 	List *result = NIL;

@@ -36,7 +36,8 @@ static const WhModelRoutine dimension_routine = {
 	.load = wh_dimension_load,
 	.verify = wh_dimension_verify,
 	.known = wh_dimension_known,
-	.drop = drop};
+	.drop = drop,
+	.referrers = wh_dimension_referrers};
 
 static const WhModelRoutine date_routine = {
 	.verify = wh_dimension_date_verify};
@@ -57,6 +58,7 @@ drop(WhModel *model)
 
 	wh_catalog_execute("DELETE FROM walhouse.purged WHERE dimension_id = $1", 1, args);
 	wh_catalog_execute("DELETE FROM walhouse.moved WHERE dimension_id = $1", 1, args);
+	wh_catalog_execute("DELETE FROM walhouse.dimension_reference WHERE model_id = $1", 1, args);
 }
 
 void
@@ -80,6 +82,7 @@ walhouse_create_dimension(PG_FUNCTION_ARGS)
 	char *sk;
 	WhQuery *query;
 	Oid relid;
+	WhModel *model;
 
 	wh_txn_check_arguments(fcinfo);
 	key = wh_model_names(PG_GETARG_ARRAYTYPE_P(2), "key");
@@ -92,8 +95,9 @@ walhouse_create_dimension(PG_FUNCTION_ARGS)
 	sk = wh_name(relation, "_sk");
 	check_arguments(query, scd, on_delete, effective, sk);
 	relid = make_table(query, key, schema, relation, sk, wh_dimension_parse_on_delete(on_delete));
-	wh_model_declare(schema, relation, WH_MODEL_DIMENSION, query, key,
-					 make_options(scd, on_delete, PG_GETARG_BOOL(5), sk, effective), relid);
+	model = wh_model_declare(schema, relation, WH_MODEL_DIMENSION, query, key,
+							 make_options(scd, on_delete, PG_GETARG_BOOL(5), sk, effective), relid);
+	wh_dimension_make_outriggers(model, PG_GETARG_JSONB_P(7));
 	PG_RETURN_OID(relid);
 }
 

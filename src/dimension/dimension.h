@@ -30,6 +30,21 @@ typedef struct WhReference
 extern void wh_dimension_refer(WhReference *reference, List *columns, const WhFeed *feed,
 							   const char *what);
 
+/*
+ * wh_dimension_read_references reads and refers {"column": "dimension(column, …)", …}, an argument
+ * of that name, into WhReferences, in the order of the columns.
+ */
+extern List *wh_dimension_read_references(Jsonb *object, const char *argument, List *columns,
+										  const WhFeed *feed, const char *what);
+
+/* The name of a column that has a surrogate key, without its ending _sk: what attributes are
+ * called after. */
+extern char *wh_dimension_role_name(const char *column);
+
+/* The name of an attribute in a view, <role>_<attribute>, with a number where it is among `names`
+ * (of char *) already; adds it there. */
+extern char *wh_dimension_view_name(const char *role, const char *attribute, List **names);
+
 /* The columns (of WhModelColumn *) that a reference to a dimension gives. */
 extern List *wh_dimension_key(const WhModel *dimension);
 

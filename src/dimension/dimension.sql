@@ -1,10 +1,10 @@
 -- dimension: declaring dimensions.
 
 CREATE FUNCTION walhouse.create_dimension(name text, query text, key text[], scd jsonb DEFAULT '{"*": 2}',
-    on_delete text DEFAULT 'close', unknown boolean DEFAULT true, effective text DEFAULT 'commit')
+    on_delete text DEFAULT 'close', unknown boolean DEFAULT true, effective text DEFAULT 'commit', outriggers jsonb DEFAULT '{}')
 RETURNS regclass LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'walhouse_create_dimension';
-COMMENT ON FUNCTION walhouse.create_dimension(text, text, text[], jsonb, text, boolean, text) IS
-    'Declares a dimension: a table with <name>_sk, the columns of query (a SELECT over mirrors of one feed), valid_from, valid_to, is_current, is_inferred and load_id, and the view <name>_query. key: the columns that are the mirror''s key; over several mirrors, the key of the driving one. scd: the type of each column, "*" for the others; 0 keeps the first value, 1 overwrites all versions, 2 opens a version, 3 overwrites and keeps the value before the last change in <column>_previous, 6 opens a version and keeps the last value in <column>_current on all versions. on_delete: close (the open version ends), tombstone (it stays open, with is_deleted), ignore, or purge (all versions go; facts point to an inferred member that is left). unknown: keep row -1, to which facts with a NULL key point. effective: commit (a version holds since the commit of its source transaction), or a column of query of type timestamptz, timestamp or date that says since when. Declaring is DDL only; CALL walhouse.run or walhouse.build fills the dimension. Raises when the query cannot be kept current (naming the construct), when the key is not the mirror''s, and when privileges are missing.';
+COMMENT ON FUNCTION walhouse.create_dimension(text, text, text[], jsonb, text, boolean, text, jsonb) IS
+    'Declares a dimension: a table with <name>_sk, the columns of query (a SELECT over mirrors of one feed), valid_from, valid_to, is_current, is_inferred and load_id, and the view <name>_query. key: the columns that are the mirror''s key; over several mirrors, the key of the driving one. scd: the type of each column, "*" for the others; 0 keeps the first value, 1 overwrites all versions, 2 opens a version, 3 overwrites and keeps the value before the last change in <column>_previous, 6 opens a version and keeps the last value in <column>_current on all versions. on_delete: close (the open version ends), tombstone (it stays open, with is_deleted), ignore, or purge (all versions go; facts point to an inferred member that is left). unknown: keep row -1, to which facts with a NULL key point. effective: commit (a version holds since the commit of its source transaction), or a column of query of type timestamptz, timestamp or date that says since when. outriggers: {"region_sk": "dw.region(region)"}, dimensions that columns of this one are the keys of; with them two views are made beside it, <name>_as_was and <name>_as_is, that join the outriggers'' versions as they were when a row''s own version began and as they are. Declaring is DDL only; CALL walhouse.run or walhouse.build fills the dimension. Raises when the query cannot be kept current (naming the construct), when the key is not the mirror''s, and when privileges are missing.';
 
 CREATE FUNCTION walhouse.create_date_dimension(name text, from_date date, to_date date,
     fiscal_year_start_month integer DEFAULT 1, fiscal_calendar text DEFAULT 'month', fiscal_week_start integer DEFAULT 1,
@@ -37,6 +37,22 @@ COMMENT ON TABLE walhouse.moved IS
     'Times, from from_time and before to_time, that versions of a dimension have lost to others (effective), until every fact has looked up its rows of that surrogate key and time again. position: the load of the dimension went up to there.';
 GRANT SELECT ON walhouse.moved TO PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('walhouse.moved', '');
+
+CREATE TABLE walhouse.dimension_reference (
+    model_id      integer NOT NULL,
+    purpose       text NOT NULL,
+    number        integer NOT NULL,
+    column_name   name NOT NULL,
+    dimension_id  integer NOT NULL,
+    key           text[] NOT NULL,
+    CONSTRAINT dimension_reference_pkey PRIMARY KEY (model_id, purpose, number),
+    CONSTRAINT dimension_reference_purpose_check CHECK (purpose IN ('outrigger'))
+);
+COMMENT ON TABLE walhouse.dimension_reference IS
+    'Dimensions that a dimension refers to: the column of its views that has the surrogate key, the dimension, and the columns that give its key.';
+CREATE INDEX dimension_reference_dimension_id_idx ON walhouse.dimension_reference (dimension_id);
+GRANT SELECT ON walhouse.dimension_reference TO PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('walhouse.dimension_reference', '');
 
 CREATE FUNCTION walhouse.inferred_members(OUT dimension regclass, OUT key text[], OUT since timestamptz, OUT load_id bigint)
 RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'walhouse_inferred_members';

@@ -46,12 +46,31 @@ typedef enum WhOnDelete
 /* The name of the surrogate key column, as it was at declaration. */
 extern char *wh_dimension_sk(const WhModel *model);
 
+/* -------- refer.c -------- */
+
+/* What one dimension refers to another for, as walhouse.dimension_reference has it. */
+#define WH_REFERENCE_OUTRIGGER "outrigger"
+
+extern void wh_dimension_store_references(const WhModel *model, const char *purpose,
+										  List *references);
+/* The references of that purpose, their dimensions read: WhReference * without text. */
+extern List *wh_dimension_references(const WhModel *model, const char *purpose);
+/* OIDs of the dimensions that refer to one, other than itself. */
+extern List *wh_dimension_referrers(const WhModel *model);
+/* Whether a list of char * has a name. */
+extern bool wh_dimension_has_name(List *names, const char *name);
+
+/* -------- outrigger.c -------- */
+extern void wh_dimension_make_outriggers(WhModel *model, Jsonb *outriggers);
+
 /* -------- attributes.c -------- */
 
 /* The attributes of a dimension with these columns (of WhModelColumn *, with their scd types), in
  * the order of its table. */
 extern List *wh_dimension_attributes(List *columns);
-/* Those of them that keep the same. */
+/* The columns (of WhModelColumn *) of a dimension's table that keep images' values. */
+extern List *wh_dimension_table_columns(const WhModel *model);
+/* Those attributes that keep the same. */
 extern List *wh_dimension_keeping(List *attributes, WhKeep keep);
 /* Raises for an scd argument that is no object of column names and types; sets the columns'
  * types. */

@@ -11,6 +11,7 @@
 #include "nodes/makefuncs.h"
 #include "parser/parse_coerce.h"
 #include "utils/acl.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/varlena.h"
@@ -19,6 +20,9 @@
 #include "dimension/dimension.h"
 #include "dimension/dimension_private.h"
 
+static WhReference *read_reference(const char *column, const JsonbValue *value,
+								   const char *argument);
+static int place_of(const WhReference *reference, List *columns);
 static void split_reference(const WhReference *reference, char **relation, char **columns);
 static WhModel *find_dimension(const WhReference *reference, const char *name, const WhFeed *feed,
 							   const char *what);
@@ -27,6 +31,172 @@ static bool gives_key(const WhModel *dimension, const WhModelColumn *column,
 					  const WhModelColumn *target);
 static bool fits(const WhModelColumn *column, const WhModelColumn *target);
 static bool is_integer(Oid type);
+
+List *
+wh_dimension_read_references(Jsonb *object, const char *argument, List *columns,
+							 const WhFeed *feed, const char *what)
+{
+	JsonbIterator *iterator = JsonbIteratorInit(&object->root);
+	JsonbIteratorToken token;
+	JsonbValue value;
+	List *references = NIL;
+	char *column = NULL;
+
+	if (!JB_ROOT_IS_OBJECT(object))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be a JSON object", argument),
+				 errhint("For example: {\"region_sk\": \"dw.region(region)\"}.")));
+	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
+	{
+		WhReference *reference;
+		int place;
+
+		if (token == WJB_KEY)
+			column = pnstrdup(value.val.string.val, value.val.string.len);
+		if (token != WJB_VALUE)
+			continue;
+		reference = read_reference(column, &value, argument);
+		wh_dimension_refer(reference, columns, feed, what);
+		/* An object's keys come sorted by length: a stable insertion puts them in order. */
+		for (place = list_length(references); place > 0; place--)
+		{
+			if (place_of(list_nth(references, place - 1), columns) <= place_of(reference, columns))
+				break;
+		}
+		references = list_insert_nth(references, place, reference);
+	}
+	return references;
+}
+
+static WhReference *
+read_reference(const char *column, const JsonbValue *value, const char *argument)
+{
+	WhReference *reference = palloc0(sizeof(WhReference));
+
+	if (value->type != jbvString)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("column \"%s\" of %s must be a string", column, argument),
+				 errhint("For example: {\"region_sk\": \"dw.region(region)\"}.")));
+	reference->column = pstrdup(column);
+	reference->text = pnstrdup(value->val.string.val, value->val.string.len);
+	return reference;
+}
+
+/* place_of is the place of the first column of a reference. */
+static int
+place_of(const WhReference *reference, List *columns)
+{
+	ListCell *cell;
+
+	foreach(cell, columns)
+	{
+		if (strcmp(((WhModelColumn *) lfirst(cell))->name, linitial(reference->names)) == 0)
+			return foreach_current_index(cell);
+	}
+	return -1;
+}
+
+char *
+wh_dimension_role_name(const char *column)
+{
+	char *name = pstrdup(column);
+	int length = strlen(name);
+
+	if (length > 3 && strcmp(name + length - 3, "_sk") == 0)
+		name[length - 3] = '\0';
+	return name;
+}
+
+char *
+wh_dimension_view_name(const char *role, const char *attribute, List **names)
+{
+	char *base = psprintf("%s_%s", role, attribute);
+	char *name = wh_name(base, "");
+
+	for (int i = 2; wh_dimension_has_name(*names, name); i++)
+		name = wh_name(base, psprintf("_%d", i));
+	*names = lappend(*names, name);
+	return name;
+}
+
+bool
+wh_dimension_has_name(List *names, const char *name)
+{
+	ListCell *cell;
+
+	foreach(cell, names)
+	{
+		if (strcmp(lfirst(cell), name) == 0)
+			return true;
+	}
+	return false;
+}
+
+void
+wh_dimension_store_references(const WhModel *model, const char *purpose, List *references)
+{
+	ListCell *cell;
+
+	foreach(cell, references)
+	{
+		WhReference *reference = lfirst(cell);
+		StringInfoData names;
+		ListCell *name;
+
+		initStringInfo(&names);
+		foreach(name, reference->names)
+			wh_sql_append(&names, "%s%L", names.len > 0 ? ", " : "", (char *) lfirst(name));
+		wh_catalog_execute(
+			wh_sql("INSERT INTO walhouse.dimension_reference (model_id, purpose, number, "
+				   "column_name, dimension_id, key) VALUES ($1, $2, $3, $4::pg_catalog.name, $5, "
+				   "ARRAY[%s]::pg_catalog.text[])",
+				   names.data),
+			5,
+			(WhArg[]){WH_ARG_INT4(model->id), WH_ARG_TEXT(purpose),
+					  WH_ARG_INT4(foreach_current_index(cell) + 1), WH_ARG_TEXT(reference->column),
+					  WH_ARG_INT4(reference->dimension->id)});
+	}
+}
+
+List *
+wh_dimension_references(const WhModel *model, const char *purpose)
+{
+	WhRows *rows = wh_catalog_query(
+		"SELECT column_name, dimension_id, key FROM walhouse.dimension_reference "
+		"WHERE model_id = $1 AND purpose = $2 ORDER BY number",
+		2, (WhArg[]){WH_ARG_INT4(model->id), WH_ARG_TEXT(purpose)});
+	List *references = NIL;
+
+	for (uint64 i = 0; i < rows->count; i++)
+	{
+		WhReference *reference = palloc0(sizeof(WhReference));
+		bool isnull;
+
+		reference->column = wh_rows_text(rows, i, 1);
+		reference->dimension = wh_model_get_by_id(wh_rows_int4(rows, i, 2));
+		reference->names =
+			wh_model_names(DatumGetArrayTypeP(wh_rows_datum(rows, i, 3, &isnull)), "key");
+		references = lappend(references, reference);
+	}
+	return references;
+}
+
+List *
+wh_dimension_referrers(const WhModel *model)
+{
+	WhRows *rows = wh_catalog_query(
+		"SELECT DISTINCT m.relation::pg_catalog.oid FROM walhouse.dimension_reference r "
+		"JOIN walhouse.model m USING (model_id) WHERE r.dimension_id = $1 AND r.model_id <> $1 "
+		"ORDER BY 1",
+		1, (WhArg[]){WH_ARG_INT4(model->id)});
+	List *relations = NIL;
+
+	for (uint64 i = 0; i < rows->count; i++)
+		relations = lappend_oid(relations, wh_rows_oid(rows, i, 1));
+	return relations;
+}
 
 void
 wh_dimension_refer(WhReference *reference, List *columns, const WhFeed *feed, const char *what)
@@ -105,9 +275,9 @@ find_dimension(const WhReference *reference, const char *name, const WhFeed *fee
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			 errmsg("dimension \"%s\" belongs to another feed", name),
 			 errdetail(
-				 "The %s reads feed \"%s\", the dimension feed \"%s\"; their positions have"
+				 "The %s reads feed \"%s\", and %s feed \"%s\"; their positions have"
 				 " nothing in common.",
-				 what, feed->name, dimension->feed->name)));
+				 what, feed->name, dimension->name, dimension->feed->name)));
 	if (pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) != ACLCHECK_OK)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),

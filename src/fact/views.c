@@ -22,9 +22,7 @@
 static void append_view(StringInfo sql, const WhFact *fact, bool as_is);
 static List *own_names(const WhFact *fact);
 static void append_role(StringInfo sql, const WhFactRole *role, List **names);
-static char *role_name(const WhFactRole *role);
 static void append_join(StringInfo sql, const WhFact *fact, const WhFactRole *role, bool as_is);
-static bool is_taken(List *names, const char *name);
 
 void
 wh_fact_make_views(WhModel *model)
@@ -79,27 +77,9 @@ append_role(StringInfo sql, const WhFactRole *role, List **names)
 	ListCell *cell;
 
 	foreach(cell, wh_dimension_report_columns(role->dimension))
-	{
-		char *base = psprintf("%s_%s", role_name(role), (char *) lfirst(cell));
-		char *name = wh_name(base, "");
-
-		for (int i = 2; is_taken(*names, name); i++)
-			name = wh_name(base, psprintf("_%d", i));
-		*names = lappend(*names, name);
-		wh_sql_append(sql, ", d%d.%I AS %I", role->number, (char *) lfirst(cell), name);
-	}
-}
-
-/* role_name is the name of the surrogate key's column without its ending. */
-static char *
-role_name(const WhFactRole *role)
-{
-	char *name = pstrdup(role->column);
-	int length = strlen(name);
-
-	if (length > 3 && strcmp(name + length - 3, "_sk") == 0)
-		name[length - 3] = '\0';
-	return name;
+		wh_sql_append(
+			sql, ", d%d.%I AS %I", role->number, (char *) lfirst(cell),
+			wh_dimension_view_name(wh_dimension_role_name(role->column), lfirst(cell), names));
 }
 
 static void
@@ -134,17 +114,4 @@ append_join(StringInfo sql, const WhFact *fact, const WhFactRole *role, bool as_
 				  " AND (d%d.is_current OR NOT EXISTS (SELECT FROM %T l WHERE %sl.valid_from > "
 				  "d%d.valid_from))",
 				  role->number, dimension->relid, later.data, role->number);
-}
-
-static bool
-is_taken(List *names, const char *name)
-{
-	ListCell *cell;
-
-	foreach(cell, names)
-	{
-		if (strcmp(lfirst(cell), name) == 0)
-			return true;
-	}
-	return false;
 }

@@ -28,7 +28,7 @@ CREATE TABLE walhouse.model_view (
     CONSTRAINT model_view_pkey PRIMARY KEY (model_id, purpose)
 );
 COMMENT ON TABLE walhouse.model_view IS
-    'Views and tables that are made beside a model and go with it: as_was and as_is of a fact, holidays of a date dimension, events of a dimension with an effective column.';
+    'Views and tables that are made beside a model and go with it: as_was and as_is of a fact and of a dimension with outriggers, holidays of a date dimension, events of a dimension with an effective column.';
 GRANT SELECT ON walhouse.model_view TO PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('walhouse.model_view', '');
 
@@ -106,7 +106,7 @@ COMMENT ON FUNCTION walhouse.as_known(anyelement, bigint, timestamptz) IS
 CREATE FUNCTION walhouse.drop_model(name regclass) RETURNS void
 LANGUAGE c STRICT VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'walhouse_drop_model';
 COMMENT ON FUNCTION walhouse.drop_model(regclass) IS
-    'Drops a model: its table, its view and all that is known of it. name: the model; its owner''s role is needed. Waits for a load that is under way. Raises while facts refer to a dimension, and while other objects depend on the table. A model whose table was dropped by hand is named by the OID that walhouse.model shows.';
+    'Drops a model: its table, its view and all that is known of it. name: the model; its owner''s role is needed. Waits for a load that is under way. Raises while facts or dimensions refer to a dimension, and while other objects depend on the table. A model whose table was dropped by hand is named by the OID that walhouse.model shows.';
 
 CREATE FUNCTION walhouse.refuse_writes() RETURNS trigger
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'walhouse_refuse_writes';
