@@ -91,7 +91,9 @@ wh_fact_read_changes(WhFact *fact, WhLoad *load)
 
 	wh_model_stage_ends(fact->model, fact->stage, fact->model->position, load->to);
 	initStringInfo(&sql);
-	wh_sql_append(&sql, "SELECT n.*, CASE WHEN n.live THEN %s END AS reason FROM (",
+	wh_sql_append(&sql, "SELECT n.*");
+	wh_fact_lags(&sql, fact, "n");
+	wh_sql_append(&sql, ", CASE WHEN n.live THEN %s END AS reason FROM (",
 				  wh_fact_reason(fact, "n"));
 	wh_model_last_sql(&sql, fact->model);
 	wh_sql_append(&sql, ") n (live, %s", wh_fact_query_names(fact) + 1);

@@ -3,10 +3,10 @@
  *		walhouse.create_fact: what a fact declares beside its query, judged and made.
  *
  * Everything that can be checked is checked before anything is made: the query and its key
- * (model/), the event time, the grid, the dimensions and the types of their keys.  Then come the
- * table, its unique index, and the catalog rows, in the caller's transaction and with the caller's
- * rights.  There is no default partition and no foreign key: either would make ATTACH lock the
- * parent against readers and writers (P8).
+ * (model/), the columns that the fact adds (columns.c), the event time, the grid, the dimensions
+ * and the types of their keys.  Then come the table, its unique index, and the catalog rows, in
+ * the caller's transaction and with the caller's rights.  There is no default partition and no
+ * foreign key: either would make ATTACH lock the parent against readers and writers (P8).
  */
 #include "postgres.h"
 
@@ -24,6 +24,9 @@
 #include "fact/fact.h"
 #include "fact/fact_private.h"
 
+/* The argument of create_fact that may be NULL. */
+#define ARGUMENT_MEASURES 7
+
 /* Years that a new fact takes, before and after the present one. */
 #define BOUNDS_YEARS 100
 
@@ -37,19 +40,20 @@ typedef struct Reference
 	char *error;
 } Reference;
 
-static List *key_names(ArrayType *array);
-static WhModelColumn *check_event_time(WhQuery *query, const char *name);
+static void check_arguments(FunctionCallInfo fcinfo);
+static WhFactChoice *read_choice(FunctionCallInfo fcinfo);
+static void check_event_time(const WhFact *fact, const char *name);
 static List *read_references(WhQuery *query, Jsonb *dimensions);
 static Reference *read_reference(WhQuery *query, const char *column, JsonbValue *value);
 static void read_reference_object(WhQuery *query, Reference *reference, JsonbContainer *object);
 static int member(const Reference *reference, const char *name);
 static char *check_flag(WhQuery *query, const Reference *reference, char *name);
-static int place_of(List *columns, const WhModelColumn *column);
 static int compare_references(const ListCell *a, const ListCell *b);
 static void check_names(WhQuery *query, List *references);
-static Oid make_table(const char *schema, const char *name, WhQuery *query, List *key,
-					  const char *event_time, List *references);
-static Jsonb *make_options(WhQuery *query, WhModelColumn *event_time, WhGrid grid);
+static void check_keys(const WhFact *fact, const Reference *reference);
+static Oid make_table(const char *schema, const char *name, const WhFact *fact, List *references);
+static Jsonb *make_options(const WhFact *fact, const WhFeed *feed, WhGrid grid,
+						   const WhFactChoice *choice);
 static void store_references(WhModel *model, List *references);
 
 PG_FUNCTION_INFO_V1(walhouse_create_fact);
@@ -57,54 +61,75 @@ PG_FUNCTION_INFO_V1(walhouse_create_fact);
 Datum
 walhouse_create_fact(PG_FUNCTION_ARGS)
 {
-	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	char *query_text = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	List *key = key_names(PG_GETARG_ARRAYTYPE_P(2));
-	char *event_time_name = NameStr(*PG_GETARG_NAME(3));
-	Jsonb *dimensions = PG_GETARG_JSONB_P(4);
-	WhGrid grid = wh_partition_grid(text_to_cstring(PG_GETARG_TEXT_PP(5)));
+	WhFact fact = {0};
+	WhFactChoice *choice;
+	WhQuery *query;
+	WhQuery table; /* the query with the columns that the fact adds */
+	WhModel *model;
+	List *key;
+	List *references;
+	WhGrid grid;
+	char *event_time;
 	char *schema;
 	char *relation;
-	WhQuery *query = wh_model_prepare(name, query_text, key, "fact", &schema, &relation);
-	WhModelColumn *event_time = check_event_time(query, event_time_name);
-	List *references = read_references(query, dimensions);
 	Oid relid;
-	WhModel *model;
+	ListCell *cell;
 
-	check_names(query, references);
+	check_arguments(fcinfo);
+	key = wh_model_names(PG_GETARG_ARRAYTYPE_P(2), "key");
+	event_time = NameStr(*PG_GETARG_NAME(3));
+	grid = wh_partition_grid(text_to_cstring(PG_GETARG_TEXT_PP(5)));
+	choice = read_choice(fcinfo);
+	query = wh_model_prepare(text_to_cstring(PG_GETARG_TEXT_PP(0)),
+							 text_to_cstring(PG_GETARG_TEXT_PP(1)), key, "fact", &schema,
+							 &relation);
+	wh_fact_add_columns(&fact, query->columns, choice);
+	check_event_time(&fact, event_time);
+	wh_fact_identify(&fact, key, event_time);
+	table = *query;
+	table.columns = fact.columns;
+	references = read_references(&table, PG_GETARG_JSONB_P(4));
+	check_names(&table, references);
+	foreach(cell, references)
+		check_keys(&fact, lfirst(cell));
 	wh_txn_mark_own();
-	relid = make_table(schema, relation, query, key, event_time->name, references);
+	relid = make_table(schema, relation, &fact, references);
 	model = wh_model_declare(schema, relation, WH_MODEL_FACT, query, key,
-							 make_options(query, event_time, grid), relid);
+							 make_options(&fact, query->feed, grid, choice), relid);
 	store_references(model, references);
 	wh_fact_make_views(model);
 	PG_RETURN_OID(relid);
 }
 
-static List *
-key_names(ArrayType *array)
+/* check_arguments: only measures may be NULL. */
+static void
+check_arguments(FunctionCallInfo fcinfo)
 {
-	Datum *values;
-	bool *nulls;
-	int count;
-	List *names = NIL;
-
-	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &values, &nulls, &count);
-	for (int i = 0; i < count; i++)
-	{
-		if (nulls[i])
+	for (int i = 0; i < PG_NARGS(); i++)
+		if (PG_ARGISNULL(i) && i != ARGUMENT_MEASURES)
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("key must not contain nulls")));
-		names = lappend(names, TextDatumGetCString(values[i]));
-	}
-	return names;
+					 errmsg("argument %d must not be null", i + 1)));
 }
 
-static WhModelColumn *
-check_event_time(WhQuery *query, const char *name)
+static WhFactChoice *
+read_choice(FunctionCallInfo fcinfo)
 {
-	WhModelColumn *column = wh_model_column(query->columns, name);
+	WhFactChoice *choice = palloc0(sizeof(WhFactChoice));
+
+	choice->corrections = text_to_cstring(PG_GETARG_TEXT_PP(6));
+	if (!PG_ARGISNULL(ARGUMENT_MEASURES))
+		choice->measures = wh_model_names(PG_GETARG_ARRAYTYPE_P(ARGUMENT_MEASURES), "measures");
+	choice->milestones = PG_GETARG_JSONB_P(8);
+	choice->lags = PG_GETARG_JSONB_P(9);
+	return choice;
+}
+
+static void
+check_event_time(const WhFact *fact, const char *name)
+{
+	int position = wh_fact_position(fact, name);
+	WhModelColumn *column = position == 0 ? NULL : wh_fact_column(fact, position);
 
 	if (column == NULL)
 		ereport(ERROR,
@@ -116,7 +141,12 @@ check_event_time(WhQuery *query, const char *name)
 			(errcode(ERRCODE_DATATYPE_MISMATCH),
 			 errmsg("event time \"%s\" has type %s", name, format_type_be(column->type)),
 			 errhint("It must be a timestamptz, a timestamp or a date; cast it in the query.")));
-	return column;
+	if (position > fact->query_width && position != fact->booked_at)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("event time \"%s\" is a milestone", name),
+				 errdetail("A row has its event time from its beginning, and a milestone later."),
+				 errhint("Choose a column of the query.")));
 }
 
 /* read_references reads {"column": "dimension(column, …)", …}, in the order of the columns of the
@@ -150,6 +180,7 @@ static Reference *
 read_reference(WhQuery *query, const char *column, JsonbValue *value)
 {
 	Reference *reference = palloc0(sizeof(Reference));
+	ListCell *cell;
 
 	reference->to.column = pstrdup(column);
 	reference->null_sk = -1;
@@ -165,8 +196,11 @@ read_reference(WhQuery *query, const char *column, JsonbValue *value)
 						 "{\"customer_sk\": {\"dimension\": \"dw.customer(customer_id)\", "
 						 "\"null\": \"not_applicable\"}}.")));
 	wh_dimension_refer(&reference->to, query->columns, query->feed, "fact");
-	reference->order =
-		place_of(query->columns, wh_model_column(query->columns, linitial(reference->to.names)));
+	foreach(cell, query->columns)
+	{
+		if (strcmp(((WhModelColumn *) lfirst(cell))->name, linitial(reference->to.names)) == 0)
+			reference->order = foreach_current_index(cell);
+	}
 	return reference;
 }
 
@@ -244,19 +278,6 @@ check_flag(WhQuery *query, const Reference *reference, char *name)
 }
 
 static int
-place_of(List *columns, const WhModelColumn *column)
-{
-	ListCell *cell;
-
-	foreach(cell, columns)
-	{
-		if (lfirst(cell) == column)
-			return foreach_current_index(cell);
-	}
-	return -1;
-}
-
-static int
 compare_references(const ListCell *a, const ListCell *b)
 {
 	const Reference *left = lfirst(a);
@@ -290,23 +311,56 @@ check_names(WhQuery *query, List *references)
 	}
 }
 
-static Oid
-make_table(const char *schema, const char *name, WhQuery *query, List *key,
-		   const char *event_time, List *references)
+/*
+ * check_keys: what the fact adds gives dates and times of day alone, and a measure, which reversals
+ * negate, gives no key.
+ */
+static void
+check_keys(const WhFact *fact, const Reference *reference)
 {
+	WhModelKind kind = reference->to.dimension->kind;
+	ListCell *cell;
+
+	foreach(cell, reference->to.names)
+	{
+		int position = wh_fact_position(fact, lfirst(cell));
+
+		if (position > fact->query_width && kind != WH_MODEL_DATE && kind != WH_MODEL_TIME)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("column \"%s\" of dimension \"%s\" is no column of the query",
+							(char *) lfirst(cell), reference->to.text),
+					 errhint("It can give the key of date and time dimensions.")));
+		if (list_member_int(fact->measures, position))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("column \"%s\" of dimension \"%s\" is a measure",
+							(char *) lfirst(cell), reference->to.text),
+					 errdetail("A reversal has its negative, which would be another member."),
+					 errhint("Select it twice, under two names.")));
+	}
+}
+
+static Oid
+make_table(const char *schema, const char *name, const WhFact *fact, List *references)
+{
+	const char *event_time = wh_fact_column(fact, fact->event_time)->name;
 	StringInfoData sql;
 	ListCell *cell;
 	Oid relid;
 
 	initStringInfo(&sql);
 	wh_sql_append(&sql, "CREATE TABLE %I.%I (", schema, name);
-	foreach(cell, query->columns)
+	foreach(cell, fact->columns)
 	{
 		WhModelColumn *column = lfirst(cell);
+		int position = foreach_current_index(cell) + 1;
 
 		wh_sql_append(&sql, "%I %s%s%s, ", column->name, wh_fact_type(column->type, column->typmod),
 					  wh_fact_collation(column),
-					  column->is_key || strcmp(column->name, event_time) == 0 ? " NOT NULL" : "");
+					  list_member_int(fact->identity, position) || position == fact->booked_at ?
+						  " NOT NULL" :
+						  "");
 	}
 	foreach(cell, references)
 		wh_sql_append(&sql, "%I pg_catalog.int8 NOT NULL, ",
@@ -318,11 +372,9 @@ make_table(const char *schema, const char *name, WhQuery *query, List *key,
 	resetStringInfo(&sql);
 	wh_sql_append(&sql, "ALTER TABLE %T ADD CONSTRAINT %I PRIMARY KEY (", relid,
 				  wh_name(name, "_key"));
-	foreach(cell, key)
+	foreach(cell, fact->identity)
 		wh_sql_append(&sql, "%s%I", foreach_current_index(cell) > 0 ? ", " : "",
-					  (char *) lfirst(cell));
-	if (!wh_model_column(query->columns, event_time)->is_key)
-		wh_sql_append(&sql, ", %I", event_time);
+					  wh_fact_column(fact, lfirst_int(cell))->name);
 	wh_sql_append(&sql, ")");
 	wh_spi_execute(sql.data, 0, NULL);
 
@@ -340,28 +392,38 @@ make_table(const char *schema, const char *name, WhQuery *query, List *key,
 	return relid;
 }
 
+/* make_options makes what wh_fact_open and wh_fact_choice read. */
 static Jsonb *
-make_options(WhQuery *query, WhModelColumn *event_time, WhGrid grid)
+make_options(const WhFact *fact, const WhFeed *feed, WhGrid grid, const WhFactChoice *choice)
 {
 	WhCivil today = wh_partition_civil(GetCurrentTransactionStartTimestamp() / USECS_PER_DAY);
 	WhCivil from = {today.year - BOUNDS_YEARS, 1, 1};
 	WhCivil to = {today.year + BOUNDS_YEARS + 1, 1, 1};
-	char *zone = wh_sql_literal(query->feed->time_zone);
-	WhArg args[4];
+	char *zone = wh_sql_literal(feed->time_zone);
+	StringInfoData measures;
+	WhArg args[7];
+	ListCell *cell;
 	bool isnull;
 
-	args[0] = WH_ARG_TEXT(event_time->name);
+	initStringInfo(&measures);
+	foreach(cell, choice->measures)
+		wh_sql_append(&measures, "%s%L", measures.len > 0 ? ", " : "", (char *) lfirst(cell));
+	args[0] = WH_ARG_TEXT(wh_fact_column(fact, fact->event_time)->name);
 	args[1] = WH_ARG_TEXT(wh_partition_grid_name(grid));
 	args[2] = WH_ARG_TEXT(
-		wh_fact_bound(event_time->type, zone, wh_partition_date_text(wh_partition_days(from))));
+		wh_fact_bound(fact->event_type, zone, wh_partition_date_text(wh_partition_days(from))));
 	args[3] = WH_ARG_TEXT(
-		wh_fact_bound(event_time->type, zone, wh_partition_date_text(wh_partition_days(to))));
+		wh_fact_bound(fact->event_type, zone, wh_partition_date_text(wh_partition_days(to))));
+	args[4] = WH_ARG_TEXT(choice->corrections);
+	args[5] = WH_ARG_JSONB(JsonbPGetDatum(choice->milestones));
+	args[6] = WH_ARG_JSONB(JsonbPGetDatum(choice->lags));
 	return DatumGetJsonbP(wh_rows_datum(
-		wh_spi_query(
-			"SELECT pg_catalog.jsonb_build_object('event_time', $1, 'partition_by', $2,"
-			" 'bounds_from', $3,"
-			" 'bounds_to', $4)",
-			4, args),
+		wh_spi_query(wh_sql("SELECT pg_catalog.jsonb_build_object('event_time', $1,"
+							" 'partition_by', $2, 'bounds_from', $3, 'bounds_to', $4,"
+							" 'corrections', $5, 'measures', ARRAY[%s]::pg_catalog.text[],"
+							" 'milestones', $6, 'lags', $7)",
+							measures.data),
+					 7, args),
 		0, 1, &isnull));
 }
 

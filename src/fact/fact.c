@@ -64,7 +64,9 @@ wh_fact_open(WhModel *model)
 {
 	WhFact *fact = model->kind_data;
 	MemoryContext caller;
+	List *key = NIL;
 	ListCell *cell;
+	char *event_time;
 
 	if (fact != NULL)
 		return fact;
@@ -72,15 +74,12 @@ wh_fact_open(WhModel *model)
 	fact = palloc0(sizeof(WhFact));
 	fact->context = CurrentMemoryContext;
 	fact->model = model;
-	fact->query_width = list_length(model->columns);
-	fact->columns = list_copy(model->columns);
-	fact->width = list_length(fact->columns);
+	wh_fact_add_columns(fact, model->columns, wh_fact_choice(model));
 	foreach(cell, model->key)
-		fact->key =
-			lappend_int(fact->key, position_of(fact, ((WhModelColumn *) lfirst(cell))->name));
-	fact->event_time = position_of(fact, wh_model_option(model, "event_time"));
-	fact->event_type = wh_fact_column(fact, fact->event_time)->type;
-	fact->identity = list_append_unique_int(list_copy(fact->key), fact->event_time);
+		key = lappend(key, ((WhModelColumn *) lfirst(cell))->name);
+	event_time = wh_model_option(model, "event_time");
+	(void) position_of(fact, event_time);
+	wh_fact_identify(fact, key, event_time);
 	fact->grid = wh_partition_grid(wh_model_option(model, "partition_by"));
 	fact->bounds_from = wh_sql_literal(wh_model_option(model, "bounds_from"));
 	fact->bounds_to = wh_sql_literal(wh_model_option(model, "bounds_to"));
@@ -89,12 +88,6 @@ wh_fact_open(WhModel *model)
 	model->kind_data = fact;
 	MemoryContextSwitchTo(caller);
 	return fact;
-}
-
-WhModelColumn *
-wh_fact_column(const WhFact *fact, int position)
-{
-	return list_nth(fact->columns, position - 1);
 }
 
 static List *
@@ -137,15 +130,10 @@ read_roles(WhFact *fact)
 static int
 position_of(const WhFact *fact, const char *name)
 {
-	ListCell *cell;
+	int position = name == NULL ? 0 : wh_fact_position(fact, name);
 
-	foreach(cell, fact->columns)
-	{
-		WhModelColumn *column = lfirst(cell);
-
-		if (name != NULL && strcmp(column->name, name) == 0)
-			return foreach_current_index(cell) + 1;
-	}
+	if (position > 0)
+		return position;
 	ereport(
 		ERROR,
 		(errcode(ERRCODE_UNDEFINED_COLUMN),

@@ -11,6 +11,7 @@
 
 #include "fact/fact.h"
 #include "partition/partition.h"
+#include "utils/jsonb.h"
 
 /* A column that refers to a dimension. */
 typedef struct WhFactRole
@@ -25,6 +26,32 @@ typedef struct WhFactRole
 	int error;
 } WhFactRole;
 
+/* A column that says when a boolean column of the query became true. */
+typedef struct WhFactMilestone
+{
+	char *name;
+	int flag; /* position of the boolean column */
+	int position; /* of the milestone itself */
+} WhFactMilestone;
+
+/* A column that is the time between two others. */
+typedef struct WhFactLag
+{
+	char *name;
+	int from; /* positions of the two, and of the lag itself */
+	int to;
+	int position;
+} WhFactLag;
+
+/* What a declaration chooses that adds columns. */
+typedef struct WhFactChoice
+{
+	char *corrections;
+	List *measures; /* of char * */
+	Jsonb *milestones; /* NULL: none */
+	Jsonb *lags;
+} WhFactChoice;
+
 typedef struct WhFact
 {
 	WhModel *model;
@@ -33,7 +60,7 @@ typedef struct WhFact
 	int query_width; /* how many of the query */
 	List *key; /* of int: positions of the key's columns */
 	List *identity; /* of int: positions of what identifies a row of the table: the key, the event
-					   time, … */
+					   time, of bookings booked_lsn and is_reversal */
 	int event_time; /* position of the event time */
 	Oid event_type; /* timestamptz, timestamp or date */
 	WhGrid grid;
@@ -41,6 +68,13 @@ typedef struct WhFact
 	char *bounds_to;
 	char *zone; /* the feed's time zone, as a literal */
 	List *roles; /* of WhFactRole * */
+	bool books; /* corrections are bookings: rows are only ever inserted */
+	List *measures; /* of int: positions of the columns that a reversal negates */
+	int booked_at; /* positions; 0 where there are no bookings */
+	int booked_lsn;
+	int is_reversal;
+	List *milestones; /* of WhFactMilestone *, by position */
+	List *lags; /* of WhFactLag *, by position */
 	MemoryContext context; /* of the model, and so of this and of the stage */
 	WhStage *stage; /* NULL, or the rows of the load that is going on */
 	bool read_known;
@@ -49,7 +83,16 @@ typedef struct WhFact
 
 /* fact.c */
 extern WhFact *wh_fact_open(WhModel *model);
+
+/* columns.c: wh_fact_add_columns sets the columns of a fact, those of its query and those that it
+ * adds to them, or raises where they cannot be; then wh_fact_identify sets key, event time and
+ * identity. */
+extern WhFactChoice *wh_fact_choice(const WhModel *model);
+extern void wh_fact_add_columns(WhFact *fact, List *columns, const WhFactChoice *choice);
+extern void wh_fact_identify(WhFact *fact, List *key, const char *event_time);
 extern WhModelColumn *wh_fact_column(const WhFact *fact, int position);
+/* 0 when there is no column of that name. */
+extern int wh_fact_position(const WhFact *fact, const char *name);
 
 /* text.c: pieces of SQL; alias is that of a stage with columns c1, c2, … */
 extern void wh_fact_columns(StringInfo sql, const WhFact *fact, const char *alias);
@@ -72,6 +115,8 @@ extern void wh_fact_same_row(StringInfo sql, const WhFact *fact, const char *a, 
 extern char *wh_fact_reason(const WhFact *fact, const char *alias);
 /* The event time as timestamptz. */
 extern char *wh_fact_instant(const WhFact *fact, const char *alias);
+/* ", (lag) AS c5, …": the lags, of the columns before them. */
+extern void wh_fact_lags(StringInfo sql, const WhFact *fact, const char *alias);
 /* text[] of the key's values, and of what identifies a row. */
 extern char *wh_fact_key_text(const WhFact *fact, const char *alias);
 extern char *wh_fact_row_text(const WhFact *fact, const char *alias);

@@ -12,9 +12,11 @@
 void
 wh_fact_state(StringInfo sql, const WhFact *fact)
 {
-	wh_sql_append(sql, "(");
+	wh_sql_append(sql, "(SELECT n.*");
+	wh_fact_lags(sql, fact, "n");
+	wh_sql_append(sql, " FROM (");
 	wh_model_state_sql(sql, fact->model);
-	wh_sql_append(sql, ") n %s", wh_fact_query_names(fact));
+	wh_sql_append(sql, ") n %s) n", wh_fact_query_names(fact));
 }
 
 /* The reason is computed once, below an OFFSET 0, and no look-up is tried with an event time that

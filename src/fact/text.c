@@ -16,6 +16,11 @@
 #include "fact/fact.h"
 #include "fact/fact_private.h"
 
+/* What lags are computed of; infinity is outside. */
+#define FIRST_TIME "'4712-01-01 BC'"
+#define LAST_TIME "'200000-01-01'"
+
+static char *instant(const WhFact *fact, int position, const char *alias);
 static char *positions_as_text(const WhFact *fact, List *positions, const char *alias);
 
 void
@@ -127,10 +132,36 @@ wh_fact_reason(const WhFact *fact, const char *alias)
 char *
 wh_fact_instant(const WhFact *fact, const char *alias)
 {
-	if (fact->event_type == TIMESTAMPTZOID)
-		return wh_sql("%s.c%d", alias, fact->event_time);
+	return instant(fact, fact->event_time, alias);
+}
+
+static char *
+instant(const WhFact *fact, int position, const char *alias)
+{
+	if (wh_fact_column(fact, position)->type == TIMESTAMPTZOID)
+		return wh_sql("%s.c%d", alias, position);
 	return wh_sql("pg_catalog.timezone(%s, %s.c%d::pg_catalog.timestamp)", fact->zone, alias,
-				  fact->event_time);
+				  position);
+}
+
+/* Times that no instant stands for have no lag, nor have those whose difference no interval can
+ * hold. */
+void
+wh_fact_lags(StringInfo sql, const WhFact *fact, const char *alias)
+{
+	ListCell *cell;
+
+	foreach(cell, fact->lags)
+	{
+		WhFactLag *lag = lfirst(cell);
+
+		wh_sql_append(sql,
+					  ", CASE WHEN %s.c%d BETWEEN " FIRST_TIME " AND " LAST_TIME
+					  " AND %s.c%d BETWEEN " FIRST_TIME " AND " LAST_TIME
+					  " THEN %s OPERATOR(pg_catalog.-) %s END AS c%d",
+					  alias, lag->from, alias, lag->to, instant(fact, lag->to, alias),
+					  instant(fact, lag->from, alias), lag->position);
+	}
 }
 
 char *
