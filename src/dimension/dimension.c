@@ -26,8 +26,7 @@ static void check_arguments(WhQuery *query, Jsonb *scd, const char *on_delete,
 static void check_attributes(WhQuery *query);
 static Oid make_table(WhQuery *query, List *key, const char *schema, const char *relation,
 					  const char *sk, WhOnDelete on_delete);
-static Jsonb *make_options(Jsonb *scd, const char *on_delete, bool unknown, const char *sk,
-						   const char *effective);
+static Jsonb *make_options(const WhDeclaration *declaration, const char *sk);
 
 static void drop(WhModel *model);
 
@@ -73,32 +72,38 @@ wh_dimension_init(void)
 Datum
 walhouse_create_dimension(PG_FUNCTION_ARGS)
 {
-	List *key;
-	Jsonb *scd;
-	char *on_delete;
-	char *effective;
-	char *schema;
-	char *relation;
-	char *sk;
-	WhQuery *query;
-	Oid relid;
+	WhDeclaration declaration = {0};
 	WhModel *model;
 
 	wh_txn_check_arguments(fcinfo);
-	key = wh_model_names(PG_GETARG_ARRAYTYPE_P(2), "key");
-	scd = PG_GETARG_JSONB_P(3);
-	on_delete = text_to_cstring(PG_GETARG_TEXT_PP(4));
-	effective = text_to_cstring(PG_GETARG_TEXT_PP(6));
-	query = wh_model_prepare(text_to_cstring(PG_GETARG_TEXT_PP(0)),
-							 text_to_cstring(PG_GETARG_TEXT_PP(1)), key, "dimension", &schema,
-							 &relation);
-	sk = wh_name(relation, "_sk");
-	check_arguments(query, scd, on_delete, effective, sk);
-	relid = make_table(query, key, schema, relation, sk, wh_dimension_parse_on_delete(on_delete));
-	model = wh_model_declare(schema, relation, WH_MODEL_DIMENSION, query, key,
-							 make_options(scd, on_delete, PG_GETARG_BOOL(5), sk, effective), relid);
+	declaration.key = wh_model_names(PG_GETARG_ARRAYTYPE_P(2), "key");
+	declaration.scd = PG_GETARG_JSONB_P(3);
+	declaration.on_delete = text_to_cstring(PG_GETARG_TEXT_PP(4));
+	declaration.unknown = PG_GETARG_BOOL(5);
+	declaration.effective = text_to_cstring(PG_GETARG_TEXT_PP(6));
+	declaration.query =
+		wh_model_prepare(text_to_cstring(PG_GETARG_TEXT_PP(0)),
+						 text_to_cstring(PG_GETARG_TEXT_PP(1)), declaration.key, "dimension",
+						 &declaration.schema, &declaration.relation);
+	model = wh_dimension_declare(&declaration);
 	wh_dimension_make_outriggers(model, PG_GETARG_JSONB_P(7));
-	PG_RETURN_OID(relid);
+	PG_RETURN_OID(model->relid);
+}
+
+WhModel *
+wh_dimension_declare(const WhDeclaration *declaration)
+{
+	char *sk = wh_name(declaration->relation, "_sk");
+	Oid relid;
+
+	check_arguments(declaration->query, declaration->scd, declaration->on_delete,
+					declaration->effective, sk);
+	relid = make_table(declaration->query, declaration->key, declaration->schema,
+					   declaration->relation, sk,
+					   wh_dimension_parse_on_delete(declaration->on_delete));
+	return wh_model_declare(declaration->schema, declaration->relation, WH_MODEL_DIMENSION,
+							declaration->query, declaration->key, make_options(declaration, sk),
+							relid);
 }
 
 static void
@@ -175,16 +180,17 @@ make_table(WhQuery *query, List *key, const char *schema, const char *relation, 
 }
 
 static Jsonb *
-make_options(Jsonb *scd, const char *on_delete, bool unknown, const char *sk,
-			 const char *effective)
+make_options(const WhDeclaration *declaration, const char *sk)
 {
-	bool is_commit = strcmp(effective, "commit") == 0;
+	bool is_commit = strcmp(declaration->effective, "commit") == 0;
 	WhRows *rows = wh_spi_query(
 		"SELECT pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object('scd', $1, "
-		"'on_delete', $2, 'unknown', $3, 'sk', $4, 'effective', $5))",
-		5,
-		(WhArg[]){WH_ARG_JSONB(JsonbPGetDatum(scd)), WH_ARG_TEXT(on_delete), WH_ARG_BOOL(unknown),
-				  WH_ARG_TEXT(sk), WH_ARG_TEXT(is_commit ? NULL : effective)});
+		"'on_delete', $2, 'unknown', $3, 'sk', $4, 'effective', $5, 'weight', $6))",
+		6,
+		(WhArg[]){WH_ARG_JSONB(JsonbPGetDatum(declaration->scd)),
+				  WH_ARG_TEXT(declaration->on_delete), WH_ARG_BOOL(declaration->unknown),
+				  WH_ARG_TEXT(sk), WH_ARG_TEXT(is_commit ? NULL : declaration->effective),
+				  WH_ARG_TEXT(declaration->weight)});
 	bool isnull;
 
 	return DatumGetJsonbPCopy(wh_rows_datum(rows, 0, 1, &isnull));

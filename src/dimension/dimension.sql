@@ -46,10 +46,10 @@ CREATE TABLE walhouse.dimension_reference (
     dimension_id  integer NOT NULL,
     key           text[] NOT NULL,
     CONSTRAINT dimension_reference_pkey PRIMARY KEY (model_id, purpose, number),
-    CONSTRAINT dimension_reference_purpose_check CHECK (purpose IN ('outrigger'))
+    CONSTRAINT dimension_reference_purpose_check CHECK (purpose IN ('outrigger', 'member'))
 );
 COMMENT ON TABLE walhouse.dimension_reference IS
-    'Dimensions that a dimension refers to: the column of its views that has the surrogate key, the dimension, and the columns that give its key.';
+    'Dimensions that a dimension refers to, as outriggers or as members of a bridge: the column of its views that has the surrogate key, the dimension, and the columns that give its key.';
 CREATE INDEX dimension_reference_dimension_id_idx ON walhouse.dimension_reference (dimension_id);
 GRANT SELECT ON walhouse.dimension_reference TO PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('walhouse.dimension_reference', '');
@@ -80,3 +80,8 @@ CREATE FUNCTION walhouse.create_junk_dimension(name text, columns text[])
 RETURNS regclass LANGUAGE c STRICT VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'walhouse_create_junk_dimension';
 COMMENT ON FUNCTION walhouse.create_junk_dimension(text, text[]) IS
     'Makes a dimension whose members are the combinations of columns that facts have met: {channel text,is_gift boolean}, each a name and a type (boolean, smallint, integer, bigint, numeric, text, varchar, date, uuid, an enum). A fact refers to it with as many columns of its query, "dw.flags(channel, is_gift)"; NULL is a value like others. It belongs to no feed. Raises for other types.';
+
+CREATE FUNCTION walhouse.create_bridge(name text, query text, key text[], members jsonb, weight name DEFAULT NULL)
+RETURNS regclass LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'walhouse_create_bridge';
+COMMENT ON FUNCTION walhouse.create_bridge(text, text, text[], jsonb, name) IS
+    'Declares a bridge: a type-2 dimension over an association (query, key), without rows -1 to -3. members: {"customer_sk": "dw.customer(customer_id)"}, dimensions that columns of query are the keys of. The view <name>_members has the bridge''s versions cut where those of the members change, with the members'' surrogate keys, valid_from, valid_to and is_current. weight: a column of query that is a number; the view <name>_weights has the groups (columns of key that no member uses) whose weights do not sum up to 1 now. Raises as create_dimension does, without members, and with a weight where members use the whole key.';

@@ -41,7 +41,24 @@ typedef enum WhOnDelete
 	WH_DELETE_PURGE /* all versions go */
 } WhOnDelete;
 
+/* What a declaration says of a dimension, after wh_model_prepare. */
+typedef struct WhDeclaration
+{
+	char *schema;
+	char *relation;
+	WhQuery *query;
+	List *key; /* of char * */
+	Jsonb *scd;
+	char *on_delete;
+	bool unknown; /* it has the rows that stand for no member */
+	char *effective;
+	char *weight; /* of a bridge; NULL: none */
+} WhDeclaration;
+
 /* -------- dimension.c -------- */
+
+/* Judges the declaration, and makes the table, the view and the model. */
+extern WhModel *wh_dimension_declare(const WhDeclaration *declaration);
 
 /* The name of the surrogate key column, as it was at declaration. */
 extern char *wh_dimension_sk(const WhModel *model);
@@ -50,6 +67,7 @@ extern char *wh_dimension_sk(const WhModel *model);
 
 /* What one dimension refers to another for, as walhouse.dimension_reference has it. */
 #define WH_REFERENCE_OUTRIGGER "outrigger"
+#define WH_REFERENCE_MEMBER "member" /* of a bridge */
 
 extern void wh_dimension_store_references(const WhModel *model, const char *purpose,
 										  List *references);
