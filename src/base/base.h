@@ -219,6 +219,8 @@ typedef enum WhJoins
 } WhJoins;
 
 extern int wh_settings_push_joins(WhJoins joins);
+/* wh_settings_avoid_scans, after that: whole tables are read only where no index will do. */
+extern void wh_settings_avoid_scans(void);
 extern void wh_settings_pop(int level);
 
 /* -------- users.c -------- */

@@ -64,6 +64,12 @@ wh_settings_push_joins(WhJoins joins)
 }
 
 void
+wh_settings_avoid_scans(void)
+{
+	set_for_now("enable_seqscan", "off");
+}
+
+void
 wh_settings_pop(int level)
 {
 	AtEOXact_GUC(false, level);

@@ -34,6 +34,7 @@ static const WhModelRoutine dimension_routine = {
 	.build = wh_dimension_build,
 	.load = wh_dimension_load,
 	.verify = wh_dimension_verify,
+	.samples = true,
 	.known = wh_dimension_known,
 	.drop = drop,
 	.referrers = wh_dimension_referrers};

@@ -12,6 +12,9 @@
  * Where deletes do not close (deletes.c), a key's history is that of its images: the first one
  * stands for the state before, which the log need not have any more when the row had been deleted.
  *
+ * Of a sample (model/sample.c) the history that is replayed may be short, and more is taken from
+ * the model's own rows; then these are also held to what every history must be like.
+ *
  * Rows are compared by the images of key, columns, valid_from, valid_to and is_current; one with
  * the right key and valid_from but another image is different, not missing and unexpected.
  */
@@ -31,13 +34,15 @@ typedef struct Work
 } Work;
 
 static void compare(void *arg);
+static void draw_keys(WhModel *model, WhVerdict *verdict, WhStage *stage);
 static void append_rows(StringInfo sql, const WhModel *model);
 static void append_history(StringInfo sql, const WhModel *model);
 static void append_own(StringInfo sql, const WhModel *model, bool seeded);
 static void append_versions(StringInfo sql, const WhModel *model);
 static void append_last(StringInfo sql, const WhModel *model);
 static void append_expected(StringInfo sql, const WhModel *model);
-static void append_comparison(StringInfo sql, const WhModel *model);
+static void append_comparison(StringInfo sql, const WhModel *model, bool check_own);
+static char *broken(const WhModel *model);
 static char *attributes_of(const WhModel *model, const char *alias);
 static char *columns_of(List *columns, const char *alias);
 
@@ -59,10 +64,17 @@ compare(void *arg)
 	StringInfoData sql;
 	WhRows *rows;
 
+	if (verdict->sample > 0)
+		draw_keys(model, verdict, stage);
 	wh_model_stage_events(model, stage, verdict->horizon, verdict->position);
+	if (verdict->sample > 0)
+	{
+		wh_model_sample_keys(model, stage);
+		wh_model_sample_rows(model, stage);
+	}
 	initStringInfo(&sql);
 	wh_dimension_expected_sql(&sql, model, verdict->horizon > model->history_start);
-	append_comparison(&sql, model);
+	append_comparison(&sql, model, model->sampled && verdict->horizon > model->history_start);
 	rows = wh_stage_query(
 		stage, sql.data, 2,
 		(WhArg[]){WH_ARG_LSN(verdict->horizon), WH_ARG_LSN(verdict->position)});
@@ -72,6 +84,17 @@ compare(void *arg)
 	verdict->missing = wh_rows_int8(rows, 0, 3);
 	verdict->unexpected = wh_rows_int8(rows, 0, 4);
 	verdict->different = wh_rows_int8(rows, 0, 5);
+}
+
+/* draw_keys draws a sample of members, and bounds the history that is replayed for them. */
+static void
+draw_keys(WhModel *model, WhVerdict *verdict, WhStage *stage)
+{
+	wh_model_sample(model, stage, verdict->sample, "",
+					wh_sql(WH_IS_MEMBER("d.%I") " AND NOT d.is_inferred", wh_dimension_sk(model)),
+					NULL);
+	verdict->horizon =
+		wh_model_sample_start(model, stage, verdict->horizon, verdict->position);
 }
 
 void
@@ -163,8 +186,8 @@ append_own(StringInfo sql, const WhModel *model, bool seeded)
 		sql,
 		", wh_own AS (SELECT d.*, pg_catalog.row_number() OVER (PARTITION BY %s ORDER BY "
 		"d.valid_from DESC) AS wh_back "
-		"FROM %T d WHERE " WH_IS_MEMBER("d.%s") " AND NOT d.is_inferred AND %s",
-		columns_of(model->key, "d"), model->relid, sk, seeded ? "true" : "false");
+		"FROM %s d WHERE " WH_IS_MEMBER("d.%s") " AND NOT d.is_inferred AND %s",
+		columns_of(model->key, "d"), wh_model_rows(model), sk, seeded ? "true" : "false");
 	if (wh_dimension_on_delete(model) == WH_DELETE_PURGE)
 	{
 		wh_sql_append(sql, " AND NOT EXISTS (SELECT FROM wh_raw r WHERE NOT r.wh_live AND ");
@@ -322,25 +345,57 @@ append_expected(StringInfo sql, const WhModel *model)
 	wh_sql_append(sql, " WHERE v.wh_live)");
 }
 
+/* append_comparison counts; with check_own, rows that no history can have made are different. */
 static void
-append_comparison(StringInfo sql, const WhModel *model)
+append_comparison(StringInfo sql, const WhModel *model, bool check_own)
 {
 	const char *sk = wh_sql_identifier(wh_dimension_sk(model));
 
+	wh_sql_append(sql,
+				  ", wh_found AS (SELECT f.*, %s AS wh_broken FROM %s f WHERE " WH_IS_MEMBER(
+					  "f.%s") " AND NOT f.is_inferred",
+				  check_own ? broken(model) : "false", wh_model_rows(model), sk);
+	if (check_own)
+		wh_sql_append(sql, " WINDOW o AS (PARTITION BY %s ORDER BY f.valid_from)",
+					  columns_of(model->key, "f"));
 	wh_sql_append(
 		sql,
-		" SELECT pg_catalog.count(e.valid_from), pg_catalog.count(f.valid_from), "
+		") SELECT pg_catalog.count(e.valid_from), pg_catalog.count(f.valid_from), "
 		"pg_catalog.count(*) FILTER (WHERE f.valid_from IS NULL), pg_catalog.count(*) FILTER "
 		"(WHERE e.valid_from IS NULL), "
 		"pg_catalog.count(*) FILTER (WHERE e.valid_from IS NOT NULL AND f.valid_from IS NOT "
-		"NULL AND "
+		"NULL AND (f.wh_broken OR "
 		"ROW(e.valid_to, e.is_current, %s)::record OPERATOR(pg_catalog.*<>) ROW(f.valid_to, "
-		"f.is_current, %s)::record) "
-		"FROM wh_expected e FULL JOIN (SELECT * FROM %T d WHERE " WH_IS_MEMBER(
-			"d.%s") " AND NOT d.is_inferred) f "
-					"ON e.valid_from = f.valid_from AND ",
-		attributes_of(model, "e"), attributes_of(model, "f"), model->relid, sk);
+		"f.is_current, %s)::record)) "
+		"FROM wh_expected e FULL JOIN wh_found f ON e.valid_from = f.valid_from AND ",
+		attributes_of(model, "e"), attributes_of(model, "f"));
 	wh_model_key_join(sql, model, "e", "f");
+}
+
+/*
+ * broken says of a row f, in the window o of its key's versions, that it cannot be one of them:
+ * what was before the stretch that is replayed is held to what holds for every history.  The first
+ * version begins at -infinity, each ends where the next one begins (after a delete that closed it
+ * earlier), the last one alone may be current, and is, when the member is there.
+ */
+static char *
+broken(const WhModel *model)
+{
+	bool closes = wh_dimension_on_delete(model) == WH_DELETE_CLOSE;
+	StringInfoData match;
+
+	initStringInfo(&match);
+	wh_model_key_join(&match, model, "r", "f");
+	return wh_sql(
+		"CASE WHEN pg_catalog.lag(f.valid_to) OVER o IS NULL THEN f.valid_from <> '-infinity' ELSE "
+		"f.valid_from %s pg_catalog.lag(f.valid_to) OVER o END OR f.valid_to <= f.valid_from OR "
+		"f.is_current <> (f.valid_to = 'infinity') OR pg_catalog.lead(f.valid_from) OVER o IS NULL "
+		"AND f.is_current <> %s",
+		closes ? "<" : "<>",
+		closes ? wh_sql("COALESCE((SELECT r.wh_live FROM wh_raw r WHERE %s ORDER BY r.wh_lsn DESC "
+						"LIMIT 1), false)",
+						match.data) :
+				 "true");
 }
 
 /* attributes_of lists what a row consists of, beside its times. */

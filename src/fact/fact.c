@@ -27,6 +27,7 @@ static const WhModelRoutine routine = {
 	.release = wh_fact_release,
 	.load = wh_fact_load,
 	.verify = wh_fact_verify,
+	.samples = true,
 	.known = wh_fact_known,
 	.drop = drop,
 	.referrers = referrers,

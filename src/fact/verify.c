@@ -7,6 +7,10 @@
  * Found are the fact's rows.  They are paired by key, a second row of a key in the fact has no
  * partner, and pairs are compared by image in every column but load_id.  Rows that cannot be
  * placed are expected in walhouse.rejected, and counted there the same way.
+ *
+ * Of a sample (model/sample.c) the fact's rows are probed by key and event time, those that are
+ * expected and those of the rows that were drawn: a second row of a key in another partition is
+ * found when it is drawn itself.  Of the rejected rows a tenth as many are drawn besides.
  */
 #include "postgres.h"
 
@@ -17,6 +21,13 @@
 #include "fact/fact.h"
 #include "fact/fact_private.h"
 
+/* Of the rejected rows so many are what a sample is drawn from. */
+#define REJECTED_LOOKED_AT 10000
+
+static void draw_keys(WhFact *fact, WhStage *stage, int32 count);
+static void stage_sample(WhFact *fact, WhStage *stage);
+static void stage_rows(WhFact *fact, WhStage *stage);
+static void stage_rejected(WhFact *fact, WhStage *stage);
 static TimestampTz final_before(WhFact *fact);
 static void append_expected(StringInfo sql, WhFact *fact);
 static void append_found(StringInfo sql, WhFact *fact);
@@ -26,10 +37,16 @@ void
 wh_fact_verify(WhModel *model, WhVerdict *verdict)
 {
 	WhFact *fact = wh_fact_open(model);
+	WhStage *stage = wh_stage_create_snapshot();
 	StringInfoData sql;
 	WhArg args[3];
 	WhRows *rows;
 
+	if (verdict->sample > 0)
+	{
+		draw_keys(fact, stage, verdict->sample);
+		stage_sample(fact, stage);
+	}
 	args[0] = WH_ARG_LSN(model->position);
 	args[1] = WH_ARG_REGCLASS(model->relid);
 	args[2] = WH_ARG_TIMESTAMPTZ(final_before(fact));
@@ -44,12 +61,117 @@ wh_fact_verify(WhModel *model, WhVerdict *verdict)
 				  " pg_catalog.count(*) FILTER (WHERE p.is_expected IS NULL),"
 				  " pg_catalog.count(*) FILTER (WHERE p.is_found AND p.is_expected AND p.differs)"
 				  " FROM p");
-	rows = wh_spi_query_snapshot(sql.data, 3, args);
+	rows = wh_stage_query(stage, sql.data, 3, args);
+	wh_stage_drop(stage);
 	verdict->expected = wh_rows_int8(rows, 0, 1);
 	verdict->found = wh_rows_int8(rows, 0, 2);
 	verdict->missing = wh_rows_int8(rows, 0, 3);
 	verdict->unexpected = wh_rows_int8(rows, 0, 4);
 	verdict->different = wh_rows_int8(rows, 0, 5);
+}
+
+/* draw_keys draws a sample of keys, also from the rows that were rejected. */
+static void
+draw_keys(WhFact *fact, WhStage *stage, int32 count)
+{
+	const char *time = wh_fact_column(fact, fact->event_time)->name;
+	StringInfoData also;
+	ListCell *cell;
+
+	(void) wh_stage_fill_catalog(
+		stage, "wh.refused",
+		wh_sql("SELECT r.key FROM (SELECT r.key FROM walhouse.fact_rejected r WHERE r.model_id = "
+			   "$1 LIMIT %d) r ORDER BY pg_catalog.random() LIMIT $2",
+			   REJECTED_LOOKED_AT),
+		2, (WhArg[]){WH_ARG_INT4(fact->model->id), WH_ARG_INT4(count / 10 + 1)});
+	initStringInfo(&also);
+	wh_sql_append(&also, "SELECT ");
+	foreach(cell, fact->key)
+		wh_sql_append(&also, "r.key[%d]::%s, ", foreach_current_index(cell) + 1,
+					  wh_fact_type(wh_fact_column(fact, lfirst_int(cell))->type, -1));
+	wh_sql_append(&also, "NULL::%s FROM \"wh.refused\" r", wh_fact_type(fact->event_type, -1));
+	wh_model_sample(fact->model, stage, count, wh_sql(", d.%I AS wh_time", time), "true",
+					also.data);
+}
+
+/* stage_sample stages what there should be of the keys, and what there is. */
+static void
+stage_sample(WhFact *fact, WhStage *stage)
+{
+	XLogRecPtr position = fact->model->position;
+	int level = wh_settings_push_joins(WH_JOINS_WHOLE);
+	StringInfoData sql;
+
+	wh_settings_avoid_scans();
+	wh_model_stage_events(fact->model, stage, position, position);
+	initStringInfo(&sql);
+	wh_fact_state_rows(&sql, fact);
+	(void) wh_stage_fill(stage, "wh_expected", sql.data, 1, (WhArg[]){WH_ARG_LSN(position)});
+	wh_settings_pop(level);
+	level = wh_settings_push_joins(WH_JOINS_PROBE);
+	wh_settings_avoid_scans();
+	stage_rows(fact, stage);
+	stage_rejected(fact, stage);
+	wh_settings_pop(level);
+}
+
+/* stage_rows stages the fact's rows at the keys and event times that are expected or drawn. */
+static void
+stage_rows(WhFact *fact, WhStage *stage)
+{
+	List *positions = list_append_unique_int(list_copy(fact->key), fact->event_time);
+	StringInfoData expected;
+	StringInfoData drawn;
+	StringInfoData match;
+	ListCell *cell;
+
+	initStringInfo(&expected);
+	initStringInfo(&drawn);
+	initStringInfo(&match);
+	foreach(cell, positions)
+	{
+		int position = lfirst_int(cell);
+		WhModelColumn *column = wh_fact_column(fact, position);
+		const char *comma = foreach_current_index(cell) > 0 ? ", " : "";
+
+		wh_sql_append(&expected, "%se.c%d", comma, position);
+		wh_sql_append(&drawn, "%sd.%I", comma,
+					  position == fact->event_time ? "wh_time" : column->name);
+		wh_sql_append(&match, "%st.%I %s x.c%d", foreach_current_index(cell) > 0 ? " AND " : "",
+					  column->name, wh_model_equality(column->type), position);
+	}
+	(void) wh_stage_fill(
+		stage, "wh.rows",
+		wh_sql("SELECT t.* FROM (SELECT %s FROM wh_expected e WHERE e.reason IS NULL UNION SELECT "
+			   "%s FROM \"wh.drawn\" d) x CROSS JOIN LATERAL (SELECT t.* FROM %T t WHERE %s OFFSET "
+			   "0) t",
+			   expected.data, drawn.data, fact->model->relid, match.data),
+		0, NULL);
+}
+
+/* stage_rejected stages what walhouse.rejected has of the keys, as the owner of the catalog: the
+ * view cannot be probed. */
+static void
+stage_rejected(WhFact *fact, WhStage *stage)
+{
+	StringInfoData drawn;
+	ListCell *cell;
+
+	initStringInfo(&drawn);
+	foreach(cell, fact->key)
+		wh_sql_append(&drawn, "%sd.%I::pg_catalog.text",
+					  foreach_current_index(cell) > 0 ? ", " : "",
+					  wh_fact_column(fact, lfirst_int(cell))->name);
+	(void) wh_stage_fill(stage, "wh_key",
+						 wh_sql("SELECT %s AS key FROM wh_expected e UNION SELECT ARRAY[%s] FROM "
+								"\"wh.drawn\" d",
+								wh_fact_key_text(fact, "e"), drawn.data),
+						 0, NULL);
+	(void) wh_stage_fill_catalog(
+		stage, "wh_rejected",
+		"SELECT r.key, r.reason, r.row FROM wh_key k JOIN walhouse.fact_rejected r ON r.key "
+		"OPERATOR(pg_catalog.=) k.key WHERE r.model_id = $1",
+		1, (WhArg[]){WH_ARG_INT4(fact->model->id)});
 }
 
 /*
@@ -80,7 +202,10 @@ append_expected(StringInfo sql, WhFact *fact)
 		sql,
 		"WITH e AS MATERIALIZED (SELECT s.*, true AS is_expected, 1::pg_catalog.int8 AS copy"
 		" FROM (");
-	wh_fact_state_rows(sql, fact);
+	if (fact->model->sampled)
+		wh_sql_append(sql, "SELECT * FROM wh_expected");
+	else
+		wh_fact_state_rows(sql, fact);
 	wh_sql_append(sql, ") s), er AS (SELECT j.*, true AS is_expected FROM (");
 	wh_fact_rejected_rows(sql, fact, "e n WHERE n.reason IS NOT NULL");
 	wh_sql_append(sql, ") j), ");
@@ -95,7 +220,7 @@ append_found(StringInfo sql, WhFact *fact)
 	wh_sql_append(sql,
 				  "f AS (SELECT true AS is_found, pg_catalog.row_number() OVER (PARTITION BY ");
 	wh_model_column_list(sql, fact->model->key, "t");
-	wh_sql_append(sql, ") AS copy");
+	wh_sql_append(sql, " ORDER BY t.%I) AS copy", wh_fact_column(fact, fact->event_time)->name);
 	foreach(cell, fact->columns)
 		wh_sql_append(sql, ", t.%I AS c%d", ((WhModelColumn *) lfirst(cell))->name,
 					  foreach_current_index(cell) + 1);
@@ -114,9 +239,11 @@ append_found(StringInfo sql, WhFact *fact)
 			wh_sql_append(sql, ", t.%I AS sk%d", role->column, role->number);
 	}
 	wh_sql_append(sql,
-				  " FROM %T t), fr AS (SELECT true AS is_found, r.key, r.reason, r.row AS image"
-				  " FROM walhouse.rejected r WHERE r.model = $2), ",
-				  fact->model->relid);
+				  " FROM %s t), fr AS (SELECT true AS is_found, r.key, r.reason, r.row AS image"
+				  " FROM %s), ",
+				  wh_model_rows(fact->model),
+				  fact->model->sampled ? "wh_rejected r" :
+										 "walhouse.rejected r WHERE r.model = $2");
 }
 
 static void

@@ -62,6 +62,7 @@ void
 wh_model_init(void)
 {
 	wh_model_protect_init();
+	wh_model_sample_init();
 }
 
 WhModel *

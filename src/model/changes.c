@@ -30,7 +30,8 @@
 static void computable_images(StringInfo sql, const WhModel *model);
 static void computes(StringInfo sql, const WhModel *model, const char *alias);
 static void mirror_columns(StringInfo sql, const WhFeedTable *table, const char *alias);
-static void table_state(StringInfo sql, const WhFeedTable *table, const WhModel *guarded);
+static void table_state(StringInfo sql, const WhFeedTable *table, const char *mirror,
+						const char *log, const WhModel *guarded);
 static void expressions(StringInfo sql, const WhModel *model, const char *guard);
 
 void
@@ -53,16 +54,14 @@ wh_model_events_sql(StringInfo sql, const WhModel *model)
 	if (model->guarded)
 		computable_images(sql, model);
 	else
-		wh_model_last_images(sql, model->source);
+		wh_model_last_images(sql, model->source, wh_model_log(model));
 	wh_sql_append(sql, ") s OFFSET 0) s JOIN %T t ON t.end_lsn = s.\"wh.lsn\"",
 				  wh_changelog_txn_relid(model->feed));
 }
 
 void
-wh_model_last_images(StringInfo sql, const WhFeedTable *table)
+wh_model_last_images(StringInfo sql, const WhFeedTable *table, const char *log)
 {
-	Oid log = table->log;
-
 	wh_sql_append(sql, "SELECT i.*, i.\"wh.op\" IN ('I', 'U') AND "
 					   "COALESCE(i.\"wh.seq\" > r.seq, true) AS \"wh.there\" "
 					   "FROM (SELECT DISTINCT ON (");
@@ -70,13 +69,13 @@ wh_model_last_images(StringInfo sql, const WhFeedTable *table)
 	wh_sql_append(sql,
 				  ", \"wh.lsn\") l.lsn AS \"wh.lsn\", l.seq AS \"wh.seq\", l.op AS \"wh.op\", ");
 	wh_model_log_columns(sql, table, "l");
-	wh_sql_append(sql, " FROM %T l WHERE l.lsn > $1 AND l.lsn <= $2 AND l.op <> 'T' ORDER BY ",
+	wh_sql_append(sql, " FROM %s l WHERE l.lsn > $1 AND l.lsn <= $2 AND l.op <> 'T' ORDER BY ",
 				  log);
 	wh_model_source_key(sql, table, NULL);
 	wh_sql_append(sql,
 				  ", \"wh.lsn\", \"wh.seq\" DESC, \"wh.op\" DESC) i "
 				  "LEFT JOIN (WITH r AS MATERIALIZED (SELECT l.lsn, pg_catalog.max(l.seq) AS seq "
-				  "FROM %T l WHERE l.lsn > $1 AND l.lsn <= $2 AND l.op = 'T' GROUP BY l.lsn) "
+				  "FROM %s l WHERE l.lsn > $1 AND l.lsn <= $2 AND l.op = 'T' GROUP BY l.lsn) "
 				  "SELECT r.lsn, r.seq FROM r) r "
 				  "ON r.lsn = i.\"wh.lsn\" WHERE i.\"wh.op\" <> 'B' OR r.lsn IS NOT NULL",
 				  log);
@@ -91,7 +90,7 @@ computable_images(StringInfo sql, const WhModel *model)
 					   "(PARTITION BY ");
 	wh_model_source_key(sql, model->source, "x");
 	wh_sql_append(sql, " ORDER BY x.\"wh.lsn\") AS \"wh.next\" FROM (");
-	wh_model_last_images(sql, model->source);
+	wh_model_last_images(sql, model->source, wh_model_log(model));
 	wh_sql_append(sql, ") x OFFSET 0) g WHERE g.\"wh.next\" IS NULL OR NOT g.\"wh.there\" OR ");
 	computes(sql, model, "g");
 	wh_sql_append(sql, " OFFSET 0");
@@ -131,8 +130,8 @@ wh_model_before_sql(StringInfo sql, const WhModel *model)
 	wh_model_source_key(sql, model->source, NULL);
 	wh_sql_append(sql, ") l.op AS \"wh.op\", ");
 	wh_model_log_columns(sql, model->source, "l");
-	wh_sql_append(sql, " FROM %T l WHERE l.lsn > $1 AND l.lsn <= $2 AND l.op <> 'T' ORDER BY ",
-				  model->source->log);
+	wh_sql_append(sql, " FROM %s l WHERE l.lsn > $1 AND l.lsn <= $2 AND l.op <> 'T' ORDER BY ",
+				  wh_model_log(model));
 	wh_model_source_key(sql, model->source, NULL);
 	wh_sql_append(sql, ", l.lsn, l.seq, l.op) s WHERE s.\"wh.op\" = 'B' OFFSET 0) s");
 	if (model->condition != NULL)
@@ -150,7 +149,8 @@ wh_model_state_sql(StringInfo sql, const WhModel *model)
 	wh_sql_append(sql, "SELECT ");
 	expressions(sql, model, NULL);
 	wh_sql_append(sql, " FROM (");
-	table_state(sql, model->source, model->guarded ? model : NULL);
+	table_state(sql, model->source, wh_model_mirror(model), wh_model_log(model),
+				model->guarded ? model : NULL);
 	wh_sql_append(sql, " OFFSET 0) s");
 	if (model->condition != NULL)
 		wh_sql_append(sql, " WHERE %s", model->condition);
@@ -159,21 +159,22 @@ wh_model_state_sql(StringInfo sql, const WhModel *model)
 void
 wh_model_table_state(StringInfo sql, const WhFeedTable *table)
 {
-	table_state(sql, table, NULL);
+	table_state(sql, table, wh_sql_relation(table->mirror), wh_sql_relation(table->log), NULL);
 }
 
 /* table_state appends a SELECT of a table's rows at position $1; with a model, without the images
  * that its query cannot compute. */
 static void
-table_state(StringInfo sql, const WhFeedTable *table, const WhModel *guarded)
+table_state(StringInfo sql, const WhFeedTable *table, const char *mirror, const char *log,
+			const WhModel *guarded)
 {
 	ListCell *lc;
 
 	wh_sql_append(sql, "SELECT ");
 	mirror_columns(sql, table, "m");
 	wh_sql_append(
-		sql, " FROM %T m WHERE NOT EXISTS (SELECT FROM %T l WHERE l.lsn > $1 AND l.op <> 'T'",
-		table->mirror, table->log);
+		sql, " FROM %s m WHERE NOT EXISTS (SELECT FROM %s l WHERE l.lsn > $1 AND l.op <> 'T'",
+		mirror, log);
 	foreach(lc, table->key)
 	{
 		const char *column = wh_model_mirror_column(table, lfirst_int(lc));
@@ -188,7 +189,7 @@ table_state(StringInfo sql, const WhFeedTable *table, const WhModel *guarded)
 	wh_model_source_key(sql, table, NULL);
 	wh_sql_append(sql, ") l.op AS \"wh.op\", ");
 	wh_model_log_columns(sql, table, "l");
-	wh_sql_append(sql, " FROM %T l WHERE l.lsn > $1 AND l.op <> 'T' ORDER BY ", table->log);
+	wh_sql_append(sql, " FROM %s l WHERE l.lsn > $1 AND l.op <> 'T' ORDER BY ", log);
 	wh_model_source_key(sql, table, NULL);
 	wh_sql_append(sql, ", l.lsn, l.seq, l.op) f WHERE f.\"wh.op\" = 'B'");
 	if (guarded != NULL)
@@ -196,6 +197,22 @@ table_state(StringInfo sql, const WhFeedTable *table, const WhModel *guarded)
 		wh_sql_append(sql, " AND ");
 		computes(sql, guarded, "f");
 	}
+}
+
+void
+wh_model_bad_keys_sql(StringInfo sql, const WhModel *model)
+{
+	wh_sql_append(sql, "SELECT ");
+	wh_model_source_key(sql, model->source, "f");
+	wh_sql_append(sql, " FROM (SELECT DISTINCT ON (");
+	wh_model_source_key(sql, model->source, NULL);
+	wh_sql_append(sql, ") l.op AS \"wh.op\", ");
+	wh_model_log_columns(sql, model->source, "l");
+	wh_sql_append(sql, " FROM %s l WHERE l.lsn > $1 AND l.op <> 'T' ORDER BY ",
+				  wh_model_log(model));
+	wh_model_source_key(sql, model->source, NULL);
+	wh_sql_append(sql, ", l.lsn, l.seq, l.op) f WHERE f.\"wh.op\" = 'B' AND NOT ");
+	computes(sql, model, "f");
 }
 
 void

@@ -43,6 +43,7 @@ static void append_binding(StringInfo sql, const WhWalk *walk, const WhJoinAlias
 						   const char *filter);
 static void stage_event(WhWalk *walk, const char *bad);
 static char *find_bad_points(WhWalk *walk);
+static void leave_out_bad(WhWalk *walk, const char *bad);
 static void search(WhWalk *walk, const WhRows *points, uint64 from, uint64 to, StringInfo bad);
 static void attempt(void *arg);
 static bool add_repeated_points(WhWalk *walk, StringInfo bad);
@@ -82,6 +83,8 @@ wh_walk_evaluate_events(WhWalk *walk)
 	stage_points(walk);
 	if (walk->model->guarded)
 		bad = find_bad_points(walk);
+	if (walk->model->sampled && bad != NULL)
+		leave_out_bad(walk, bad);
 	stage_result(walk, bad);
 	if (!walk->join->is_unique)
 		check_keys(walk, "true");
@@ -238,6 +241,27 @@ find_bad_points(WhWalk *walk)
 		(void) add_repeated_points(walk, &bad);
 	}
 	return bad.len > 0 ? bad.data : NULL;
+}
+
+/* leave_out_bad: of keys that cannot be computed at the beginning of a sample's history it is not
+ * known what the model has for them (see sample.c). */
+static void
+leave_out_bad(WhWalk *walk, const char *bad)
+{
+	(void) wh_stage_fill(
+		walk->stage, "wh.bad",
+		wh_sql("SELECT k.* FROM \"wh.key\" k JOIN \"wh.point\" p ON p.\"wh.d\" = "
+			   "k.\"wh.d\" WHERE p.\"wh.at\" = $1 AND p.\"wh.point\" = ANY "
+			   "('{%s}'::pg_catalog.int8[])",
+			   bad),
+		2, walk->args);
+	if (wh_stage_count(walk->stage, "wh.bad") == 0)
+		return;
+	wh_model_sample_leave_out(walk->model, walk->stage);
+	(void) wh_stage_fill(walk->stage, "wh.point",
+						 "SELECT p.* FROM \"wh.point\" p WHERE NOT EXISTS (SELECT FROM "
+						 "\"wh.bad\" k WHERE k.\"wh.d\" = p.\"wh.d\")",
+						 0, NULL);
 }
 
 static void
@@ -419,15 +443,26 @@ wh_model_join_last_sql(StringInfo sql, const WhModel *model)
 
 /*
  * wh_model_join_state_sql: of a guarded model, the rows of keys that the staged range concerns are
- * those that could be computed.
+ * those that could be computed; of one that is sampled, all rows are staged.
  */
 void
 wh_model_join_state_sql(StringInfo sql, const WhModel *model)
 {
 	const WhJoin *join = model->join;
 	bool guarded = model->guarded && !join->is_idle;
+	const char *staged = wh_sql("SELECT %s FROM \"wh.result\" q JOIN \"wh.point\" p ON "
+								"p.\"wh.point\" = q.wh_point WHERE p.\"wh.at\" = $1",
+								model_columns(model, "q"));
 	ListCell *cell;
 
+	if (model->sampled)
+	{
+		if (join->is_idle)
+			append_nothing(sql, model, "");
+		else
+			wh_sql_append(sql, "%s", staged);
+		return;
+	}
 	wh_sql_append(sql, "SELECT %s FROM (", model_columns(model, "q"));
 	foreach(cell, join->aliases)
 	{
@@ -450,10 +485,7 @@ wh_model_join_state_sql(StringInfo sql, const WhModel *model)
 		wh_sql_append(sql, " WHERE %s", model->condition);
 	wh_sql_append(sql, ") q");
 	if (guarded)
-		wh_sql_append(sql,
-					  " UNION ALL SELECT %s FROM \"wh.result\" q JOIN \"wh.point\" p ON "
-					  "p.\"wh.point\" = q.wh_point WHERE p.\"wh.at\" = $1",
-					  model_columns(model, "q"));
+		wh_sql_append(sql, " UNION ALL %s", staged);
 }
 
 /* append_nothing appends a SELECT of no rows, with the query's columns. */

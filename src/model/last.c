@@ -59,10 +59,10 @@ wh_model_last_sql(StringInfo sql, const WhModel *model)
 	}
 	wh_sql_append(
 		sql,
-		" FROM %T l WHERE l.lsn > $1 AND l.lsn <= $2 AND l.op <> 'T'"
+		" FROM %s l WHERE l.lsn > $1 AND l.lsn <= $2 AND l.op <> 'T'"
 		" ORDER BY %s, \"wh.lsn\" DESC, \"wh.seq\" DESC, \"wh.op\" DESC) i"
-		" LEFT JOIN (WITH r AS MATERIALIZED (SELECT t.lsn, t.seq FROM %T t WHERE t.lsn > $1"
+		" LEFT JOIN (WITH r AS MATERIALIZED (SELECT t.lsn, t.seq FROM %s t WHERE t.lsn > $1"
 		" AND t.lsn <= $2 AND t.op = 'T' ORDER BY t.lsn DESC, t.seq DESC LIMIT 1)"
 		" SELECT r.lsn, r.seq FROM r) r ON true) s OFFSET 0) s",
-		model->source->log, key.data, model->source->log);
+		wh_model_log(model), key.data, wh_model_log(model));
 }

@@ -70,6 +70,7 @@ typedef struct WhModel
 	XLogRecPtr history_start;
 	XLogRecPtr position; /* to_lsn of its last load; InvalidXLogRecPtr before its build */
 	bool guarded; /* see wh_model_guard */
+	bool sampled; /* see wh_model_sample */
 	void *kind_data; /* what its kind keeps while it works on the model; NULL at first */
 } WhModel;
 
@@ -299,6 +300,30 @@ extern void wh_model_guard(WhModel *model, void (*body)(void *arg), void *arg);
 /* wh_model_state_sql appends a SELECT of the query's rows at position $1, $1 not below the
  * horizon: the query's columns. */
 extern void wh_model_state_sql(StringInfo sql, const WhModel *model);
+
+/* -------- sample.c: verify() of a sample -------- */
+
+/*
+ * wh_model_sample draws `count` keys of a model with a query, from its rows d that meet a condition
+ * (SQL) and from its driving table, and marks the model: from then on wh_model_stage_events() must
+ * be called in this stage before wh_model_events_sql and wh_model_state_sql (for the state at a
+ * position alone from it to it), and these give what belongs to these keys, no more.  "wh.drawn"
+ * has the key's columns of the rows that were drawn, and what `more` (", d.…") adds; `also` is
+ * NULL or a SELECT of further such rows.
+ *
+ * After that wh_model_sample_keys stages the keys as "wh.sampled", and wh_model_sample_rows the
+ * model's rows that have them as "wh.rows", by probes of an index that begins with the key.
+ * wh_model_rows names them; of a model that is not sampled its relation.
+ */
+extern void wh_model_sample(WhModel *model, WhStage *stage, int32 count, const char *more,
+							const char *condition, const char *also);
+extern void wh_model_sample_keys(const WhModel *model, WhStage *stage);
+extern void wh_model_sample_rows(const WhModel *model, WhStage *stage);
+extern const char *wh_model_rows(const WhModel *model);
+/* wh_model_sample_start moves the start of a history up, until the logs have no more than
+ * walhouse.verify_log_rows rows each between it and a position. */
+extern XLogRecPtr wh_model_sample_start(const WhModel *model, const WhStage *stage,
+										XLogRecPtr start, XLogRecPtr position);
 
 /*
  * Helpers for kinds: "a.k1 = b.k1 AND …" with the equality operators of the key's types,

@@ -109,7 +109,10 @@ extern void wh_model_log_columns(StringInfo sql, const WhFeedTable *table, const
 extern void wh_model_source_key(StringInfo sql, const WhFeedTable *table, const char *alias);
 /* The last image of each key and transaction of ($1, $2]: wh.lsn, wh.seq, wh.op, columns, and
  * wh.there: there was a row. */
-extern void wh_model_last_images(StringInfo sql, const WhFeedTable *table);
+extern void wh_model_last_images(StringInfo sql, const WhFeedTable *table, const char *log);
+/* The keys, under the mirror's names, whose image at position $1 cannot be computed and is not
+ * the last. */
+extern void wh_model_bad_keys_sql(StringInfo sql, const WhModel *model);
 /* The rows of a table at position $1. */
 extern void wh_model_table_state(StringInfo sql, const WhFeedTable *table);
 
@@ -118,6 +121,17 @@ extern void wh_model_join_events_sql(StringInfo sql, const WhModel *model);
 extern void wh_model_join_before_sql(StringInfo sql, const WhModel *model);
 extern void wh_model_join_last_sql(StringInfo sql, const WhModel *model);
 extern void wh_model_join_state_sql(StringInfo sql, const WhModel *model);
+
+/* -------- sample.c -------- */
+/* Mirror and log of the table that a model reads, as its statements read them: names, or those of
+ * what a sample has staged of them. */
+extern const char *wh_model_mirror(const WhModel *model);
+extern const char *wh_model_log(const WhModel *model);
+/* Stages these, from a position on, for the keys in "wh.driver". */
+extern void wh_model_sample_init(void);
+extern void wh_model_sample_table(const WhModel *model, WhStage *stage, XLogRecPtr from);
+/* Takes the keys in "wh.bad" out of the sample. */
+extern void wh_model_sample_leave_out(const WhModel *model, WhStage *stage);
 
 /* -------- guard.c -------- */
 extern bool wh_model_is_data_error(const ErrorData *error);

@@ -30,6 +30,16 @@
 /* Models of kinds without samples are verified whole up to so many pages, mirrors included. */
 #define WHOLE_PAGES 1000
 
+/* A model of many, in a subtransaction. */
+typedef struct Attempt
+{
+	FunctionCallInfo fcinfo;
+	Oid relid;
+} Attempt;
+
+static void attempt_one(void *arg);
+static bool is_error_of_system(const ErrorData *error);
+static void put_failure(FunctionCallInfo fcinfo, Oid relid, const ErrorData *error);
 static void verify_one(FunctionCallInfo fcinfo, Oid relid, int32 sample);
 static int32 sample_of(const WhModel *model, int32 sample);
 static int64 pages_of(const WhModel *model);
@@ -69,7 +79,11 @@ walhouse_verify_sample(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* walhouse_verify_all verifies every model that has rows and whose owner's role the caller has. */
+/*
+ * walhouse_verify_all verifies every model that has rows and whose owner's role the caller has.
+ * One that cannot be verified, because its query is gone or does not fit any more, has a warning
+ * and a row without figures, and the others go on.
+ */
 Datum
 walhouse_verify_all(PG_FUNCTION_ARGS)
 {
@@ -82,12 +96,57 @@ walhouse_verify_all(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	for (uint64 i = 0; i < rows->count; i++)
 	{
-		Oid relid = wh_rows_oid(rows, i, 1);
+		Attempt attempt = {fcinfo, wh_rows_oid(rows, i, 1)};
+		ErrorData *error;
 
-		if (wh_compat_owns_class(relid, GetUserId()))
-			verify_one(fcinfo, relid, 0);
+		if (!wh_compat_owns_class(attempt.relid, GetUserId()))
+			continue;
+		if (wh_txn_try(attempt_one, &attempt, &error))
+			continue;
+		if (is_error_of_system(error))
+			ReThrowError(error);
+		put_failure(fcinfo, attempt.relid, error);
 	}
 	return (Datum) 0;
+}
+
+static void
+attempt_one(void *arg)
+{
+	Attempt *attempt = arg;
+
+	verify_one(attempt->fcinfo, attempt->relid, 0);
+}
+
+/* is_error_of_system tells what comes and goes by itself from what is wrong with a model. */
+static bool
+is_error_of_system(const ErrorData *error)
+{
+	switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
+	{
+		case ERRCODE_TRANSACTION_ROLLBACK:
+		case ERRCODE_INSUFFICIENT_RESOURCES:
+		case ERRCODE_OPERATOR_INTERVENTION:
+		case ERRCODE_SYSTEM_ERROR:
+			return true;
+		default:
+			return error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
+	}
+}
+
+/* put_failure warns of a model that could not be verified, and gives it a row without figures. */
+static void
+put_failure(FunctionCallInfo fcinfo, Oid relid, const ErrorData *error)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	Datum values[8] = {ObjectIdGetDatum(relid)};
+	bool nulls[8] = {false, true, true, true, true, true, true, true};
+
+	ereport(WARNING, (errcode(error->sqlerrcode),
+					  errmsg("%s cannot be verified: %s", wh_sql_relation(relid), error->message),
+					  error->detail != NULL ? errdetail_internal("%s", error->detail) : 0,
+					  error->hint != NULL ? errhint("%s", error->hint) : 0));
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 
 static void

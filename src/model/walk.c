@@ -22,11 +22,12 @@
  *
  * The log above $2 is looked at, too: a load may stop short of the feed's position, as builds and
  * verify() do.
+ *
+ * Of a model that is sampled (sample.c) there is no walk up: its keys have been chosen.
  */
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "utils/guc.h"
 #include "utils/lsyscache.h"
 
 #include "base/base.h"
@@ -55,7 +56,11 @@ wh_model_stage_events(WhModel *model, WhStage *stage, XLogRecPtr from, XLogRecPt
 	int level;
 
 	if (model->join == NULL)
+	{
+		if (model->sampled)
+			wh_model_sample_table(model, stage, from);
 		return;
+	}
 	level = wh_walk_push_settings();
 	if (walk_down(&walk))
 		wh_walk_evaluate_events(&walk);
@@ -133,8 +138,7 @@ wh_walk_push_settings(void)
 	int level = wh_settings_push_joins(WH_JOINS_WHOLE);
 
 	/* A mirror is probed; its statistics may say that it is empty. */
-	(void) set_config_option("enable_seqscan", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
-							 true, 0, false);
+	wh_settings_avoid_scans();
 	return level;
 }
 
@@ -169,7 +173,7 @@ begin(WhWalk *walk)
 		walk->later[table->number] = wh_rows_bool(rows, 0, 2 * table->number);
 		any = any || walk->touched[table->number];
 	}
-	if (!any)
+	if (!any && !walk->model->sampled)
 		return false;
 	foreach(cell, walk->join->tables)
 	{
@@ -180,12 +184,17 @@ begin(WhWalk *walk)
 		stage_known(walk, table);
 		stage_seen(walk, table);
 	}
-	stage_up(walk, walk->join->driver);
-	if (!walk->has_up[walk->join->driver->number])
-		return false;
-	fill(walk, "wh.key",
-		 wh_sql("SELECT pg_catalog.row_number() OVER () AS \"wh.d\", u.* FROM \"wh.up%d\" u",
-				walk->join->driver->number));
+	if (walk->model->sampled)
+		fill(walk, "wh.key", "SELECT k.* FROM \"wh.driver\" k");
+	else
+	{
+		stage_up(walk, walk->join->driver);
+		if (!walk->has_up[walk->join->driver->number])
+			return false;
+		fill(walk, "wh.key",
+			 wh_sql("SELECT pg_catalog.row_number() OVER () AS \"wh.d\", u.* FROM \"wh.up%d\" u",
+					walk->join->driver->number));
+	}
 	walk->join->is_idle = wh_stage_count(walk->stage, "wh.key") == 0;
 	return !walk->join->is_idle;
 }
@@ -217,7 +226,7 @@ stage_known(WhWalk *walk, const WhJoinTable *table)
 				  " FROM %T l WHERE l.lsn > $1 AND l.lsn <= $2 AND l.op <> 'T' ORDER BY %s, l.lsn, "
 				  "l.seq, l.op) b UNION ALL SELECT i.\"wh.lsn\", i.\"wh.there\", %s FROM (",
 				  source->log, key_of(table, NULL), wh_walk_columns(table, "i"));
-	wh_model_last_images(&sql, source);
+	wh_model_last_images(&sql, source, wh_sql_relation(source->log));
 	wh_sql_append(
 		&sql,
 		") i), x AS (SELECT e.*, pg_catalog.lag(e.\"wh.there\") OVER o AS \"wh.was\", "
