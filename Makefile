@@ -44,7 +44,7 @@ EXTRA_CLEAN = build walhouse_output$(DLSUFFIX) walhouse_recv $(OUTPUT_OBJS) $(CL
 	$(OBJS:.o=.bc)
 
 # Without PostgreSQL's build files there are still the targets that bring them, or do without.
-HOUSE_TARGETS = help deps test one accept lint lint-selftest format proto proto-check demo bench stress leak matrix
+HOUSE_TARGETS = help deps test one accept lint lint-selftest format proto proto-check demo bench stress leak matrix mutants
 PGXS := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
 ifneq ($(PGXS),)
 include $(PGXS)
@@ -175,6 +175,9 @@ bench: ## figures beside PostgreSQL's own replication and other plugins; PART=de
 
 stress: ## PostgreSQL's own regression suite through the plugin, in several ways; ASSERT=1: a server with assertions
 	@test/stress/start
+
+mutants: ## each of many deliberate mistakes must make its test fail (slow); MISTAKE=text: some of them; DRY=1: only look
+	@$(if $(DRY),DRY=1 test/mutants/run,test/sandbox test/mutants/run)
 
 leak: ## does memory stay flat over ten million changes in one session? CHANGES=10000000
 	@test/sandbox test/stress/leak
