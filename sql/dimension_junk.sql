@@ -44,6 +44,24 @@ DELETE FROM dw.flags WHERE channel = 'fax';
 SELECT model, missing, unexpected, different FROM walhouse.verify('dw.sale');
 ROLLBACK;
 
+-- Dates are found whatever the session's DateStyle; text is told apart by its bytes, whatever its collation.
+CREATE COLLATION public.nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+CREATE TABLE shop.call (id int PRIMARY KEY, line text COLLATE public.nocase, called date);
+SELECT handfeed.add('shop', 'shop.call') \g /dev/null
+SELECT walhouse.create_junk_dimension('dw.day', '{called date,line text}') \g /dev/null
+SELECT walhouse.create_dimension('dw.call', 'SELECT id, called, line FROM shop.call', '{id}', outriggers => '{"day_sk": "dw.day(called, line)"}') \g /dev/null
+SELECT walhouse.create_fact('dw.calls', 'SELECT id, line, called, date ''2026-01-13'' AS at FROM shop.call', '{id}', 'at', '{"day_sk": "dw.day(called, line)"}', 'year') \g /dev/null
+CALL walhouse.build('dw.call'); CALL walhouse.build('dw.calls');
+INSERT INTO shop.call VALUES (1, 'Fax', 'infinity'), (2, 'fax', 'infinity'), (3, 'FAX', '-infinity'), (4, NULL, '2026-01-13'), (5, 'fax', 'infinity');
+SELECT handfeed.commit('shop', '2026-01-04'), handfeed.reach('shop') \g /dev/null
+CALL walhouse.load('shop');
+SET datestyle = 'German';
+SELECT count(*) AS calls, count(day_sk) AS days, count(DISTINCT day_sk) AS distinct, count(*) FILTER (WHERE day_called = called AND day_line IS NOT DISTINCT FROM line COLLATE "C") AS same
+FROM dw.call_as_is WHERE id > 0;
+SELECT model, missing, unexpected, different FROM walhouse.verify() ORDER BY model::text;
+SELECT count(*) FROM walhouse.as_known(NULL::dw.calls, at => now()) k JOIN dw.calls c USING (id, at, day_sk);
+RESET datestyle;
+
 -- What is refused.
 SELECT walhouse.create_junk_dimension('dw.bad', '{}');
 SELECT walhouse.create_junk_dimension('dw.bad', '{channel}');
@@ -55,7 +73,9 @@ SELECT walhouse.create_fact('dw.bad', 'SELECT id, channel, sold FROM shop.sale',
 SELECT walhouse.drop_model('dw.flags');
 
 \set QUIET on
-SELECT walhouse.drop_model('dw.sale'), walhouse.drop_model('dw.other'), walhouse.drop_model('dw.flags') \g /dev/null
+SELECT walhouse.drop_model('dw.calls'), walhouse.drop_model('dw.call'), walhouse.drop_model('dw.day'),
+    walhouse.drop_model('dw.sale'), walhouse.drop_model('dw.other'), walhouse.drop_model('dw.flags') \g /dev/null
 SELECT handfeed.remove('shop') \g /dev/null
 DROP SCHEMA dw, handfeed CASCADE;
 DROP TYPE public.channel;
+DROP COLLATION public.nocase;

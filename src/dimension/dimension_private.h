@@ -156,5 +156,15 @@ extern List *wh_dimension_junk_columns(const WhModel *dimension);
 extern void wh_dimension_junk_lookup_sql(StringInfo sql, const WhModel *dimension, List *keys);
 extern void wh_dimension_junk_infer_sql(StringInfo sql, const WhModel *dimension,
 										const char *keys_query, int64 load_id);
+/* The hash by which a combination of values (SQL) of columns is found; of the columns of an
+ * alias. */
+extern char *wh_dimension_combination(List *columns, List *values);
+extern char *wh_dimension_combination_of(List *columns, const char *alias);
+/* Appends a SELECT of the distinct combinations of the columns of v in a FROM clause, as members
+ * have them, and of their hash. */
+extern void wh_dimension_combinations_sql(StringInfo sql, List *columns, const char *from);
+/* Appends an INSERT of those of such rows that are not there. */
+extern void wh_dimension_insert_combinations_sql(StringInfo sql, const WhModel *dimension,
+												 const char *rows, int64 load_id);
 
 #endif /* WH_DIMENSION_PRIVATE_H */

@@ -7,8 +7,11 @@
  * never taken away, so the surrogate key of a combination stays.
  *
  * A combination is found by its hash: an index over the columns themselves could not be probed
- * for NULLs.  Types are those whose text depends on no setting, and numbers are freed of trailing
- * zeroes, so that combinations are equal exactly when their columns are.
+ * for NULLs.  What is hashed depends on no setting (of dates the day's number), and numbers are
+ * freed of trailing zeroes, so that combinations are equal exactly when their columns are; text is
+ * equal when its bytes are, whatever its collation says.
+ *
+ * Mini-dimensions (mini.c) keep their combinations in the same way.
  */
 #include "postgres.h"
 
@@ -30,7 +33,6 @@ static void check_column(List *columns, WhModelColumn *column, const char *sk);
 static bool type_is_plain(Oid type);
 static Oid make_junk_table(const char *schema, const char *relation, const char *sk, List *columns);
 static char *value_of(const WhModelColumn *column, const char *value);
-static char *combination(const WhModel *model, const char *alias);
 
 PG_FUNCTION_INFO_V1(walhouse_create_junk_dimension);
 
@@ -196,53 +198,90 @@ value_of(const WhModelColumn *column, const char *value)
 	return wh_sql(column->type == NUMERICOID ? "pg_catalog.trim_scale(%s)" : "(%s)", value);
 }
 
+char *
+wh_dimension_combination(List *columns, List *values)
+{
+	StringInfoData list;
+	ListCell *cell;
+
+	initStringInfo(&list);
+	foreach(cell, columns)
+	{
+		WhModelColumn *column = lfirst(cell);
+		char *value = value_of(column, list_nth(values, foreach_current_index(cell)));
+
+		if (column->type == DATEOID)
+			value = wh_sql("extract(julian FROM %s)", value);
+		wh_sql_append(&list, "%s%s", list.len > 0 ? ", " : "", value);
+	}
+	return wh_sql("pg_catalog.md5(ROW(%s)::pg_catalog.text)::pg_catalog.uuid", list.data);
+}
+
+char *
+wh_dimension_combination_of(List *columns, const char *alias)
+{
+	List *values = NIL;
+	ListCell *cell;
+
+	foreach(cell, columns)
+		values = lappend(values, wh_sql("%s.%I", alias, ((WhModelColumn *) lfirst(cell))->name));
+	return wh_dimension_combination(columns, values);
+}
+
 void
 wh_dimension_junk_lookup_sql(StringInfo sql, const WhModel *dimension, List *keys)
 {
-	ListCell *cell;
-
-	wh_sql_append(sql, "(SELECT wh_d.%I FROM %T wh_d WHERE wh_d.combination OPERATOR(pg_catalog.=) "
-					   "pg_catalog.md5(ROW(",
-				  wh_dimension_sk(dimension), dimension->relid);
-	foreach(cell, keys)
-		wh_sql_append(sql, "%s%s", foreach_current_index(cell) > 0 ? ", " : "",
-					  value_of(list_nth(dimension->key, foreach_current_index(cell)),
-							   lfirst(cell)));
-	wh_sql_append(sql, ")::pg_catalog.text)::pg_catalog.uuid)");
+	wh_sql_append(sql,
+				  "(SELECT wh_d.%I FROM %T wh_d WHERE wh_d.combination OPERATOR(pg_catalog.=) %s)",
+				  wh_dimension_sk(dimension), dimension->relid,
+				  wh_dimension_combination(dimension->key, keys));
 }
 
-/* combination is the hash of the columns of a row. */
-static char *
-combination(const WhModel *model, const char *alias)
+void
+wh_dimension_combinations_sql(StringInfo sql, List *columns, const char *from)
 {
-	StringInfoData list;
+	char *combination = wh_dimension_combination_of(columns, "v");
+	ListCell *cell;
 
-	initStringInfo(&list);
-	wh_model_column_list(&list, model->key, alias);
-	return wh_sql("pg_catalog.md5(ROW(%s)::text)::uuid", list.data);
+	wh_sql_append(sql, "SELECT DISTINCT ON (%s) ", combination);
+	foreach(cell, columns)
+	{
+		const char *name = wh_sql_identifier(((WhModelColumn *) lfirst(cell))->name);
+
+		wh_sql_append(sql, "%s AS %s, ", value_of(lfirst(cell), wh_sql("v.%s", name)), name);
+	}
+	wh_sql_append(sql, "%s AS combination FROM %s", combination, from);
 }
 
 void
 wh_dimension_junk_infer_sql(StringInfo sql, const WhModel *dimension, const char *keys_query,
 							int64 load_id)
 {
-	ListCell *cell;
+	StringInfoData names;
+	StringInfoData rows;
 
+	initStringInfo(&names);
+	initStringInfo(&rows);
+	wh_model_column_list(&names, dimension->key, NULL);
+	wh_dimension_combinations_sql(&rows, dimension->key,
+								  wh_sql("(%s) v (%s)", keys_query, names.data));
+	wh_dimension_insert_combinations_sql(sql, dimension, rows.data, load_id);
+}
+
+/* The probe spares the surrogate keys that conflicts would use up. */
+void
+wh_dimension_insert_combinations_sql(StringInfo sql, const WhModel *dimension, const char *rows,
+									 int64 load_id)
+{
 	wh_sql_append(sql, "INSERT INTO %T (", dimension->relid);
 	wh_model_column_list(sql, dimension->key, NULL);
 	wh_sql_append(sql, ", combination, load_id) SELECT ");
-	wh_model_column_list(sql, dimension->key, "v");
-	wh_sql_append(sql, ", %s, %l FROM (SELECT DISTINCT ", combination(dimension, "v"), load_id);
-	foreach(cell, dimension->key)
-	{
-		WhModelColumn *column = lfirst(cell);
-
-		wh_sql_append(sql, "%s%s AS %I", foreach_current_index(cell) > 0 ? ", " : "",
-					  value_of(column, wh_sql("k.%I", column->name)), column->name);
-	}
-	wh_sql_append(sql, " FROM (%s) k (", keys_query);
-	wh_model_column_list(sql, dimension->key, NULL);
-	wh_sql_append(sql, ")) v ON CONFLICT DO NOTHING");
+	wh_model_column_list(sql, dimension->key, "n");
+	wh_sql_append(
+		sql,
+		", n.combination, %l FROM (%s) n WHERE (SELECT true FROM %T d WHERE d.combination "
+		"OPERATOR(pg_catalog.=) n.combination) IS NULL ON CONFLICT DO NOTHING",
+		load_id, rows, dimension->relid);
 }
 
 /* wh_dimension_junk_verify holds each member's hash to its columns: there is nothing else to
@@ -253,7 +292,7 @@ wh_dimension_junk_verify(WhModel *model, WhVerdict *verdict)
 	WhRows *rows = wh_spi_query_snapshot(
 		wh_sql("SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE d.combination IS "
 			   "DISTINCT FROM %s) FROM %T d WHERE " WH_IS_MEMBER("d.%I"),
-			   combination(model, "d"), model->relid, wh_dimension_sk(model)),
+			   wh_dimension_combination_of(model->key, "d"), model->relid, wh_dimension_sk(model)),
 		0, NULL);
 
 	verdict->expected = wh_rows_int8(rows, 0, 1);

@@ -35,11 +35,15 @@ Datum
 walhouse_as_known(PG_FUNCTION_ARGS)
 {
 	int guc_level = NewGUCNestLevel();
-	WhModel *model = model_of(fcinfo);
-	const WhModelRoutine *routine = wh_model_routine(model->kind);
+	WhModel *model;
+	const WhModelRoutine *routine;
 	WhKnown *known;
 	WhUser saved;
 
+	/* A query is compiled to text: constants in it must read back as they were. */
+	wh_settings_pin(NULL);
+	model = model_of(fcinfo);
+	routine = wh_model_routine(model->kind);
 	wh_user_check_owner(model->owner, "model", model->short_name);
 	if (routine->known == NULL)
 		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),

@@ -154,9 +154,12 @@ verify_one(FunctionCallInfo fcinfo, Oid relid, int32 sample)
 {
 	WhVerdict verdict = {0};
 	int guc_level = NewGUCNestLevel();
-	WhModel *model = wh_model_get(relid, false);
+	WhModel *model;
 	WhUser saved;
 
+	/* A query is compiled to text: constants in it must read back as they were. */
+	wh_settings_pin(NULL);
+	model = wh_model_get(relid, false);
 	wh_user_check_owner(model->owner, "model", model->short_name);
 	verdict.sample = sample_of(model, sample);
 	wh_settings_pin(model->feed == NULL ? "UTC" : model->feed->time_zone);
