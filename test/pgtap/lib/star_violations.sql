@@ -1,7 +1,8 @@
 -- pg_temp.star_violations(): what is wrong in the star schemas of this database, whatever made it. Empty when all holds:
 -- versions of a key do not overlap and have a length, one version at most is current and it is the one without an end, each key
--- that the query gives has exactly one current version, the first version begins at -infinity, the unknown member is
--- row -1, each surrogate key of a fact resolves, and each row but the unknown member names a load that exists.
+-- that the query gives has exactly one current version and no other key has (but for what on_delete leaves), the first version
+-- begins at -infinity, the unknown member is row -1, each surrogate key of a fact resolves, and each row but the unknown member
+-- names a load that exists.
 CREATE FUNCTION pg_temp.star_violations() RETURNS TABLE (model regclass, violation text, rows bigint)
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -41,8 +42,9 @@ BEGIN
                 HAVING count(*) > 0$q$, m.relation, keys, m.query);
             RETURN QUERY EXECUTE format($q$
                 SELECT %1$L::regclass, 'a current version is of no key of the query', count(*)
-                FROM (SELECT %2$s FROM %1$s WHERE is_current AND NOT is_inferred AND %4$s > 0 EXCEPT SELECT %2$s FROM %3$s) AS t
-                HAVING count(*) > 0$q$, m.relation, keys, m.query, sk);
+                FROM (SELECT %2$s FROM %1$s WHERE is_current AND NOT is_inferred AND %4$s > 0 AND %5$s EXCEPT SELECT %2$s FROM %3$s) AS t
+                HAVING count(*) > 0$q$, m.relation, keys, m.query, sk,
+                CASE m.options ->> 'on_delete' WHEN 'ignore' THEN 'false' WHEN 'tombstone' THEN 'NOT is_deleted' ELSE 'true' END);
         ELSE
             FOR d IN
                 SELECT f.column_name AS sk, o.relation AS dimension, quote_ident(c.relname || '_sk') AS dimension_sk

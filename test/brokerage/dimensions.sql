@@ -1,0 +1,35 @@
+-- dimensions.sql: the star's dimensions, declared as its owner would.
+CREATE SCHEMA dw;
+SELECT walhouse.create_date_dimension('dw.date', '2015-01-01', '2040-12-31', fiscal_year_start_month => 10, holidays => 'brokerage.holiday');
+SELECT walhouse.create_time_dimension('dw.time', 'minute');
+SELECT walhouse.create_junk_dimension('dw.order_kind', '{side text,is_cash boolean,channel text}');
+
+SELECT walhouse.create_dimension('dw.broker',
+    $$ SELECT branch, broker_no, name, title, manager, "group" FROM brokerage.broker $$,
+    key => '{branch,broker_no}', scd => '{"*": 1, "title": 0, "manager": 3}', on_delete => 'ignore');
+
+SELECT walhouse.create_dimension('dw.industry',
+    $$ SELECT industry, name, sector FROM brokerage.industry $$,
+    key => '{industry}', scd => '{"*": 1}');
+
+SELECT walhouse.create_dimension('dw.company',
+    $$ SELECT company_id, name, industry, rating, ceo, founded, status FROM brokerage.company $$,
+    key => '{company_id}', scd => '{"*": 2, "ceo": 1, "rating": 6, "founded": 0}');
+
+-- A share has versions of its own and of its company.
+SELECT walhouse.create_dimension('dw.security',
+    $$ SELECT s.symbol, s.name, s.issue, s.exchange, s.shares, s.status, s.company_id, c.name AS company, c.industry, c.rating, c.ceo
+       FROM brokerage.security s LEFT JOIN brokerage.company c ON c.company_id = s.company_id $$,
+    key => '{symbol}', scd => '{"*": 2, "exchange": 1, "ceo": 1}', on_delete => 'tombstone');
+
+SELECT walhouse.create_dimension('dw.customer',
+    $$ SELECT customer_id, tax_id, last_name, first_name, gender, born, tier, street, city, country, email, phone, net_worth, credit, status, joined_on
+       FROM brokerage.customer $$,
+    key => '{customer_id}', scd => '{"*": 2, "email": 1, "phone": 1, "credit": 1, "country": 3, "tier": 6, "joined_on": 0}');
+
+-- Whatever opens a version of a customer opens one of each of his accounts.
+SELECT walhouse.create_dimension('dw.account',
+    $$ SELECT a.account_id, a.customer_id, a.branch, a.broker_no, a.description, a.tax_status, a.status, a.opened_on,
+           c.tax_id, c.last_name, c.first_name, c.gender, c.born, c.tier, c.street, c.city, c.net_worth, c.status AS customer_status
+       FROM brokerage.account a JOIN brokerage.customer c ON c.customer_id = a.customer_id $$,
+    key => '{account_id}', scd => '{"*": 2, "description": 1, "opened_on": 0}');
