@@ -82,6 +82,9 @@ extern WhFeedTable *wh_changelog_table_of_mirror(Oid mirror);
  */
 extern XLogRecPtr wh_changelog_position(int32 feed_id, TimestampTz *clock);
 
+/* The feed clock at a position, as the log has it: the greatest at or below it. */
+extern TimestampTz wh_changelog_clock(const WhFeed *feed, XLogRecPtr position);
+
 /* The feed's table of transactions, <feed>_log.txn (end_lsn, xid, commit_time, origin, clock). */
 extern Oid wh_changelog_txn_relid(const WhFeed *feed);
 

@@ -26,6 +26,7 @@ static const WhModelRoutine routine = {
 	.missing_partitions = wh_fact_missing_partitions,
 	.release = wh_fact_release,
 	.load = wh_fact_load,
+	.needs = wh_fact_dimensions,
 	.verify = wh_fact_verify,
 	.samples = true,
 	.known = wh_fact_known,

@@ -22,7 +22,6 @@
 #include "utils/snapmgr.h"
 
 #include "base/base.h"
-#include "fact/fact.h"
 #include "load/load.h"
 #include "load/load_private.h"
 #include "partition/partition.h"
@@ -36,7 +35,7 @@ typedef struct Build
 	int32 model_id;
 	bool may_end; /* it may end to have partitions made */
 	List *missing; /* of WhMissingPartition *: what it ended for */
-	XLogRecPtr to; /* what it reached, or InvalidXLogRecPtr: dimensions are not ready */
+	XLogRecPtr to; /* what it reached, or InvalidXLogRecPtr: what it needs is not ready */
 } Build;
 
 static bool build_locked(int32 model_id);
@@ -181,8 +180,8 @@ static void
 finish(WhModel *model, WhLoad *load, TimestampTz started, WhDone *done)
 {
 	const WhModelRoutine *routine = wh_model_routine(model->kind);
-	WhArg args[1];
 	WhUser saved;
+	ListCell *cell;
 
 	wh_lock_state(model->feed->id);
 	XactIsoLevel = XACT_READ_COMMITTED;
@@ -200,18 +199,17 @@ finish(WhModel *model, WhLoad *load, TimestampTz started, WhDone *done)
 	wh_load_record(load, "build", started, list_make1(done), NULL);
 	wh_load_revive(model->id, "live");
 
-	/* New surrogate keys: what refers to the old ones is built again. */
-	args[0] = WH_ARG_INT4(model->id);
-	wh_catalog_execute(
-		"UPDATE walhouse.model m SET state = 'rebuild'"
-		" WHERE m.state IN ('live', 'stopped', 'building') AND m.model_id IN"
-		" (SELECT d.model_id FROM walhouse.fact_dimension d WHERE d.dimension_id = $1)",
-		1, args);
+	/* New surrogate keys, new rows: what was made of the old ones is built again. */
+	foreach(cell, wh_model_referrers(model))
+		wh_catalog_execute(
+			"UPDATE walhouse.model m SET state = 'rebuild'"
+			" WHERE m.state IN ('live', 'stopped', 'building') AND m.relation = $1",
+			1, (WhArg[]){WH_ARG_REGCLASS(lfirst_oid(cell))});
 }
 
 /*
- * check_unchanged raises when a dimension was built again meanwhile: this fact has its old
- * surrogate keys, and is marked to be built again.
+ * check_unchanged raises when a model that this one needs was built again meanwhile: this one is
+ * made of its old rows, and is marked to be built again.
  */
 static void
 check_unchanged(const WhModel *model)
@@ -220,13 +218,13 @@ check_unchanged(const WhModel *model)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("%s must be built again", model->name),
-				 errdetail("A dimension that it refers to was built meanwhile."),
+				 errdetail("A model that it needs was built meanwhile."),
 				 errhint("Try again.")));
 }
 
 /*
- * build_position returns the position that a build can reach in its snapshot: the feed's, or for
- * a fact the one that its dimensions have in common; InvalidXLogRecPtr when there is none.
+ * build_position returns the position that a build can reach in its snapshot: the feed's, or the
+ * one that the models have in common which this one needs; InvalidXLogRecPtr when there is none.
  */
 static XLogRecPtr
 build_position(const WhModel *model, TimestampTz *clock)
@@ -235,18 +233,21 @@ build_position(const WhModel *model, TimestampTz *clock)
 	XLogRecPtr common = InvalidXLogRecPtr;
 	ListCell *cell;
 
-	if (model->kind != WH_MODEL_FACT)
-		return position;
-	foreach(cell, wh_fact_dimensions(model))
+	foreach(cell, wh_model_needs(model))
 	{
-		WhModel *dimension = wh_model_get_by_id(lfirst_int(cell));
+		WhModel *need = wh_model_get_by_id(lfirst_int(cell));
 
-		if (dimension->feed == NULL)
+		if (need->feed == NULL)
 			continue;
-		if (strcmp(dimension->state, "live") != 0 ||
-			(!XLogRecPtrIsInvalid(common) && common != dimension->position))
+		if (strcmp(need->state, "live") != 0 ||
+			(!XLogRecPtrIsInvalid(common) && common != need->position))
 			return InvalidXLogRecPtr;
-		common = dimension->position;
+		common = need->position;
+	}
+	if (model->sources == NIL)
+	{
+		*clock = wh_changelog_clock(model->feed, common);
+		return common;
 	}
 	/* A model stands at the feed's position, too, when no source transaction lies between. */
 	if (XLogRecPtrIsInvalid(common) || common == position ||
@@ -255,11 +256,11 @@ build_position(const WhModel *model, TimestampTz *clock)
 	/* The log does not reach back so far: the dimensions must be loaded first. */
 	if (common < wh_model_horizon(model))
 		return InvalidXLogRecPtr;
-	*clock = wh_load_clock(model->feed, common);
+	*clock = wh_changelog_clock(model->feed, common);
 	return common;
 }
 
-/* is_buildable says that a model's table is ready, and that the dimensions of a fact are live. */
+/* is_buildable says that a model's tables are ready, and that the models that it needs are live. */
 static bool
 is_buildable(const WhModel *model)
 {
@@ -267,13 +268,11 @@ is_buildable(const WhModel *model)
 
 	if (model->feed == NULL || wh_model_unready(model) != NULL)
 		return false;
-	if (model->kind != WH_MODEL_FACT)
-		return true;
-	foreach(cell, wh_fact_dimensions(model))
+	foreach(cell, wh_model_needs(model))
 	{
-		WhModel *dimension = wh_model_get_by_id(lfirst_int(cell));
+		WhModel *need = wh_model_get_by_id(lfirst_int(cell));
 
-		if (dimension->feed != NULL && strcmp(dimension->state, "live") != 0)
+		if (need->feed != NULL && strcmp(need->state, "live") != 0)
 			return false;
 	}
 	return true;

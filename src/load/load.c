@@ -9,7 +9,6 @@
 #include "utils/builtins.h"
 
 #include "base/base.h"
-#include "fact/fact.h"
 #include "load/load.h"
 #include "load/load_private.h"
 
@@ -92,22 +91,22 @@ refuse_build(const WhModel *model)
 								  unready->source_name, unready->state),
 						errhint("CALL walhouse.run(%s), or walhouse.resync_table.",
 								wh_sql_literal(model->feed->name))));
-	foreach(cell, model->kind == WH_MODEL_FACT ? wh_fact_dimensions(model) : NIL)
+	foreach(cell, wh_model_needs(model))
 	{
-		WhModel *dimension = wh_model_get_by_id(lfirst_int(cell));
+		WhModel *need = wh_model_get_by_id(lfirst_int(cell));
 
-		if (dimension->feed != NULL && strcmp(dimension->state, "live") != 0)
+		if (need->feed != NULL && strcmp(need->state, "live") != 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("could not build %s", model->name),
-					 errdetail("Its dimension %s is in state \"%s\".", dimension->name,
-							   dimension->state),
-					 errhint("CALL walhouse.build(%s) first.", wh_sql_literal(dimension->name))));
+					 errdetail("%s, which it needs, is in state \"%s\".", need->name,
+							   need->state),
+					 errhint("CALL walhouse.build(%s) first.", wh_sql_literal(need->name))));
 	}
 	ereport(
 		ERROR,
 		(errcode(ERRCODE_OBJECT_IN_USE), errmsg("could not build %s", model->name),
 		 errdetail(
-			 "Another session is building it, or its dimensions are not at one position yet."),
+			 "Another session is building it, or what it needs is not at one position yet."),
 		 errhint("Try again.")));
 }

@@ -10,7 +10,7 @@ CREATE TABLE walhouse.load_retry (
     CONSTRAINT load_retry_pkey PRIMARY KEY (model_id)
 );
 COMMENT ON TABLE walhouse.load_retry IS
-    'Models that stopped: how often they were tried, up to which position (null: resumed by hand), when they may be tried again, and the dimension that they wait for. build: it is the build that failed.';
+    'Models that stopped: how often they were tried, up to which position (null: resumed by hand), when they may be tried again, and the model that they wait for. build: it is the build that failed.';
 GRANT SELECT ON walhouse.load_retry TO PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('walhouse.load_retry', '');
 
@@ -24,7 +24,7 @@ CREATE PROCEDURE walhouse.build(model regclass)
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'walhouse_build';
 COMMENT ON PROCEDURE walhouse.build(regclass) IS
-    'Builds a dimension or fact, or builds it again, from mirror and change log, and brings it up to date; CALL walhouse.run does so for all that wait for it. Other models and the feed go on meanwhile, and readers see the old rows until the new ones are there. Commits; for the model''s owner. Errors: its table or a dimension is not ready, another session builds it, its data cannot be computed (the model is stopped then).';
+    'Builds a dimension or fact, or builds it again, from mirror and change log, and brings it up to date; CALL walhouse.run does so for all that wait for it. Other models and the feed go on meanwhile, and readers see the old rows until the new ones are there. Commits; for the model''s owner. Errors: its table or a model that it needs is not ready, another session builds it, its data cannot be computed (the model is stopped then).';
 
 CREATE FUNCTION walhouse.resume(model regclass)
 RETURNS void

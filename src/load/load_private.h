@@ -24,15 +24,13 @@ extern void wh_load_record(const WhLoad *load, const char *kind, TimestampTz sta
 						   const char *error);
 /* wh_load_has_transactions says whether the log has a source transaction in (from, to]. */
 extern bool wh_load_has_transactions(const WhFeed *feed, XLogRecPtr from, XLogRecPtr to);
-/* The greatest clock at or below a position. */
-extern TimestampTz wh_load_clock(const WhFeed *feed, XLogRecPtr position);
 /* The id of a model's position as its last load says. */
 extern bool wh_load_is_system_error(const ErrorData *error);
 extern char *wh_load_error_text(const ErrorData *error);
 
 /* -------- retry.c: models that stopped -------- */
 /* Stops a model at its position. tried_to: what it was brought to when it failed; waits_for: a
- * dimension that it needs, or 0. */
+ * model that it needs, or 0. */
 extern void wh_load_stop(int32 model_id, const char *error, XLogRecPtr tried_to, int32 waits_for,
 						 bool is_build);
 /* True when a stopped model shall be tried again; *is_build: by building it. */

@@ -88,29 +88,6 @@ lowest_position(List *done, XLogRecPtr to)
 	return lowest;
 }
 
-TimestampTz
-wh_load_clock(const WhFeed *feed, XLogRecPtr position)
-{
-	WhArg args[2];
-	WhRows *rows;
-	bool isnull;
-
-	args[0] = WH_ARG_LSN(position);
-	args[1] = WH_ARG_INT4(feed->id);
-	rows = wh_catalog_query(
-		wh_sql(
-			"SELECT COALESCE("
-			"(SELECT t.clock FROM %T t WHERE t.end_lsn <= $1 ORDER BY t.end_lsn DESC LIMIT 1),"
-			"(SELECT p.clock FROM walhouse.feed_position p WHERE p.feed_id = $2 AND p.position"
-			" <= $1"
-			" ORDER BY p.position DESC LIMIT 1),"
-			"(SELECT p.clock FROM walhouse.feed_position p WHERE p.feed_id = $2 ORDER BY"
-			" p.position LIMIT 1))",
-			wh_changelog_txn_relid(feed)),
-		2, args);
-	return DatumGetTimestampTz(wh_rows_datum(rows, 0, 1, &isnull));
-}
-
 bool
 wh_load_is_system_error(const ErrorData *error)
 {

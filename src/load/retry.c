@@ -4,8 +4,9 @@
  *
  * A model that failed can only succeed when its source table has changed since, so a new change
  * there makes it due, twice at once and then with growing pauses of at most five minutes;
- * walhouse.resume makes it due in any case.  A fact that stopped for a dimension is due as soon as
- * that dimension is not stopped any more.  A model whose build failed becomes due in the same way,
+ * walhouse.resume makes it due in any case.  For a model without tables of its own that is any
+ * change of the feed.  A model that stopped for one that it needs is due as soon as that is not
+ * stopped any more.  A model whose build failed becomes due in the same way,
  * and is built again.
  */
 #include "postgres.h"
@@ -62,6 +63,10 @@ wh_load_is_due(const WhModel *model, XLogRecPtr to, bool *is_build, int32 *waits
 					  "%sEXISTS (SELECT FROM %T l WHERE l.lsn > r.tried_to AND l.lsn <= $2)",
 					  cell == list_head(model->sources) ? "" : " OR ",
 					  ((WhFeedTable *) lfirst(cell))->log);
+	if (model->sources == NIL)
+		wh_sql_append(&sql,
+					  "EXISTS (SELECT FROM %T t WHERE t.end_lsn > r.tried_to AND t.end_lsn <= $2)",
+					  wh_changelog_txn_relid(model->feed));
 	wh_sql_append(&sql, ")))");
 	rows = wh_catalog_query(sql.data, 2, args);
 	if (rows->count == 0)

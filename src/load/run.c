@@ -17,6 +17,9 @@
  * (classes 40, 53, 57, 58, XX) stop nobody: they are raised, and the whole load is the caller's to
  * repeat.  Models that stopped are tried again, each in a subtransaction of its own (retry.c).
  *
+ * What the load does to facts that rollups stand on is kept in run.load->changes, which belongs to
+ * the whole transaction; rollups that the load does not bring on keep it for later at its end.
+ *
  * A crash at any point leaves the positions and the data of before.
  */
 #include "postgres.h"
@@ -44,6 +47,7 @@ typedef struct Run
 	List *done; /* of WhDone * */
 	List *stopped; /* of int: ids of models that are stopped, or stopped in this load */
 	List *waiting; /* of int: ids of models that are not brought to load->to for other reasons */
+	List *followers; /* of int: ids of models that keep what they missed */
 	StringInfoData errors;
 } Run;
 
@@ -66,8 +70,11 @@ static void evaluate_apart(Run *run, List *ids);
 static void try_model(Run *run, int32 model_id, bool only_evaluate);
 static void attempt_model(void *arg);
 static void load_model(Run *run, WhModel *model);
-static int32 stopped_dimension(Run *run, const WhModel *model);
+static int32 stopped_need(Run *run, const WhModel *model);
 static bool must_wait(Run *run, const WhModel *model);
+static void keep_missed(Run *run);
+static bool is_done(const Run *run, int32 model_id);
+static void attempt_missed(void *arg);
 static void stop_model(Run *run, WhModel *model, const char *error, int32 waits_for);
 
 bool
@@ -113,6 +120,7 @@ run_once(int32 feed_id, bool may_end, List **missing)
 	if (XLogRecPtrIsInvalid(to) || !choose(&run, feed_id, to))
 		return false;
 	run.load = wh_load_new(feed, to, clock);
+	run.load->changes = wh_stage_create();
 
 	if (!wh_txn_try(run_together, &run, &error))
 	{
@@ -120,6 +128,7 @@ run_once(int32 feed_id, bool may_end, List **missing)
 			ReThrowError(error);
 		run.done = NIL;
 		run.missing = NIL;
+		wh_stage_drop(run.load->changes);
 		if (may_end)
 			evaluate_apart(&run, list_concat_copy(run.live, run.due));
 		if (run.missing == NIL)
@@ -129,6 +138,9 @@ run_once(int32 feed_id, bool may_end, List **missing)
 		evaluate_apart(&run, list_copy(run.due));
 	if (run.missing == NIL)
 		run_apart(&run, run.due);
+	if (run.missing == NIL)
+		keep_missed(&run);
+	wh_stage_drop(run.load->changes);
 	*missing = run.missing;
 	if (run.done != NIL || run.errors.len > 0)
 		wh_load_record(run.load, "load", run.started, run.done,
@@ -161,6 +173,8 @@ choose_model(Run *run, WhModel *model, XLogRecPtr to, XLogRecPtr *lowest, XLogRe
 	bool is_build = false;
 	int32 waits_for = 0;
 
+	if (wh_model_routine(model->kind)->missed != NULL)
+		run->followers = lappend_int(run->followers, model->id);
 	if (is_cut_off(model))
 	{
 		wh_load_revive(model->id, "rebuild");
@@ -199,7 +213,8 @@ choose_model(Run *run, WhModel *model, XLogRecPtr to, XLogRecPtr *lowest, XLogRe
 static bool
 is_cut_off(const WhModel *model)
 {
-	return (strcmp(model->state, "live") == 0 || strcmp(model->state, "stopped") == 0) &&
+	return model->sources != NIL &&
+		   (strcmp(model->state, "live") == 0 || strcmp(model->state, "stopped") == 0) &&
 		   wh_model_unready(model) == NULL &&
 		   !XLogRecPtrIsInvalid(model->position) && model->position < wh_model_horizon(model);
 }
@@ -229,10 +244,10 @@ run_together(void *arg)
 	{
 		WhModel *model = lfirst(cell);
 
-		if (stopped_dimension(run, model) != 0)
+		if (stopped_need(run, model) != 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("a dimension of %s is stopped", model->name)));
+					 errmsg("a model that %s needs is stopped", model->name)));
 		if (must_wait(run, model))
 			continue;
 		models = lappend(models, model);
@@ -276,19 +291,19 @@ try_model(Run *run, int32 model_id, bool only_evaluate)
 	Attempt attempt = {run, model_id, only_evaluate};
 	WhModel *model = wh_model_get_by_id(model_id);
 	bool was_stopped = strcmp(model->state, "stopped") == 0;
-	int32 dimension = stopped_dimension(run, model);
+	int32 need = stopped_need(run, model);
 	ErrorData *error;
 
 	if (was_stopped && list_member_int(run->live, model_id))
 		return; /* it stopped in this load */
 	/* What a fact's rows need does not depend on a dimension that may come back in this load. */
-	if (dimension != 0 && !(only_evaluate && list_member_int(run->due, dimension)))
+	if (need != 0 && !(only_evaluate && list_member_int(run->due, need)))
 	{
 		if (!only_evaluate && !was_stopped)
 			stop_model(
 				run, model,
-				psprintf("waits for %s, which is stopped", wh_model_get_by_id(dimension)->name),
-				dimension);
+				psprintf("waits for %s, which is stopped", wh_model_get_by_id(need)->name),
+				need);
 		return;
 	}
 	if (must_wait(run, model))
@@ -305,6 +320,7 @@ try_model(Run *run, int32 model_id, bool only_evaluate)
 	if (wh_load_is_system_error(error))
 		ReThrowError(error);
 	run->due = list_delete_int(run->due, model_id);
+	wh_stage_forget(run->load->changes, wh_fact_changes(model_id));
 	stop_model(run, model, wh_load_error_text(error), 0);
 }
 
@@ -346,15 +362,15 @@ load_model(Run *run, WhModel *model)
 	run->done = lappend(run->done, done);
 }
 
-/* stopped_dimension returns the id of a stopped dimension that a fact needs; 0: none. */
+/* stopped_need returns the id of a stopped model that this one needs; 0: none. */
 static int32
-stopped_dimension(Run *run, const WhModel *model)
+stopped_need(Run *run, const WhModel *model)
 {
 	ListCell *cell;
 
-	if (model->kind != WH_MODEL_FACT || run->stopped == NIL)
+	if (run->stopped == NIL)
 		return 0;
-	foreach(cell, wh_fact_dimensions(model))
+	foreach(cell, wh_model_needs(model))
 	{
 		if (list_member_int(run->stopped, lfirst_int(cell)))
 			return lfirst_int(cell);
@@ -362,21 +378,77 @@ stopped_dimension(Run *run, const WhModel *model)
 	return 0;
 }
 
-/* must_wait says that a fact needs a dimension that is not at hand: in a build, or on a table
- * that is not ready. */
+/* must_wait says that a model needs one that is not at hand: in a build, or on a table that is not
+ * ready.  Those that need this one wait, too. */
 static bool
 must_wait(Run *run, const WhModel *model)
 {
 	ListCell *cell;
 
-	if (model->kind != WH_MODEL_FACT)
+	if (run->waiting == NIL)
 		return false;
-	foreach(cell, wh_fact_dimensions(model))
+	foreach(cell, wh_model_needs(model))
 	{
 		if (list_member_int(run->waiting, lfirst_int(cell)))
+		{
+			run->waiting = list_append_unique_int(run->waiting, model->id);
+			return true;
+		}
+	}
+	return false;
+}
+
+/*
+ * keep_missed has the models that live on what a load does to others, and that this one did not
+ * bring on, keep it.  One that cannot is to be built again.
+ */
+static void
+keep_missed(Run *run)
+{
+	ListCell *cell;
+
+	foreach(cell, run->done == NIL ? NIL : run->followers)
+	{
+		Attempt attempt = {run, lfirst_int(cell)};
+		ErrorData *error;
+
+		if (is_done(run, attempt.model_id) || wh_txn_try(attempt_missed, &attempt, &error))
+			continue;
+		if (wh_load_is_system_error(error))
+			ReThrowError(error);
+		wh_model_set_state(attempt.model_id, "rebuild", wh_load_error_text(error));
+		ereport(LOG,
+				(errcode(error->sqlerrcode),
+				 errmsg("walhouse could not keep changes for %s, which is built again: %s",
+						wh_model_get_by_id(attempt.model_id)->name, error->message)));
+	}
+}
+
+static bool
+is_done(const Run *run, int32 model_id)
+{
+	ListCell *cell;
+
+	foreach(cell, run->done)
+	{
+		if (((WhDone *) lfirst(cell))->model_id == model_id)
 			return true;
 	}
 	return false;
+}
+
+static void
+attempt_missed(void *arg)
+{
+	Attempt *attempt = arg;
+	WhModel *model = wh_model_get_by_id(attempt->model_id);
+	WhUser saved;
+
+	if (strcmp(model->state, "new") == 0 || strcmp(model->state, "rebuild") == 0)
+		return;
+	wh_user_become(model->owner, &saved);
+	wh_model_routine(model->kind)->missed(model, attempt->run->load);
+	wh_user_restore(&saved);
 }
 
 static void

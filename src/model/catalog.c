@@ -32,11 +32,12 @@ static void load_key(WhModel *model, const WhRows *rows);
 static List *key_names(const WhRows *rows, uint64 row, int column);
 static void set_scd(WhModel *model);
 static JsonbValue *find_option(const WhModel *model, const char *name);
-static const char *find_problem(Oid relid, Oid view_oid, List *key, List *mirrors);
+static List *read_mirrors(int32 feed_id);
+static const char *find_problem(Oid view_oid, List *key, List *mirrors);
 static bool is_join_kept(Query *query, List *key);
 static WhModelKind parse_kind(const char *kind);
 
-static const WhModelRoutine *routines[WH_MODEL_FACT + 1];
+static const WhModelRoutine *routines[WH_MODEL_KINDS];
 
 /* The last load of a model holds its position; the greatest id is the last. */
 #define MODEL_COLUMNS \
@@ -144,8 +145,11 @@ load_row(const WhRows *rows, bool compile)
 		model->feed = isnull ? NULL : wh_changelog_feed_by_id(DatumGetInt32(value), true);
 		return model;
 	}
+	value = wh_rows_datum(rows, 0, 4, &isnull);
 	if (OidIsValid(model->view))
 		load_query(model);
+	else if (!isnull)
+		model->feed = wh_changelog_feed_by_id(DatumGetInt32(value), false);
 	load_key(model, rows);
 	if (model->join != NULL)
 	{
@@ -294,26 +298,44 @@ parse_kind(const char *kind)
 		return WH_MODEL_JUNK;
 	if (strcmp(kind, "fact") == 0)
 		return WH_MODEL_FACT;
+	if (strcmp(kind, "rollup") == 0)
+		return WH_MODEL_ROLLUP;
+	if (strcmp(kind, "periodic_snapshot") == 0)
+		return WH_MODEL_SNAPSHOT;
 	elog(ERROR, "unknown kind of model \"%s\"", kind);
+}
+
+List *
+wh_model_needs(const WhModel *model)
+{
+	const WhModelRoutine *routine = wh_model_routine(model->kind);
+
+	return routine->needs == NULL ? NIL : routine->needs(model);
+}
+
+List *
+wh_model_referrers(const WhModel *model)
+{
+	List *relids = NIL;
+
+	for (int i = 0; i < lengthof(routines); i++)
+	{
+		if (routines[i] != NULL && routines[i]->referrers != NULL)
+			relids = list_concat_unique_oid(relids, routines[i]->referrers(model));
+	}
+	return relids;
 }
 
 void
 wh_model_check_references(const WhModel *model)
 {
 	StringInfoData names;
+	ListCell *lc;
 
 	initStringInfo(&names);
-	for (int i = 0; i < lengthof(routines); i++)
-	{
-		List *relids = routines[i] == NULL || routines[i]->referrers == NULL ?
-						   NIL :
-						   routines[i]->referrers(model);
-		ListCell *lc;
-
-		foreach(lc, relids)
-			appendStringInfo(&names, "%s%s", names.len > 0 ? ", " : "",
-							 wh_sql_relation(lfirst_oid(lc)));
-	}
+	foreach(lc, wh_model_referrers(model))
+		appendStringInfo(&names, "%s%s", names.len > 0 ? ", " : "",
+						 wh_sql_relation(lfirst_oid(lc)));
 	if (names.len > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
@@ -328,23 +350,24 @@ wh_model_ids(int32 feed_id)
 	WhRows *rows =
 		wh_catalog_query("SELECT m.model_id, m.relation, m.query, m.state, m.key "
 						 "FROM walhouse.model m WHERE m.feed_id = $1 "
-						 "ORDER BY m.kind = 'fact', m.model_id",
+						 "ORDER BY CASE m.kind WHEN 'fact' THEN 1 WHEN 'rollup' THEN 2 "
+						 "WHEN 'periodic_snapshot' THEN 2 ELSE 0 END, m.model_id",
 						 1, (WhArg[]){WH_ARG_INT4(feed_id)});
-	WhRows *tables;
-	List *mirrors = NIL;
+	List *mirrors = read_mirrors(feed_id);
 	List *ids = NIL;
 
-	tables = wh_catalog_query("SELECT mirror FROM walhouse.feed_table WHERE feed_id = $1", 1,
-							  (WhArg[]){WH_ARG_INT4(feed_id)});
-	for (uint64 i = 0; i < tables->count; i++)
-		mirrors = lappend_oid(mirrors, wh_rows_oid(tables, i, 1));
 	for (uint64 i = 0; i < rows->count; i++)
 	{
 		int32 id = wh_rows_int4(rows, i, 1);
 		Oid relid = wh_rows_oid(rows, i, 2);
-		const char *problem =
-			find_problem(relid, wh_rows_oid(rows, i, 3), key_names(rows, i, 5), mirrors);
+		bool has_no_view;
+		Datum view = wh_rows_datum(rows, i, 3, &has_no_view);
+		const char *problem = NULL;
 
+		if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
+			problem = "the relation of the model was dropped";
+		else if (!has_no_view)
+			problem = find_problem(DatumGetObjectId(view), key_names(rows, i, 5), mirrors);
 		if (problem == NULL)
 			ids = lappend_int(ids, id);
 		else if (strcmp(wh_rows_text(rows, i, 4), "stopped") != 0)
@@ -355,10 +378,22 @@ wh_model_ids(int32 feed_id)
 	return ids;
 }
 
+static List *
+read_mirrors(int32 feed_id)
+{
+	WhRows *tables = wh_catalog_query("SELECT mirror FROM walhouse.feed_table WHERE feed_id = $1",
+									  1, (WhArg[]){WH_ARG_INT4(feed_id)});
+	List *mirrors = NIL;
+
+	for (uint64 i = 0; i < tables->count; i++)
+		mirrors = lappend_oid(mirrors, wh_rows_oid(tables, i, 1));
+	return mirrors;
+}
+
 /* find_problem says why a model cannot be read: somebody has dropped or replaced what it stands
  * on. */
 static const char *
-find_problem(Oid relid, Oid view_oid, List *key, List *mirrors)
+find_problem(Oid view_oid, List *key, List *mirrors)
 {
 	Relation view;
 	const char *problem = NULL;
@@ -366,8 +401,6 @@ find_problem(Oid relid, Oid view_oid, List *key, List *mirrors)
 	List *relations = NIL;
 	ListCell *cell;
 
-	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
-		return "the relation of the model was dropped";
 	view = try_relation_open(view_oid, AccessShareLock);
 	if (view == NULL)
 		return "the view with the query of the model was dropped";

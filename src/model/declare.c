@@ -267,7 +267,7 @@ wh_model_declare(const char *schema, const char *name, WhModelKind kind, WhQuery
 	initStringInfo(&keys);
 	foreach(lc, key)
 		wh_sql_append(&keys, "%s%L", keys.len > 0 ? ", " : "", (char *) lfirst(lc));
-	if (query != NULL)
+	if (query != NULL && query->text != NULL)
 	{
 		char *view_name = wh_name(name, "_query");
 
@@ -283,7 +283,7 @@ wh_model_declare(const char *schema, const char *name, WhModelKind kind, WhQuery
 	args[0] = WH_ARG_REGCLASS(relid);
 	args[1] = WH_ARG_TEXT(kind_name(kind));
 	args[2] = query == NULL ? WH_ARG_NULL(INT4OID) : WH_ARG_INT4(query->feed->id);
-	args[3] = query == NULL ? WH_ARG_NULL(REGCLASSOID) : WH_ARG_REGCLASS(view);
+	args[3] = !OidIsValid(view) ? WH_ARG_NULL(REGCLASSOID) : WH_ARG_REGCLASS(view);
 	args[4] = WH_ARG_JSONB(JsonbPGetDatum(options));
 	args[5] = WH_ARG_TEXT(query == NULL ? "live" : "new");
 	wh_catalog_execute(
@@ -360,6 +360,10 @@ kind_name(WhModelKind kind)
 			return "junk";
 		case WH_MODEL_FACT:
 			return "fact";
+		case WH_MODEL_ROLLUP:
+			return "rollup";
+		case WH_MODEL_SNAPSHOT:
+			return "periodic_snapshot";
 	}
 	elog(ERROR, "unknown kind of model %d", kind);
 }

@@ -28,8 +28,12 @@ typedef enum WhModelKind
 	WH_MODEL_DATE, /* a date dimension: generated, belongs to no feed */
 	WH_MODEL_TIME, /* a dimension of the time of day: likewise */
 	WH_MODEL_JUNK, /* combinations that facts have met: no query, no feed */
-	WH_MODEL_FACT
+	WH_MODEL_FACT,
+	WH_MODEL_ROLLUP, /* aggregates over a fact: no query */
+	WH_MODEL_SNAPSHOT /* the same, period by period */
 } WhModelKind;
+
+#define WH_MODEL_KINDS (WH_MODEL_SNAPSHOT + 1)
 
 typedef struct WhModelColumn
 {
@@ -59,8 +63,8 @@ typedef struct WhModel
 	char *state;
 	WhFeed *feed; /* NULL for date and time dimensions */
 	WhFeedTable
-		*source; /* the (driving) table whose mirror the query reads; NULL for date dimensions */
-	List *sources; /* of WhFeedTable *: all tables that it reads, each once */
+		*source; /* the (driving) table whose mirror the query reads; NULL without a query */
+	List *sources; /* of WhFeedTable *: all tables that it reads, each once; NIL without a query */
 	WhJoin *join; /* how it joins them; NULL when it reads one table once */
 	Oid view;
 	List *columns; /* of WhModelColumn *, the query's */
@@ -126,7 +130,7 @@ typedef struct WhModelRoutine
 	 * snapshot, without the state lock. */
 	void (*build)(WhModel *model, WhLoad *load, WhCounts *counts);
 	/* Under the state lock, before the model goes live: mends what moved while the build ran. May
-	 * be NULL. */
+	 * raise load->to, the position that it goes live at.  May be NULL. */
 	void (*finish_build)(WhModel *model, WhLoad *load, WhCounts *counts);
 	/* Makes sure that all rows of (model->position, load->to] have a partition: lists what is
 	 * missing (WhMissingPartition *). May be NULL. */
@@ -136,6 +140,17 @@ typedef struct WhModelRoutine
 	void (*release)(WhModel *model);
 	/* Brings the model from its position to load->to. */
 	void (*load)(WhModel *model, WhLoad *load, WhCounts *counts);
+	/*
+	 * Ids of the models that this one needs: they load before it, and it stops and waits with
+	 * them.  Dimensions that belong to no feed may be among them.  May be NULL.
+	 */
+	List *(*needs)(const WhModel *model);
+	/*
+	 * For kinds without a log of their own (no sources), which live on what a load does to the
+	 * models that they need: keeps that for a model that this load did not bring on, because it
+	 * is building, stopped, or failed.  May be NULL.
+	 */
+	void (*missed)(WhModel *model, WhLoad *load);
 	/*
 	 * Compares with a full recomputation at the model's position, from wh_model_verify_start().
 	 * One snapshot is active, which the position was read in: only wh_spi_query_snapshot() sees
@@ -171,8 +186,12 @@ extern void wh_model_init(void);
 /* -------- catalog.c -------- */
 extern WhModel *wh_model_get(Oid relid, bool missing_ok);
 extern WhModel *wh_model_get_by_id(int32 model_id);
-/* Ids of a feed's models in order of dependence: dimensions, then facts; each by id. */
+/* Ids of a feed's models in order of dependence: dimensions, then facts, then what stands on
+ * facts; each by id. */
 extern List *wh_model_ids(int32 feed_id);
+/* Ids of the models that a model needs (see WhModelRoutine); OIDs of those that need it. */
+extern List *wh_model_needs(const WhModel *model);
+extern List *wh_model_referrers(const WhModel *model);
 /* Writes a model's state and error (NULL: none); as the catalog's owner. */
 extern void wh_model_set_state(int32 model_id, const char *state, const char *error);
 extern void wh_model_set_history_start(int32 model_id, XLogRecPtr lsn);
@@ -220,8 +239,9 @@ extern void wh_model_column_definition(StringInfo sql, const WhModelColumn *colu
 
 /*
  * wh_model_declare makes the view <name>_query and the catalog row, and comments them; the kind
- * has made its table (relid) before.  query is NULL for models without one, which are live at
- * once; key is a list of char *.  Still with the caller's search_path.
+ * has made its table (relid) before.  query is NULL for models that belong to no feed, which are
+ * live at once; its text is NULL for models without a query, which have no view; key is a list of
+ * char *.  Still with the caller's search_path.
  */
 extern WhModel *wh_model_declare(const char *schema, const char *name, WhModelKind kind,
 								 WhQuery *query, List *key, Jsonb *options, Oid relid);

@@ -90,7 +90,9 @@ CREATE VIEW walhouse.stat_model AS
                 WHEN m.state IN ('new', 'rebuild') THEN 'a build'
                 WHEN m.state = 'building' THEN 'its build, which is under way'
                 WHEN m.state = 'stopped' THEN 'its error to be corrected'
-                WHEN cm.model_id IS NULL THEN 'a dimension' END AS waits_for,
+                WHEN cm.model_id IS NOT NULL THEN NULL
+                WHEN m.kind IN ('rollup', 'periodic_snapshot') THEN 'its fact'
+                ELSE 'a dimension' END AS waits_for,
            l.to_lsn AS position,
            fp.position - l.to_lsn AS lag_bytes,
            n.loads,
@@ -131,6 +133,6 @@ CREATE VIEW walhouse.stat_model AS
                                    COALESCE(pg_catalog.sum(lm.inferred), 0)::bigint AS inferred
                             FROM walhouse.load_model lm WHERE lm.model_id = m.model_id) n ON true;
 COMMENT ON VIEW walhouse.stat_model IS
-    'One row for each model. is_current: the model''s state is live, its table is ready and so are its dimensions; all current models of a feed move together. waits_for says what the others need. loads, inserted, updated, deleted and inferred are sums over the load history that is kept (builds too); a query that does not name them does not compute them. rejected and ahead: rows of a fact that no partition can take, and rows whose dimension version is not settled yet.';
+    'One row for each model. is_current: the model''s state is live, its table is ready, and so is what it needs; all current models of a feed move together. waits_for says what the others need. loads, inserted, updated, deleted and inferred are sums over the load history that is kept (builds too); a query that does not name them does not compute them. rejected and ahead: rows of a fact that no partition can take, and rows whose dimension version is not settled yet.';
 
 GRANT SELECT ON walhouse.stat_feed, walhouse.stat_table, walhouse.stat_model TO PUBLIC;

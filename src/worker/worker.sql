@@ -15,11 +15,13 @@ CREATE VIEW walhouse.current_model AS
            (SELECT l.to_lsn FROM walhouse.load_model l WHERE l.model_id = r.model_id
             ORDER BY l.load_id DESC LIMIT 1) AS position
     FROM ready r
+         LEFT JOIN walhouse.fact_reader fr ON fr.model_id = r.model_id
     WHERE NOT EXISTS (SELECT FROM walhouse.fact_dimension fd
-                      WHERE fd.model_id = r.model_id
-                        AND fd.dimension_id NOT IN (SELECT x.model_id FROM ready x));
+                      WHERE fd.model_id IN (r.model_id, fr.fact_id)
+                        AND fd.dimension_id NOT IN (SELECT x.model_id FROM ready x))
+      AND (fr.fact_id IS NULL OR fr.fact_id IN (SELECT x.model_id FROM ready x));
 COMMENT ON VIEW walhouse.current_model IS
-    'The models that loads bring to their feed''s position: live, on tables that are ready, and facts whose dimensions are here, too. position: of their last load; a model stands at the feed''s position also when no source transaction lies between.';
+    'The models that loads bring to their feed''s position: live, on tables that are ready, facts whose dimensions are here, too, and rollups whose facts are. position: of their last load; a model stands at the feed''s position also when no source transaction lies between.';
 GRANT SELECT ON walhouse.current_model TO PUBLIC;
 
 CREATE PROCEDURE walhouse.run(feed text, up_to pg_lsn DEFAULT NULL)
