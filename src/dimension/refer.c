@@ -265,7 +265,7 @@ find_dimension(const WhReference *reference, const char *name, const WhFeed *fee
 				 "Declare it first, with walhouse.create_dimension or"
 				 " walhouse.create_date_dimension.")));
 	dimension = wh_model_get(relid, true);
-	if (dimension == NULL || dimension->kind == WH_MODEL_FACT)
+	if (dimension == NULL || dimension->kind >= WH_MODEL_FACT)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not a dimension", name)));

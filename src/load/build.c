@@ -200,7 +200,7 @@ finish(WhModel *model, WhLoad *load, TimestampTz started, WhDone *done)
 	wh_load_revive(model->id, "live");
 
 	/* New surrogate keys, new rows: what was made of the old ones is built again. */
-	foreach(cell, wh_model_referrers(model))
+	foreach(cell, wh_model_dependents(model))
 		wh_catalog_execute(
 			"UPDATE walhouse.model m SET state = 'rebuild'"
 			" WHERE m.state IN ('live', 'stopped', 'building') AND m.relation = $1",

@@ -36,6 +36,7 @@ static List *read_mirrors(int32 feed_id);
 static const char *find_problem(Oid view_oid, List *key, List *mirrors);
 static bool is_join_kept(Query *query, List *key);
 static WhModelKind parse_kind(const char *kind);
+static List *referrers(const WhModel *model, bool needing);
 
 static const WhModelRoutine *routines[WH_MODEL_KINDS];
 
@@ -314,13 +315,22 @@ wh_model_needs(const WhModel *model)
 }
 
 List *
-wh_model_referrers(const WhModel *model)
+wh_model_dependents(const WhModel *model)
+{
+	return referrers(model, true);
+}
+
+/* referrers lists the relations of the models that refer to one; of kinds alone that need others,
+ * or of all. */
+static List *
+referrers(const WhModel *model, bool needing)
 {
 	List *relids = NIL;
 
 	for (int i = 0; i < lengthof(routines); i++)
 	{
-		if (routines[i] != NULL && routines[i]->referrers != NULL)
+		if (routines[i] != NULL && routines[i]->referrers != NULL &&
+			(!needing || routines[i]->needs != NULL))
 			relids = list_concat_unique_oid(relids, routines[i]->referrers(model));
 	}
 	return relids;
@@ -333,7 +343,7 @@ wh_model_check_references(const WhModel *model)
 	ListCell *lc;
 
 	initStringInfo(&names);
-	foreach(lc, wh_model_referrers(model))
+	foreach(lc, referrers(model, false))
 		appendStringInfo(&names, "%s%s", names.len > 0 ? ", " : "",
 						 wh_sql_relation(lfirst_oid(lc)));
 	if (names.len > 0)

@@ -189,9 +189,10 @@ extern WhModel *wh_model_get_by_id(int32 model_id);
 /* Ids of a feed's models in order of dependence: dimensions, then facts, then what stands on
  * facts; each by id. */
 extern List *wh_model_ids(int32 feed_id);
-/* Ids of the models that a model needs (see WhModelRoutine); OIDs of those that need it. */
+/* Ids of the models that a model needs (see WhModelRoutine); OIDs of those that need it (not of
+ * dimensions that refer to it: their views look it up). */
 extern List *wh_model_needs(const WhModel *model);
-extern List *wh_model_referrers(const WhModel *model);
+extern List *wh_model_dependents(const WhModel *model);
 /* Writes a model's state and error (NULL: none); as the catalog's owner. */
 extern void wh_model_set_state(int32 model_id, const char *state, const char *error);
 extern void wh_model_set_history_start(int32 model_id, XLogRecPtr lsn);
