@@ -15,7 +15,8 @@
  * A purged member leaves no value behind but its key, and that alone where a fact is declared on
  * the dimension: the row of its first version becomes an inferred member in place, and facts that
  * point to another of its versions find old and new surrogate key in walhouse.purged.  Every fact
- * on a purging dimension has an index on its surrogate key for that.
+ * on a purging dimension has an index on its surrogate key for that.  (Where versions hold since an
+ * effective column, walhouse.moved has them, like all that moves there.)
  */
 #include "postgres.h"
 
@@ -25,7 +26,10 @@
 #include "dimension/dimension.h"
 #include "dimension/dimension_private.h"
 
+static void forget_events(const WhModel *model, const WhLoad *load, const WhStage *stage);
+static void tell_facts(const WhModel *model, const WhLoad *load, WhStage *stage);
 static void forget_passed(const WhModel *model);
+static void append_events(StringInfo sql, const WhModel *model, bool with_state);
 static void append_dead(StringInfo sql, const WhModel *model);
 
 WhOnDelete
@@ -57,17 +61,17 @@ wh_dimension_purges(const WhModel *dimension)
 {
 	return dimension->kind == WH_MODEL_DIMENSION &&
 		   wh_dimension_versioned_columns(dimension) != NIL &&
-		   wh_dimension_on_delete(dimension) == WH_DELETE_PURGE;
+		   wh_dimension_on_delete(dimension) == WH_DELETE_PURGE && !wh_dimension_moves(dimension);
 }
 
 void
-wh_dimension_events_sql(StringInfo sql, const WhModel *model)
+wh_dimension_events_sql(StringInfo sql, const WhModel *model, bool with_state)
 {
 	WhOnDelete on_delete = wh_dimension_on_delete(model);
 
 	if (on_delete == WH_DELETE_CLOSE)
 	{
-		wh_model_events_sql(sql, model);
+		append_events(sql, model, with_state);
 		return;
 	}
 	wh_sql_append(sql, "SELECT e.* FROM (SELECT e.*");
@@ -79,11 +83,34 @@ wh_dimension_events_sql(StringInfo sql, const WhModel *model)
 		wh_sql_append(sql, ") AS wh_purged");
 	}
 	wh_sql_append(sql, " FROM (");
-	wh_model_events_sql(sql, model);
+	append_events(sql, model, with_state);
 	wh_sql_append(sql, ") e) e WHERE e.wh_live%s",
 				  on_delete == WH_DELETE_PURGE ?
 					  " AND e.wh_lsn > COALESCE(e.wh_purged, '0/0')" :
 					  "");
+}
+
+/* append_events: all events, and the state that they begin with. */
+static void
+append_events(StringInfo sql, const WhModel *model, bool with_state)
+{
+	StringInfoData columns;
+
+	if (with_state)
+	{
+		initStringInfo(&columns);
+		wh_model_column_list(&columns, model->columns, "q");
+		wh_sql_append(sql,
+					  "SELECT $1 AS wh_lsn, '-infinity'::timestamptz AS wh_clock, true AS wh_live, "
+					  "%s FROM (",
+					  columns.data);
+		wh_model_state_sql(sql, model);
+		wh_sql_append(sql, ") q UNION ALL SELECT q.wh_lsn, q.wh_clock, q.wh_live, %s FROM (",
+					  columns.data);
+	}
+	wh_model_events_sql(sql, model);
+	if (with_state)
+		wh_sql_append(sql, ") q");
 }
 
 /*
@@ -102,15 +129,18 @@ wh_dimension_purge(WhModel *model, WhLoad *load, WhStage *stage, WhCounts *count
 
 	initStringInfo(&sql);
 	append_dead(&sql, model);
-	wh_sql_append(&sql,
-				  ", wh_version AS MATERIALIZED (SELECT v.* FROM wh_dead k CROSS JOIN LATERAL ("
-				  "SELECT d.%s AS sk, pg_catalog.first_value(d.%s) OVER (ORDER BY d.valid_from) AS "
-				  "new_sk, d.is_inferred FROM %T d WHERE ",
-				  sk, sk, model->relid);
+	wh_sql_append(
+		&sql,
+		", wh_version AS MATERIALIZED (SELECT v.* FROM wh_dead k CROSS JOIN LATERAL ("
+		"SELECT d.%s AS sk, pg_catalog.first_value(d.%s) OVER o AS new_sk, d.is_inferred, "
+		"d.valid_from AS from_time, COALESCE(pg_catalog.lead(d.valid_from) OVER o, "
+		"'infinity') AS to_time FROM %T d WHERE ",
+		sk, sk, model->relid);
 	wh_model_key_join(&sql, model, "d", "k");
 	wh_sql_append(
 		&sql,
-		") v), wh_deleted AS (DELETE FROM %T d USING wh_version v WHERE d.%s = v.sk AND %s "
+		" WINDOW o AS (ORDER BY d.valid_from)) v), wh_deleted AS (DELETE FROM %T d USING "
+		"wh_version v WHERE d.%s = v.sk AND %s "
 		"RETURNING 1), wh_emptied AS (UPDATE %T d SET valid_to = 'infinity', is_current = "
 		"true, is_inferred = true, load_id = %l",
 		model->relid, sk, keeps ? "v.sk <> v.new_sk" : "true", model->relid, load->id);
@@ -123,7 +153,7 @@ wh_dimension_purge(WhModel *model, WhLoad *load, WhStage *stage, WhCounts *count
 	}
 	wh_sql_append(&sql,
 				  " FROM wh_version v WHERE d.%s = v.sk AND v.sk = v.new_sk AND NOT v.is_inferred "
-				  "AND %s RETURNING 1) SELECT v.sk, v.new_sk, (SELECT pg_catalog.count(*) FROM "
+				  "AND %s RETURNING 1) SELECT v.*, (SELECT pg_catalog.count(*) FROM "
 				  "wh_deleted) AS deleted, (SELECT pg_catalog.count(*) FROM wh_emptied) AS emptied "
 				  "FROM wh_version v",
 				  sk, keeps ? "true" : "false");
@@ -134,14 +164,43 @@ wh_dimension_purge(WhModel *model, WhLoad *load, WhStage *stage, WhCounts *count
 							  NULL);
 		counts->deleted += wh_rows_int8(rows, 0, 1);
 		counts->updated += wh_rows_int8(rows, 0, 2);
-		forget_passed(model);
-		if (keeps)
-			wh_stage_catalog(
-				stage,
-				"INSERT INTO walhouse.purged (dimension_id, sk, new_sk, position) "
-				"SELECT $1, p.sk, p.new_sk, $2 FROM wh_purged p WHERE p.sk <> p.new_sk",
-				2, (WhArg[]){WH_ARG_INT4(model->id), WH_ARG_LSN(load->to)});
+		tell_facts(model, load, stage);
 	}
+	if (wh_dimension_is_effective(model))
+		forget_events(model, load, stage);
+}
+
+/* forget_events removes what the table of events has of deleted members. */
+static void
+forget_events(const WhModel *model, const WhLoad *load, const WhStage *stage)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	append_dead(&sql, model);
+	wh_sql_append(&sql, " DELETE FROM %T e USING wh_dead k WHERE ", wh_dimension_events(model));
+	wh_model_key_join(&sql, model, "e", "k");
+	wh_stage_execute(stage, sql.data, 2,
+					 (WhArg[]){WH_ARG_LSN(model->position), WH_ARG_LSN(load->to)});
+}
+
+/* tell_facts notes where the rows that point to a row of wh_purged shall point. */
+static void
+tell_facts(const WhModel *model, const WhLoad *load, WhStage *stage)
+{
+	if (wh_dimension_moves(model))
+	{
+		wh_stage_fill(stage, "wh_lost", "SELECT * FROM wh_purged p WHERE p.sk <> p.new_sk", 0,
+					  NULL);
+		wh_dimension_move_facts(model, stage, "wh_lost", load->to);
+		return;
+	}
+	forget_passed(model);
+	if (wh_dimension_has_facts(model))
+		wh_stage_catalog(stage,
+						 "INSERT INTO walhouse.purged (dimension_id, sk, new_sk, position) "
+						 "SELECT $1, p.sk, p.new_sk, $2 FROM wh_purged p WHERE p.sk <> p.new_sk",
+						 2, (WhArg[]){WH_ARG_INT4(model->id), WH_ARG_LSN(load->to)});
 }
 
 bool

@@ -95,6 +95,7 @@ WhModel *
 wh_dimension_declare(const WhDeclaration *declaration)
 {
 	char *sk = wh_name(declaration->relation, "_sk");
+	WhModel *model;
 	Oid relid;
 
 	check_arguments(declaration->query, declaration->scd, declaration->on_delete,
@@ -102,9 +103,11 @@ wh_dimension_declare(const WhDeclaration *declaration)
 	relid = make_table(declaration->query, declaration->key, declaration->schema,
 					   declaration->relation, sk,
 					   wh_dimension_parse_on_delete(declaration->on_delete));
-	return wh_model_declare(declaration->schema, declaration->relation, WH_MODEL_DIMENSION,
-							declaration->query, declaration->key, make_options(declaration, sk),
-							relid);
+	model = wh_model_declare(declaration->schema, declaration->relation, WH_MODEL_DIMENSION,
+							 declaration->query, declaration->key, make_options(declaration, sk),
+							 relid);
+	wh_dimension_make_events(model);
+	return model;
 }
 
 static void

@@ -83,6 +83,10 @@ extern bool wh_dimension_is_versioned(const WhModel *dimension);
 /* True when versions may be removed, and facts must follow walhouse.purged. */
 extern bool wh_dimension_purges(const WhModel *dimension);
 
+/* True when versions hold since what a column says, and not since the commit: the past is not
+ * final. */
+extern bool wh_dimension_is_effective(const WhModel *dimension);
+
 /* True when versions may get or lose time that has passed: then facts must follow walhouse.moved,
  * and have an index on surrogate key and event time for it. */
 extern bool wh_dimension_moves(const WhModel *dimension);

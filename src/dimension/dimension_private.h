@@ -106,8 +106,9 @@ extern WhOnDelete wh_dimension_on_delete(const WhModel *model);
 /*
  * wh_dimension_events_sql appends wh_model_events_sql() without what deletes leave to others: all
  * of it with close; with the others the images alone, with purge those of the members' last lives.
+ * with_state: and the rows of the state at $1, as events of that position, at -infinity.
  */
-extern void wh_dimension_events_sql(StringInfo sql, const WhModel *model);
+extern void wh_dimension_events_sql(StringInfo sql, const WhModel *model, bool with_state);
 /* Before the versions of ($1, $2] are written: removes the versions of members that were deleted
  * in between. */
 extern void wh_dimension_purge(WhModel *model, WhLoad *load, WhStage *stage, WhCounts *counts);
@@ -123,6 +124,24 @@ extern void wh_dimension_mark_deleted(WhModel *model, WhLoad *load, WhStage *sta
 extern void wh_dimension_set_effective(WhQuery *query, const char *effective);
 /* That column; NULL where versions hold since the commit. */
 extern WhModelColumn *wh_dimension_effective_column(List *columns);
+/* The table of events, made at the declaration of dimensions that have such a column. */
+extern void wh_dimension_make_events(const WhModel *model);
+extern Oid wh_dimension_events(const WhModel *model);
+extern char *wh_dimension_instant(const WhModel *model, const char *alias);
+/* The same as a build and a load of others (load.c), once their stage is filled. */
+extern void wh_dimension_effective_build(WhModel *model, WhLoad *load, WhStage *stage,
+										 WhCounts *counts);
+extern void wh_dimension_effective_load(WhModel *model, WhLoad *load, WhStage *stage,
+										WhCounts *counts);
+
+/* -------- versions.c -------- */
+extern void wh_dimension_build_versions(WhModel *model, WhLoad *load, WhStage *stage,
+										WhCounts *counts);
+extern void wh_dimension_load_versions(WhModel *model, WhLoad *load, WhStage *stage,
+									   WhCounts *counts);
+
+/* -------- effective_verify.c -------- */
+extern void wh_dimension_effective_expected_sql(StringInfo sql, const WhModel *model, bool seeded);
 
 /* -------- load.c -------- */
 extern void wh_dimension_build(WhModel *model, WhLoad *load, WhCounts *counts);

@@ -42,6 +42,7 @@ typedef struct Work
 static void build(void *arg);
 static void insert_first_versions(Work *work);
 static void load_events(void *arg);
+static void build_effective(Work *work);
 static void insert_others(WhModel *model);
 static void apply_events(Work *work);
 static void apply_versions(Work *work);
@@ -81,10 +82,15 @@ build(void *arg)
 	work->stage = wh_stage_create();
 	wh_model_stage_events(model, work->stage, start, work->load->to);
 	wh_model_check_state(model, work->stage, start);
-	insert_first_versions(work);
 	wh_model_set_history_start(model->id, start);
 	model->history_start = start;
-	apply_events(work);
+	if (wh_dimension_is_effective(model))
+		build_effective(work);
+	else
+	{
+		insert_first_versions(work);
+		apply_events(work);
+	}
 	wh_stage_drop(work->stage);
 }
 
@@ -148,6 +154,20 @@ insert_others(WhModel *model)
 		0, NULL);
 }
 
+/* build_effective fills a dimension whose versions hold since an effective column. */
+static void
+build_effective(Work *work)
+{
+	int level;
+
+	wh_dimension_effective_build(work->model, work->load, work->stage, work->counts);
+	if (wh_dimension_on_delete(work->model) != WH_DELETE_TOMBSTONE)
+		return;
+	level = wh_settings_push_joins(WH_JOINS_PROBE);
+	wh_dimension_mark_deleted(work->model, work->load, work->stage, work->counts);
+	wh_settings_pop(level);
+}
+
 /* apply_events brings the rows from model->position to load->to. */
 static void
 apply_events(Work *work)
@@ -157,7 +177,10 @@ apply_events(Work *work)
 
 	if (on_delete == WH_DELETE_PURGE)
 		wh_dimension_purge(work->model, work->load, work->stage, work->counts);
-	apply_versions(work);
+	if (wh_dimension_is_effective(work->model))
+		wh_dimension_effective_load(work->model, work->load, work->stage, work->counts);
+	else
+		apply_versions(work);
 	if (on_delete == WH_DELETE_TOMBSTONE)
 		wh_dimension_mark_deleted(work->model, work->load, work->stage, work->counts);
 	wh_settings_pop(level);
@@ -173,7 +196,7 @@ apply_versions(Work *work)
 
 	initStringInfo(&sql);
 	wh_sql_append(&sql, "WITH wh_event AS MATERIALIZED (");
-	wh_dimension_events_sql(&sql, model);
+	wh_dimension_events_sql(&sql, model, false);
 	wh_sql_append(&sql, ")");
 	append_seeds(&sql, model);
 	append_stream(&sql, model);

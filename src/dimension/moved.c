@@ -25,8 +25,7 @@ static void forget_passed(const WhModel *dimension);
 bool
 wh_dimension_moves(const WhModel *dimension)
 {
-	return dimension->kind == WH_MODEL_DIMENSION &&
-		   wh_dimension_effective_column(dimension->columns) != NULL;
+	return wh_dimension_is_effective(dimension);
 }
 
 void

@@ -71,10 +71,14 @@ compare(void *arg)
 	{
 		wh_model_sample_keys(model, stage);
 		wh_model_sample_rows(model, stage);
+		if (wh_dimension_is_effective(model))
+			wh_model_sample_beside(model, stage, "wh.events", wh_dimension_events(model));
 	}
 	initStringInfo(&sql);
 	wh_dimension_expected_sql(&sql, model, verdict->horizon > model->history_start);
-	append_comparison(&sql, model, model->sampled && verdict->horizon > model->history_start);
+	append_comparison(&sql, model,
+					  model->sampled && verdict->horizon > model->history_start &&
+						  !wh_dimension_is_effective(model));
 	rows = wh_stage_query(
 		stage, sql.data, 2,
 		(WhArg[]){WH_ARG_LSN(verdict->horizon), WH_ARG_LSN(verdict->position)});
@@ -100,6 +104,11 @@ draw_keys(WhModel *model, WhVerdict *verdict, WhStage *stage)
 void
 wh_dimension_expected_sql(StringInfo sql, const WhModel *model, bool seeded)
 {
+	if (wh_dimension_is_effective(model))
+	{
+		wh_dimension_effective_expected_sql(sql, model, seeded);
+		return;
+	}
 	append_rows(sql, model);
 	append_history(sql, model);
 	append_own(sql, model, seeded);

@@ -11,6 +11,9 @@
  * keys serve as the dimension key: they are exact for every type, where text is not (1.0 and 1.00
  * are one key).
  *
+ * Where a dimension's versions hold since an effective column, none is ever final, and rows follow
+ * walhouse.moved (moved.c); they do not stand here.
+ *
  * row_key is the text of the row's key and event time (of what identifies it); with the pinned
  * settings it reads back as the same values.
  */
@@ -23,6 +26,7 @@
 #include "fact/fact.h"
 #include "fact/fact_private.h"
 
+static bool may_be_ahead(const WhFactRole *role);
 static bool has_rows(const WhFact *fact);
 static bool find_moved(WhFact *fact, WhFactRole *role, WhLoad *load);
 static void repoint_role(WhFact *fact, WhFactRole *role, WhLoad *load, WhCounts *counts);
@@ -56,7 +60,7 @@ wh_fact_ahead_add(WhFact *fact, WhLoad *load)
 	{
 		WhFactRole *role = lfirst(cell);
 
-		if (role->dimension->feed == NULL || !wh_dimension_is_versioned(role->dimension))
+		if (!may_be_ahead(role))
 			continue;
 		wh_sql_append(
 			&sql,
@@ -96,7 +100,7 @@ wh_fact_ahead_repoint(WhFact *fact, WhLoad *load, bool all, WhCounts *counts)
 							" WHERE a.model_id = $1 AND a.role = $2";
 		WhArg args[2];
 
-		if (role->dimension->feed == NULL || !wh_dimension_is_versioned(role->dimension))
+		if (!may_be_ahead(role))
 			continue;
 		if (!all)
 		{
@@ -239,6 +243,14 @@ wh_fact_ahead_pass(WhFact *fact, WhLoad *load)
 	args[1] = WH_ARG_TIMESTAMPTZ(load->clock);
 	wh_catalog_execute("DELETE FROM walhouse.ahead WHERE model_id = $1 AND event_time < $2", 2,
 					   args);
+}
+
+/* may_be_ahead says that a role's versions are final once the clock has passed. */
+static bool
+may_be_ahead(const WhFactRole *role)
+{
+	return role->dimension->feed != NULL && wh_dimension_is_versioned(role->dimension) &&
+		   !wh_dimension_is_effective(role->dimension);
 }
 
 static bool

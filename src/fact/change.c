@@ -53,6 +53,7 @@ wh_fact_load(WhModel *model, WhLoad *load, WhCounts *counts)
 					   counts);
 		wh_fact_reject(fact, load, counts);
 	}
+	wh_fact_follow_moves(fact, load, counts);
 	wh_fact_ahead_repoint(fact, load, false, counts);
 	if (wh_stage_count(fact->stage, "wh_row") > 0)
 		wh_fact_ahead_add(fact, load);

@@ -378,15 +378,17 @@ make_table(const char *schema, const char *name, const WhFact *fact, List *refer
 	wh_sql_append(&sql, ")");
 	wh_spi_execute(sql.data, 0, NULL);
 
-	/* By which rows are found when their dimension version is purged. */
+	/* By which rows are found when their dimension version is purged, or loses time to another. */
 	foreach(cell, references)
 	{
 		Reference *reference = lfirst(cell);
 
-		if (wh_dimension_purges(reference->to.dimension))
-			wh_spi_execute(wh_sql("CREATE INDEX %I ON %T (%I)",
+		bool moves = wh_dimension_moves(reference->to.dimension);
+
+		if (moves || wh_dimension_purges(reference->to.dimension))
+			wh_spi_execute(wh_sql("CREATE INDEX %I ON %T (%I%s)",
 								  wh_name(name, psprintf("_%s_idx", reference->to.column)), relid,
-								  reference->to.column),
+								  reference->to.column, moves ? wh_sql(", %I", event_time) : ""),
 						   0, NULL);
 	}
 	return relid;

@@ -186,8 +186,9 @@ extern void wh_fact_make_views(WhModel *model);
 /* known.c */
 extern void wh_fact_known(WhModel *model, WhKnown *known);
 
-/* purged.c */
+/* purged.c, moved.c */
 extern void wh_fact_follow_purges(WhFact *fact, WhLoad *load, WhCounts *counts);
+extern void wh_fact_follow_moves(WhFact *fact, WhLoad *load, WhCounts *counts);
 
 /* build.c */
 extern void wh_fact_build(WhModel *model, WhLoad *load, WhCounts *counts);

@@ -4,8 +4,9 @@
  *
  * The rows are those of the query at that position.  The version that held at an event time
  * before the feed clock of then has been final since, so it is looked up in the dimension as it
- * is; for the rows ahead of that clock, among the versions that were known.  A key without a
- * version then had an inferred member, whose surrogate key the first version has kept.
+ * is; for the rows ahead of that clock, among the versions that were known, and so for all rows
+ * where a dimension's versions hold since an effective column, which are never final.  A key
+ * without a version then had an inferred member, whose surrogate key the first version has kept.
  */
 #include "postgres.h"
 
@@ -17,7 +18,9 @@
 #include "fact/fact_private.h"
 
 static bool is_versioned(const WhFactRole *role);
-static void stage_dimensions(WhFact *fact, const WhKnown *known);
+static void stage_dimensions(WhFact *fact, const WhKnown *known, bool has_ahead);
+static char *joined_key(const WhFact *fact, const WhFactRole *role);
+static void append_join(StringInfo sql, const WhFact *fact, const WhFactRole *role);
 static char *known_lookup(const WhFact *fact, const WhFactRole *role);
 
 void
@@ -38,8 +41,7 @@ wh_fact_known(WhModel *model, WhKnown *known)
 							   "SELECT FROM wh_fact n WHERE n.event_time >= $1 LIMIT 1", 1,
 							   (WhArg[]){WH_ARG_TIMESTAMPTZ(known->clock)})
 					->count > 0;
-	if (has_ahead)
-		stage_dimensions(fact, known);
+	stage_dimensions(fact, known, has_ahead);
 
 	resetStringInfo(&sql);
 	foreach(cell, fact->columns)
@@ -50,12 +52,19 @@ wh_fact_known(WhModel *model, WhKnown *known)
 		WhFactRole *role = lfirst(cell);
 
 		wh_sql_append(&sql, ", %s AS %I",
-					  has_ahead && is_versioned(role) ?
-						  known_lookup(fact, role) :
-						  wh_fact_lookup(fact, role, "n", "n.event_time"),
+					  wh_dimension_is_effective(role->dimension) ? joined_key(fact, role) :
+					  has_ahead && is_versioned(role)			 ? known_lookup(fact, role) :
+																   wh_fact_lookup(fact, role, "n",
+																				  "n.event_time"),
 					  role->column);
 	}
-	wh_sql_append(&sql, ", NULL::pg_catalog.int8 AS load_id FROM wh_fact n WHERE $1 IS NOT NULL");
+	wh_sql_append(&sql, ", NULL::pg_catalog.int8 AS load_id FROM wh_fact n");
+	foreach(cell, fact->roles)
+	{
+		if (wh_dimension_is_effective(((WhFactRole *) lfirst(cell))->dimension))
+			append_join(&sql, fact, lfirst(cell));
+	}
+	wh_sql_append(&sql, " WHERE $1 IS NOT NULL");
 	wh_stage_fill(known->stage, known->name, sql.data, 1,
 				  (WhArg[]){WH_ARG_TIMESTAMPTZ(known->clock)});
 }
@@ -66,9 +75,12 @@ is_versioned(const WhFactRole *role)
 	return role->dimension->feed != NULL && wh_dimension_is_versioned(role->dimension);
 }
 
-/* stage_dimensions fills wh_role_1, … with the versions that were known, read as their owners. */
+/*
+ * stage_dimensions fills wh_role_1, … with the versions that were known, read as their owners,
+ * where they are needed.
+ */
 static void
-stage_dimensions(WhFact *fact, const WhKnown *known)
+stage_dimensions(WhFact *fact, const WhKnown *known, bool has_ahead)
 {
 	ListCell *cell;
 
@@ -79,13 +91,54 @@ stage_dimensions(WhFact *fact, const WhKnown *known)
 		WhKnown of_role = *known;
 		WhUser saved;
 
-		if (!is_versioned(role))
+		if (!wh_dimension_is_effective(dimension) && !(has_ahead && is_versioned(role)))
 			continue;
 		of_role.name = psprintf("wh_role_%d", role->number);
 		wh_model_check_known(dimension, known->position);
 		wh_user_become(dimension->owner, &saved);
 		wh_model_routine(dimension->kind)->known(dimension, &of_role);
 		wh_user_restore(&saved);
+	}
+}
+
+/*
+ * joined_key is the surrogate key of the version that append_join found: NULL where it has gone
+ * since; and of a member that was not known then, that of its first version.
+ */
+static char *
+joined_key(const WhFact *fact, const WhFactRole *role)
+{
+	char *now = wh_fact_lookup(fact, role, "n", "n.event_time");
+
+	return wh_sql("CASE WHEN %s < 0 THEN %s WHEN k%d.valid_from IS NULL THEN %s ELSE k%d.%I END",
+				  now, now, role->number,
+				  wh_fact_lookup(fact, role, "n", "'-infinity'::pg_catalog.timestamptz"),
+				  role->number, wh_model_option(role->dimension, "sk"));
+}
+
+/* append_join joins the version of wh_role_… that held at the event time. */
+static void
+append_join(StringInfo sql, const WhFact *fact, const WhFactRole *role)
+{
+	List *keys = wh_fact_role_keys(fact, role, "n");
+	StringInfoData names;
+	ListCell *cell;
+
+	initStringInfo(&names);
+	wh_model_column_list(&names, role->dimension->key, "k");
+	wh_sql_append(
+		sql,
+		" LEFT JOIN (SELECT k.*, pg_catalog.lead(k.valid_from) OVER (PARTITION BY %s ORDER "
+		"BY k.valid_from) AS wh_next FROM wh_role_%d k) k%d ON k%d.valid_from <= "
+		"n.event_time AND COALESCE(n.event_time < k%d.wh_next, true)",
+		names.data, role->number, role->number, role->number, role->number);
+	foreach(cell, role->dimension->key)
+	{
+		WhModelColumn *column = lfirst(cell);
+
+		wh_sql_append(sql, " AND k%d.%I %s (%s)", role->number, column->name,
+					  wh_model_equality(column->type),
+					  (char *) list_nth(keys, foreach_current_index(cell)));
 	}
 }
 

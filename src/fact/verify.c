@@ -32,6 +32,7 @@ static TimestampTz final_before(WhFact *fact);
 static void append_expected(StringInfo sql, WhFact *fact);
 static void append_found(StringInfo sql, WhFact *fact);
 static void append_pairs(StringInfo sql, WhFact *fact);
+static void append_expected_key(StringInfo sql, const WhFact *fact, const WhFactRole *role);
 
 void
 wh_fact_verify(WhModel *model, WhVerdict *verdict)
@@ -249,10 +250,12 @@ append_found(StringInfo sql, WhFact *fact)
 static void
 append_pairs(StringInfo sql, WhFact *fact)
 {
+	ListCell *cell;
+
 	wh_sql_append(sql, "p AS (SELECT e.is_expected, f.is_found, ROW(");
 	wh_fact_columns(sql, fact, "e");
-	for (int i = 1; i <= list_length(fact->roles); i++)
-		wh_sql_append(sql, ", CASE WHEN e.event_time < $3 THEN e.sk%d ELSE f.sk%d END", i, i);
+	foreach(cell, fact->roles)
+		append_expected_key(sql, fact, lfirst(cell));
 	wh_sql_append(sql, ")::record OPERATOR(pg_catalog.*<>) ROW(");
 	wh_fact_columns(sql, fact, "f");
 	wh_fact_role_columns(sql, fact, "f");
@@ -266,4 +269,30 @@ append_pairs(StringInfo sql, WhFact *fact)
 		" UNION ALL SELECT er.is_expected, fr.is_found,"
 		" (er.reason, er.image) IS DISTINCT FROM (fr.reason, fr.image) FROM er FULL JOIN fr ON"
 		" er.key = fr.key) ");
+}
+
+/*
+ * append_expected_key: the surrogate key that a row should have.  Where the dimension went on while
+ * the fact was stopped it is not known: from the clock on, or where versions moved since; then what
+ * it has is right.
+ */
+static void
+append_expected_key(StringInfo sql, const WhFact *fact, const WhFactRole *role)
+{
+	const WhModel *dimension = role->dimension;
+	int number = role->number;
+
+	wh_sql_append(sql, ", CASE WHEN ");
+	if (wh_dimension_is_effective(dimension))
+		wh_sql_append(sql, "true");
+	else
+		wh_sql_append(sql, "e.event_time < $3");
+	if (wh_dimension_moves(dimension) && dimension->position != fact->model->position)
+		wh_sql_append(
+			sql,
+			" AND NOT EXISTS (SELECT FROM walhouse.moved g WHERE g.dimension_id = %d AND g.sk = "
+			"f.sk%d AND g.position > $1 AND g.from_time <= e.event_time AND e.event_time < "
+			"g.to_time)",
+			dimension->id, number);
+	wh_sql_append(sql, " THEN e.sk%d ELSE f.sk%d END", number, number);
 }

@@ -340,6 +340,9 @@ extern void wh_model_sample(WhModel *model, WhStage *stage, int32 count, const c
 							const char *condition, const char *also);
 extern void wh_model_sample_keys(const WhModel *model, WhStage *stage);
 extern void wh_model_sample_rows(const WhModel *model, WhStage *stage);
+/* The same from a table beside the model, under a name. */
+extern void wh_model_sample_beside(const WhModel *model, WhStage *stage, const char *name,
+								   Oid relid);
 extern const char *wh_model_rows(const WhModel *model);
 /* wh_model_sample_start moves the start of a history up, until the logs have no more than
  * walhouse.verify_log_rows rows each between it and a position. */

@@ -319,14 +319,20 @@ wh_model_sample_keys(const WhModel *model, WhStage *stage)
 void
 wh_model_sample_rows(const WhModel *model, WhStage *stage)
 {
+	wh_model_sample_beside(model, stage, "wh.rows", model->relid);
+}
+
+void
+wh_model_sample_beside(const WhModel *model, WhStage *stage, const char *name, Oid relid)
+{
 	StringInfoData match;
 
 	initStringInfo(&match);
 	wh_model_key_join(&match, model, "d", "k");
-	fill_probing(stage, "wh.rows",
+	fill_probing(stage, name,
 				 wh_sql("SELECT d.* FROM \"wh.sampled\" k CROSS JOIN LATERAL (SELECT d.* FROM %T "
 						"d WHERE %s OFFSET 0) d",
-						model->relid, match.data));
+						relid, match.data));
 }
 
 const char *
