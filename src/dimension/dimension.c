@@ -28,6 +28,7 @@ static Oid make_table(WhQuery *query, List *key, const char *schema, const char 
 					  const char *sk, WhOnDelete on_delete);
 static Jsonb *make_options(const WhDeclaration *declaration, const char *sk);
 
+static WhPast past(const WhModel *model);
 static void drop(WhModel *model);
 
 static const WhModelRoutine dimension_routine = {
@@ -36,6 +37,7 @@ static const WhModelRoutine dimension_routine = {
 	.verify = wh_dimension_verify,
 	.samples = true,
 	.known = wh_dimension_known,
+	.past = past,
 	.drop = drop,
 	.referrers = wh_dimension_referrers};
 
@@ -49,6 +51,12 @@ static const WhModelRoutine time_routine = {
 	.verify = wh_dimension_time_verify};
 
 PG_FUNCTION_INFO_V1(walhouse_create_dimension);
+
+static WhPast
+past(const WhModel *model)
+{
+	return WH_PAST_HISTORY;
+}
 
 /* drop forgets what the catalog has of a dimension beside its model's row. */
 static void

@@ -162,7 +162,10 @@ build_once(void *arg)
 	if (build->may_end)
 		build->missing = wh_load_missing(model, load);
 	if (build->missing != NIL)
+	{
+		wh_load_release(model);
 		return;
+	}
 	INSTR_TIME_SET_CURRENT(start);
 	wh_user_become(model->owner, &saved);
 	level = wh_settings_push_joins(WH_JOINS_WHOLE);

@@ -89,6 +89,12 @@ wh_walk_evaluate_events(WhWalk *walk)
 	if (!walk->join->is_unique)
 		check_keys(walk, "true");
 	stage_event(walk, bad);
+	if (walk->before)
+		(void) wh_stage_fill(walk->stage, "wh.before",
+							 wh_sql("SELECT %s FROM \"wh.result\" q JOIN \"wh.point\" p ON "
+									"p.\"wh.point\" = q.wh_point WHERE p.\"wh.at\" = $1",
+									model_columns(walk->model, "q")),
+							 1, walk->args);
 }
 
 /*

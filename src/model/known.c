@@ -126,10 +126,13 @@ find_load(WhModel *model, FunctionCallInfo fcinfo)
 void
 wh_model_check_known(const WhModel *model, XLogRecPtr position)
 {
-	bool has_history = model->kind == WH_MODEL_DIMENSION;
-	XLogRecPtr reach = has_history ? wh_model_verify_start(model) : wh_model_horizon(model);
+	const WhModelRoutine *routine = wh_model_routine(model->kind);
+	WhPast past = routine->past != NULL ? routine->past(model) : WH_PAST_LOG;
+	bool has_history = past != WH_PAST_LOG;
+	XLogRecPtr reach = has_history ? model->history_start : wh_model_horizon(model);
 
-	if (position >= reach && (!has_history || wh_model_horizon(model) <= model->history_start))
+	if (position >= reach &&
+		(past != WH_PAST_HISTORY || wh_model_horizon(model) <= model->history_start))
 		return;
 	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					errmsg("what %s was at %X/%X is not known any more", model->name,

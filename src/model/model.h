@@ -120,6 +120,14 @@ typedef struct WhKnown
 	const char *name; /* under which the rows go into it, with the names of the table's columns */
 } WhKnown;
 
+/* From where a model's past is told. */
+typedef enum WhPast
+{
+	WH_PAST_LOG, /* the log: any position from its horizon on */
+	WH_PAST_HISTORY, /* the log from history_start on: a position after it, while the log has it */
+	WH_PAST_ROWS /* the model's own rows: any position from history_start on */
+} WhPast;
+
 /*
  * What a kind of model does.  All are called in a transaction with settings pinned, as the
  * model's owner under SECURITY_RESTRICTED_OPERATION, under the feed's state lock (but for build).
@@ -161,6 +169,8 @@ typedef struct WhModelRoutine
 	bool samples; /* verify looks at no more than a sample, when one is asked for */
 	/* Fills known->stage; under the same conditions as verify.  NULL: the kind has no loads. */
 	void (*known)(WhModel *model, WhKnown *known);
+	/* What known reads.  NULL: WH_PAST_LOG. */
+	WhPast (*past)(const WhModel *model);
 	/* Drops what the kind keeps outside the model's relation and view (ahead, rejected, other
 	 * catalog rows).  May be NULL. */
 	void (*drop)(WhModel *model);
@@ -247,8 +257,7 @@ extern void wh_model_column_definition(StringInfo sql, const WhModelColumn *colu
 extern WhModel *wh_model_declare(const char *schema, const char *name, WhModelKind kind,
 								 WhQuery *query, List *key, Jsonb *options, Oid relid);
 
-/* wh_model_check_known raises where the log, or a dimension's history, does not reach back to a
- * position. */
+/* wh_model_check_known raises where what tells a model's past does not reach back to a position. */
 extern void wh_model_check_known(const WhModel *model, XLogRecPtr position);
 
 /* wh_model_add_view makes the view <name>_<purpose> of a SELECT beside a model; it is dropped
@@ -269,11 +278,13 @@ extern Oid wh_model_view(const WhModel *model, const char *purpose);
  * its body.  (walk.c)
  *
  * wh_model_stage_events is for wh_model_events_sql (and for wh_model_state_sql of a guarded
- * model at `from`); wh_model_stage_ends for wh_model_before_sql and wh_model_last_sql;
+ * model at `from`); wh_model_stage_history for that and wh_model_before_sql (which may then have
+ * rows of keys without events); wh_model_stage_ends for wh_model_before_sql and wh_model_last_sql;
  * wh_model_stage_keys for wh_model_keys_sql.  Where the query may give several rows for a key, the
- * first two raise ERRCODE_CARDINALITY_VIOLATION with those keys.
+ * first three raise ERRCODE_CARDINALITY_VIOLATION with those keys.
  */
 extern void wh_model_stage_events(WhModel *model, WhStage *stage, XLogRecPtr from, XLogRecPtr to);
+extern void wh_model_stage_history(WhModel *model, WhStage *stage, XLogRecPtr from, XLogRecPtr to);
 extern void wh_model_stage_ends(WhModel *model, WhStage *stage, XLogRecPtr from, XLogRecPtr to);
 extern void wh_model_stage_keys(WhModel *model, WhStage *stage, XLogRecPtr from, XLogRecPtr to);
 

@@ -29,12 +29,14 @@
 
 #include "catalog/pg_type.h"
 #include "utils/lsyscache.h"
+#include "utils/pg_lsn.h"
 
 #include "base/base.h"
 #include "model/model.h"
 #include "model/model_private.h"
 #include "model/walk_private.h"
 
+static void stage_events(WhWalk *walk);
 static bool begin(WhWalk *walk);
 static bool walk_down(WhWalk *walk);
 static void stage_known(WhWalk *walk, const WhJoinTable *table);
@@ -53,28 +55,46 @@ void
 wh_model_stage_events(WhModel *model, WhStage *stage, XLogRecPtr from, XLogRecPtr to)
 {
 	WhWalk walk = {model, model->join, stage, {WH_ARG_LSN(from), WH_ARG_LSN(to)}};
+
+	stage_events(&walk);
+}
+
+void
+wh_model_stage_history(WhModel *model, WhStage *stage, XLogRecPtr from, XLogRecPtr to)
+{
+	WhWalk walk = {model, model->join, stage, {WH_ARG_LSN(from), WH_ARG_LSN(to)}};
+
+	walk.before = true;
+	stage_events(&walk);
+}
+
+static void
+stage_events(WhWalk *walk)
+{
 	int level;
 
-	if (model->join == NULL)
+	if (walk->join == NULL)
 	{
-		if (model->sampled)
-			wh_model_sample_table(model, stage, from);
+		if (walk->model->sampled)
+			wh_model_sample_table(walk->model, walk->stage,
+								  DatumGetLSN(walk->args[0].value));
 		return;
 	}
 	level = wh_walk_push_settings();
-	if (walk_down(&walk))
-		wh_walk_evaluate_events(&walk);
+	if (walk_down(walk))
+		wh_walk_evaluate_events(walk);
 	wh_settings_pop(level);
 }
 
 void
 wh_model_stage_ends(WhModel *model, WhStage *stage, XLogRecPtr from, XLogRecPtr to)
 {
-	WhWalk walk = {model, model->join, stage, {WH_ARG_LSN(from), WH_ARG_LSN(to)}, true};
+	WhWalk walk = {model, model->join, stage, {WH_ARG_LSN(from), WH_ARG_LSN(to)}};
 	int level;
 
 	if (model->join == NULL)
 		return;
+	walk.ends = true;
 	level = wh_walk_push_settings();
 	if (walk_down(&walk))
 		wh_walk_evaluate_ends(&walk);

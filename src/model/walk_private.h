@@ -17,6 +17,7 @@ typedef struct WhWalk
 	WhJoin *join;
 	WhStage *stage;
 	WhArg args[2]; /* the positions $1 and $2 of every statement */
+	bool before; /* the state at $1, too, as "wh.before" */
 	bool ends; /* the states at $1 and $2 alone, not every commit between them */
 	bool *touched; /* by a table's number: the log has rows in ($1, $2] */
 	bool *later; /* the same above $2 */
@@ -37,7 +38,7 @@ extern char *wh_walk_driver_match(const WhJoin *join, const char *left, const ch
 
 /* -------- evaluate.c -------- */
 
-/* Stage "wh.event", and "wh.before" and "wh.last". */
+/* Stage "wh.event" (and "wh.before", where it is asked for), and "wh.before" and "wh.last". */
 extern void wh_walk_evaluate_events(WhWalk *walk);
 extern void wh_walk_evaluate_ends(WhWalk *walk);
 
