@@ -14,13 +14,13 @@ SELECT walhouse.create_dimension('dw.industry',
 
 SELECT walhouse.create_dimension('dw.company',
     $$ SELECT company_id, name, industry, rating, ceo, founded, status FROM brokerage.company $$,
-    key => '{company_id}', scd => '{"*": 2, "ceo": 1, "rating": 6, "founded": 0}');
+    key => '{company_id}', scd => '{"*": 2, "ceo": 1, "rating": 6, "founded": 0}', outriggers => '{"industry_sk": "dw.industry(industry)"}');
 
 -- A share has versions of its own and of its company.
 SELECT walhouse.create_dimension('dw.security',
     $$ SELECT s.symbol, s.name, s.issue, s.exchange, s.shares, s.status, s.company_id, c.name AS company, c.industry, c.rating, c.ceo
        FROM brokerage.security s LEFT JOIN brokerage.company c ON c.company_id = s.company_id $$,
-    key => '{symbol}', scd => '{"*": 2, "exchange": 1, "ceo": 1}', on_delete => 'tombstone');
+    key => '{symbol}', scd => '{"*": 2, "exchange": 1, "ceo": 1}', on_delete => 'tombstone', outriggers => '{"issuer_sk": "dw.company(company_id)"}');
 
 SELECT walhouse.create_dimension('dw.customer',
     $$ SELECT customer_id, tax_id, last_name, first_name, gender, born, tier, street, city, country, email, phone, net_worth, credit, status, joined_on
@@ -33,3 +33,8 @@ SELECT walhouse.create_dimension('dw.account',
            c.tax_id, c.last_name, c.first_name, c.gender, c.born, c.tier, c.street, c.city, c.net_worth, c.status AS customer_status
        FROM brokerage.account a JOIN brokerage.customer c ON c.customer_id = a.customer_id $$,
     key => '{account_id}', scd => '{"*": 2, "description": 1, "opened_on": 0}');
+
+-- Who holds which account, and what part of it.
+SELECT walhouse.create_bridge('dw.holder',
+    $$ SELECT account_id, customer_id, share FROM brokerage.account_holder $$,
+    key => '{account_id,customer_id}', members => '{"customer_sk": "dw.customer(customer_id)"}', weight => 'share');

@@ -9,7 +9,8 @@ SELECT walhouse.create_fact('dw.trade',
                     "security_sk": "dw.security(symbol)", "order_kind_sk": "dw.order_kind(side, is_cash, channel)",
                     "created_date_sk": "dw.date(created_at)", "created_time_sk": "dw.time(created_at)",
                     "completed_date_sk": {"dimension": "dw.date(completed_at)", "not_applicable_if": "is_open"},
-                    "completed_time_sk": {"dimension": "dw.time(completed_at)", "null": "not_applicable"}}');
+                    "completed_time_sk": {"dimension": "dw.time(completed_at)", "null": "not_applicable"}}',
+    lags => '{"to_submit": ["created_at", "submitted_at"], "to_complete": ["created_at", "completed_at"]}');
 
 SELECT walhouse.create_fact('dw.trade_step',
     $$ SELECT h.trade_id, h.status, h.at, t.account_id, t.symbol

@@ -1,5 +1,5 @@
 -- What facts say together: trades, cash, holdings, watches, prices.
-SELECT plan(19);
+SELECT plan(20);
 
 -- ---- Trades and their steps.
 SELECT is_empty($$ SELECT trade_id FROM dw.trade WHERE NOT (created_at <= coalesce(submitted_at, created_at) AND coalesce(submitted_at, created_at) <= coalesce(completed_at, 'infinity')
@@ -16,6 +16,8 @@ SELECT is_empty($$ SELECT t.trade_id, t.cancelled_at, s.at FROM dw.trade t LEFT 
 SELECT is_empty($$ SELECT trade_id, created_at FROM dw.trade EXCEPT SELECT trade_id, at FROM dw.trade_step WHERE status IN ('pending', 'submitted') $$,
     'a trade was created when its first step says');
 SELECT is_empty($$ SELECT s.trade_id, s.status FROM dw.trade_step s LEFT JOIN dw.trade t USING (trade_id) WHERE t.trade_id IS NULL $$, 'no step is of a trade that is not there');
+SELECT is_empty($$ SELECT trade_id, to_submit, to_complete FROM dw.trade
+    WHERE (to_submit, to_complete) IS DISTINCT FROM (submitted_at - created_at, completed_at - created_at) $$, 'how long it took is what lies between');
 
 -- ---- Cash.
 SELECT is_empty($$ SELECT t.trade_id, t.status, count(c.cash_id) FROM dw.trade t LEFT JOIN dw.cash c USING (trade_id)
