@@ -79,6 +79,8 @@ SELECT m AS model, string_agg(DISTINCT dw.counts(m::regclass, 100000, n), ', ') 
     generate_series(1, 140) n GROUP BY m ORDER BY m;
 -- A small one looks at so many keys at most, and comes again with its seed.
 SELECT bool_and(s.found <= 4) AS few, sum(s.missing + s.unexpected + s.different) AS wrong FROM generate_series(1, 50), LATERAL walhouse.verify('dw.sale', 4) s;
+SELECT model, count(*), bool_and(s.found BETWEEN 5 AND 12) AS few, sum(s.missing + s.unexpected + s.different) AS wrong
+FROM unnest('{dw.date,dw.time,dw.sale}'::regclass[]) m, generate_series(1, 5), LATERAL walhouse.verify(m, 12) s GROUP BY model ORDER BY model::text;
 SELECT setseed(0.5); CREATE TEMP TABLE one AS SELECT * FROM generate_series(1, 20) n, LATERAL walhouse.verify('dw.person', 1 + n % 3) s;
 SELECT setseed(0.5); CREATE TEMP TABLE two AS SELECT * FROM generate_series(1, 20) n, LATERAL walhouse.verify('dw.person', 1 + n % 3) s;
 SELECT count(DISTINCT expected) > 1 AS varies, (SELECT count(*) FROM (TABLE one EXCEPT TABLE two) d) AS differ FROM one;

@@ -115,6 +115,7 @@ static void append_values(StringInfo sql, const Calendar *calendar);
 static void append_source(StringInfo sql, const Calendar *calendar, const char *dates);
 static void append_fiscal(StringInfo sql, const Calendar *calendar);
 static char *range_of(const WhModel *model);
+static char *draw_dates(const WhModel *model, WhStage *stage, int32 count);
 
 PG_FUNCTION_INFO_V1(walhouse_create_date_dimension);
 PG_FUNCTION_INFO_V1(walhouse_refresh_dates);
@@ -432,42 +433,93 @@ wh_dimension_date_infer_sql(StringInfo sql, const WhModel *dimension, const char
 	wh_sql_append(sql, " ON CONFLICT DO NOTHING");
 }
 
-/* wh_dimension_date_verify recomputes the range, and the inferred dates outside it. */
+/* wh_dimension_date_verify recomputes the range, and the inferred dates outside it; or a sample of
+ * both. */
 void
 wh_dimension_date_verify(WhModel *model, WhVerdict *verdict)
 {
 	Calendar *calendar = calendar_of(model);
+	WhStage *stage = wh_stage_create_snapshot();
+	const char *dates = wh_sql("%s UNION SELECT x.date FROM %T x WHERE x.is_inferred",
+							   range_of(model), model->relid);
 	StringInfoData sql;
-	WhRows *rows;
-	const char *sk = wh_sql_identifier(wh_dimension_sk(model));
 
+	if (verdict->sample > 0)
+		dates = draw_dates(model, stage, verdict->sample);
 	initStringInfo(&sql);
 	wh_sql_append(&sql, "WITH e (wh_sk, ");
 	append_names(&sql);
-	wh_sql_append(&sql, ") AS (SELECT ");
+	wh_sql_append(&sql, ") AS MATERIALIZED (SELECT ");
 	append_values(&sql, calendar);
-	append_source(&sql, calendar,
-				  wh_sql("%s UNION SELECT x.date FROM %T x WHERE x.is_inferred", range_of(model),
-						 model->relid));
+	append_source(&sql, calendar, dates);
+	wh_sql_append(&sql, ") ");
+	wh_dimension_compare_computed(stage, &sql, model, wh_dimension_date_columns(model), verdict);
+	wh_stage_drop(stage);
+}
+
+/* draw_dates draws rows, and dates of the range; returns a query of all their dates. */
+static char *
+draw_dates(const WhModel *model, WhStage *stage, int32 count)
+{
+	char *from = wh_sql("%L::date", wh_model_option(model, "from_date"));
+	char *to = wh_sql("%L::date", wh_model_option(model, "to_date"));
+
+	wh_model_draw(stage, "wh.drawn", model->relid,
+				  wh_sql("d.%I AS wh_sk, d.date, d.is_inferred", wh_dimension_sk(model)),
+				  wh_sql(WH_IS_MEMBER("d.%I"), wh_dimension_sk(model)), (count + 1) / 2);
+	(void) wh_stage_fill(stage, "wh.date",
+						 wh_sql("SELECT %s + pg_catalog.floor(pg_catalog.random() * (%s - %s + 1))"
+								"::integer AS date FROM pg_catalog.generate_series(1, %d) "
+								"UNION SELECT d.date FROM \"wh.drawn\" d WHERE d.is_inferred OR "
+								"d.date BETWEEN %s AND %s",
+								from, to, from, count / 2, from, to),
+						 0, NULL);
+	return pstrdup("SELECT d.date FROM \"wh.date\" d");
+}
+
+/*
+ * wh_dimension_compare_computed compares a dimension that is computed with e (wh_sk and the
+ * columns), which a statement that is begun gives; of a sample the rows in "wh.drawn" (wh_sk) and
+ * those of e alone.
+ */
+void
+wh_dimension_compare_computed(WhStage *stage, StringInfo sql, const WhModel *model,
+							  List *columns, WhVerdict *verdict)
+{
+	const char *sk = wh_sql_identifier(wh_dimension_sk(model));
+	int level = wh_settings_push_joins(WH_JOINS_WHOLE);
+	WhRows *rows;
+
 	wh_sql_append(
-		&sql,
-		") SELECT pg_catalog.count(e.wh_sk), pg_catalog.count(f.%s), pg_catalog.count(*) FILTER "
-		"(WHERE f.%s IS NULL), "
-		"pg_catalog.count(*) FILTER (WHERE e.wh_sk IS NULL), "
+		sql,
+		"SELECT pg_catalog.count(e.wh_sk), pg_catalog.count(f.%s), pg_catalog.count(*) FILTER "
+		"(WHERE f.%s IS NULL), pg_catalog.count(*) FILTER (WHERE e.wh_sk IS NULL), "
 		"pg_catalog.count(*) FILTER (WHERE e.wh_sk IS NOT NULL AND f.%s IS NOT NULL AND ROW(",
 		sk, sk, sk);
 	for (int side = 0; side < 2; side++)
 	{
-		for (int i = 0; i < lengthof(date_columns); i++)
-			wh_sql_append(&sql, "%s%s.%I", i == 0 ? "" : ", ", side == 0 ? "e" : "f",
-						  date_columns[i].name);
-		wh_sql_append(&sql, side == 0 ? ")::record OPERATOR(pg_catalog.*<>) ROW(" : ")::record)");
+		ListCell *cell;
+
+		foreach(cell, columns)
+			wh_sql_append(sql, "%s%s.%I", cell == list_head(columns) ? "" : ", ",
+						  side == 0 ? "e" : "f", (char *) lfirst(cell));
+		wh_sql_append(sql, side == 0 ? ")::record OPERATOR(pg_catalog.*<>) ROW(" : ")::record)");
 	}
-	wh_sql_append(&sql,
-				  " FROM e FULL JOIN (SELECT * FROM %T x WHERE " WH_IS_MEMBER(
-					  "x.%s") ") f ON f.%s = e.wh_sk",
-				  model->relid, sk, sk);
-	rows = wh_spi_query_snapshot(sql.data, 0, NULL);
+	wh_sql_append(sql, " FROM e FULL JOIN (");
+	if (verdict->sample > 0)
+	{
+		wh_settings_avoid_scans();
+		wh_sql_append(sql,
+					  "SELECT x.* FROM (SELECT e.wh_sk FROM e UNION SELECT d.wh_sk FROM "
+					  "\"wh.drawn\" d) k CROSS JOIN LATERAL (SELECT x.* FROM %T x WHERE x.%s = "
+					  "k.wh_sk OFFSET 0) x",
+					  model->relid, sk);
+	}
+	else
+		wh_sql_append(sql, "SELECT * FROM %T x WHERE " WH_IS_MEMBER("x.%s"), model->relid, sk);
+	wh_sql_append(sql, ") f ON f.%s = e.wh_sk", sk);
+	rows = wh_stage_query(stage, sql->data, 0, NULL);
+	wh_settings_pop(level);
 	verdict->expected = wh_rows_int8(rows, 0, 1);
 	verdict->found = wh_rows_int8(rows, 0, 2);
 	verdict->missing = wh_rows_int8(rows, 0, 3);

@@ -42,13 +42,16 @@ static const WhModelRoutine dimension_routine = {
 	.referrers = wh_dimension_referrers};
 
 static const WhModelRoutine date_routine = {
-	.verify = wh_dimension_date_verify};
+	.verify = wh_dimension_date_verify,
+	.samples = true};
 
 static const WhModelRoutine junk_routine = {
-	.verify = wh_dimension_junk_verify};
+	.verify = wh_dimension_junk_verify,
+	.samples = true};
 
 static const WhModelRoutine time_routine = {
-	.verify = wh_dimension_time_verify};
+	.verify = wh_dimension_time_verify,
+	.samples = true};
 
 PG_FUNCTION_INFO_V1(walhouse_create_dimension);
 

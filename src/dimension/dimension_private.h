@@ -156,6 +156,8 @@ extern void wh_dimension_known(WhModel *model, WhKnown *known);
  * wh_model_stage_events before.
  */
 extern void wh_dimension_expected_sql(StringInfo sql, const WhModel *model, bool seeded);
+extern void wh_dimension_compare_computed(WhStage *stage, StringInfo sql, const WhModel *model,
+										  List *columns, WhVerdict *verdict);
 extern void wh_dimension_date_verify(WhModel *model, WhVerdict *verdict);
 extern List *wh_dimension_date_columns(const WhModel *dimension);
 extern void wh_dimension_date_lookup_sql(StringInfo sql, const WhModel *dimension, const char *key,

@@ -289,12 +289,20 @@ wh_dimension_insert_combinations_sql(StringInfo sql, const WhModel *dimension, c
 void
 wh_dimension_junk_verify(WhModel *model, WhVerdict *verdict)
 {
-	WhRows *rows = wh_spi_query_snapshot(
-		wh_sql("SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE d.combination IS "
-			   "DISTINCT FROM %s) FROM %T d WHERE " WH_IS_MEMBER("d.%I"),
-			   wh_dimension_combination_of(model->key, "d"), model->relid, wh_dimension_sk(model)),
-		0, NULL);
+	WhStage *stage = wh_stage_create_snapshot();
+	const char *condition = wh_sql(WH_IS_MEMBER("d.%I"), wh_dimension_sk(model));
+	WhRows *rows;
 
+	if (verdict->sample > 0)
+		wh_model_draw(stage, "wh.drawn", model->relid, "d.*", condition, verdict->sample);
+	rows = wh_stage_query(
+		stage,
+		wh_sql("SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE d.combination IS "
+			   "DISTINCT FROM %s) FROM %s d WHERE %s",
+			   wh_dimension_combination_of(model->key, "d"),
+			   verdict->sample > 0 ? "\"wh.drawn\"" : wh_sql_relation(model->relid), condition),
+		0, NULL);
+	wh_stage_drop(stage);
 	verdict->expected = wh_rows_int8(rows, 0, 1);
 	verdict->found = verdict->expected;
 	verdict->different = wh_rows_int8(rows, 0, 2);

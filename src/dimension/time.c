@@ -198,33 +198,25 @@ wh_dimension_time_lookup_sql(StringInfo sql, const WhModel *dimension, const cha
 void
 wh_dimension_time_verify(WhModel *model, WhVerdict *verdict)
 {
-	const char *sk = wh_sql_identifier(wh_dimension_sk(model));
+	WhStage *stage = wh_stage_create_snapshot();
 	StringInfoData sql;
-	WhRows *rows;
 
 	initStringInfo(&sql);
-	wh_sql_append(&sql, "SELECT pg_catalog.count(e.wh_sk), pg_catalog.count(f.%s), "
-						"pg_catalog.count(*) FILTER (WHERE f.%s IS NULL), pg_catalog.count(*) "
-						"FILTER (WHERE e.wh_sk IS NULL), pg_catalog.count(*) FILTER (WHERE e.wh_sk "
-						"IS NOT NULL AND f.%s IS NOT NULL AND ROW(",
-				  sk, sk, sk);
-	for (int side = 0; side < 2; side++)
-	{
-		for (int i = 0; i < lengthof(time_columns); i++)
-			wh_sql_append(&sql, "%s%s.%I", i == 0 ? "" : ", ", side == 0 ? "e" : "f",
-						  time_columns[i].name);
-		wh_sql_append(&sql, side == 0 ? ")::record OPERATOR(pg_catalog.*<>) ROW(" : ")::record)");
-	}
-	wh_sql_append(&sql, " FROM (");
+	wh_sql_append(&sql, "WITH r AS (");
 	append_rows(&sql, model);
-	wh_sql_append(&sql,
-				  ") e FULL JOIN (SELECT * FROM %T x WHERE " WH_IS_MEMBER("x.%s") ") f ON f.%s = "
-																				  "e.wh_sk",
-				  model->relid, sk, sk);
-	rows = wh_spi_query_snapshot(sql.data, 0, NULL);
-	verdict->expected = wh_rows_int8(rows, 0, 1);
-	verdict->found = wh_rows_int8(rows, 0, 2);
-	verdict->missing = wh_rows_int8(rows, 0, 3);
-	verdict->unexpected = wh_rows_int8(rows, 0, 4);
-	verdict->different = wh_rows_int8(rows, 0, 5);
+	wh_sql_append(&sql, "), e AS MATERIALIZED (SELECT r.* FROM r");
+	if (verdict->sample > 0)
+	{
+		wh_model_draw(stage, "wh.drawn", model->relid,
+					  wh_sql("d.%I AS wh_sk", wh_dimension_sk(model)),
+					  wh_sql(WH_IS_MEMBER("d.%I"), wh_dimension_sk(model)),
+					  (verdict->sample + 1) / 2);
+		wh_sql_append(&sql,
+					  " WHERE r.wh_sk IN (SELECT d.wh_sk FROM \"wh.drawn\" d UNION (SELECT t.wh_sk "
+					  "FROM r t ORDER BY pg_catalog.random() LIMIT %d))",
+					  verdict->sample / 2);
+	}
+	wh_sql_append(&sql, ") ");
+	wh_dimension_compare_computed(stage, &sql, model, wh_dimension_time_columns(model), verdict);
+	wh_stage_drop(stage);
 }

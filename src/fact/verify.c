@@ -10,7 +10,7 @@
  *
  * Of a sample (model/sample.c) the fact's rows are probed by key and event time, those that are
  * expected and those of the rows that were drawn: a second row of a key in another partition is
- * found when it is drawn itself.  Of the rejected rows a tenth as many are drawn besides.
+ * found when it is drawn itself.  A tenth of the keys are those of rejected rows, where there are any.
  */
 #include "postgres.h"
 
@@ -84,13 +84,14 @@ draw_keys(WhFact *fact, WhStage *stage, int32 count)
 		wh_sql("SELECT r.key FROM (SELECT r.key FROM walhouse.fact_rejected r WHERE r.model_id = "
 			   "$1 LIMIT %d) r ORDER BY pg_catalog.random() LIMIT $2",
 			   REJECTED_LOOKED_AT),
-		2, (WhArg[]){WH_ARG_INT4(fact->model->id), WH_ARG_INT4(count / 10 + 1)});
+		2, (WhArg[]){WH_ARG_INT4(fact->model->id), WH_ARG_INT4(count / 10)});
 	initStringInfo(&also);
 	wh_sql_append(&also, "SELECT ");
 	foreach(cell, fact->key)
 		wh_sql_append(&also, "r.key[%d]::%s, ", foreach_current_index(cell) + 1,
 					  wh_fact_type(wh_fact_column(fact, lfirst_int(cell))->type, -1));
 	wh_sql_append(&also, "NULL::%s FROM \"wh.refused\" r", wh_fact_type(fact->event_type, -1));
+	count -= wh_stage_count(stage, "wh.refused");
 	wh_model_sample(fact->model, stage, count, wh_sql(", d.%I AS wh_time", time), "true",
 					also.data);
 }

@@ -355,6 +355,10 @@ extern void wh_model_sample_rows(const WhModel *model, WhStage *stage);
 extern void wh_model_sample_beside(const WhModel *model, WhStage *stage, const char *name,
 								   Oid relid);
 extern const char *wh_model_rows(const WhModel *model);
+/* wh_model_draw stages columns (SQL) of `count` random rows d, or fewer, of a relation that meet a
+ * condition: for kinds that have no query. */
+extern void wh_model_draw(WhStage *stage, const char *name, Oid relid, const char *columns,
+						  const char *condition, int64 count);
 /* wh_model_sample_start moves the start of a history up, until the logs have no more than
  * walhouse.verify_log_rows rows each between it and a position. */
 extern XLogRecPtr wh_model_sample_start(const WhModel *model, const WhStage *stage,

@@ -32,8 +32,6 @@
 /* Pages that are read beyond one for each row that is wanted: a page may be empty. */
 #define SPARE_PAGES 3
 
-static void draw(WhStage *stage, const char *name, Oid relid, const char *columns,
-				 const char *condition, int64 count);
 static WhRows *choose_parts(const WhStage *stage, Oid relid, int64 count);
 static int64 share_of_rows(const WhStage *stage, int32 count);
 static char *driver_columns(const WhModel *model, const char *alias);
@@ -64,13 +62,13 @@ wh_model_sample(WhModel *model, WhStage *stage, int32 count, const char *more,
 	initStringInfo(&sql);
 	wh_model_column_list(&sql, model->key, "d");
 	wh_sql_append(&sql, "%s", more);
-	draw(stage, "wh.drawn", model->relid, sql.data, condition, of_rows);
+	wh_model_draw(stage, "wh.drawn", model->relid, sql.data, condition, of_rows);
 	if (also != NULL)
 		(void) wh_stage_fill(stage, "wh.drawn",
 							 wh_sql("SELECT * FROM \"wh.drawn\" UNION ALL %s", also), 0, NULL);
 	resetStringInfo(&sql);
 	wh_model_source_key(&sql, model->source, "d");
-	draw(stage, "wh.source", model->source->mirror, sql.data, "true", count - of_rows);
+	wh_model_draw(stage, "wh.source", model->source->mirror, sql.data, "true", count - of_rows);
 	(void) wh_stage_fill(stage, "wh.driver",
 						 wh_sql("SELECT pg_catalog.row_number() OVER () AS \"wh.d\", u.* FROM "
 								"(SELECT %s FROM \"wh.drawn\" d UNION SELECT d.* FROM "
@@ -126,10 +124,9 @@ model_key_of(const WhModel *model, int place)
 	elog(ERROR, "the key of %s lacks column \"%s\" of its table", model->name, name);
 }
 
-/* draw stages columns of random rows d of a relation that meet a condition: count, or fewer. */
-static void
-draw(WhStage *stage, const char *name, Oid relid, const char *columns, const char *condition,
-	 int64 count)
+void
+wh_model_draw(WhStage *stage, const char *name, Oid relid, const char *columns,
+			  const char *condition, int64 count)
 {
 	WhRows *parts = choose_parts(stage, relid, count);
 	StringInfoData sql;
