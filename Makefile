@@ -44,7 +44,7 @@ EXTRA_CLEAN = build walhouse_output$(DLSUFFIX) walhouse_recv $(OUTPUT_OBJS) $(CL
 	$(OBJS:.o=.bc)
 
 # Without PostgreSQL's build files there are still the targets that bring them, or do without.
-HOUSE_TARGETS = help deps test one accept lint lint-selftest format proto proto-check demo bench stress leak matrix mutants
+HOUSE_TARGETS = help deps test one accept lint lint-selftest format proto proto-check demo bench stress leak histories matrix mutants
 PGXS := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
 ifneq ($(PGXS),)
 include $(PGXS)
@@ -181,6 +181,9 @@ mutants: ## each of many deliberate mistakes must make its test fail (slow); MIS
 
 leak: ## does memory stay flat over ten million changes in one session? CHANGES=10000000
 	@test/sandbox test/stress/leak
+
+histories: ## random histories against an oracle: HISTORIES=10000 JOBS=2; SEED=17: one of them, made smaller if it differs
+	@test/sandbox bash -c 'test/build && exec test/histories/run'
 
 matrix: ## build with -Werror and test on other PostgreSQL versions (slow; as root): VERSIONS="17 18"
 	@test/matrix $(VERSIONS)

@@ -1,0 +1,69 @@
+# Case: one history, made from a seed: first rows, transactions, models, and the steps in which the models are built and loaded.
+#
+# Steps name transactions by their number in the whole history, so that a case stays one when transactions are taken out:
+#   [reach => n]  [load => crash]  [build => model, crash]  [mend]  [compare]  [verify]  [horizon => n, cuts off]  [known => model]
+package Case;
+
+use strict;
+use warnings;
+use Exporter 'import';
+use Source;
+use Star;
+
+our @EXPORT = qw(new_case);
+
+# new_case SEED, TRANSACTIONS: the most that it has.
+sub new_case
+{
+	my ($seed, $most) = @_;
+	srand($seed);
+	rand() for 1 .. 3;
+	my $n = int($most / 2) + int rand $most / 2 + 1;
+	my $g = Source::new_generator($n);
+	my @models = random_star();
+	my %tables = map { $_ => 1 } map { @{ $_->{tables} || [] } } @models;
+	my @tables = sort keys %tables;
+	@tables = sort { ($b eq 'lines') <=> ($a eq 'lines') || $a cmp $b } @tables;
+	my $case = { seed => $seed, zone => $g->{zone}, models => \@models, tables => \@tables, ahead => chance(0.25) ? 1 : 0,
+		first => [random_rows($g, @tables)], transactions => [map { { n => $_, time => $g->{times}[$_ - 1], changes => [random_transaction($g, @tables)] } } 1 .. $n] };
+	$case->{steps} = [random_steps($n, @models)];
+	return $case;
+}
+
+sub random_steps
+{
+	my ($n, @models) = @_;
+	my $share = pick(0.1, 0.2, 0.3, 0.5);
+	my @cuts = grep { chance($share) } 1 .. $n - 1;
+	splice @cuts, 12 if @cuts > 12;
+	my @built = grep { $_->{tables} } @models;
+	my %at; # when a model is built first: at the beginning, some time, or at the end
+	$at{ $_->{name} } = pick(0, 0, 1, @cuts ? pick(@cuts) : 1) for @built;
+	my (@steps, %done);
+	for my $cut (0, @cuts, $n)
+	{
+		push @steps, [reach => $cut];
+		push @steps, ['horizon', $cut - int rand 4, chance(0.3)] if $cut > 2 && chance(0.04);
+		push @steps, ['mend'] if chance(0.3);
+		push @steps, map { [load => $_] } crash() for 1 .. pick(0, 1, 1, 1, 1, 1, 2);
+		for my $model (grep { !$done{ $_->{name} } && $at{ $_->{name} } <= $cut } @built)
+		{
+			push @steps, [build => $model->{name}, crash()];
+			$done{ $model->{name} } = 1;
+		}
+		push @steps, [build => pick(@built)->{name}, crash()] if $cut && chance(0.06);
+		push @steps, ['compare'] if $cut && chance(0.2);
+		push @steps, ['verify'] if $cut && chance(0.1);
+		push @steps, [known => pick(@built)->{name}] if $cut && chance(0.05);
+	}
+	return @steps;
+}
+
+# crash: how a load or build is ended before its end: the relation that it is stopped at (as a number from 0 to 1), and how.
+sub crash
+{
+	return undef unless chance(0.12);
+	return { at => rand(), how => chance(0.02) ? pick('kill', 'server') : pick('terminate', 'terminate', 'cancel'), again => pick(0, 1, 1) };
+}
+
+1;

@@ -1,0 +1,509 @@
+# Play: brings a case before a server, and compares what comes out with the oracle.
+#
+# Ingest is played by hand: log, mirror, txn and position are brought to a commit in one transaction, as ingest does; in some cases log
+# and mirror are ahead of the position, as they are for a model that waits. A load or build is stopped where it first writes to a relation that
+# another session has locked, and then its process is ended, or the whole server.
+package Play;
+
+use strict;
+use warnings;
+use Exporter 'import';
+use Time::HiRes qw(usleep time);
+use Instant;
+use Oracle;
+use Pg;
+use Source;
+
+our @EXPORT = qw(play $count);
+our $count = {}; # what happened in this process, by name
+
+# play SERVER, CASE: undef when all is as the oracle says; otherwise { what, text }, where "what" is the same for the same sort of difference.
+sub play
+{
+	my ($server, $case) = @_;
+	my $self = bless { server => $server, case => $case, at => -1, written => -1, horizon => 0, seen => {} }, 'Play';
+	my $failure;
+	eval {
+		local $SIG{ALRM} = sub { die { what => 'time', text => 'it takes longer than a minute' } };
+		alarm 60;
+		$self->prepare;
+		$self->step($_) for @{ $case->{steps} };
+		$self->finish;
+		$self->clean;
+		alarm 0;
+		1;
+	} or $failure = $@;
+	alarm 0;
+	return undef unless $failure;
+	$failure = { what => 'error ' . (ref $failure && $failure->isa('Pg::Error') ? $failure->state : ''), text => "$failure" }
+		unless ref $failure eq 'HASH';
+	$failure->{step} = $self->{step} // 'the beginning';
+	eval { $self->clean; 1 } or $server->fresh;
+	return $failure;
+}
+
+sub pg { return $_[0]{server}->main }
+
+sub prepare
+{
+	my ($self) = @_;
+	my $case = $self->{case};
+	my @transactions = @{ $case->{transactions} };
+	my $commits = simulate($case->{first}, \@transactions);
+	my @mending = mending($commits->[-1]{state});
+	push @transactions, { n => 1e6, time => $transactions[-1] ? $transactions[-1]{time} + 1 : instant_of('2026-01-01'), changes => \@mending } if @mending;
+	$commits = simulate($case->{first}, \@transactions) if @mending;
+	$self->{numbers} = [0, map { $_->{n} } @transactions];
+	$self->{commits} = $commits;
+	$self->{oracle} = Oracle->new(commits => $commits, zone => $case->{zone});
+	$self->{model} = { map { $_->{table} => $_ } @{ $case->{models} } };
+
+	my $sql = "UPDATE walhouse.feed SET time_zone = '$case->{zone}', horizon = '0/1000'; "
+		. "INSERT INTO walhouse.feed_position (feed_id, position, clock) SELECT feed_id, '0/1000', '2000-01-01 00:00+00' FROM walhouse.feed;";
+	$self->pg->query($sql . $self->mirror_sql({}, $commits->[0]{state}));
+	$self->{written} = 0;
+	$self->{at} = 0;
+	$self->write($#$commits) if $case->{ahead};
+	$count->{'transactions'} += $#$commits;
+	$count->{'changes in logs'} += @{ $_->{log} } for @$commits;
+	$count->{'the log is ahead'} += $case->{ahead};
+	$count->{$_}++ for map { features_of($_) } @{ $case->{models} };
+	$self->pg->query($_->{declare}) for @{ $case->{models} };
+	return;
+}
+
+# features_of MODEL: what its kind can do and it does.
+sub features_of
+{
+	my ($model) = @_;
+	my %scd = map { $_ => 1 } values %{ $model->{scd} || {} };
+	return ($model->{kind}, ($model->{joins} ? "$model->{kind} over joins" : ()), (map { "type $_" } sort keys %scd),
+		($model->{on_delete} ? "on_delete $model->{on_delete}" : ()), ($model->{effective} ? 'effective' : ()), map { role_feature($_) } @{ $model->{roles} || [] });
+}
+
+sub role_feature
+{
+	my ($role) = @_;
+	return ($role->{dimension} ? "role $role->{dimension}{kind}" : $role->{date} ? 'role date' : 'role time',
+		map { $role->{$_} ? "role with $_" : () } qw(null not_applicable_if error_if));
+}
+
+# commit_at N: the last commit whose transaction has this number or a lower one.
+sub commit_at
+{
+	my ($self, $n) = @_;
+	my $at = 0;
+	$at = $_ for grep { $self->{numbers}[$_] <= $n } 0 .. $#{ $self->{numbers} };
+	return $at;
+}
+
+sub lsn { return sprintf '0/%X', $_[0] }
+
+# ---- ingest
+
+# write COMMIT: log and mirror up to there.
+sub write
+{
+	my ($self, $to) = @_;
+	my $sql = $self->write_sql($to);
+	$self->pg->query($sql) if length $sql;
+	return;
+}
+
+sub write_sql
+{
+	my ($self, $to) = @_;
+	return '' if $to <= $self->{written};
+	my (%rows, @txn);
+	for my $commit (@{ $self->{commits} }[$self->{written} + 1 .. $to])
+	{
+		push @txn, sprintf "('%s', '700', '%s', NULL, '%s')", lsn($commit->{lsn}), text_of_instant($commit->{time}), text_of_instant($commit->{clock});
+		for my $entry (@{ $commit->{log} })
+		{
+			my ($table, $seq, $op, $row) = @$entry;
+			push @{ $rows{$table} }, '(' . join(', ', "'" . lsn($commit->{lsn}) . "'", $seq, "'$op'", map { Pg::quote($row->{$_}) } Source::columns_of($table)) . ')';
+		}
+	}
+	my $sql = 'INSERT INTO shop_log.txn VALUES ' . join(', ', @txn) . ';';
+	$sql .= 'INSERT INTO shop_log.' . quoted($_) . ' VALUES ' . join(', ', @{ $rows{$_} }) . ';' for sort keys %rows;
+	$sql .= $self->mirror_sql($self->{commits}[$self->{written}]{state}, $self->{commits}[$to]{state});
+	$self->{written} = $to;
+	return $sql;
+}
+
+# mirror_sql FROM, TO: from one state to another.
+sub mirror_sql
+{
+	my ($self, $from, $to) = @_;
+	my $sql = '';
+	for my $table (sort keys %$to)
+	{
+		my ($old, $new) = ($from->{$table} || {}, $to->{$table});
+		next if $old == $new;
+		my @gone = grep { !$new->{$_} || $new->{$_} != $old->{$_} } sort keys %$old;
+		my @come = grep { !$old->{$_} || $new->{$_} != $old->{$_} } sort keys %$new;
+		my @key = map { s/^!// ? /^(.+) \S+ \S+$/ : () } @{ [ @{ $TABLE{$table} } ] };
+		$sql .= 'DELETE FROM ' . quoted_table($table) . ' WHERE (' . join(', ', map { quoted($_) } @key) . ') IN (' . join(', ', map {
+				my $row = $old->{$_};
+				'(' . join(', ', map { Pg::quote($row->{$_}) } @key) . ')' } @gone) . ');' if @gone;
+		$sql .= 'INSERT INTO ' . quoted_table($table) . ' VALUES ' . join(', ', map {
+				my $row = $new->{$_};
+				'(' . join(', ', map { Pg::quote($row->{$_}) } Source::columns_of($table)) . ')' } @come) . ';' if @come;
+	}
+	return $sql;
+}
+
+# reach COMMIT: the feed's position.
+sub reach
+{
+	my ($self, $to) = @_;
+	my $sql = $self->write_sql($to);
+	if ($to > $self->{at})
+	{
+		my $commit = $self->{commits}[$to];
+		$sql .= sprintf "INSERT INTO walhouse.feed_position (feed_id, position, clock) SELECT feed_id, '%s', '%s' FROM walhouse.feed", lsn($commit->{lsn}),
+			text_of_instant($commit->{clock});
+		$self->{at} = $to;
+	}
+	$self->pg->query($sql) if length $sql;
+	return;
+}
+
+# move_horizon COMMIT, CUTS OFF: what retention does, which waits for models, or what a new copy of tables does, which does not: models behind
+# it are built again. The horizon never lies where a query cannot be computed.
+sub move_horizon
+{
+	my ($self, $to, $cuts_off) = @_;
+	for my $state ($cuts_off ? () : $self->states)
+	{
+		$to = $state->{position} if defined $state->{position} && $state->{position} < $to;
+	}
+	return if $to <= $self->{horizon} || $to > $self->{at};
+	return if grep { $_->{tables} && $self->{oracle}->is_bad_at($_, $to) } @{ $self->{case}{models} };
+	my $lsn = lsn($self->{commits}[$to]{lsn});
+	$self->pg->query("UPDATE walhouse.feed SET horizon = '$lsn'; DELETE FROM shop_log.txn WHERE end_lsn < '$lsn';"
+			. join(' ', map { 'DELETE FROM shop_log.' . quoted($_) . " WHERE lsn <= '$lsn';" } @{ $self->{case}{tables} }));
+	$self->{horizon} = $to;
+	$count->{'horizon moved'}++;
+	return;
+}
+
+# ---- steps
+
+sub step
+{
+	my ($self, $step) = @_;
+	my ($what, @args) = @$step;
+	$count->{"steps: $what"}++;
+	$self->{step} = join ' ', map { ref $_ ? "($_->{how} at $_->{at})" : $_ // '' } @$step;
+	if ($what eq 'reach') { $self->reach($self->commit_at($args[0])) }
+	elsif ($what eq 'horizon') { $self->move_horizon($self->commit_at($args[0]), $args[1]) }
+	elsif ($what eq 'load') { $self->call("CALL walhouse.load('shop')", $args[0]) }
+	elsif ($what eq 'build') { $self->build(@args) }
+	elsif ($what eq 'mend') { $self->mend }
+	elsif ($what eq 'compare') { $self->compare }
+	elsif ($what eq 'verify') { $self->verify }
+	elsif ($what eq 'known') { $self->known($args[0]) }
+	return;
+}
+
+# build MODEL, CRASH: where its dimensions are ready.
+sub build
+{
+	my ($self, $name, $crash) = @_;
+	my ($model) = grep { $_->{name} eq $name } @{ $self->{case}{models} };
+	return unless $model;
+	my %state = map { $_->{relation} => $_ } $self->states;
+	my @needs = map { $_->{dimension} && $_->{dimension}{tables} ? $state{ $_->{dimension}{table} } : () } @{ $model->{roles} || [] };
+	return if grep { $_->{state} ne 'live' } @needs;
+	eval { $self->call('CALL walhouse.build(' . Pg::quote($name) . ')', $crash); 1 } and return;
+	# Data that cannot be computed stops the model; dimensions may stand apart, or be built anew meanwhile.
+	my $error = $@;
+	die $error unless ref $error && ref $error ne 'HASH' && ($self->may_be_bad($model) || @needs);
+	return;
+}
+
+sub may_be_bad
+{
+	my ($self, $model) = @_;
+	return $self->{oracle}->is_bad_at($model, $self->{at});
+}
+
+# mend: what stopped is tried again at the next load, and what waits for a build is built.
+sub mend
+{
+	my ($self) = @_;
+	$self->pg->query("SELECT walhouse.resume(relation) FROM walhouse.model WHERE state = 'stopped'");
+	for my $state (grep { $_->{state} =~ /^(rebuild|building)$/ } $self->states)
+	{
+		$self->build($self->{model}{ $state->{relation} }{name}) if $self->{model}{ $state->{relation} };
+	}
+	return;
+}
+
+# states: of the case's models, those that others need first.
+sub states
+{
+	my ($self) = @_;
+	my @states = map { { relation => $_->[0], state => $_->[1], start => $self->commit_of($_->[2]), position => $self->commit_of($_->[3]), error => $_->[4] } }
+		@{ $self->pg->query(q{SELECT c.relname, m.state, m.history_start, (SELECT l.to_lsn FROM walhouse.load_model l WHERE l.model_id = m.model_id
+			ORDER BY l.load_id DESC LIMIT 1), m.error FROM walhouse.model m JOIN pg_class c ON c.oid = m.relation
+			WHERE m.kind NOT IN ('date', 'time', 'junk') ORDER BY m.model_id}) };
+	$count->{"seen $_->{state}"}++ for @states;
+	return @states;
+}
+
+sub commit_of
+{
+	my ($self, $lsn) = @_;
+	return undef unless defined $lsn;
+	return (hex($lsn =~ s{.*/}{}r) - 0x1000) / 256;
+}
+
+# call STATEMENT, CRASH: to its end, or stopped where it first writes to some relation.
+sub call
+{
+	my ($self, $statement, $crash) = @_;
+	return $self->pg->query($statement) unless $crash;
+	my $server = $self->{server};
+	my ($pg, $other) = ($server->main, $server->other);
+	my @relations = (qw(walhouse.load walhouse.load_model walhouse.model walhouse.ahead walhouse.fact_rejected walhouse.load_retry walhouse.purged),
+		map { $_->{name} } (@{ $self->{case}{models} }) x 2);
+	my $relation = $relations[$crash->{at} * @relations];
+	$other->query("BEGIN; LOCK TABLE $relation IN SHARE MODE");
+	$pg->send($statement);
+	my $until = time() + 30;
+	until ($pg->is_ready(0.001))
+	{
+		if ($other->value("SELECT count(*) FROM pg_locks WHERE pid = $pg->{pid} AND NOT granted"))
+		{
+			$self->end_session($crash->{how});
+			last;
+		}
+		die { what => 'time', text => "$statement neither ends nor waits" } if time() > $until;
+	}
+	my $ended = !eval { $pg->receive; 1 };
+	my $error = $@;
+	eval { $other->query('ROLLBACK') };
+	$server->forget if $ended && $crash->{how} ne 'cancel';
+	if ($ended)
+	{
+		die $error unless ref $error && ref $error ne 'HASH' && $error->state =~ /^(57|08)/;
+		return $self->pg->query($statement) if $crash->{again};
+	}
+	return;
+}
+
+sub end_session
+{
+	my ($self, $how) = @_;
+	my $server = $self->{server};
+	my $pid = $server->main->pid;
+	$count->{"ended by $how"}++;
+	if ($how eq 'kill')
+	{
+		kill 'KILL', $pid;
+		eval { $server->other->query('SELECT pg_sleep(60)') }; # until the server ends it, before it comes back
+	}
+	elsif ($how eq 'server')
+	{
+		system("pg_ctl -D '$server->{dir}/data' -m immediate -w stop >/dev/null");
+		$server->start;
+	}
+	else { $server->other->query("SELECT pg_$how\_backend($pid)") }
+	return;
+}
+
+# ---- the end
+
+# finish: everything is brought to the end, built where it is not, and compared.
+sub finish
+{
+	my ($self) = @_;
+	$self->{step} = 'end';
+	$self->reach($#{ $self->{commits} });
+	for (1 .. 6)
+	{
+		$self->pg->query("SELECT walhouse.resume(relation) FROM walhouse.model WHERE state = 'stopped'");
+		$self->pg->query("CALL walhouse.load('shop')");
+		my @waiting = grep { $_->{state} ne 'live' } $self->states;
+		last unless @waiting;
+		$self->build($self->{model}{ $_->{relation} }{name}) for grep { $_->{state} =~ /^(new|rebuild|building)$/ } @waiting;
+	}
+	$self->pg->query("CALL walhouse.load('shop')");
+	for my $state ($self->states)
+	{
+		die { what => "state $state->{relation}", text => "$state->{relation} is $state->{state}: " . ($state->{error} // '') } if $state->{state} ne 'live';
+		die { what => "position $state->{relation}", text => "$state->{relation} stands at commit $state->{position}, not $self->{at}" }
+			if $state->{position} != $self->{at};
+	}
+	$self->compare;
+	$self->verify;
+	my $left = $self->pg->query('SELECT a.* FROM walhouse.ahead a WHERE event_time < (SELECT max(clock) FROM shop_log.txn) LIMIT 3');
+	die { what => 'ahead', text => 'kept as ahead though the clock has passed it: ' . join ' ', map { $_ // 'NULL' } @{ $left->[0] } } if @$left;
+	return;
+}
+
+# clean: the database as it was before.
+sub clean
+{
+	my ($self) = @_;
+	$self->pg->query("SELECT walhouse.drop_model('$_->[0]')")
+		for @{ $self->pg->query(q{SELECT relation FROM walhouse.model WHERE relation::text LIKE 'dw.%' ORDER BY model_id DESC}) };
+	$self->pg->query(join ' ', map({ 'DELETE FROM ' . quoted_table($_) . '; DELETE FROM shop_log.' . quoted($_) . ';' } @{ $self->{case}{tables} }),
+		map { "DELETE FROM $_;" } qw(shop_log.txn walhouse.feed_position walhouse.load walhouse.load_model walhouse.load_retry));
+	return;
+}
+
+sub verify
+{
+	my ($self) = @_;
+	for my $state (grep { $_->{state} eq 'live' && $_->{position} >= $self->{horizon} } $self->states)
+	{
+		my $name = $self->{model}{ $state->{relation} }{name};
+		my $row = $self->pg->query('SELECT missing, unexpected, different FROM walhouse.verify(' . Pg::quote($name) . ')')->[0];
+		die { what => "verify $name", text => "verify($name): missing, unexpected, different: @$row" } if "@$row" ne '0 0 0';
+	}
+	return;
+}
+
+# ---- comparing
+
+# compare: every live model with what the oracle says of the position where it stands.
+sub compare
+{
+	my ($self) = @_;
+	my %state = map { $_->{relation} => $_ } $self->states;
+	$self->{members} = {};
+	for my $model (@{ $self->{case}{models} })
+	{
+		my $state = $state{ $model->{table} };
+		$self->read_junk($model) if $model->{kind} eq 'junk';
+		next if !$state || $state->{state} ne 'live';
+		$self->compare_dimension($model, $state) if $model->{kind} eq 'dimension';
+		next if $model->{kind} ne 'fact' || grep { $_->{state} ne 'live' || $_->{position} != $state->{position} }
+			map { $_->{dimension} && $_->{dimension}{tables} ? $state{ $_->{dimension}{table} } : () } @{ $model->{roles} };
+		$self->compare_fact($model, $state, \%state);
+	}
+	return;
+}
+
+# lines NAME, EXPECTED, FOUND: lists of texts that must have the same members.
+sub same
+{
+	my ($self, $name, $expected, $found) = @_;
+	$count->{'rows compared'} += @$expected;
+	my %count;
+	$count{$_}++ for @$expected;
+	$count{$_}-- for @$found;
+	my @wrong = map { ($count{$_} > 0 ? '  expected ' : '  found    ') . $_ } grep { $count{$_} } sort keys %count;
+	return unless @wrong;
+	splice @wrong, 20 if @wrong > 20;
+	die { what => "rows $name", text => join "\n", "$name differs:", map { s/(toast ){9,}/toast… /gr } @wrong };
+}
+
+sub line
+{
+	my ($row, @columns) = @_;
+	return join ' | ', map { "$_=" . ($row->{$_} // 'NULL') } @columns;
+}
+
+sub rows
+{
+	my ($self, $sql, @columns) = @_;
+	return map { my %row; @row{@columns} = @$_; \%row } @{ $self->pg->query($sql) };
+}
+
+sub compare_dimension
+{
+	my ($self, $model, $state) = @_;
+	my @columns = (Oracle::attributes($model), 'valid_from', 'valid_to');
+	my $sk = quoted("$model->{table}_sk");
+	my @rows = $self->rows("SELECT $sk, is_inferred, " . join(', ', map { quoted($_) } @columns) . " FROM $model->{name} WHERE $sk > 0", 'wh sk', 'is_inferred', @columns);
+	my $versions = $self->{oracle}->dimension_rows($model, $state->{start}, $state->{position});
+	my @expected = map { line({ %$_, valid_from => text_of_instant($_->{valid_from}), valid_to => text_of_instant($_->{valid_to}) }, @columns) } map { @$_ } values %$versions;
+	$self->same($model->{name}, \@expected, [map { line($_, @columns) } grep { $_->{is_inferred} eq 'f' } @rows]);
+	for my $row (@rows)
+	{
+		my $key = model_key($model, $row);
+		$self->{members}{ $model->{table} }{ $row->{'wh sk'} } = "$key from $row->{valid_from}";
+		next if $row->{is_inferred} eq 'f';
+		my %is_fixed = map { $_ => 1 } @{ $model->{key} }, qw(valid_from valid_to is_current is_deleted);
+		die { what => "inferred $model->{name}", text => "$model->{name} has an inferred member with versions or values: " . line($row, @columns) }
+			if $versions->{$key} || "$row->{valid_from} $row->{valid_to} $row->{is_current}" ne '-infinity infinity t' || ($row->{is_deleted} // 'f') ne 'f'
+			|| grep { defined $row->{$_} && !$is_fixed{$_} } @columns;
+	}
+	return;
+}
+
+sub read_junk
+{
+	my ($self, $model) = @_;
+	my @columns = map { $_->[0] } @{ $model->{columns} };
+	for my $row (@{ $self->pg->query("SELECT $model->{table}_sk, " . join(', ', map { quoted($_) } @columns) . " FROM $model->{name} WHERE $model->{table}_sk > 0") })
+	{
+		my ($sk, @values) = @$row;
+		$self->{members}{ $model->{table} }{$sk} = join "\x1f", map { canonical($_) // '~' } @values;
+	}
+	return;
+}
+
+sub compare_fact
+{
+	my ($self, $model, $state, $states) = @_;
+	my @columns = (map { $_->[0] } @{ $model->{columns} });
+	my @roles = @{ $model->{roles} };
+	my ($expected, $rejected) = $self->{oracle}->fact_rows($model, $state->{start}, $state->{position}, sub {
+			my ($dimension) = @_;
+			return $self->{oracle}->dimension_rows($dimension, $states->{ $dimension->{table} }{start}, $state->{position});
+		});
+	my @found = $self->rows('SELECT ' . join(', ', (map { 'f.' . quoted($_) } @columns), map { $self->role_sql($_) } @roles) . " FROM $model->{name} f", @columns,
+		map { $_->{column} } @roles);
+	for my $row (@found)
+	{
+		for my $role (grep { $_->{dimension} } @roles)
+		{
+			my $sk = $row->{ $role->{column} };
+			$row->{ $role->{column} } = $self->{members}{ $role->{dimension}{table} }{$sk} // "dangling $sk" if $sk !~ /^-[123]$/;
+		}
+	}
+	my @all = (@columns, map { $_->{column} } @roles);
+	$self->same($model->{name}, [map { line($_, @all) } @$expected], [map { line($_, @all) } @found]);
+	my $have = $self->pg->query('SELECT key, reason FROM walhouse.rejected WHERE model = ' . Pg::quote($model->{name}) . '::regclass');
+	$self->same("rejected $model->{name}", [map { '{' . join(',', @{ $_->{key} }) . "} $_->{reason}" } @$rejected], [map { "@$_" } @$have]);
+	return;
+}
+
+# role_sql ROLE: the surrogate key; of dates and times what the row that it points to says.
+sub role_sql
+{
+	my ($self, $role) = @_;
+	my $column = 'f.' . quoted($role->{column});
+	return $column if $role->{dimension};
+	my $dimension = $role->{date} || $role->{time};
+	my ($what) = $dimension =~ /\.(.*)/;
+	my $text = $role->{date} ? 'd.date::text' : 'd.time::text';
+	return "coalesce((SELECT coalesce($text, d.${what}_sk::text) FROM $dimension d WHERE d.${what}_sk = $column), 'dangling ' || $column)";
+}
+
+# known MODEL: a dimension as it stood after an earlier load.
+sub known
+{
+	my ($self, $name) = @_;
+	my ($model) = grep { $_->{name} eq $name } @{ $self->{case}{models} };
+	return if !$model || $model->{kind} ne 'dimension';
+	my ($state) = grep { $_->{relation} eq $model->{table} } $self->states;
+	return if $state->{state} ne 'live' || $self->{horizon} > $state->{start};
+	my $load = $self->pg->query('SELECT l.load_id, l.to_lsn FROM walhouse.load_model l WHERE l.model_id = (SELECT model_id FROM walhouse.model WHERE relation = '
+		. Pg::quote($name) . "::regclass) AND l.load_id >= (SELECT max(x.load_id) FROM walhouse.load x JOIN walhouse.load_model y USING (load_id) WHERE x.kind = 'build' AND y.model_id = l.model_id) ORDER BY md5(l.to_lsn::text) LIMIT 1")->[0];
+	return unless $load;
+	my @columns = (Oracle::attributes($model), 'valid_from', 'valid_to');
+	my $sk = quoted("$model->{table}_sk");
+	my @rows = $self->rows('SELECT ' . join(', ', map { quoted($_) } @columns) . " FROM walhouse.as_known(NULL::$name, load => $load->[0]) WHERE coalesce($sk, 1) > 0", @columns);
+	my $versions = $self->{oracle}->dimension_rows($model, $state->{start}, $self->commit_of($load->[1]));
+	$self->same("as known after $load->[1], $name", [map { line({ %$_, valid_from => text_of_instant($_->{valid_from}), valid_to => text_of_instant($_->{valid_to}) }, @columns) }
+			map { @$_ } values %$versions], [map { line($_, @columns) } @rows]);
+	return;
+}
+
+1;

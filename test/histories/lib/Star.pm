@@ -1,0 +1,414 @@
+# Star: random models over the source's tables. Each is a query in SQL and the same in Perl, with the arguments of its declaration.
+#
+# A model: name, kind, tables, sql, columns ([name, type]), key, rows (code: state => rows of the query as hashes of texts; '!bad' in a row that
+# the query cannot compute), declare (the statement), and what its kind adds: scd, on_delete, effective (dimensions); event, roles,
+# corrections, measures, milestones, lags (facts).
+package Star;
+
+use strict;
+use warnings;
+use Exporter 'import';
+use JSON::PP;
+use Instant;
+use Pg;
+use Source;
+
+our @EXPORT = qw(random_star has_feature);
+
+my $json = JSON::PP->new->canonical->utf8(0);
+my %feature; # what the extension at hand can do
+
+# has_feature PG: asks a database once.
+sub has_feature
+{
+	my ($pg) = @_;
+	my $definitions = join "\n", map { $_->[0] } @{
+		$pg->query(q{SELECT p.proname || '(' || pg_get_function_arguments(p.oid) || ')' FROM pg_proc p WHERE pronamespace = 'walhouse'::regnamespace}) };
+	$feature{effective} = $definitions =~ /create_dimension\([^\n]*effective/;
+	$feature{outriggers} = $definitions =~ /create_dimension\([^\n]*outriggers/;
+	$feature{reverse} = $definitions =~ /create_fact\([^\n]*corrections/;
+	$feature{milestones} = $definitions =~ /create_fact\([^\n]*milestones/;
+	$feature{rollup} = $definitions =~ /create_rollup\(/;
+	$feature{snapshot} = $definitions =~ /create_periodic_snapshot\(/;
+	$feature{bridge} = $definitions =~ /create_bridge\(/;
+	$feature{mini} = $definitions =~ /create_mini_dimension\(/;
+	$feature{$_} &&= $ENV{EARLY} for qw(effective); # it does not stand yet
+	return \%feature;
+}
+
+# random_star: models, those that others need first.
+sub random_star
+{
+	my @models;
+	my @dimensions = map { random_dimension($_) } 1 .. pick(1, 1, 2, 2, 3);
+	push @models, @dimensions;
+	push @models, random_junk() if chance(0.3);
+	push @models, map { random_fact($_, @models) } 1 .. pick(0, 1, 1, 1, 2);
+	return @models;
+}
+
+# ---- expressions: SQL over a table's columns, its type, and the same in Perl
+
+# Columns of a query: [name, type, sql, code]; the code sees a row, or a hash of alias => row, and dies where SQL fails.
+sub column
+{
+	my ($name, $type, $alias, $as) = @_;
+	my $sql = ($alias ? "$alias." : '') . quoted($name) . (defined $as ? ' AS ' . quoted($as) : '');
+	return [$as // $name, $type, $sql, $alias ? sub { $_[0]{$alias} ? $_[0]{$alias}{$name} : undef } : sub { $_[0]{$name} }];
+}
+
+sub expression
+{
+	my ($name, $type, $sql, $code) = @_;
+	return [$name, $type, "$sql AS " . quoted($name), $code];
+}
+
+sub truth { return defined $_[0] ? ($_[0] ? 't' : 'f') : undef }
+sub divided { my ($by, $n) = @_; return undef unless defined $n; die "division by zero\n" unless $n; return int($by / $n) }
+
+# product_of A, B: of numerics, with PostgreSQL's scale.
+sub product_of
+{
+	my ($x, $y) = @_;
+	return undef unless defined $x && defined $y;
+	return 'NaN' if $x eq 'NaN' || $y eq 'NaN';
+	my $infinite = $x =~ /Inf/ || $y =~ /Inf/;
+	my $is_zero = sub { $_[0] =~ /^-?0*(\.0*)?$/ };
+	return 'NaN' if $infinite && ($is_zero->($x) || $is_zero->($y));
+	return (($x =~ /^-/) xor ($y =~ /^-/)) ? '-Infinity' : 'Infinity' if $infinite;
+	my ($scale_x, $scale_y) = map { /\.(\d+)/ ? length $1 : 0 } $x, $y;
+	my $scale = $scale_x + $scale_y;
+	my $product = ($x =~ s/\.//r) * ($y =~ s/\.//r);
+	my $digits = sprintf '%0*d', $scale + 1, abs $product;
+	substr($digits, length($digits) - $scale, 0) = '.' if $scale;
+	return ($product < 0 ? '-' : '') . $digits;
+}
+
+# some FROM, AT LEAST: a random part of a list, in its order.
+sub some
+{
+	my ($least, @list) = @_;
+	my @chosen = grep { chance(0.5) } 0 .. $#list;
+	@chosen = 0 .. $least - 1 if @chosen < $least;
+	return @list[@chosen];
+}
+
+# shuffled LIST
+sub shuffled
+{
+	my @list = @_;
+	for my $i (reverse 1 .. $#list)
+	{
+		my $j = int rand $i + 1;
+		@list[$i, $j] = @list[$j, $i];
+	}
+	return @list;
+}
+
+# query_of TABLE, CONDITIONS, COLUMNS: one table; a condition is [sql, code], or nothing.
+sub query_of
+{
+	my ($table, $condition, @columns) = @_;
+	my $rows = sub {
+		my ($state) = @_;
+		my @rows;
+		for my $row (values %{ $state->{$table} })
+		{
+			push @rows, compute($row, @columns) if !$condition || $condition->[1]->($row);
+		}
+		return @rows;
+	};
+	return (tables => [$table], columns => [map { [$_->[0], $_->[1]] } @columns], rows => $rows,
+		sql => 'SELECT ' . join(', ', map { $_->[2] } @columns) . ' FROM ' . quoted_table($table) . ($condition ? " WHERE $condition->[0]" : ''));
+}
+
+# joined_of TABLES, FROM, COLUMNS, MATCHES: several tables; the code gives hashes of alias => row.
+sub joined_of
+{
+	my ($tables, $from, $matches, @columns) = @_;
+	my $rows = sub {
+		my ($state) = @_;
+		return map { compute($_, @columns) } $matches->($state);
+	};
+	return (tables => $tables, columns => [map { [$_->[0], $_->[1]] } @columns], rows => $rows, joins => 1,
+		sql => 'SELECT ' . join(', ', map { $_->[2] } @columns) . " FROM $from");
+}
+
+sub compute
+{
+	my ($row, @columns) = @_;
+	my %result;
+	for my $column (@columns)
+	{
+		my $value = eval { $column->[3]->($row) };
+		$result{'!bad'} = 1 if $@;
+		$result{ $column->[0] } = $value;
+	}
+	return \%result;
+}
+
+# matching ROWS, COLUMN, VALUE: the rows of a table where a column equals a value; one undef when LEFT is true and there are none.
+sub matching
+{
+	my ($rows, $column, $value, $is_left) = @_;
+	my @found = defined $value ? grep { defined $_->{$column} && $_->{$column} eq $value } values %$rows : ();
+	return @found ? @found : $is_left ? (undef) : ();
+}
+
+# ---- dimensions
+
+# What a dimension is over: its name's stem, the entity that its key stands for, the key, and a query.
+my @dimension_queries = (
+	sub { # customers alone
+		my ($bad) = @_;
+		my @columns = some(1, (map { column($_, Source::type_of('customers', $_)) } qw(name city score level bio region points)),
+			expression('shout', 'text', 'upper(name)', sub { defined $_[0]{name} ? uc $_[0]{name} : undef }),
+			expression('place', 'text', q{coalesce(city, '-')}, sub { $_[0]{city} // '-' }),
+			expression('odd', 'boolean', 'points % 2 = 1', sub { truth(defined $_[0]{points} ? $_[0]{points} % 2 : undef) }));
+		push @columns, expression('share', 'integer', '12 / points', sub { divided(12, $_[0]{points}) }) if $bad;
+		my $condition = pick(undef, ['active IS NOT FALSE', sub { ($_[0]{active} // 't') eq 't' }],
+			[q{city IS DISTINCT FROM 'Rom'}, sub { ($_[0]{city} // '') ne 'Rom' }]);
+		return ('customer', 'customer', ['customer_id'], sub {
+				my ($effective) = @_;
+				return query_of('customers', $condition, shuffled(column('customer_id', 'integer'), @columns,
+						$effective ? column($effective, Source::type_of('customers', $effective)) : ()));
+			}, [qw(since since_local since_day)]);
+	},
+	sub { # customers with their address and 1:1 extension
+		my ($bad) = @_;
+		my @columns = some(2, column('name', 'text', 'c'), column('city', 'text', 'a'), column('country', 'text', 'a'), column('level', 'numeric', 'p'));
+		push @columns, expression('share', 'integer', '12 / p.points', sub { divided(12, $_[0]{p} ? $_[0]{p}{points} : undef) }) if $bad;
+		my $active = chance(0.5);
+		my $from = 'shop.customers c LEFT JOIN shop.addresses a USING (address_id) LEFT JOIN shop.profiles p USING (customer_id)'
+			. ($active ? ' WHERE c.active IS NOT FALSE' : '');
+		return ('client', 'customer', ['customer_id'], sub {
+				my ($effective) = @_;
+				return joined_of([qw(customers addresses profiles)], $from, sub {
+						my ($s) = @_;
+						my @found;
+						for my $c (values %{ $s->{customers} })
+						{
+							next if $active && ($c->{active} // 't') ne 't';
+							push @found, { c => $c, a => (matching($s->{addresses}, 'address_id', $c->{address_id}, 1))[0],
+								p => $s->{profiles}{ $c->{customer_id} } };
+						}
+						return @found;
+					}, ['customer_id', 'integer', 'customer_id', sub { $_[0]{c}{customer_id} }], @columns,
+					$effective ? column('since', 'timestamptz', $effective eq 'own' ? 'c' : 'a') : ());
+			}, [qw(own other)]);
+	},
+	sub { # products alone
+		my @columns = some(1, column('name', 'text'), column('price', 'numeric'), column('category_id', 'integer'));
+		return ('product', 'product', ['product_id'],
+			sub { query_of('products', undef, column('product_id', 'integer'), @columns, $_[0] ? column('changed', 'timestamptz') : ()) }, ['changed']);
+	},
+	sub { # products, and two steps of categories that are there together or not at all
+		my @columns = (column('name', 'text', 'p'), column('price', 'numeric', 'p'), column('title', 'text', 'c'), column('title', 'text', 'pc', 'parent'));
+		my $from = 'shop.products p LEFT JOIN (shop.categories c JOIN shop.categories pc ON pc.category_id = c.parent_id)'
+			. ' ON c.category_id = p.category_id';
+		return ('article', 'product', ['product_id'], sub {
+				my ($effective) = @_;
+				return joined_of([qw(products categories)], $from, sub {
+						my ($s) = @_;
+						my @found;
+						for my $p (values %{ $s->{products} })
+						{
+							my ($c) = matching($s->{categories}, 'category_id', $p->{category_id});
+							my ($pc) = $c ? matching($s->{categories}, 'category_id', $c->{parent_id}) : ();
+							push @found, $pc ? { p => $p, c => $c, pc => $pc } : { p => $p };
+						}
+						return @found;
+					}, column('product_id', 'integer', 'p'), @columns, $effective ? column('changed', 'timestamptz', 'p') : ());
+			}, ['changed']);
+	},
+	sub { # names that want quotes; a numeric key
+		my @columns = some(1, column('label', 'text'), column('select', 'integer'));
+		return ('odd "dim"', 'odd', ['the code', 're gion'], sub {
+				my ($effective) = @_;
+				return query_of('Odd"Names', undef, shuffled(column('code', 'numeric', undef, 'the code'), column('re gion', 'text'), @columns,
+						$effective ? column('When', 'date') : ()));
+			}, ['When']);
+	},
+	sub { # nothing proves that a customer has a kind of tag once
+		return ('tagged', 'tag', ['customer_id', 'kind'], sub {
+				return (drives => 1, joined_of([qw(customers tags)], 'shop.customers c JOIN shop.tags t ON t.customer_id = c.customer_id WHERE t.kind IS NOT NULL', sub {
+						my ($s) = @_;
+						return map { my $t = $_; map { { c => $_, t => $t } } matching($s->{customers}, 'customer_id', $t->{customer_id}) }
+							grep { defined $_->{kind} } values %{ $s->{tags} };
+					}, column('customer_id', 'integer', 'c'), column('kind', 'text', 't'), column('name', 'text', 'c'), column('weight', 'integer', 't')));
+			}, []);
+	},
+	sub { # an association: a bridge, or a dimension
+		return ('household', 'household', ['household_id', 'customer_id'],
+			sub { query_of('households', undef, column('household_id', 'integer'), column('customer_id', 'integer'), column('share', 'numeric')) }, []);
+	},
+	sub { # a key of text
+		return ('region', 'region', ['region'], sub { query_of('regions', undef, map { column($_, Source::type_of('regions', $_)) } qw(region country tax)) }, []);
+	});
+
+sub random_dimension
+{
+	my ($n) = @_;
+	my ($stem, $entity, $key, $query, $times) = pick(@dimension_queries[0, 0, 0, 1, 1, 2, 3, 3, 4, 5, 6, 7])->(chance(0.25));
+	my $effective = $feature{effective} && @$times && chance(0.5) ? pick(@$times) : undef;
+	my %model = (name => "dw." . ($stem =~ /\W/ ? quoted("$stem $n") : "${stem}_$n"), table => $stem =~ /\W/ ? "$stem $n" : "${stem}_$n",
+		kind => 'dimension', entity => $entity, key => $key, $query->($effective), on_delete => pick(qw(close close tombstone ignore purge)));
+	if ($effective)
+	{
+		my %is_time = map { $_ => 1 } @$times, 'since';
+		($model{effective}) = map { $_->[0] } grep { $is_time{ $_->[0] } } @{ $model{columns} };
+	}
+	my %scd = ('*' => pick(2, 2, 2, 1, 6));
+	my %is_key = map { $_ => 1 } @$key;
+	for my $column (map { $_->[0] } @{ $model{columns} })
+	{
+		next if $is_key{$column} || $column eq ($model{effective} // '');
+		$scd{$column} = pick(0, 1, 2, 2, 3, 6) if chance(0.5);
+		$model{scd}{$column} = $scd{$column} // $scd{'*'};
+	}
+	$model{declare} = sprintf q{SELECT walhouse.create_dimension(%s, %s, %s, scd => %s, on_delete => '%s'%s)}, Pg::quote($model{name}),
+		Pg::quote($model{sql}), array(@$key), Pg::quote($json->encode(\%scd)), $model{on_delete},
+		$model{effective} ? ', effective => ' . Pg::quote($model{effective}) : '';
+	return \%model;
+}
+
+sub array { return Pg::quote('{' . join(',', map { '"' . (s/(["\\])/\\$1/gr) . '"' } @_) . '}') }
+
+sub random_junk
+{
+	my @columns = some(1, ['channel', 'text'], ['paid', 'boolean'], ['amount', 'numeric'], ['day', 'date']);
+	return { name => 'dw.flags', table => 'flags', kind => 'junk', columns => \@columns,
+		declare => 'SELECT walhouse.create_junk_dimension(' . Pg::quote('dw.flags') . ', ' . array(map { "$_->[0] $_->[1]" } @columns) . ')' };
+}
+
+# ---- facts
+
+# What a fact is over: stem, key, query, the columns that may be its event time, and those that give the keys of entities.
+my @fact_queries = (
+	sub { # orders alone
+		my ($bad) = @_;
+		my $event = pick(qw(at at local_at due));
+		my $as = $event eq 'at' && chance(0.3) ? 'When "it" was' : $event;
+		my @columns = (column('order_id', 'integer'), column($event, Source::type_of('orders', $event), undef, $as eq $event ? undef : $as),
+			map { column($_, Source::type_of('orders', $_)) } qw(customer_id referrer_id code), 're gion', qw(paid shipped channel amount ratio));
+		push @columns, column('due', 'date') if $event ne 'due';
+		push @columns, expression('doubled', 'numeric', 'amount * 2', sub { product_of($_[0]{amount}, '2') });
+		push @columns, expression('share', 'integer', '12 / (order_id - customer_id)',
+			sub { defined $_[0]{customer_id} ? divided(12, $_[0]{order_id} - $_[0]{customer_id}) : undef }) if $bad && 0;
+		my $condition = chance(0.5) ? [q{status IS DISTINCT FROM 'void'}, sub { ($_[0]{status} // '') ne 'void' }] : undef;
+		return ('order', ['order_id'], { query_of('orders', $condition, shuffled(@columns)) }, $as,
+			{ customer => [['customer_id'], ['referrer_id']], odd => [['code', 're gion']], region => [['channel']] }, ['paid', 'shipped'],
+			[qw(amount doubled ratio)]);
+	},
+	sub { # movements alone
+		my $event = pick(qw(at at local_at day));
+		my @columns = (column('movement_id', 'bigint'), column($event, Source::type_of('movements', $event)),
+			map { column($_, Source::type_of('movements', $_)) } qw(product_id customer_id qty cost exact weight place big took));
+		push @columns, column('day', 'date') if $event ne 'day';
+		push @columns, expression('channel', 'text', 'place', sub { $_[0]{place} });
+		push @columns, expression('paid', 'boolean', 'qty % 2 = 1', sub { truth(defined $_[0]{qty} ? $_[0]{qty} % 2 : undef) });
+		return ('movement', ['movement_id'], { query_of('movements', undef, @columns) }, $event,
+			{ customer => [['customer_id']], product => [['product_id']], region => [['place']] }, ['paid'], [qw(qty cost exact weight big took)]);
+	},
+	sub { # lines with their header, their product, and its category
+		my ($bad) = @_;
+		my $from = q{(shop.lines l JOIN shop.orders o USING (order_id)) LEFT JOIN shop.products p ON p.product_id = l.product_id}
+			. q{ LEFT JOIN shop.categories c ON c.category_id = p.category_id}
+			. q{ LEFT JOIN shop.categories pc ON pc.category_id = c.parent_id AND pc.title IS DISTINCT FROM 'secret'}
+			. q{ WHERE o.status IS DISTINCT FROM 'void' AND coalesce(c.title, '') <> 'hidden'};
+		my $event = pick(qw(at at local_at due));
+		my @columns = (column('order_id', 'integer', 'o'), column('line', 'numeric', 'l'), column($event, Source::type_of('orders', $event), 'o'),
+			column('customer_id', 'integer', 'o'), column('product_id', 'integer', 'l'), column('name', 'text', 'p', 'product'),
+			column('title', 'text', 'c', 'category'), column('title', 'text', 'pc', 'parent "cat"'), column('qty', 'numeric', 'l'), column('paid', 'boolean', 'o'),
+			column('shipped', 'boolean', 'o'), column('channel', 'text', 'o'),
+			expression('amount', 'numeric', 'l.qty * p.price', sub { product_of($_[0]{l}{qty}, $_[0]{p} ? $_[0]{p}{price} : undef) }),
+			expression('label', 'text', q{CASE WHEN l.qty > 1 THEN upper(o.status) ELSE l.note END},
+				sub { ($_[0]{l}{qty} // 0) > 1 ? (defined $_[0]{o}{status} ? uc $_[0]{o}{status} : undef) : $_[0]{l}{note} }));
+		push @columns, expression('share', 'integer', '12 / l.points', sub { divided(12, $_[0]{l}{points}) }) if $bad;
+		return ('sale', ['order_id', 'line'], { joined_of([qw(lines orders products categories)], $from, sub {
+				my ($s) = @_;
+				my @found;
+				for my $l (values %{ $s->{lines} })
+				{
+					my $o = $s->{orders}{ $l->{order_id} };
+					next if !$o || ($o->{status} // '') eq 'void';
+					my ($p) = matching($s->{products}, 'product_id', $l->{product_id});
+					my ($c) = $p ? matching($s->{categories}, 'category_id', $p->{category_id}) : ();
+					my ($pc) = $c ? matching($s->{categories}, 'category_id', $c->{parent_id}) : ();
+					undef $pc if $pc && ($pc->{title} // '') eq 'secret';
+					next if $c && ($c->{title} // '') eq 'hidden';
+					push @found, { l => $l, o => $o, p => $p, c => $c, pc => $pc };
+				}
+				return @found;
+			}, @columns) }, $event, { customer => [['customer_id']], product => [['product_id']] }, ['paid', 'shipped'], [qw(amount qty)]);
+	},
+	sub { # headers with a customer in a comma join, and an address beyond
+		my $from = 'shop.orders o, shop.customers c LEFT JOIN shop.addresses a USING (address_id) WHERE c.customer_id = o.customer_id AND o.order_id > 0';
+		my @columns = (column('order_id', 'integer', 'o'), column('local_at', 'timestamp', 'o'), column('customer_id', 'integer', 'o'),
+			column('name', 'text', 'c'), column('city', 'text', 'a'), column('amount', 'numeric', 'o'), column('paid', 'boolean', 'o'),
+			column('shipped', 'boolean', 'o'), column('channel', 'text', 'o'));
+		return ('head', ['order_id'], { joined_of([qw(orders customers addresses)], $from, sub {
+				my ($s) = @_;
+				my @found;
+				for my $o (grep { $_->{order_id} > 0 && defined $_->{customer_id} } values %{ $s->{orders} })
+				{
+					my $c = $s->{customers}{ $o->{customer_id} } or next;
+					push @found, { o => $o, c => $c, a => (matching($s->{addresses}, 'address_id', $c->{address_id}, 1))[0] };
+				}
+				return @found;
+			}, @columns) }, 'local_at', { customer => [['customer_id']] }, ['paid', 'shipped'], [qw(amount)]);
+	});
+
+sub random_fact
+{
+	my ($n, @others) = @_;
+	my ($stem, $key, $query, $event, $entities, $flags, $measures) = pick(@fact_queries[0, 0, 1, 1, 2, 2, 3])->(chance(0.25));
+	my %model = (%$query, name => "dw.${stem}_$n", table => "${stem}_$n", kind => 'fact', key => $key, event => $event, corrections => 'replace');
+	my %type = map { @$_ } @{ $model{columns} };
+	my @roles;
+	for my $other (@others)
+	{
+		if ($other->{kind} eq 'junk')
+		{
+			next if grep { ($type{ $_->[0] } // '') ne $_->[1] } @{ $other->{columns} };
+			push @roles, { dimension => $other, key => [map { $_->[0] } @{ $other->{columns} }] };
+		}
+		elsif ($other->{kind} eq 'dimension')
+		{
+			push @roles, map { { dimension => $other, key => $_ } } grep { chance(0.8) } @{ $entities->{ $other->{entity} } || [] };
+		}
+	}
+	my @times = grep { $_->[1] =~ /^(date|timestamp)/ } @{ $model{columns} };
+	push @roles, { date => 'cal.date', key => [pick(@times)->[0]] } if chance(0.4);
+	my @clocks = grep { $_->[1] =~ /^timestamp/ } @times;
+	push @roles, { time => pick('cal.minute', 'cal.hour', 'cal.second'), key => [pick(@clocks)->[0]] } if @clocks && chance(0.3);
+	for my $i (0 .. $#roles)
+	{
+		my $role = $roles[$i];
+		$role->{column} = $i == 1 ? 'role two_sk' : "role_${i}_sk";
+		next if $role->{dimension} && $role->{dimension}{kind} eq 'junk';
+		$role->{null} = pick(qw(unknown not_applicable error)) if chance(0.25);
+		$role->{not_applicable_if} = pick(@$flags) if chance(0.15);
+		$role->{error_if} = pick(@$flags) if chance(0.15);
+	}
+	$model{roles} = \@roles;
+	$model{declare} = declare_fact(\%model);
+	return \%model;
+}
+
+sub declare_fact
+{
+	my ($model) = @_;
+	my %dimensions;
+	for my $role (@{ $model->{roles} })
+	{
+		my $reference = ($role->{dimension} ? $role->{dimension}{name} : $role->{date} || $role->{time})
+			. '(' . join(', ', map { quoted($_) } @{ $role->{key} }) . ')';
+		my %options = map { $_ => $role->{$_} } grep { $role->{$_} } qw(null not_applicable_if error_if);
+		$dimensions{ $role->{column} } = %options ? { dimension => $reference, %options } : $reference;
+	}
+	return sprintf q{SELECT walhouse.create_fact(%s, %s, %s, %s, %s, '%s')}, Pg::quote($model->{name}), Pg::quote($model->{sql}), array(@{ $model->{key} }),
+		Pg::quote($model->{event}), Pg::quote($json->encode(\%dimensions)), pick(qw(day month month year));
+}
+
+1;
