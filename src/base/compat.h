@@ -162,6 +162,14 @@
 	index_beginscan(heap, index, snapshot, nkeys, 0)
 #endif
 
+/* 17: no snapshot; the rightmost leaf of a B-tree, locked for reading; users include
+ * access/nbtree.h */
+#if PG_VERSION_NUM >= 170000
+#define wh_compat_last_leaf(index) _bt_get_endpoint((index), 0, true)
+#else
+#define wh_compat_last_leaf(index) _bt_get_endpoint((index), 0, true, NULL)
+#endif
+
 /* 17: loops over lists that declare their variable */
 #if PG_VERSION_NUM < 170000
 #define WH_FOREACH(type, var, lst, get) \

@@ -11,6 +11,7 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/heapam.h"
 #include "access/relation.h"
 #include "access/table.h"
@@ -36,19 +37,29 @@
 struct WhAppend
 {
 	MemoryContext context; /* slots live here, whoever's turn it is */
+	MemoryContext flush; /* of tuples and index entries, until they are in */
 	Relation rel;
-	EState *estate;
 	ResultRelInfo *info;
-	EPQState epq;
 	BulkInsertState bulk;
 	bool multi; /* the fast path may be taken */
+	WhTree **trees; /* by index; NULL: a row's entries are inserted by the executor */
 	int count; /* rows waiting in slots */
+	TupleDesc desc; /* of the slots: a copy, which nobody counts references to */
 	TupleTableSlot *slots[APPEND_ROWS];
+	/* for rows that go through the executor; NULL: there was none yet */
+	EState *estate;
+	EPQState epq;
 	TupleTableSlot *search; /* holds a TID for updates and deletes */
 	TupleTableSlot *row;
 };
 
 static bool may_multi_insert(Relation rel);
+static WhTree **open_trees(const WhAppend *append);
+static bool is_plain(Relation index, const IndexInfo *info);
+static void insert_entries(WhAppend *append, int i);
+static void fill_entry(const IndexInfo *info, const TupleTableSlot *slot, Datum *values,
+					   bool *nulls);
+static void prepare_executor(WhAppend *append);
 static void begin_row(WhAppend *append);
 static void end_row(WhAppend *append);
 static TupleTableSlot *fill_slot(TupleTableSlot *slot, const Datum *values, const bool *nulls);
@@ -61,17 +72,17 @@ wh_changelog_append_open(Oid relid)
 	WhAppend *append = palloc0(sizeof(WhAppend));
 
 	append->context = CurrentMemoryContext;
+	append->flush =
+		AllocSetContextCreate(append->context, "walhouse rows", ALLOCSET_DEFAULT_SIZES);
 	append->rel = table_open(relid, RowExclusiveLock);
-	append->estate = CreateExecutorState();
+	append->desc = CreateTupleDescCopy(RelationGetDescr(append->rel));
 	append->info = makeNode(ResultRelInfo);
 	/* Not in a range table: no update here changes a column of an index. */
 	InitResultRelInfo(append->info, append->rel, 0, NULL, 0);
 	ExecOpenIndices(append->info, false);
-	wh_compat_epq_init(&append->epq, append->estate);
 	append->multi = may_multi_insert(append->rel);
+	append->trees = open_trees(append);
 	append->bulk = GetBulkInsertState();
-	append->search = table_slot_create(append->rel, NULL);
-	append->row = table_slot_create(append->rel, NULL);
 	return append;
 }
 
@@ -86,10 +97,52 @@ may_multi_insert(Relation rel)
 		   (constr == NULL || (constr->num_check == 0 && !constr->has_generated_stored));
 }
 
+/* open_trees: entries are made here where all indexes hold plain columns of all rows. */
+static WhTree **
+open_trees(const WhAppend *append)
+{
+	ResultRelInfo *info = append->info;
+	WhTree **trees = palloc0(sizeof(WhTree *) * (info->ri_NumIndices + 1));
+
+	for (int i = 0; i < info->ri_NumIndices; i++)
+	{
+		Relation index = info->ri_IndexRelationDescs[i];
+
+		if (!is_plain(index, info->ri_IndexRelationInfo[i]))
+			return NULL;
+		trees[i] = wh_tree_open(append->rel, index, info->ri_IndexRelationInfo[i]);
+	}
+	return trees;
+}
+
+static bool
+is_plain(Relation index, const IndexInfo *info)
+{
+	return info->ii_Expressions == NIL && info->ii_Predicate == NIL &&
+		   info->ii_ExclusionOps == NULL && info->ii_ReadyForInserts &&
+		   index->rd_index->indimmediate;
+}
+
+static void
+prepare_executor(WhAppend *append)
+{
+	MemoryContext old;
+
+	if (append->estate != NULL)
+		return;
+	old = MemoryContextSwitchTo(append->context);
+	append->estate = CreateExecutorState();
+	wh_compat_epq_init(&append->epq, append->estate);
+	append->search = table_slot_create(append->rel, NULL);
+	append->row = table_slot_create(append->rel, NULL);
+	MemoryContextSwitchTo(old);
+}
+
 /* begin_row prepares one row's way through the executor. */
 static void
 begin_row(WhAppend *append)
 {
+	prepare_executor(append);
 	append->estate->es_snapshot = GetActiveSnapshot();
 	if (append->rel->trigdesc != NULL)
 		AfterTriggerBeginQuery();
@@ -128,7 +181,7 @@ wh_changelog_append(WhAppend *append, const Datum *values, const bool *nulls)
 	{
 		MemoryContext old = MemoryContextSwitchTo(append->context);
 
-		append->slots[i] = table_slot_create(append->rel, NULL);
+		append->slots[i] = MakeSingleTupleTableSlot(append->desc, &TTSOpsVirtual);
 		MemoryContextSwitchTo(old);
 	}
 	fill_slot(append->slots[i], values, nulls);
@@ -151,19 +204,73 @@ fill_slot(TupleTableSlot *slot, const Datum *values, const bool *nulls)
 void
 wh_changelog_append_flush(WhAppend *append)
 {
+	MemoryContext old;
+
 	if (append->count == 0)
 		return;
+	old = MemoryContextSwitchTo(append->flush);
 	table_multi_insert(append->rel, append->slots, append->count, GetCurrentCommandId(true), 0,
 					   append->bulk);
+	if (append->trees == NULL)
+		prepare_executor(append);
+	for (int i = 0; append->trees != NULL && i < append->info->ri_NumIndices; i++)
+		insert_entries(append, i);
 	for (int i = 0; i < append->count; i++)
 	{
-		if (append->info->ri_NumIndices > 0)
+		if (append->trees == NULL)
+		{
 			list_free(
 				wh_compat_insert_index_tuples(append->info, append->slots[i], append->estate));
+			ResetPerTupleExprContext(append->estate);
+		}
 		ExecClearTuple(append->slots[i]);
-		ResetPerTupleExprContext(append->estate);
 	}
 	append->count = 0;
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(append->flush);
+}
+
+/* insert_entries brings the rows that are in the heap now into one index. */
+static void
+insert_entries(WhAppend *append, int i)
+{
+	Relation index = append->info->ri_IndexRelationDescs[i];
+	IndexInfo *info = append->info->ri_IndexRelationInfo[i];
+	WhTree *tree = append->trees[i];
+	IndexTuple *entries = palloc(sizeof(IndexTuple) * append->count);
+	Datum values[INDEX_MAX_KEYS];
+	bool nulls[INDEX_MAX_KEYS];
+
+	for (int row = 0; row < append->count; row++)
+	{
+		TupleTableSlot *slot = append->slots[row];
+
+		fill_entry(info, slot, values, nulls);
+		if (tree == NULL)
+			index_insert(index, values, nulls, &slot->tts_tid, append->rel,
+						 index->rd_index->indisunique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO,
+						 false, info);
+		else
+		{
+			entries[row] = wh_tree_entry(tree, values, nulls);
+			entries[row]->t_tid = slot->tts_tid;
+		}
+	}
+	if (tree != NULL)
+		wh_tree_insert(tree, entries, append->count, info);
+}
+
+/* fill_entry takes an index's columns from a virtual slot: what was put into it is there still. */
+static void
+fill_entry(const IndexInfo *info, const TupleTableSlot *slot, Datum *values, bool *nulls)
+{
+	for (int i = 0; i < info->ii_NumIndexAttrs; i++)
+	{
+		int attno = info->ii_IndexAttrNumbers[i] - 1;
+
+		values[i] = slot->tts_values[attno];
+		nulls[i] = slot->tts_isnull[attno];
+	}
 }
 
 void
@@ -193,16 +300,20 @@ wh_changelog_append_close(WhAppend *append)
 	wh_changelog_append_flush(append);
 	for (int i = 0; i < APPEND_ROWS && append->slots[i] != NULL; i++)
 		ExecDropSingleTupleTableSlot(append->slots[i]);
-	ExecDropSingleTupleTableSlot(append->search);
-	ExecDropSingleTupleTableSlot(append->row);
 	FreeBulkInsertState(append->bulk);
 	table_finish_bulk_insert(append->rel, 0);
-	EvalPlanQualEnd(&append->epq);
-	ExecResetTupleTable(append->estate->es_tupleTable, false);
-	ExecCloseResultRelations(append->estate);
 	ExecCloseIndices(append->info);
-	FreeExecutorState(append->estate);
+	if (append->estate != NULL)
+	{
+		ExecDropSingleTupleTableSlot(append->search);
+		ExecDropSingleTupleTableSlot(append->row);
+		EvalPlanQualEnd(&append->epq);
+		ExecResetTupleTable(append->estate->es_tupleTable, false);
+		ExecCloseResultRelations(append->estate);
+		FreeExecutorState(append->estate);
+	}
 	table_close(append->rel, NoLock);
+	MemoryContextDelete(append->flush);
 	pfree(append);
 }
 

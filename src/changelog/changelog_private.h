@@ -5,6 +5,9 @@
 #ifndef WH_CHANGELOG_PRIVATE_H
 #define WH_CHANGELOG_PRIVATE_H
 
+#include "access/itup.h"
+#include "nodes/execnodes.h"
+
 #include "changelog/changelog.h"
 
 /* create.c */
@@ -27,5 +30,25 @@ extern char *wh_changelog_type_name(Oid type);
 extern void wh_changelog_state_init(void);
 /* Tells all sessions that feed_table or feed_column changed. */
 extern void wh_changelog_invalidate(void);
+
+/* -------- tree.c: entries of B-trees -------- */
+
+typedef struct WhTree WhTree;
+
+/*
+ * wh_tree_open prepares an index of a heap that is open for writing; NULL when its entries are to
+ * be inserted by index_insert() alone.  Lives in the current context; needs no closing.
+ */
+extern WhTree *wh_tree_open(Relation heap, Relation index, const IndexInfo *info);
+
+/* An entry for a row whose TID is not known yet, in the current context; values are the index's
+ * columns. */
+extern IndexTuple wh_tree_entry(const WhTree *tree, Datum *values, bool *nulls);
+
+/*
+ * wh_tree_insert inserts entries, whose TIDs are set by now; info is what index_insert() wants.
+ * It may change the order of the array.  What it raises is what index_insert() raises.
+ */
+extern void wh_tree_insert(WhTree *tree, IndexTuple *entries, int count, IndexInfo *info);
 
 #endif /* WH_CHANGELOG_PRIVATE_H */

@@ -1,0 +1,297 @@
+/*
+ * tree.c
+ *		New entries of B-trees, many at a time.
+ *
+ * Rows of a change log come in the order of its index, and so do most new rows of a mirror, whose
+ * keys are numbers that the source counts up: their entries belong behind all others.  nbtree
+ * inserts such an entry like any other: it forms a search key, locks the rightmost leaf, searches
+ * it, and writes a WAL record.  Here the rightmost leaf is locked once, and takes as many entries
+ * as belong there and as it has room for, with one WAL record, a generic one, which holds what
+ * changed in the page.
+ *
+ * The conditions are those under which nbtree itself goes to the rightmost leaf without a
+ * descent: it is a live leaf without a right sibling, it has entries, room, and the new one sorts
+ * behind its last.  All else goes to nbtree by index_insert(): an entry that sorts elsewhere, a
+ * leaf that is full (nbtree splits it, and the next entries go here again), an empty index.  In a
+ * unique index an entry whose key is greater than the last key is unique.  So nothing but the way
+ * in which entries of one leaf are written and logged differs, and amcheck finds nothing to say.
+ *
+ * Entries that do not come in order are sorted, if that helps: sources commit out of the order of
+ * their keys, but not far.
+ */
+#include "postgres.h"
+
+#include "access/generic_xlog.h"
+#include "access/genam.h"
+#include "access/nbtree.h"
+#include "catalog/pg_am.h"
+#include "miscadmin.h"
+#include "storage/bufmgr.h"
+#include "storage/predicate.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#include "base/base.h"
+#include "changelog/changelog_private.h"
+
+/* Sorting is given up when fewer than one in SORT_PAYS entries was appended after it. */
+#define SORT_PAYS 4
+/* What is longer goes to nbtree, which may have to refuse it. */
+#define LONG_ENTRY (BLCKSZ / 8)
+
+struct WhTree
+{
+	Relation heap;
+	Relation index;
+	bool is_unique;
+	BTScanInsert key; /* made by nbtree of the first entry; the arguments change */
+	BlockNumber last; /* the rightmost leaf, or one that was; InvalidBlockNumber: not known */
+	uint64 sorted; /* entries that were sorted */
+	uint64 appended; /* of those */
+};
+
+static int append_run(WhTree *tree, IndexTuple *entries, int count, bool *is_full);
+static Buffer lock_last_leaf(WhTree *tree);
+static bool belongs_behind(WhTree *tree, Page page, IndexTuple entry, bool *is_full);
+static int fill_page(WhTree *tree, Page page, IndexTuple *entries, int count, bool *is_full);
+static void make_key(WhTree *tree, IndexTuple entry);
+static void set_key(WhTree *tree, IndexTuple entry);
+static void insert_one(WhTree *tree, IndexTuple entry, IndexInfo *info);
+static void sort_entries(WhTree *tree, IndexTuple *entries, int count);
+static int compare_entries(const void *a, const void *b, void *arg);
+
+WhTree *
+wh_tree_open(Relation heap, Relation index, const IndexInfo *info)
+{
+	WhTree *tree;
+
+	if (index->rd_rel->relam != BTREE_AM_OID || !info->ii_ReadyForInserts)
+		return NULL;
+	tree = palloc0(sizeof(WhTree));
+	tree->heap = heap;
+	tree->index = index;
+	tree->is_unique = index->rd_index->indisunique;
+	tree->last = InvalidBlockNumber;
+	return tree;
+}
+
+IndexTuple
+wh_tree_entry(const WhTree *tree, Datum *values, bool *nulls)
+{
+	return index_form_tuple(RelationGetDescr(tree->index), values, nulls);
+}
+
+/*
+ * wh_tree_insert: runs go to the right end; what does not belong there goes its own way, and then
+ * the right end is tried again: at once behind a page that was full, else after more and more
+ * entries.
+ */
+void
+wh_tree_insert(WhTree *tree, IndexTuple *entries, int count, IndexInfo *info)
+{
+	int done = 0;
+	int patience = 1;
+	bool is_sorted = false;
+
+	while (done < count)
+	{
+		bool is_full;
+		int run = append_run(tree, entries + done, count - done, &is_full);
+
+		done += run;
+		if (is_sorted)
+			tree->appended += run;
+		if (is_full || run > 0)
+			patience = 1;
+		if (!is_full && !is_sorted && count - done > 1 &&
+			tree->sorted <= tree->appended * SORT_PAYS)
+		{
+			sort_entries(tree, entries + done, count - done);
+			tree->sorted += count - done;
+			is_sorted = true;
+			continue;
+		}
+		for (int i = 0; i < patience && done < count; i++)
+			insert_one(tree, entries[done++], info);
+		patience *= 2;
+	}
+}
+
+/* append_run puts entries at the right end as far as they belong there and have room; *is_full
+ * says that it was room that lacked. */
+static int
+append_run(WhTree *tree, IndexTuple *entries, int count, bool *is_full)
+{
+	Buffer buffer;
+	int done = 0;
+
+	*is_full = true;
+	if (tree->key == NULL)
+		make_key(tree, entries[0]);
+	if (!tree->key->heapkeyspace)
+		return 0; /* made by version 11 or before: each entry goes through nbtree */
+	buffer = lock_last_leaf(tree);
+	if (!BufferIsValid(buffer))
+		return 0;
+	if (belongs_behind(tree, BufferGetPage(buffer), entries[0], is_full))
+	{
+		GenericXLogState *change = GenericXLogStart(tree->index);
+
+		CheckForSerializableConflictIn(tree->index, NULL, BufferGetBlockNumber(buffer));
+		done = fill_page(tree, GenericXLogRegisterBuffer(change, buffer, 0), entries, count,
+						 is_full);
+		GenericXLogFinish(change);
+	}
+	UnlockReleaseBuffer(buffer);
+	return done;
+}
+
+/*
+ * lock_last_leaf locks the rightmost leaf for writing; InvalidBuffer when there is none, or it is
+ * not as it should be.  From a leaf that was the rightmost once, the way is to the right.
+ */
+static Buffer
+lock_last_leaf(WhTree *tree)
+{
+	Buffer buffer;
+
+	if (tree->last == InvalidBlockNumber)
+	{
+		buffer = wh_compat_last_leaf(tree->index);
+		if (!BufferIsValid(buffer))
+			return InvalidBuffer;
+		tree->last = BufferGetBlockNumber(buffer);
+		_bt_relbuf(tree->index, buffer);
+	}
+	for (;;)
+	{
+		BTPageOpaque opaque;
+
+		buffer = _bt_getbuf(tree->index, tree->last, BT_WRITE);
+		opaque = BTPageGetOpaque(BufferGetPage(buffer));
+		if (P_ISLEAF(opaque) && !P_IGNORE(opaque) && P_RIGHTMOST(opaque))
+			return buffer;
+		tree->last = P_ISLEAF(opaque) && !P_ISDELETED(opaque) && !P_RIGHTMOST(opaque) ?
+						 opaque->btpo_next :
+						 InvalidBlockNumber;
+		_bt_relbuf(tree->index, buffer);
+		if (tree->last == InvalidBlockNumber)
+			return InvalidBuffer;
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/* belongs_behind says whether an entry may become a leaf's last one; *is_full says that it is
+ * room that lacks. */
+static bool
+belongs_behind(WhTree *tree, Page page, IndexTuple entry, bool *is_full)
+{
+	OffsetNumber last = PageGetMaxOffsetNumber(page);
+	Size size = MAXALIGN(IndexTupleSize(entry));
+
+	*is_full = last < P_HIKEY || size > LONG_ENTRY || PageGetFreeSpace(page) <= size;
+	if (*is_full)
+		return false;
+	set_key(tree, entry);
+	return _bt_compare(tree->index, tree->key, page, last) > 0;
+}
+
+static int
+fill_page(WhTree *tree, Page page, IndexTuple *entries, int count, bool *is_full)
+{
+	int done = 0;
+
+	do
+	{
+		OffsetNumber next = OffsetNumberNext(PageGetMaxOffsetNumber(page));
+		IndexTuple entry = entries[done++];
+
+		if (PageAddItem(page, (Item) entry, IndexTupleSize(entry), next, false, false) != next)
+			elog(ERROR, "could not add an entry to index \"%s\"",
+				 RelationGetRelationName(tree->index));
+	} while (done < count && belongs_behind(tree, page, entries[done], is_full));
+	return done;
+}
+
+/* make_key makes the search key that is used for all entries. */
+static void
+make_key(WhTree *tree, IndexTuple entry)
+{
+	MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(tree));
+
+	tree->key = _bt_mkscankey(tree->index, entry);
+	MemoryContextSwitchTo(old);
+}
+
+/* set_key takes an entry's values; in a unique index equal keys are equal, whatever the TID. */
+static void
+set_key(WhTree *tree, IndexTuple entry)
+{
+	TupleDesc desc = RelationGetDescr(tree->index);
+
+	for (int i = 0; i < tree->key->keysz; i++)
+	{
+		ScanKey key = &tree->key->scankeys[i];
+		bool isnull;
+
+		key->sk_argument = index_getattr(entry, i + 1, desc, &isnull);
+		key->sk_flags = isnull ? key->sk_flags | SK_ISNULL : key->sk_flags & ~SK_ISNULL;
+	}
+	tree->key->scantid = tree->is_unique ? NULL : &entry->t_tid;
+}
+
+static void
+insert_one(WhTree *tree, IndexTuple entry, IndexInfo *info)
+{
+	Datum values[INDEX_MAX_KEYS];
+	bool nulls[INDEX_MAX_KEYS];
+
+	index_deform_tuple(entry, RelationGetDescr(tree->index), values, nulls);
+	index_insert(tree->index, values, nulls, &entry->t_tid, tree->heap,
+				 tree->is_unique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO, false, info);
+}
+
+/* -------- order -------- */
+
+static void
+sort_entries(WhTree *tree, IndexTuple *entries, int count)
+{
+	qsort_arg(entries, count, sizeof(IndexTuple), compare_entries, tree);
+}
+
+/* compare_entries compares as the index does: by its own functions, then by TID. */
+static int
+compare_entries(const void *a, const void *b, void *arg)
+{
+	WhTree *tree = arg;
+	TupleDesc desc = RelationGetDescr(tree->index);
+	IndexTuple left = *(const IndexTuple *) a;
+	IndexTuple right = *(const IndexTuple *) b;
+
+	for (int i = 0; i < tree->key->keysz; i++)
+	{
+		ScanKey key = &tree->key->scankeys[i];
+		bool left_null;
+		bool right_null;
+		Datum left_value = index_getattr(left, i + 1, desc, &left_null);
+		Datum right_value = index_getattr(right, i + 1, desc, &right_null);
+		int result = 0;
+
+		if (left_null || right_null)
+		{
+			result = (int) left_null - (int) right_null;
+			if (key->sk_flags & SK_BT_NULLS_FIRST)
+				result = -result;
+		}
+		else
+		{
+			result = DatumGetInt32(
+				FunctionCall2Coll(&key->sk_func, key->sk_collation, left_value, right_value));
+			if (key->sk_flags & SK_BT_DESC)
+				INVERT_COMPARE_RESULT(result);
+		}
+		if (result != 0)
+			return result;
+	}
+	return ItemPointerCompare(&left->t_tid, &right->t_tid);
+}
