@@ -27,6 +27,11 @@ SELECT walhouse.create_dimension('dw.customer',
        FROM brokerage.customer $$,
     key => '{customer_id}', scd => '{"*": 2, "email": 1, "phone": 1, "credit": 1, "country": 3, "tier": 6, "joined_on": 0}');
 
+-- The same customers in the time of the business: a version holds since the change that was told, however late.
+SELECT walhouse.create_dimension('dw.client',
+    $$ SELECT customer_id, changed_at, last_name, tier, street, city, country, phone, status FROM brokerage.customer $$,
+    key => '{customer_id}', scd => '{"*": 2, "phone": 1}', effective => 'changed_at');
+
 -- Whatever opens a version of a customer opens one of each of his accounts.
 SELECT walhouse.create_dimension('dw.account',
     $$ SELECT a.account_id, a.customer_id, a.branch, a.broker_no, a.description, a.tax_status, a.status, a.opened_on,

@@ -67,6 +67,42 @@ BEGIN ATOMIC
     SELECT b.key, CASE WHEN nth = 1 THEN '-infinity' ELSE clock END, coalesce(until, 'infinity'), until IS NULL, b.image FROM boundary b WHERE live;
 END;
 
+-- expected.told_versions(rel, kept, column): the versions of each key by the time that a column tells, event by event in commit order:
+-- a delete is told by its commit and ends everything before it, what comes right after it is not earlier; no time, or an infinite one, is the
+-- commit's. Of events of one instant the last stands. By the times of all of them versions begin where a kept column differs.
+CREATE FUNCTION expected.told_versions(rel text, kept text[], "column" text)
+    RETURNS TABLE (key text, valid_from timestamptz, valid_to timestamptz, is_current boolean, image jsonb) LANGUAGE plpgsql AS $$
+DECLARE
+    e record;
+    own timestamptz;
+    latest timestamptz;
+    died timestamptz;
+    before text;
+BEGIN
+    CREATE TEMPORARY TABLE told (key text, at timestamptz, o bigint, live boolean, looks jsonb, image jsonb) ON COMMIT DROP;
+    FOR e IN SELECT * FROM expected.event v WHERE v.rel = told_versions.rel ORDER BY v.key, v.o LOOP
+        IF before IS DISTINCT FROM e.key THEN
+            before := e.key;
+            latest := '-infinity';
+            died := NULL;
+        END IF;
+        own := (e.image ->> "column")::timestamptz;
+        own := CASE WHEN NOT e.live THEN greatest(e.clock, latest) WHEN isfinite(own) THEN own ELSE e.clock END;
+        own := greatest(own, died);
+        died := CASE WHEN NOT e.live THEN own END;
+        latest := greatest(latest, own);
+        INSERT INTO told VALUES (e.key, own, e.o, e.live, (SELECT jsonb_agg(e.image ->> c ORDER BY n) FROM unnest(kept) WITH ORDINALITY AS u (c, n)), e.image);
+    END LOOP;
+    RETURN QUERY
+        WITH last AS (SELECT DISTINCT ON (t.key, at) * FROM told t ORDER BY t.key, at, o DESC),
+        step AS (SELECT *, lag(live) OVER w AS was_live, lag(looks) OVER w AS was FROM last WINDOW w AS (PARTITION BY last.key ORDER BY at)),
+        boundary AS (
+            SELECT *, lead(at) OVER w AS until, row_number() OVER w AS nth
+            FROM step WHERE CASE WHEN live THEN was_live IS NOT TRUE OR looks <> was ELSE was_live END WINDOW w AS (PARTITION BY step.key ORDER BY at))
+        SELECT b.key, CASE WHEN nth = 1 THEN '-infinity' ELSE at END, coalesce(until, 'infinity'), until IS NULL, b.image FROM boundary b WHERE live;
+    DROP TABLE told;
+END $$;
+
 -- expected.past(rel, attribute): what types 0, 1, 3 and 6 keep of an attribute: the first value, the last, the one before the last change.
 CREATE FUNCTION expected.past(rel text, attribute text) RETURNS TABLE (key text, first text, last text, previous text) LANGUAGE sql STABLE
 BEGIN ATOMIC

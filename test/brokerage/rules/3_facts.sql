@@ -3,7 +3,7 @@ CREATE TEMPORARY TABLE member ON COMMIT DROP AS SELECT *, lead(valid_from) OVER 
 CREATE INDEX ON member (dimension, sk);
 CREATE TEMPORARY TABLE reference ON COMMIT DROP AS SELECT * FROM expected.reference();
 ANALYZE member, reference;
-SELECT plan(38);
+SELECT plan(39);
 
 -- ---- Surrogate keys.
 SELECT cmp_ok((SELECT count(DISTINCT (fact, role)) FROM reference), '>=', 12::bigint, 'there are keys of many roles to look at');
@@ -16,17 +16,19 @@ SELECT is_empty('SELECT r.*, m.valid_from FROM reference r JOIN member m USING (
 SELECT is_empty('SELECT r.*, m.next_from FROM reference r JOIN member m USING (dimension, sk) WHERE sk > 0 AND m.next_from <= r.event_time',
     'and no later one had');
 SELECT is_empty($$ SELECT r.*, m.valid_to FROM reference r JOIN member m USING (dimension, sk) WHERE sk > 0 AND m.valid_to <= r.event_time
-    AND NOT EXISTS (SELECT FROM expected.event e WHERE e.rel IN (dimension, dimension || '+customer') AND e.key = m.key AND NOT e.live AND e.clock = m.valid_to) $$,
+    AND NOT EXISTS (SELECT FROM expected.event e WHERE e.rel IN (dimension, dimension || '+customer', CASE dimension WHEN 'client' THEN 'customer' END) AND e.key = m.key AND NOT e.live AND e.clock = m.valid_to) $$,
     'and had not ended, unless the source had deleted the member');
-SELECT is((SELECT count(*) > 0 FROM reference r JOIN member m USING (dimension, sk) WHERE fact = 'watch' AND isfinite(m.valid_from) AND m.next_from IS NOT NULL),
+SELECT is((SELECT count(*) > 0 FROM reference r JOIN member m USING (dimension, sk) WHERE fact = 'watch' AND dimension = 'customer' AND isfinite(m.valid_from) AND m.next_from IS NOT NULL),
     (SELECT max(phase) > 1 FROM expected.ledger), 'from the first increment on there are rows of versions that are neither the first nor the last');
+SELECT cmp_ok((SELECT count(*) FROM reference r JOIN member m USING (dimension, sk) WHERE fact = 'trade' AND r.dimension = 'client' AND isfinite(m.valid_from) AND m.next_from IS NOT NULL),
+    '>', 10::bigint, 'trades of the history have clients'' versions of the history');
 SELECT set_eq($$ SELECT DISTINCT r.key FROM reference r JOIN member m USING (dimension, sk) WHERE is_inferred AND dimension = 'security' $$,
     $$ SELECT DISTINCT jsonb_build_array(symbol)::text FROM (SELECT symbol FROM oltp.trade UNION SELECT symbol FROM oltp.watch UNION SELECT symbol FROM oltp.daily_market) AS t
         WHERE symbol IS NOT NULL AND jsonb_build_array(symbol)::text NOT IN (SELECT key FROM expected.event WHERE rel = 'security' AND live) $$,
     'rows of securities that the source has never listed, and no others, have inferred members');
 SELECT results_eq($$ SELECT DISTINCT w.relation::text, a.event_time FROM walhouse.ahead a JOIN walhouse.model w USING (model_id) ORDER BY 1, 2 $$,
     $$ SELECT DISTINCT 'dw.' || fact, event_time FROM reference, (SELECT clock FROM walhouse.feed_position ORDER BY position DESC LIMIT 1) AS f
-        WHERE event_time >= f.clock AND sk > 0 AND dimension NOT IN ('broker', 'industry') ORDER BY 1, 2 $$,
+        WHERE event_time >= f.clock AND sk > 0 AND dimension NOT IN ('broker', 'client') ORDER BY 1, 2 $$,
     'rows ahead of the clock, and no others, wait for the versions that may yet come');
 
 -- ---- Rows.
