@@ -207,7 +207,7 @@ append_member(View *view, const WhReference *member, int number)
 	}
 	keys = wh_dimension_key_values(dimension, columns, values,
 								   wh_sql_literal(view->bridge->feed->time_zone));
-	if (dimension->kind != WH_MODEL_DIMENSION)
+	if (dimension->kind != WH_MODEL_DIMENSION && dimension->kind != WH_MODEL_MINI)
 	{
 		wh_sql_append(&view->columns, ", ");
 		wh_dimension_lookup_sql(&view->columns, dimension, keys, "b.valid_from", -1);
@@ -219,7 +219,7 @@ append_member(View *view, const WhReference *member, int number)
 	wh_sql_append(&view->joins, " LEFT JOIN (");
 	append_versions(view, dimension);
 	wh_sql_append(&view->joins, ") %s ON ", alias);
-	foreach(cell, dimension->key)
+	foreach(cell, wh_dimension_key(dimension))
 	{
 		WhModelColumn *column = lfirst(cell);
 
@@ -239,20 +239,27 @@ append_member(View *view, const WhReference *member, int number)
 static void
 append_versions(View *view, const WhModel *dimension)
 {
-	const char *sk = wh_sql_identifier(wh_dimension_sk(dimension));
+	bool is_mini = dimension->kind == WH_MODEL_MINI;
+	WhModel *versions = is_mini ? wh_dimension_history(dimension) : (WhModel *) dimension;
+	const char *sk = wh_sql_identifier(wh_dimension_sk(versions));
 
-	wh_sql_append(&view->joins, "SELECT v.%s, ", sk);
-	wh_model_column_list(&view->joins, dimension->key, "v");
+	wh_sql_append(&view->joins, "SELECT ");
+	if (is_mini)
+		wh_dimension_combination_sql(&view->joins, dimension, wh_sql("v.%s", sk));
+	else
+		wh_sql_append(&view->joins, "v.%s", sk);
+	wh_sql_append(&view->joins, " AS %I, ", wh_dimension_sk(dimension));
+	wh_model_column_list(&view->joins, versions->key, "v");
 	wh_sql_append(&view->joins,
 				  ", v.valid_from, CASE WHEN v.valid_to OPERATOR(pg_catalog.=) 'infinity' THEN "
 				  "v.valid_to ELSE COALESCE((SELECT n.valid_from FROM %T n WHERE ",
-				  dimension->relid);
-	wh_model_key_join(&view->joins, dimension, "n", "v");
+				  versions->relid);
+	wh_model_key_join(&view->joins, versions, "n", "v");
 	wh_sql_append(
 		&view->joins,
 		" AND n.valid_from OPERATOR(pg_catalog.>) v.valid_from ORDER BY n.valid_from LIMIT "
 		"1), 'infinity') END AS valid_to FROM %T v WHERE " WH_IS_MEMBER("v.%s"),
-		dimension->relid, sk);
+		versions->relid, sk);
 }
 
 static char *

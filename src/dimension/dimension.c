@@ -37,6 +37,7 @@ static const WhModelRoutine dimension_routine = {
 	.verify = wh_dimension_verify,
 	.samples = true,
 	.known = wh_dimension_known,
+	.finish_build = wh_dimension_mini_finish_build,
 	.past = past,
 	.drop = drop,
 	.referrers = wh_dimension_referrers};
@@ -48,6 +49,11 @@ static const WhModelRoutine date_routine = {
 static const WhModelRoutine junk_routine = {
 	.verify = wh_dimension_junk_verify,
 	.samples = true};
+
+static const WhModelRoutine mini_routine = {
+	.verify = wh_dimension_mini_verify,
+	.samples = true,
+	.drop = wh_dimension_mini_drop};
 
 static const WhModelRoutine time_routine = {
 	.verify = wh_dimension_time_verify,
@@ -79,6 +85,7 @@ wh_dimension_init(void)
 	wh_model_register(WH_MODEL_DATE, &date_routine);
 	wh_model_register(WH_MODEL_TIME, &time_routine);
 	wh_model_register(WH_MODEL_JUNK, &junk_routine);
+	wh_model_register(WH_MODEL_MINI, &mini_routine);
 }
 
 Datum
@@ -200,12 +207,13 @@ make_options(const WhDeclaration *declaration, const char *sk)
 	bool is_commit = strcmp(declaration->effective, "commit") == 0;
 	WhRows *rows = wh_spi_query(
 		"SELECT pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object('scd', $1, "
-		"'on_delete', $2, 'unknown', $3, 'sk', $4, 'effective', $5, 'weight', $6))",
-		6,
+		"'on_delete', $2, 'unknown', $3, 'sk', $4, 'effective', $5, 'weight', $6, 'mini', $7))",
+		7,
 		(WhArg[]){WH_ARG_JSONB(JsonbPGetDatum(declaration->scd)),
 				  WH_ARG_TEXT(declaration->on_delete), WH_ARG_BOOL(declaration->unknown),
 				  WH_ARG_TEXT(sk), WH_ARG_TEXT(is_commit ? NULL : declaration->effective),
-				  WH_ARG_TEXT(declaration->weight)});
+				  WH_ARG_TEXT(declaration->weight),
+				  declaration->mini == 0 ? WH_ARG_NULL(INT4OID) : WH_ARG_INT4(declaration->mini)});
 	bool isnull;
 
 	return DatumGetJsonbPCopy(wh_rows_datum(rows, 0, 1, &isnull));
@@ -241,7 +249,7 @@ wh_dimension_report_columns(const WhModel *dimension)
 		return wh_dimension_date_columns(dimension);
 	if (dimension->kind == WH_MODEL_TIME)
 		return wh_dimension_time_columns(dimension);
-	if (dimension->kind == WH_MODEL_JUNK)
+	if (dimension->kind == WH_MODEL_JUNK || dimension->kind == WH_MODEL_MINI)
 		return wh_dimension_junk_columns(dimension);
 	foreach(cell, wh_dimension_attributes(dimension->columns))
 	{
@@ -278,6 +286,11 @@ wh_dimension_lookup_sql(StringInfo sql, const WhModel *dimension, List *keys,
 		wh_dimension_junk_lookup_sql(sql, dimension, keys);
 		return;
 	}
+	if (dimension->kind == WH_MODEL_MINI)
+	{
+		wh_dimension_mini_lookup_sql(sql, dimension, keys, event_time, null_sk);
+		return;
+	}
 	wh_sql_append(sql, "(CASE WHEN ");
 	foreach(lk, keys)
 		wh_sql_append(sql, "%s(%s) IS NULL", lk == list_head(keys) ? "" : " OR ",
@@ -310,6 +323,11 @@ wh_dimension_infer_sql(StringInfo sql, const WhModel *dimension, const char *key
 	if (dimension->kind == WH_MODEL_JUNK)
 	{
 		wh_dimension_junk_infer_sql(sql, dimension, keys_query, load_id);
+		return;
+	}
+	if (dimension->kind == WH_MODEL_MINI)
+	{
+		wh_dimension_mini_infer_sql(sql, dimension, keys_query, load_id);
 		return;
 	}
 	if (dimension->kind == WH_MODEL_TIME)

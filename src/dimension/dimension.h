@@ -77,6 +77,24 @@ extern List *wh_dimension_report_columns(const WhModel *dimension);
 extern void wh_dimension_infer_sql(StringInfo sql, const WhModel *dimension,
 								   const char *keys_query, int64 load_id);
 
+/*
+ * wh_dimension_history gives the history of a mini-dimension: the dimension that says which
+ * combination a key had when, and whose key references give.  wh_dimension_combination_sql appends
+ * the combination's surrogate key of a version of it, or of one of its rows -1 to -3; both are SQL.
+ * wh_dimension_no_combination is the hash of nothing but NULLs, which inferred members have.
+ */
+extern WhModel *wh_dimension_history(const WhModel *mini);
+extern void wh_dimension_combination_sql(StringInfo sql, const WhModel *mini,
+										 const char *history_sk);
+
+/*
+ * wh_dimension_known_combination_sql appends the same for the version that held at `instant` of a
+ * key, among rows of the history that stand in relation `versions`; NULLs alone where there is
+ * none.
+ */
+extern void wh_dimension_known_combination_sql(StringInfo sql, const WhModel *mini, List *keys,
+											   const char *versions, const char *instant);
+
 /* True when versions in time matter to facts (a type 2 or 6 column, or deletes that close). */
 extern bool wh_dimension_is_versioned(const WhModel *dimension);
 

@@ -46,10 +46,10 @@ CREATE TABLE walhouse.dimension_reference (
     dimension_id  integer NOT NULL,
     key           text[] NOT NULL,
     CONSTRAINT dimension_reference_pkey PRIMARY KEY (model_id, purpose, number),
-    CONSTRAINT dimension_reference_purpose_check CHECK (purpose IN ('outrigger', 'member'))
+    CONSTRAINT dimension_reference_purpose_check CHECK (purpose IN ('outrigger', 'member', 'history'))
 );
 COMMENT ON TABLE walhouse.dimension_reference IS
-    'Dimensions that a dimension refers to, as outriggers or as members of a bridge: the column of its views that has the surrogate key, the dimension, and the columns that give its key.';
+    'Dimensions that a dimension refers to, as outriggers, as members of a bridge, or as the history of a mini-dimension: the column of its views that has the surrogate key, the dimension, and the columns that give its key.';
 CREATE INDEX dimension_reference_dimension_id_idx ON walhouse.dimension_reference (dimension_id);
 GRANT SELECT ON walhouse.dimension_reference TO PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('walhouse.dimension_reference', '');
@@ -85,3 +85,8 @@ CREATE FUNCTION walhouse.create_bridge(name text, query text, key text[], member
 RETURNS regclass LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'walhouse_create_bridge';
 COMMENT ON FUNCTION walhouse.create_bridge(text, text, text[], jsonb, name) IS
     'Declares a bridge: a type-2 dimension over an association (query, key), without rows -1 to -3. members: {"customer_sk": "dw.customer(customer_id)"}, dimensions that columns of query are the keys of. The view <name>_members has the bridge''s versions cut where those of the members change, with the members'' surrogate keys, valid_from, valid_to and is_current. weight: a column of query that is a number; the view <name>_weights has the groups (columns of key that no member uses) whose weights do not sum up to 1 now. Raises as create_dimension does, without members, and with a weight where members use the whole key.';
+
+CREATE FUNCTION walhouse.create_mini_dimension(name text, query text, key text[])
+RETURNS regclass LANGUAGE c STRICT VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'walhouse_create_mini_dimension';
+COMMENT ON FUNCTION walhouse.create_mini_dimension(text, text, text[]) IS
+    'Declares a mini-dimension (type 4): <name>, whose members are the combinations that the columns of query (without key) have had, and <name>_history, a type-2 dimension of query that says which one each key had when. key: as for create_dimension. A fact refers to it by the key, "dw.profile(customer_id)", and gets two surrogate keys: the combination''s as of the event time, and the history version''s in <column without _sk>_history_sk. Columns have the types of create_junk_dimension. Raises as create_dimension does, for other types, and for a query of nothing but the key. drop_model of <name> drops both.';

@@ -53,6 +53,7 @@ typedef struct WhDeclaration
 	bool unknown; /* it has the rows that stand for no member */
 	char *effective;
 	char *weight; /* of a bridge; NULL: none */
+	int32 mini; /* id of the mini-dimension that this is the history of; 0: none */
 } WhDeclaration;
 
 /* -------- dimension.c -------- */
@@ -68,6 +69,7 @@ extern char *wh_dimension_sk(const WhModel *model);
 /* What one dimension refers to another for, as walhouse.dimension_reference has it. */
 #define WH_REFERENCE_OUTRIGGER "outrigger"
 #define WH_REFERENCE_MEMBER "member" /* of a bridge */
+#define WH_REFERENCE_HISTORY "history" /* of a mini-dimension */
 
 extern void wh_dimension_store_references(const WhModel *model, const char *purpose,
 										  List *references);
@@ -171,7 +173,28 @@ extern List *wh_dimension_time_columns(const WhModel *dimension);
 extern void wh_dimension_time_lookup_sql(StringInfo sql, const WhModel *dimension, const char *key,
 										 int null_sk);
 
+/* -------- mini.c -------- */
+extern void wh_dimension_mini_lookup_sql(StringInfo sql, const WhModel *mini, List *keys,
+										 const char *event_time, int null_sk);
+extern void wh_dimension_mini_infer_sql(StringInfo sql, const WhModel *mini,
+										const char *keys_query, int64 load_id);
+extern void wh_dimension_mini_verify(WhModel *model, WhVerdict *verdict);
+extern void wh_dimension_mini_drop(WhModel *model);
+/* Before the versions of a history's events are written: makes their combinations, and tells facts
+ * of inferred members that are filled.  Does nothing for other dimensions. */
+extern void wh_dimension_mini_load(const WhModel *history, const WhLoad *load, WhStage *stage);
+/* After a history was built: finds the combinations that are missing; and makes them, under the
+ * state lock. */
+extern void wh_dimension_mini_build(WhModel *history);
+extern void wh_dimension_mini_finish_build(WhModel *history, WhLoad *load, WhCounts *counts);
+
 /* -------- junk.c -------- */
+
+/* Raises for columns that cannot be in a combination; makes a table of combinations and the rows
+ * that stand for none. */
+extern void wh_dimension_check_combination(List *columns, const char *sk, const char *what);
+extern WhModel *wh_dimension_declare_combinations(const char *schema, const char *relation,
+												  WhModelKind kind, List *columns);
 extern void wh_dimension_junk_verify(WhModel *model, WhVerdict *verdict);
 extern List *wh_dimension_junk_columns(const WhModel *dimension);
 extern void wh_dimension_junk_lookup_sql(StringInfo sql, const WhModel *dimension, List *keys);

@@ -29,9 +29,10 @@
 
 static List *parse_columns(List *definitions);
 static void parse_column(WhModelColumn *column, const char *definition);
-static void check_column(List *columns, WhModelColumn *column, const char *sk);
+static void check_column(List *columns, WhModelColumn *column, const char *sk,
+						 const char *what);
 static bool type_is_plain(Oid type);
-static Oid make_junk_table(const char *schema, const char *relation, const char *sk, List *columns);
+static Oid make_table(const char *schema, const char *relation, const char *sk, List *columns);
 static char *value_of(const WhModelColumn *column, const char *value);
 
 PG_FUNCTION_INFO_V1(walhouse_create_junk_dimension);
@@ -40,37 +41,43 @@ Datum
 walhouse_create_junk_dimension(PG_FUNCTION_ARGS)
 {
 	List *columns = parse_columns(wh_model_names(PG_GETARG_ARRAYTYPE_P(1), "columns"));
-	List *names = NIL;
 	char *schema;
 	char *relation;
-	char *sk;
-	Oid relid;
-	int guc_level;
-	WhRows *rows;
-	bool isnull;
-	ListCell *cell;
 
 	wh_model_check_name(text_to_cstring(PG_GETARG_TEXT_PP(0)), "junk dimension", &schema,
 						&relation);
-	sk = wh_name(relation, "_sk");
+	wh_dimension_check_combination(columns, wh_name(relation, "_sk"), "junk dimension");
+	PG_RETURN_OID(
+		wh_dimension_declare_combinations(schema, relation, WH_MODEL_JUNK, columns)->relid);
+}
+
+WhModel *
+wh_dimension_declare_combinations(const char *schema, const char *relation, WhModelKind kind,
+								  List *columns)
+{
+	int guc_level = NewGUCNestLevel();
+	char *sk = wh_name(relation, "_sk");
+	List *names = NIL;
+	Oid relid;
+	WhRows *options;
+	WhModel *model;
+	bool isnull;
+	ListCell *cell;
+
 	foreach(cell, columns)
-	{
-		check_column(columns, lfirst(cell), sk);
 		names = lappend(names, ((WhModelColumn *) lfirst(cell))->name);
-	}
-	guc_level = NewGUCNestLevel();
 	wh_settings_pin("UTC");
-	relid = make_junk_table(schema, relation, sk, columns);
-	rows = wh_spi_query("SELECT pg_catalog.jsonb_build_object('sk', $1)", 1,
-						(WhArg[]){WH_ARG_TEXT(sk)});
-	wh_model_declare(schema, relation, WH_MODEL_JUNK, NULL, names,
-					 DatumGetJsonbPCopy(wh_rows_datum(rows, 0, 1, &isnull)), relid);
+	relid = make_table(schema, relation, sk, columns);
+	options = wh_spi_query("SELECT pg_catalog.jsonb_build_object('sk', $1)", 1,
+						   (WhArg[]){WH_ARG_TEXT(sk)});
+	model = wh_model_declare(schema, relation, kind, NULL, names,
+							 DatumGetJsonbPCopy(wh_rows_datum(options, 0, 1, &isnull)), relid);
 	wh_spi_execute(
 		wh_sql("INSERT INTO %T (%I, load_id) SELECT o.sk, 0 FROM (" WH_OTHER_SKS ") o (sk)", relid,
 			   sk),
 		0, NULL);
 	AtEOXact_GUC(false, guc_level);
-	PG_RETURN_OID(relid);
+	return model;
 }
 
 /* parse_columns reads a name and a type from each of a list of definitions. */
@@ -122,8 +129,17 @@ parse_column(WhModelColumn *column, const char *definition)
 	column->collation = get_typcollation(column->type);
 }
 
+void
+wh_dimension_check_combination(List *columns, const char *sk, const char *what)
+{
+	ListCell *cell;
+
+	foreach(cell, columns)
+		check_column(columns, lfirst(cell), sk, what);
+}
+
 static void
-check_column(List *columns, WhModelColumn *column, const char *sk)
+check_column(List *columns, WhModelColumn *column, const char *sk, const char *what)
 {
 	if (strcmp(column->name, sk) == 0 || strcmp(column->name, "combination") == 0 ||
 		strcmp(column->name, "load_id") == 0)
@@ -136,11 +152,11 @@ check_column(List *columns, WhModelColumn *column, const char *sk)
 	if (!type_is_plain(column->type))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("column \"%s\" of a junk dimension has type %s", column->name,
+				 errmsg("column \"%s\" of a %s has type %s", column->name, what,
 						format_type_be(column->type)),
 				 errdetail("There are boolean, smallint, integer, bigint, numeric, text, varchar, "
 						   "date, uuid and enums."),
-				 errhint("Cast it to text in the query of the fact.")));
+				 errhint("Cast it to text in the query.")));
 }
 
 static bool
@@ -158,7 +174,7 @@ type_is_plain(Oid type)
 }
 
 static Oid
-make_junk_table(const char *schema, const char *relation, const char *sk, List *columns)
+make_table(const char *schema, const char *relation, const char *sk, List *columns)
 {
 	StringInfoData sql;
 	ListCell *cell;

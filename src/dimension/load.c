@@ -63,6 +63,7 @@ wh_dimension_build(WhModel *model, WhLoad *load, WhCounts *counts)
 	Work work = {model, load, counts};
 
 	wh_model_guard(model, build, &work);
+	wh_dimension_mini_build(model);
 	model->position = load->to;
 }
 
@@ -109,6 +110,7 @@ load_events(void *arg)
 
 	work->stage = wh_stage_create();
 	wh_model_stage_events(work->model, work->stage, work->model->position, work->load->to);
+	wh_dimension_mini_load(work->model, work->load, work->stage);
 	apply_events(work);
 	wh_stage_drop(work->stage);
 }

@@ -26,6 +26,7 @@ static int place_of(const WhReference *reference, List *columns);
 static void split_reference(const WhReference *reference, char **relation, char **columns);
 static WhModel *find_dimension(const WhReference *reference, const char *name, const WhFeed *feed,
 							   const char *what);
+static void check_right(const WhModel *dimension, const char *name);
 static void check_keys(const WhReference *reference, List *columns);
 static bool gives_key(const WhModel *dimension, const WhModelColumn *column,
 					  const WhModelColumn *target);
@@ -253,6 +254,7 @@ find_dimension(const WhReference *reference, const char *name, const WhFeed *fee
 	char *relation;
 	Oid relid;
 	WhModel *dimension;
+	const WhFeed *of;
 
 	wh_name_parse(name, &schema, &relation);
 	relid = RangeVarGetRelid(makeRangeVar(schema, relation, -1), NoLock, true);
@@ -269,7 +271,8 @@ find_dimension(const WhReference *reference, const char *name, const WhFeed *fee
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not a dimension", name)));
-	if (dimension->feed != NULL && dimension->feed->id != feed->id)
+	of = dimension->kind == WH_MODEL_MINI ? wh_dimension_history(dimension)->feed : dimension->feed;
+	if (of != NULL && of->id != feed->id)
 		ereport(
 			ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -277,14 +280,22 @@ find_dimension(const WhReference *reference, const char *name, const WhFeed *fee
 			 errdetail(
 				 "The %s reads feed \"%s\", and %s feed \"%s\"; their positions have"
 				 " nothing in common.",
-				 what, feed->name, dimension->name, dimension->feed->name)));
-	if (pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) != ACLCHECK_OK)
+				 what, feed->name, dimension->name, of->name)));
+	check_right(dimension, name);
+	if (dimension->kind == WH_MODEL_MINI)
+		check_right(wh_dimension_history(dimension), name);
+	return dimension;
+}
+
+static void
+check_right(const WhModel *dimension, const char *name)
+{
+	if (pg_class_aclcheck(dimension->relid, GetUserId(), ACL_SELECT) != ACLCHECK_OK)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for dimension \"%s\"", name),
 				 errhint("GRANT SELECT ON %s TO %s;", dimension->name,
 						 wh_sql_identifier(GetUserNameFromId(GetUserId(), false)))));
-	return dimension;
 }
 
 /* check_keys holds number and types of the columns against the dimension's key. */
@@ -347,7 +358,7 @@ is_integer(Oid type)
 List *
 wh_dimension_key(const WhModel *dimension)
 {
-	return dimension->key;
+	return dimension->kind == WH_MODEL_MINI ? wh_dimension_history(dimension)->key : dimension->key;
 }
 
 List *
@@ -360,12 +371,16 @@ wh_dimension_key_values(const WhModel *dimension, List *columns, List *values, c
 	foreach(cell, values)
 	{
 		int i = foreach_current_index(cell);
+		Oid source = ((WhModelColumn *) list_nth(columns, i))->type;
 		Oid target = ((WhModelColumn *) list_nth(key, i))->type;
 		char *value = lfirst(cell);
 
+		/* Views look up in any session's time zone. */
 		if ((dimension->kind == WH_MODEL_DATE || dimension->kind == WH_MODEL_TIME) &&
-			((WhModelColumn *) list_nth(columns, i))->type == TIMESTAMPTZOID)
+			source == TIMESTAMPTZOID)
 			value = wh_sql("pg_catalog.timezone(%s, %s)", zone, value);
+		else if ((source == TIMESTAMPOID || source == DATEOID) && target == TIMESTAMPTZOID)
+			value = wh_sql("pg_catalog.timezone(%s, %s::pg_catalog.timestamp)", zone, value);
 		result = lappend(
 			result, wh_sql("%s::%s", value,
 						   format_type_extended(

@@ -190,8 +190,9 @@ repoint_role(WhFact *fact, WhFactRole *role, WhLoad *load, WhCounts *counts)
 		return;
 	initStringInfo(&match);
 	wh_fact_row_match(&match, fact, "c");
-	counts->updated += wh_fact_update_rows(fact, load, wh_sql("%I", role->column), "x.sk",
-										   "wh_point x", match.data);
+	counts->updated += wh_fact_update_rows(fact, load, wh_fact_role_targets(fact, role),
+										   wh_fact_role_values(fact, role, "x.sk"), "wh_point x",
+										   match.data);
 	args[0] = WH_ARG_INT4(fact->model->id);
 	args[1] = WH_ARG_INT4(role->number);
 	wh_fact_catalog_narrow(

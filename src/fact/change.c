@@ -40,6 +40,7 @@ wh_fact_load(WhModel *model, WhLoad *load, WhCounts *counts)
 
 	wh_fact_read_changes(fact, load);
 	wh_fact_follow_purges(fact, load, counts);
+	wh_fact_follow_fills(fact, load, counts);
 	if (wh_stage_count(fact->stage, "wh_new") > 0 || wh_stage_count(fact->stage, "wh_old") > 0)
 	{
 		wh_fact_ahead_forget(fact);

@@ -38,6 +38,7 @@ typedef struct Reference
 	int null_sk; /* the member of a NULL key */
 	char *not_applicable; /* columns of the query; NULL: none */
 	char *error;
+	bool is_history; /* it goes before that of a mini-dimension, whose history it has */
 } Reference;
 
 static void check_arguments(FunctionCallInfo fcinfo);
@@ -48,6 +49,7 @@ static Reference *read_reference(WhQuery *query, const char *column, JsonbValue 
 static void read_reference_object(WhQuery *query, Reference *reference, JsonbContainer *object);
 static int member(const Reference *reference, const char *name);
 static char *check_flag(WhQuery *query, const Reference *reference, char *name);
+static List *add_histories(List *references);
 static int compare_references(const ListCell *a, const ListCell *b);
 static void check_names(WhQuery *query, List *references);
 static void check_keys(const WhFact *fact, const Reference *reference);
@@ -173,7 +175,34 @@ read_references(WhQuery *query, Jsonb *dimensions)
 			references = lappend(references, read_reference(query, column, &value));
 	}
 	list_sort(references, compare_references);
-	return references;
+	return add_histories(references);
+}
+
+/* add_histories gives each mini-dimension the version of its history, by the same key. */
+static List *
+add_histories(List *references)
+{
+	List *all = NIL;
+	ListCell *cell;
+
+	foreach(cell, references)
+	{
+		Reference *reference = lfirst(cell);
+
+		if (reference->to.dimension->kind == WH_MODEL_MINI)
+		{
+			Reference *history = palloc(sizeof(Reference));
+
+			*history = *reference;
+			history->is_history = true;
+			history->to.dimension = wh_dimension_history(reference->to.dimension);
+			history->to.column =
+				wh_name(wh_dimension_role_name(reference->to.column), "_history_sk");
+			all = lappend(all, history);
+		}
+		all = lappend(all, reference);
+	}
+	return all;
 }
 
 static Reference *
@@ -378,14 +407,15 @@ make_table(const char *schema, const char *name, const WhFact *fact, List *refer
 	wh_sql_append(&sql, ")");
 	wh_spi_execute(sql.data, 0, NULL);
 
-	/* By which rows are found when their dimension version is purged, or loses time to another. */
+	/* By which rows are found when their dimension version is purged, or loses time to another, or
+	 * when an inferred member of a history gets its row. */
 	foreach(cell, references)
 	{
 		Reference *reference = lfirst(cell);
 
 		bool moves = wh_dimension_moves(reference->to.dimension);
 
-		if (moves || wh_dimension_purges(reference->to.dimension))
+		if (moves || wh_dimension_purges(reference->to.dimension) || reference->is_history)
 			wh_spi_execute(wh_sql("CREATE INDEX %I ON %T (%I%s)",
 								  wh_name(name, psprintf("_%s_idx", reference->to.column)), relid,
 								  reference->to.column, moves ? wh_sql(", %I", event_time) : ""),
@@ -438,7 +468,8 @@ store_references(WhModel *model, List *references)
 	{
 		Reference *reference = lfirst(cell);
 		StringInfoData names;
-		WhArg args[7];
+		bool has_history = reference->to.dimension->kind == WH_MODEL_MINI;
+		WhArg args[8];
 		ListCell *name;
 
 		initStringInfo(&names);
@@ -451,13 +482,14 @@ store_references(WhModel *model, List *references)
 		args[4] = WH_ARG_INT4(reference->null_sk);
 		args[5] = WH_ARG_TEXT(reference->not_applicable);
 		args[6] = WH_ARG_TEXT(reference->error);
+		args[7] = has_history ? WH_ARG_INT4(foreach_current_index(cell)) : WH_ARG_NULL(INT4OID);
 		wh_catalog_execute(
 			wh_sql(
 				"INSERT INTO walhouse.fact_dimension (model_id, role, column_name,"
-				" dimension_id, null_sk, not_applicable_if, error_if, key)"
+				" dimension_id, null_sk, not_applicable_if, error_if, history_role, key)"
 				" VALUES ($1, $2, $3::pg_catalog.name, $4, $5, $6::pg_catalog.name,"
-				" $7::pg_catalog.name, ARRAY[%s]::pg_catalog.text[])",
+				" $7::pg_catalog.name, $8, ARRAY[%s]::pg_catalog.text[])",
 				names.data),
-			7, args);
+			8, args);
 	}
 }

@@ -102,7 +102,7 @@ read_roles(WhFact *fact)
 
 	args[0] = WH_ARG_INT4(fact->model->id);
 	rows = wh_spi_query("SELECT f.role, f.column_name, f.dimension_id, k.name, f.null_sk,"
-						" f.not_applicable_if, f.error_if"
+						" f.not_applicable_if, f.error_if, COALESCE(f.history_role, 0)"
 						" FROM walhouse.fact_dimension f CROSS JOIN LATERAL"
 						"      pg_catalog.unnest(f.key) WITH ORDINALITY k (name, place)"
 						" WHERE f.model_id = $1 ORDER BY f.role, k.place",
@@ -122,6 +122,7 @@ read_roles(WhFact *fact)
 				role->not_applicable = position_of(fact, wh_rows_text(rows, i, 6));
 			if (wh_rows_text(rows, i, 7) != NULL)
 				role->error = position_of(fact, wh_rows_text(rows, i, 7));
+			role->history = wh_rows_int4(rows, i, 8);
 			roles = lappend(roles, role);
 		}
 		role->keys = lappend_int(role->keys, position_of(fact, wh_rows_text(rows, i, 4)));

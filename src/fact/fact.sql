@@ -9,10 +9,11 @@ CREATE TABLE walhouse.fact_dimension (
     null_sk       integer NOT NULL DEFAULT -1,
     not_applicable_if name,
     error_if      name,
+    history_role  integer,
     CONSTRAINT fact_dimension_pkey PRIMARY KEY (model_id, role)
 );
 COMMENT ON TABLE walhouse.fact_dimension IS
-    'The dimensions of each fact: the fact''s surrogate key column, the dimension, and the columns of the fact''s query that give the dimension''s key; null_sk: the member of a NULL key; not_applicable_if, error_if: columns of the query that send a row to member -2 or -3.';
+    'The dimensions of each fact: the fact''s surrogate key column, the dimension, and the columns of the fact''s query that give the dimension''s key; null_sk: the member of a NULL key; not_applicable_if, error_if: columns of the query that send a row to member -2 or -3; history_role: of a mini-dimension, the role that has the version of its history.';
 CREATE INDEX fact_dimension_dimension_id_idx ON walhouse.fact_dimension (dimension_id);
 
 CREATE TABLE walhouse.ahead (

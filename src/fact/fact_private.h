@@ -24,6 +24,8 @@ typedef struct WhFactRole
 	int null_sk; /* the member of a NULL key: -1, -2 or -3 */
 	int not_applicable; /* position of the column that says so; 0: none */
 	int error;
+	int history; /* of a mini-dimension: number of the role that has its history's version; else 0
+				  */
 } WhFactRole;
 
 /* A column that says when a boolean column of the query became true. */
@@ -127,6 +129,12 @@ extern char *wh_fact_lookup(const WhFact *fact, const WhFactRole *role, const ch
 							const char *instant);
 /* ", (look-up) AS sk1, …" */
 extern void wh_fact_lookups(StringInfo sql, const WhFact *fact, const char *alias);
+/* What an UPDATE sets to give a role another version, `sk` (SQL): its column, and with the
+ * version of a history the combination. */
+extern char *wh_fact_role_targets(const WhFact *fact, const WhFactRole *role);
+extern char *wh_fact_role_values(const WhFact *fact, const WhFactRole *role, const char *sk);
+/* The role of the mini-dimension whose history a role has a version of; NULL: it is none. */
+extern WhFactRole *wh_fact_mini(const WhFact *fact, const WhFactRole *role);
 /* A type's name, qualified. */
 extern char *wh_fact_type(Oid type, int32 typmod);
 /* " COLLATE …" where it is not the type's own. */
@@ -189,6 +197,10 @@ extern void wh_fact_known(WhModel *model, WhKnown *known);
 /* purged.c, moved.c */
 extern void wh_fact_follow_purges(WhFact *fact, WhLoad *load, WhCounts *counts);
 extern void wh_fact_follow_moves(WhFact *fact, WhLoad *load, WhCounts *counts);
+
+/* mini.c */
+extern void wh_fact_follow_fills(WhFact *fact, WhLoad *load, WhCounts *counts);
+extern char *wh_fact_followed(const WhFact *fact, const WhFactRole *role, const char *alias);
 
 /* build.c */
 extern void wh_fact_build(WhModel *model, WhLoad *load, WhCounts *counts);

@@ -17,10 +17,11 @@
 #include "fact/fact.h"
 #include "fact/fact_private.h"
 
-static bool is_versioned(const WhFactRole *role);
+static bool is_staged(const WhFactRole *role, bool has_ahead);
 static void stage_dimensions(WhFact *fact, const WhKnown *known, bool has_ahead);
 static char *joined_key(const WhFact *fact, const WhFactRole *role);
 static void append_join(StringInfo sql, const WhFact *fact, const WhFactRole *role);
+static char *known_combination(const WhFact *fact, const WhFactRole *role);
 static char *known_lookup(const WhFact *fact, const WhFactRole *role);
 
 void
@@ -52,10 +53,11 @@ wh_fact_known(WhModel *model, WhKnown *known)
 		WhFactRole *role = lfirst(cell);
 
 		wh_sql_append(&sql, ", %s AS %I",
+					  !is_staged(role, has_ahead) ?
+						  wh_fact_lookup(fact, role, "n", "n.event_time") :
+					  role->history != 0						 ? known_combination(fact, role) :
 					  wh_dimension_is_effective(role->dimension) ? joined_key(fact, role) :
-					  has_ahead && is_versioned(role)			 ? known_lookup(fact, role) :
-																   wh_fact_lookup(fact, role, "n",
-																				  "n.event_time"),
+																   known_lookup(fact, role),
 					  role->column);
 	}
 	wh_sql_append(&sql, ", NULL::pg_catalog.int8 AS load_id FROM wh_fact n");
@@ -69,10 +71,17 @@ wh_fact_known(WhModel *model, WhKnown *known)
 				  (WhArg[]){WH_ARG_TIMESTAMPTZ(known->clock)});
 }
 
+/*
+ * is_staged says that a role needs the versions that were known: one with versions in time for the
+ * rows ahead of the clock, one with an effective column always, and so a mini-dimension, since what
+ * a version of its history was, an inferred member or its row, is not what it is.
+ */
 static bool
-is_versioned(const WhFactRole *role)
+is_staged(const WhFactRole *role, bool has_ahead)
 {
-	return role->dimension->feed != NULL && wh_dimension_is_versioned(role->dimension);
+	return role->history != 0 || wh_dimension_is_effective(role->dimension) ||
+		   (has_ahead && role->dimension->feed != NULL &&
+			wh_dimension_is_versioned(role->dimension));
 }
 
 /*
@@ -87,11 +96,12 @@ stage_dimensions(WhFact *fact, const WhKnown *known, bool has_ahead)
 	foreach(cell, fact->roles)
 	{
 		WhFactRole *role = lfirst(cell);
-		WhModel *dimension = role->dimension;
+		WhModel *dimension =
+			role->history != 0 ? wh_dimension_history(role->dimension) : role->dimension;
 		WhKnown of_role = *known;
 		WhUser saved;
 
-		if (!wh_dimension_is_effective(dimension) && !(has_ahead && is_versioned(role)))
+		if (!is_staged(role, has_ahead))
 			continue;
 		of_role.name = psprintf("wh_role_%d", role->number);
 		wh_model_check_known(dimension, known->position);
@@ -164,5 +174,20 @@ known_lookup(const WhFact *fact, const WhFactRole *role)
 	}
 	wh_sql_append(&sql, " ORDER BY k.valid_from DESC LIMIT 1), %s) END",
 				  wh_fact_lookup(fact, role, "n", "'-infinity'::pg_catalog.timestamptz"));
+	return sql.data;
+}
+
+/* Rows -1 to -3 say the row itself; all else says what was known. */
+static char *
+known_combination(const WhFact *fact, const WhFactRole *role)
+{
+	char *now = wh_fact_lookup(fact, role, "n", "n.event_time");
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	wh_sql_append(&sql, "CASE WHEN %s BETWEEN -3 AND -1 THEN %s ELSE ", now, now);
+	wh_dimension_known_combination_sql(&sql, role->dimension, wh_fact_role_keys(fact, role, "n"),
+									   psprintf("wh_role_%d", role->number), "n.event_time");
+	wh_sql_append(&sql, " END");
 	return sql.data;
 }

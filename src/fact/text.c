@@ -244,6 +244,44 @@ wh_fact_lookup(const WhFact *fact, const WhFactRole *role, const char *alias, co
 	return sql.data;
 }
 
+WhFactRole *
+wh_fact_mini(const WhFact *fact, const WhFactRole *role)
+{
+	ListCell *cell;
+
+	foreach(cell, fact->roles)
+	{
+		if (((WhFactRole *) lfirst(cell))->history == role->number)
+			return lfirst(cell);
+	}
+	return NULL;
+}
+
+char *
+wh_fact_role_targets(const WhFact *fact, const WhFactRole *role)
+{
+	WhFactRole *mini = wh_fact_mini(fact, role);
+
+	return mini == NULL ? wh_sql("%I", role->column) :
+						  wh_sql("%I, %I", role->column, mini->column);
+}
+
+char *
+wh_fact_role_values(const WhFact *fact, const WhFactRole *role, const char *sk)
+{
+	WhFactRole *mini = wh_fact_mini(fact, role);
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	wh_sql_append(&sql, "%s", sk);
+	if (mini != NULL)
+	{
+		wh_sql_append(&sql, ", ");
+		wh_dimension_combination_sql(&sql, mini->dimension, sk);
+	}
+	return sql.data;
+}
+
 char *
 wh_fact_type(Oid type, int32 typmod)
 {

@@ -10,7 +10,8 @@
  *
  * Of a sample (model/sample.c) the fact's rows are probed by key and event time, those that are
  * expected and those of the rows that were drawn: a second row of a key in another partition is
- * found when it is drawn itself.  A tenth of the keys are those of rejected rows, where there are any.
+ * found when it is drawn itself.  A tenth of the keys are those of rejected rows, where there are
+ * any.
  */
 #include "postgres.h"
 
@@ -237,6 +238,8 @@ append_found(StringInfo sql, WhFact *fact)
 				", COALESCE((SELECT g.new_sk FROM walhouse.purged g WHERE g.dimension_id = "
 				"%d AND g.sk = t.%I AND g.position > $1), t.%I) AS sk%d",
 				role->dimension->id, role->column, role->column, role->number);
+		else if (role->history != 0)
+			wh_sql_append(sql, ", %s AS sk%d", wh_fact_followed(fact, role, "t"), role->number);
 		else
 			wh_sql_append(sql, ", t.%I AS sk%d", role->column, role->number);
 	}

@@ -23,6 +23,8 @@ static void append_view(StringInfo sql, const WhFact *fact, bool as_is);
 static List *own_names(const WhFact *fact);
 static void append_role(StringInfo sql, const WhFactRole *role, List **names);
 static void append_join(StringInfo sql, const WhFact *fact, const WhFactRole *role, bool as_is);
+static void append_last_combination(StringInfo sql, const WhFact *fact, const WhFactRole *role);
+static List *key_values(const WhFact *fact, const WhFactRole *role);
 
 void
 wh_fact_make_views(WhModel *model)
@@ -50,10 +52,17 @@ append_view(StringInfo sql, const WhFact *fact, bool as_is)
 		wh_sql_append(sql, "%sf.%I", foreach_current_index(cell) == 0 ? "SELECT " : ", ",
 					  (char *) lfirst(cell));
 	foreach(cell, fact->roles)
-		append_role(sql, lfirst(cell), &names);
+	{
+		/* A history says no more than its combination. */
+		if (wh_fact_mini(fact, lfirst(cell)) == NULL)
+			append_role(sql, lfirst(cell), &names);
+	}
 	wh_sql_append(sql, " FROM %T f", fact->model->relid);
 	foreach(cell, fact->roles)
-		append_join(sql, fact, lfirst(cell), as_is);
+	{
+		if (wh_fact_mini(fact, lfirst(cell)) == NULL)
+			append_join(sql, fact, lfirst(cell), as_is);
+	}
 }
 
 /* own_names lists the fact's own columns: the query's and the surrogate keys. */
@@ -87,9 +96,15 @@ append_join(StringInfo sql, const WhFact *fact, const WhFactRole *role, bool as_
 {
 	WhModel *dimension = role->dimension;
 	char *sk = wh_model_option(dimension, "sk");
+	List *keys;
 	StringInfoData later;
 	ListCell *cell;
 
+	if (as_is && dimension->kind == WH_MODEL_MINI)
+	{
+		append_last_combination(sql, fact, role);
+		return;
+	}
 	if (!as_is || !wh_dimension_is_versioned(dimension))
 	{
 		wh_sql_append(sql, " LEFT JOIN %T d%d ON d%d.%I OPERATOR(pg_catalog.=) f.%I",
@@ -99,14 +114,14 @@ append_join(StringInfo sql, const WhFact *fact, const WhFactRole *role, bool as_
 	initStringInfo(&later);
 	wh_sql_append(sql, " LEFT JOIN %T d%d ON f.%I > 0", dimension->relid, role->number,
 				  role->column);
-	foreach(cell, role->keys)
+	keys = key_values(fact, role);
+	foreach(cell, dimension->key)
 	{
-		WhModelColumn *column = wh_fact_column(fact, lfirst_int(cell));
-		WhModelColumn *key = list_nth(wh_dimension_key(dimension), foreach_current_index(cell));
+		WhModelColumn *key = lfirst(cell);
 		const char *equality = wh_model_equality(key->type);
 
-		wh_sql_append(sql, " AND d%d.%I %s f.%I::%s", role->number, key->name, equality,
-					  column->name, wh_fact_type(key->type, -1));
+		wh_sql_append(sql, " AND d%d.%I %s %s", role->number, key->name, equality,
+					  (char *) list_nth(keys, foreach_current_index(cell)));
 		wh_sql_append(&later, "l.%I %s d%d.%I AND ", key->name, equality, role->number, key->name);
 	}
 	/* The last version is the open one, or that of a member that was deleted. */
@@ -114,4 +129,39 @@ append_join(StringInfo sql, const WhFact *fact, const WhFactRole *role, bool as_
 				  " AND (d%d.is_current OR NOT EXISTS (SELECT FROM %T l WHERE %sl.valid_from > "
 				  "d%d.valid_from))",
 				  role->number, dimension->relid, later.data, role->number);
+}
+
+/* append_last_combination joins a mini-dimension with the combination of the key's last version. */
+static void
+append_last_combination(StringInfo sql, const WhFact *fact, const WhFactRole *role)
+{
+	WhModel *mini = role->dimension;
+
+	wh_sql_append(
+		sql,
+		" LEFT JOIN %T d%d ON d%d.%I OPERATOR(pg_catalog.=) CASE WHEN f.%I BETWEEN -3 AND "
+		"-1 THEN f.%I ELSE ",
+		mini->relid, role->number, role->number, wh_model_option(mini, "sk"), role->column,
+		role->column);
+	wh_dimension_lookup_sql(sql, mini, key_values(fact, role),
+							"'infinity'::pg_catalog.timestamptz", role->null_sk);
+	wh_sql_append(sql, " END");
+}
+
+/* key_values are the columns of the fact that give a role's key, cast to its types. */
+static List *
+key_values(const WhFact *fact, const WhFactRole *role)
+{
+	List *columns = NIL;
+	List *values = NIL;
+	ListCell *cell;
+
+	foreach(cell, role->keys)
+	{
+		WhModelColumn *column = wh_fact_column(fact, lfirst_int(cell));
+
+		columns = lappend(columns, column);
+		values = lappend(values, wh_sql("f.%I", column->name));
+	}
+	return wh_dimension_key_values(role->dimension, columns, values, fact->zone);
 }

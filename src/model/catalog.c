@@ -297,6 +297,8 @@ parse_kind(const char *kind)
 		return WH_MODEL_TIME;
 	if (strcmp(kind, "junk") == 0)
 		return WH_MODEL_JUNK;
+	if (strcmp(kind, "mini") == 0)
+		return WH_MODEL_MINI;
 	if (strcmp(kind, "fact") == 0)
 		return WH_MODEL_FACT;
 	if (strcmp(kind, "rollup") == 0)

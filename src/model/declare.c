@@ -358,6 +358,8 @@ kind_name(WhModelKind kind)
 			return "time";
 		case WH_MODEL_JUNK:
 			return "junk";
+		case WH_MODEL_MINI:
+			return "mini";
 		case WH_MODEL_FACT:
 			return "fact";
 		case WH_MODEL_ROLLUP:

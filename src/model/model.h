@@ -28,6 +28,7 @@ typedef enum WhModelKind
 	WH_MODEL_DATE, /* a date dimension: generated, belongs to no feed */
 	WH_MODEL_TIME, /* a dimension of the time of day: likewise */
 	WH_MODEL_JUNK, /* combinations that facts have met: no query, no feed */
+	WH_MODEL_MINI, /* combinations that a dimension's members have had: likewise */
 	WH_MODEL_FACT,
 	WH_MODEL_ROLLUP, /* aggregates over a fact: no query */
 	WH_MODEL_SNAPSHOT /* the same, period by period */
@@ -259,6 +260,12 @@ extern WhModel *wh_model_declare(const char *schema, const char *name, WhModelKi
 
 /* wh_model_check_known raises where what tells a model's past does not reach back to a position. */
 extern void wh_model_check_known(const WhModel *model, XLogRecPtr position);
+
+/*
+ * wh_model_drop drops the model of a relation, as drop_model() does: the caller must own it,
+ * nothing may refer to it, and the feed's state lock is waited for.
+ */
+extern void wh_model_drop(Oid relid);
 
 /* wh_model_add_view makes the view <name>_<purpose> of a SELECT beside a model; it is dropped
  * with the model. */

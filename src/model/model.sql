@@ -15,7 +15,7 @@ CREATE TABLE walhouse.model (
     created        timestamptz NOT NULL DEFAULT pg_catalog.now(),
     CONSTRAINT model_pkey PRIMARY KEY (model_id),
     CONSTRAINT model_relation_key UNIQUE (relation),
-    CONSTRAINT model_kind_check CHECK (kind IN ('dimension', 'date', 'time', 'junk', 'fact', 'rollup', 'periodic_snapshot')),
+    CONSTRAINT model_kind_check CHECK (kind IN ('dimension', 'date', 'time', 'junk', 'mini', 'fact', 'rollup', 'periodic_snapshot')),
     CONSTRAINT model_state_check CHECK (state IN ('new', 'building', 'live', 'stopped', 'rebuild'))
 );
 COMMENT ON TABLE walhouse.model IS

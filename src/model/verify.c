@@ -268,14 +268,20 @@ put_verdict(FunctionCallInfo fcinfo, const WhModel *model, const WhVerdict *verd
 Datum
 walhouse_drop_model(PG_FUNCTION_ARGS)
 {
-	Oid relid = PG_GETARG_OID(0);
+	wh_model_drop(PG_GETARG_OID(0));
+	PG_RETURN_VOID();
+}
+
+void
+wh_model_drop(Oid relid)
+{
 	WhModel *model;
 	Oid view;
 
 	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
 	{
 		drop_remains(relid);
-		PG_RETURN_VOID();
+		return;
 	}
 	model = wh_model_get_broken(relid);
 	wh_user_check_owner(model->owner, "model", model->short_name);
@@ -290,7 +296,6 @@ walhouse_drop_model(PG_FUNCTION_ARGS)
 	if (OidIsValid(view))
 		drop_relation(view);
 	drop_relation(relid);
-	PG_RETURN_VOID();
 }
 
 /* drop_remains drops what is left of a model whose relation somebody has dropped. */
