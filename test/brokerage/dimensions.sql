@@ -39,6 +39,12 @@ SELECT walhouse.create_dimension('dw.account',
        FROM brokerage.account a JOIN brokerage.customer c ON c.customer_id = a.customer_id $$,
     key => '{account_id}', scd => '{"*": 2, "description": 1, "opened_on": 0}');
 
+-- What customers are like, in a few bands: which combinations there are, and who had which when.
+SELECT walhouse.create_mini_dimension('dw.profile',
+    $$ SELECT customer_id, tier, CASE WHEN credit < 600 THEN 'poor' WHEN credit < 700 THEN 'fair' WHEN credit >= 700 THEN 'good' END AS credit_band,
+           net_worth >= 25000 AS is_wealthy, status FROM brokerage.customer $$,
+    key => '{customer_id}');
+
 -- Who holds which account, and what part of it.
 SELECT walhouse.create_bridge('dw.holder',
     $$ SELECT account_id, customer_id, share FROM brokerage.account_holder $$,

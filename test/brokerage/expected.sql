@@ -48,6 +48,11 @@ BEGIN ATOMIC
         FROM expected.change c JOIN expected.txn x ON coalesce(x.xid, 0) = coalesce(c.xid, 0)
         ORDER BY c.rel, c.key, x.o, c.n DESC;
     INSERT INTO expected.event SELECT * FROM expected.joined('account', 'customer', '{customer_id}', false);
+    INSERT INTO expected.event
+        SELECT 'profile', key, o, clock, live, jsonb_build_object('tier', c.tier,
+            'credit_band', CASE WHEN c.credit < 600 THEN 'poor' WHEN c.credit < 700 THEN 'fair' WHEN c.credit >= 700 THEN 'good' END,
+            'is_wealthy', c.net_worth >= 25000, 'status', c.status)
+        FROM expected.event e, jsonb_populate_record(NULL::oltp.customer, image) AS c WHERE rel = 'customer';
     INSERT INTO expected.event SELECT * FROM expected.joined('security', 'company', '{company_id}', true);
 END;
 
@@ -167,7 +172,7 @@ BEGIN
         WHERE relnamespace = schema::regnamespace AND kind NOT IN ('date', 'time', 'junk')
     LOOP
         RETURN QUERY EXECUTE format('SELECT %L::regclass, load_id FROM %s WHERE %s', m.relation, m.relation,
-            CASE WHEN m.kind = 'dimension' THEN format('%I > 0', m.sk) ELSE 'true' END);
+            CASE WHEN m.sk IS NULL THEN 'true' ELSE format('%I > 0', m.sk) END);
     END LOOP;
 END $$;
 

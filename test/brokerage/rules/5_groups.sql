@@ -1,5 +1,5 @@
--- What belongs together: outriggers of dimensions, and the bridge between accounts and those who hold them.
-SELECT plan(16);
+-- What belongs together: outriggers of dimensions, the bridge between accounts and those who hold them, and profiles of customers.
+SELECT plan(24);
 
 -- ---- Outriggers.
 SELECT bag_eq('SELECT company_sk, company_id, valid_from FROM dw.company_as_was', 'SELECT company_sk, company_id, valid_from FROM dw.company', 'the view as it was has each version of a company once');
@@ -40,5 +40,30 @@ SELECT results_eq($$ SELECT c.account_id, sum(c.amount * m.share) FROM dw.cash c
             ON m.account_id = c.account_id AND m.valid_from <= c.at AT TIME ZONE 'America/New_York' AND c.at AT TIME ZONE 'America/New_York' < m.valid_to
         WHERE c.account_id IN (TABLE steady) GROUP BY 1 ORDER BY 1 $$,
     'SELECT account_id, sum(amount) FROM dw.cash WHERE account_id IN (TABLE steady) GROUP BY 1 ORDER BY 1', 'what is allotted to holders is all that there is');
+
+-- ---- Profiles.
+CREATE TEMPORARY TABLE profiled ON COMMIT DROP AS
+    SELECT v.key, (v.key::jsonb ->> 0)::bigint AS customer_id, valid_from, valid_to, is_current, r.*
+    FROM expected.versions('profile', '{tier,credit_band,is_wealthy,status}') v, jsonb_to_record(image) AS r (tier smallint, credit_band text, is_wealthy boolean, status text);
+SELECT bag_eq('SELECT customer_id, valid_from, valid_to, is_current, tier, credit_band, is_wealthy, status FROM dw.profile_history WHERE profile_history_sk > 0 AND NOT is_inferred',
+    'SELECT customer_id, valid_from, valid_to, is_current, tier, credit_band, is_wealthy, status FROM profiled', 'who had which profile when is what the record of changes gives');
+SELECT is_empty($$ SELECT tier, credit_band, is_wealthy, status FROM dw.profile WHERE profile_sk > 0 GROUP BY 1, 2, 3, 4 HAVING count(*) > 1 $$, 'a profile is there once');
+SELECT bag_eq('SELECT tier, credit_band, is_wealthy, status FROM dw.profile WHERE profile_sk > 0 AND num_nonnulls(tier, credit_band, is_wealthy, status) > 0',
+    'SELECT DISTINCT tier, credit_band, is_wealthy, status FROM profiled WHERE num_nonnulls(tier, credit_band, is_wealthy, status) > 0', 'profiles are those that customers have had');
+SELECT cmp_ok((SELECT count(*) FROM dw.profile WHERE profile_sk > 0), '<', (SELECT count(*) FROM dw.profile_history), 'and there are fewer than versions of customers');
+CREATE TEMPORARY VIEW wanted_profile AS
+    SELECT f.*, p.tier, p.credit_band, p.is_wealthy, p.status
+    FROM (SELECT 'trade' AS fact, trade_id::text AS id, customer_id, created_at AS at FROM dw.trade
+        UNION ALL SELECT 'watch', symbol || placed_at, customer_id, placed_at FROM dw.watch) AS f
+    LEFT JOIN LATERAL (SELECT * FROM profiled p WHERE p.customer_id = f.customer_id AND p.valid_from <= f.at ORDER BY valid_from DESC LIMIT 1) AS p ON true;
+SELECT bag_eq('SELECT trade_id::text, t.customer_id, p.tier, p.credit_band, p.is_wealthy, p.status FROM dw.trade t JOIN dw.profile p USING (profile_sk)',
+    'SELECT id, customer_id, tier, credit_band, is_wealthy, status FROM wanted_profile WHERE fact = ''trade''', 'a trade has the profile that its customer had then');
+SELECT bag_eq('SELECT symbol || placed_at, w.customer_id, p.tier, p.credit_band, p.is_wealthy, p.status FROM dw.watch w JOIN dw.profile p USING (profile_sk)',
+    'SELECT id, customer_id, tier, credit_band, is_wealthy, status FROM wanted_profile WHERE fact = ''watch''', 'and so has a watch');
+SELECT is_empty($$ SELECT trade_id FROM dw.trade t JOIN dw.profile p USING (profile_sk) JOIN dw.profile_history h USING (profile_history_sk)
+    WHERE (p.tier, p.credit_band, p.is_wealthy, p.status) IS DISTINCT FROM (h.tier, h.credit_band, h.is_wealthy, h.status) $$, 'the profile and its history agree');
+SELECT results_eq('SELECT customer_id, profile_tier, profile_credit_band FROM dw.watch_as_is WHERE customer_id IN (SELECT customer_id FROM oltp.customer) ORDER BY 1, symbol, placed_at',
+    'SELECT customer_id, c.tier, CASE WHEN credit < 600 THEN ''poor'' WHEN credit < 700 THEN ''fair'' WHEN credit >= 700 THEN ''good'' END
+        FROM dw.watch JOIN oltp.customer c USING (customer_id) ORDER BY 1, symbol, placed_at', 'as it is: what the customer is like now');
 
 SELECT * FROM finish();
