@@ -24,7 +24,7 @@ sub new_case
 	my %tables = map { $_ => 1 } map { @{ $_->{tables} || [] } } @models;
 	my @tables = sort keys %tables;
 	@tables = sort { ($b eq 'lines') <=> ($a eq 'lines') || $a cmp $b } @tables;
-	my $case = { seed => $seed, zone => $g->{zone}, models => \@models, tables => \@tables, ahead => chance(0.25) ? 1 : 0,
+	my $case = { seed => $seed, zone => $g->{zone}, models => \@models, tables => \@tables, ahead => chance(0.25) ? 1 : 0, views => chance(0.4) ? 1 : 0,
 		first => [random_rows($g, @tables)], transactions => [map { { n => $_, time => $g->{times}[$_ - 1], changes => [random_transaction($g, @tables)] } } 1 .. $n] };
 	$case->{steps} = [random_steps($n, @models)];
 	return $case;

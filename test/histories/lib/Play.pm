@@ -12,6 +12,7 @@ use Time::HiRes qw(usleep time);
 use Instant;
 use Oracle;
 use Pg;
+use References;
 use Source;
 
 our @EXPORT = qw(play $count);
@@ -78,7 +79,8 @@ sub features_of
 	my ($model) = @_;
 	my %scd = map { $_ => 1 } values %{ $model->{scd} || {} };
 	return ($model->{kind}, ($model->{joins} ? "$model->{kind} over joins" : ()), (map { "type $_" } sort keys %scd),
-		($model->{on_delete} ? "on_delete $model->{on_delete}" : ()), ($model->{effective} ? 'effective' : ()), map { role_feature($_) } @{ $model->{roles} || [] });
+		($model->{on_delete} ? "on_delete $model->{on_delete}" : ()), ($model->{effective} ? 'effective' : ()), ($model->{outriggers} ? 'outriggers' : ()),
+		($model->{members} ? 'bridge' : ()), ($model->{weight} ? 'bridge with weight' : ()), map { role_feature($_) } @{ $model->{roles} || [] });
 }
 
 sub role_feature
@@ -214,7 +216,7 @@ sub build
 	my ($model) = grep { $_->{name} eq $name } @{ $self->{case}{models} };
 	return unless $model;
 	my %state = map { $_->{relation} => $_ } $self->states;
-	my @needs = map { $_->{dimension} && $_->{dimension}{tables} ? $state{ $_->{dimension}{table} } : () } @{ $model->{roles} || [] };
+	my @needs = $model->{kind} eq 'fact' ? map { $state{ $_->{table} } } needs($model) : ();
 	return if grep { $_->{state} ne 'live' } @needs;
 	eval { $self->call('CALL walhouse.build(' . Pg::quote($name) . ')', $crash); 1 } and return;
 	# Data that cannot be computed stops the model; dimensions may stand apart, or be built anew meanwhile.
@@ -374,18 +376,34 @@ sub compare
 {
 	my ($self) = @_;
 	my %state = map { $_->{relation} => $_ } $self->states;
-	$self->{members} = {};
+	$self->{$_} = {} for qw(members table of_key);
 	for my $model (@{ $self->{case}{models} })
 	{
 		my $state = $state{ $model->{table} };
 		$self->read_junk($model) if $model->{kind} eq 'junk';
 		next if !$state || $state->{state} ne 'live';
 		$self->compare_dimension($model, $state) if $model->{kind} eq 'dimension';
-		next if $model->{kind} ne 'fact' || grep { $_->{state} ne 'live' || $_->{position} != $state->{position} }
-			map { $_->{dimension} && $_->{dimension}{tables} ? $state{ $_->{dimension}{table} } : () } @{ $model->{roles} };
-		$self->compare_fact($model, $state, \%state);
+		next unless together($model, \%state);
+		$self->compare_fact($model, $state, \%state) if $model->{kind} eq 'fact';
+		compare_outriggers($self, $model) if $model->{outriggers};
+		compare_bridge($self, $model) if $model->{members};
 	}
 	return;
+}
+
+# needs MODEL: the models that it refers to and that follow the feed.
+sub needs
+{
+	my ($model) = @_;
+	return grep { $_ && $_->{tables} } map { $_->{dimension} } map { @{ $model->{$_} || [] } } qw(roles outriggers members);
+}
+
+# together MODEL, STATES: whether what it refers to is live, and at its position.
+sub together
+{
+	my ($model, $states) = @_;
+	my $position = $states->{ $model->{table} }{position};
+	return !grep { $_->{state} ne 'live' || $_->{position} != $position } map { $states->{ $_->{table} } } needs($model);
 }
 
 # lines NAME, EXPECTED, FOUND: lists of texts that must have the same members.
@@ -419,13 +437,18 @@ sub compare_dimension
 	my ($self, $model, $state) = @_;
 	my @columns = (Oracle::attributes($model), 'valid_from', 'valid_to');
 	my $sk = quoted("$model->{table}_sk");
-	my @rows = $self->rows("SELECT $sk, is_inferred, " . join(', ', map { quoted($_) } @columns) . " FROM $model->{name} WHERE $sk > 0", 'wh sk', 'is_inferred', @columns);
+	my @rows = $self->rows("SELECT $sk, is_inferred, " . join(', ', map { quoted($_) } @columns) . " FROM $model->{name} ORDER BY valid_from", 'wh sk',
+		'is_inferred', @columns);
+	$self->{table}{ $model->{table} } = { map { $_->{'wh sk'} => $_ } @rows };
+	$self->{of_key}{ $model->{table} } = {};
+	@rows = grep { $_->{'wh sk'} > 0 } @rows;
 	my $versions = $self->{oracle}->dimension_rows($model, $state->{start}, $state->{position});
 	my @expected = map { line({ %$_, valid_from => text_of_instant($_->{valid_from}), valid_to => text_of_instant($_->{valid_to}) }, @columns) } map { @$_ } values %$versions;
 	$self->same($model->{name}, \@expected, [map { line($_, @columns) } grep { $_->{is_inferred} eq 'f' } @rows]);
 	for my $row (@rows)
 	{
 		my $key = model_key($model, $row);
+		push @{ $self->{of_key}{ $model->{table} }{$key} }, $row;
 		$self->{members}{ $model->{table} }{ $row->{'wh sk'} } = "$key from $row->{valid_from}";
 		next if $row->{is_inferred} eq 'f';
 		my %is_fixed = map { $_ => 1 } @{ $model->{key} }, qw(valid_from valid_to is_current is_deleted);
@@ -459,6 +482,7 @@ sub compare_fact
 		});
 	my @found = $self->rows('SELECT ' . join(', ', (map { 'f.' . quoted($_) } @columns), map { $self->role_sql($_) } @roles) . " FROM $model->{name} f", @columns,
 		map { $_->{column} } @roles);
+	compare_fact_views($self, $model, @found) if $self->{case}{views};
 	for my $row (@found)
 	{
 		for my $role (grep { $_->{dimension} } @roles)

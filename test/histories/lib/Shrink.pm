@@ -69,8 +69,7 @@ sub fewer_models
 	my ($try, $case) = @_;
 	for my $model (reverse @{ $case->()->{models} })
 	{
-		next if grep { grep { ($_->{dimension} || 0) == $model } @{ $_->{roles} || [] } } @{ $case->()->{models} };
-		next if grep { ($_->{fact} || 0) == $model } @{ $case->()->{models} };
+		next if grep { $_ != $model && grep { $_ == $model } Play::needs($_) } @{ $case->()->{models} };
 		$try->({ %{ $case->() }, models => [grep { $_ != $model } @{ $case->()->{models} }] });
 	}
 	return;

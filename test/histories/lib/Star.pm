@@ -22,16 +22,21 @@ my %feature; # what the extension at hand can do
 sub has_feature
 {
 	my ($pg) = @_;
-	my $definitions = join "\n", map { $_->[0] } @{
-		$pg->query(q{SELECT p.proname || '(' || pg_get_function_arguments(p.oid) || ')' FROM pg_proc p WHERE pronamespace = 'walhouse'::regnamespace}) };
-	$feature{effective} = $definitions =~ /create_dimension\([^\n]*effective/;
-	$feature{outriggers} = $definitions =~ /create_dimension\([^\n]*outriggers/;
-	$feature{reverse} = $definitions =~ /create_fact\([^\n]*corrections/;
-	$feature{milestones} = $definitions =~ /create_fact\([^\n]*milestones/;
-	$feature{rollup} = $definitions =~ /create_rollup\(/;
-	$feature{snapshot} = $definitions =~ /create_periodic_snapshot\(/;
-	$feature{bridge} = $definitions =~ /create_bridge\(/;
-	$feature{mini} = $definitions =~ /create_mini_dimension\(/;
+	my $customers = q{'SELECT customer_id, region, level, since FROM shop.customers', '{customer_id}'};
+	my $orders = q{'SELECT order_id, at, due, paid, amount FROM shop.orders', '{order_id}'};
+	my %probe = (effective => "SELECT walhouse.create_dimension('dw.probe', $customers, effective => 'since')",
+		outriggers => "SELECT walhouse.create_dimension('dw.probe', $customers, outriggers => '{}')",
+		bridge => q{SELECT walhouse.create_bridge('dw.probe', 'SELECT household_id, customer_id FROM shop.households', '{household_id,customer_id}',
+			'{"probe_sk": "cal.date(customer_id)"}')},
+		reverse => "SELECT walhouse.create_fact('dw.probe', $orders, 'at', corrections => 'reverse', measures => '{amount}')",
+		milestones => qq{SELECT walhouse.create_fact('dw.probe', $orders, 'at', milestones => '{"paid_at": "paid"}')},
+		lags => qq{SELECT walhouse.create_fact('dw.probe', $orders, 'at', lags => '{"to_pay": ["at", "due"]}')});
+	for my $name (sort keys %probe)
+	{
+		$pg->query('BEGIN');
+		$feature{$name} = eval { $pg->query($probe{$name}); 1 } || $@->state !~ /^(0A000|42883)$/;
+		$pg->query('ROLLBACK');
+	}
 	$feature{$_} &&= $ENV{EARLY} for qw(effective); # it does not stand yet
 	return \%feature;
 }
@@ -40,8 +45,8 @@ sub has_feature
 sub random_star
 {
 	my @models;
-	my @dimensions = map { random_dimension($_) } 1 .. pick(1, 1, 2, 2, 3);
-	push @models, @dimensions;
+	push @models, random_dimension($_, @models) for 1 .. pick(1, 1, 2, 2, 3);
+	push @models, random_bridge(@models) if $feature{bridge} && chance(0.15);
 	push @models, random_junk() if chance(0.3);
 	push @models, map { random_fact($_, @models) } 1 .. pick(0, 1, 1, 1, 2);
 	return @models;
@@ -221,6 +226,10 @@ my @dimension_queries = (
 					}, column('product_id', 'integer', 'p'), @columns, $effective ? column('changed', 'timestamptz', 'p') : ());
 			}, ['changed']);
 	},
+	sub { # its own outrigger
+		return ('category', 'category', ['category_id'],
+			sub { query_of('categories', undef, column('category_id', 'bigint'), column('title', 'text'), column('parent_id', 'integer')) }, []);
+	},
 	sub { # names that want quotes; a numeric key
 		my @columns = some(1, column('label', 'text'), column('select', 'integer'));
 		return ('odd "dim"', 'odd', ['the code', 're gion'], sub {
@@ -248,8 +257,8 @@ my @dimension_queries = (
 
 sub random_dimension
 {
-	my ($n) = @_;
-	my ($stem, $entity, $key, $query, $times) = pick(@dimension_queries[0, 0, 0, 1, 1, 2, 3, 3, 4, 5, 6, 7])->(chance(0.25));
+	my ($n, @others) = @_;
+	my ($stem, $entity, $key, $query, $times) = pick(@dimension_queries[0, 0, 0, 1, 1, 2, 3, 3, 4, 5, 6, 7, 8])->(chance(0.25));
 	my $effective = $feature{effective} && @$times && chance(0.5) ? pick(@$times) : undef;
 	my %model = (name => "dw." . ($stem =~ /\W/ ? quoted("$stem $n") : "${stem}_$n"), table => $stem =~ /\W/ ? "$stem $n" : "${stem}_$n",
 		kind => 'dimension', entity => $entity, key => $key, $query->($effective), on_delete => pick(qw(close close tombstone ignore purge)));
@@ -266,9 +275,52 @@ sub random_dimension
 		$scd{$column} = pick(0, 1, 2, 2, 3, 6) if chance(0.5);
 		$model{scd}{$column} = $scd{$column} // $scd{'*'};
 	}
-	$model{declare} = sprintf q{SELECT walhouse.create_dimension(%s, %s, %s, scd => %s, on_delete => '%s'%s)}, Pg::quote($model{name}),
+	my %outriggers = random_outriggers(\%model, @others);
+	$model{declare} = sprintf q{SELECT walhouse.create_dimension(%s, %s, %s, scd => %s, on_delete => '%s'%s%s)}, Pg::quote($model{name}),
 		Pg::quote($model{sql}), array(@$key), Pg::quote($json->encode(\%scd)), $model{on_delete},
-		$model{effective} ? ', effective => ' . Pg::quote($model{effective}) : '';
+		$model{effective} ? ', effective => ' . Pg::quote($model{effective}) : '', %outriggers ? ', outriggers => ' . Pg::quote($json->encode(\%outriggers)) : '';
+	return \%model;
+}
+
+# random_outriggers MODEL, OTHERS: as the argument says them; the model has them as roles.
+sub random_outriggers
+{
+	my ($model, @others) = @_;
+	my @candidates;
+	return unless $feature{outriggers};
+	for my $column (map { $_->[0] } @{ $model->{columns} })
+	{
+		my ($entity) = $column eq 'region' ? 'region' : $column =~ /^(category_id|parent_id)$/ ? 'category' : next;
+		next if $model->{entity} eq 'region';
+		push @candidates, map { [$_, $column] } grep { $_->{kind} eq 'dimension' && $_->{entity} eq $entity } $model, @others;
+	}
+	my ($date) = map { $_->[0] } grep { $_->[1] eq 'date' } @{ $model->{columns} };
+	push @candidates, [undef, $date] if $date;
+	my (@chosen, %argument);
+	for my $candidate (grep { chance(0.6) } @candidates)
+	{
+		my ($dimension, $column) = @$candidate;
+		my $role = { column => 'out ' . @chosen . '_sk', key => [$column], dimension => $dimension, date => $dimension ? undef : 'cal.date' };
+		push @chosen, $role;
+		$argument{ $role->{column} } = ($dimension ? $dimension->{name} : 'cal.date') . '(' . quoted($column) . ')';
+	}
+	$model->{outriggers} = \@chosen if @chosen; # a dimension may be its own, and has itself then
+	return %argument;
+}
+
+# random_bridge OTHERS: over the association of households and customers.
+sub random_bridge
+{
+	my (@others) = @_;
+	my @members = grep { $_->{kind} eq 'dimension' && $_->{entity} eq 'customer' } @others;
+	return () unless @members;
+	my %model = (name => 'dw.bridge', table => 'bridge', kind => 'dimension', entity => 'bridge', key => ['household_id', 'customer_id'], on_delete => 'close',
+		query_of('households', undef, column('household_id', 'integer'), column('customer_id', 'integer'), column('share', 'numeric')), scd => { share => 2 },
+		weight => chance(0.6) ? 'share' : undef);
+	$model{members} = [map { { column => "$_->{table} member", key => ['customer_id'], dimension => $_ } } @members[0 .. (chance(0.3) ? $#members : 0)]];
+	my %argument = map { $_->{column} => "$_->{dimension}{name}(customer_id)" } @{ $model{members} };
+	$model{declare} = sprintf 'SELECT walhouse.create_bridge(%s, %s, %s, members => %s, weight => %s)', Pg::quote($model{name}), Pg::quote($model{sql}),
+		array(@{ $model{key} }), Pg::quote($json->encode(\%argument)), Pg::quote($model{weight});
 	return \%model;
 }
 
