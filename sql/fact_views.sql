@@ -82,6 +82,14 @@ SELECT count(*) FROM walhouse.inferred_member;
 RESET ROLE;
 DROP ROLE walhouse_test_reader;
 
+-- What stands for no member is not deleted, however the view looks members up.
+SELECT walhouse.create_dimension('dw.owner', 'SELECT id, name FROM shop.person', '{id}', on_delete => 'tombstone') \g /dev/null
+SELECT walhouse.create_fact('dw.paid', 'SELECT id, payer, broken, sold FROM shop.sale', '{id}', 'sold',
+    '{"payer_sk": {"dimension": "dw.owner(payer)", "error_if": "broken"}}') \g /dev/null
+CALL walhouse.build('dw.owner'); CALL walhouse.build('dw.paid');
+SELECT id, w.payer_name, w.payer_is_deleted AS was, i.payer_is_deleted AS "is" FROM dw.paid_as_was w JOIN dw.paid_as_is i USING (id) ORDER BY id;
+SELECT walhouse.drop_model('dw.paid'), walhouse.drop_model('dw.owner') \g /dev/null
+
 -- The views go with the model; not before what others have made of them.
 CREATE VIEW dw.mine AS SELECT id FROM dw.sale_as_is;
 SELECT walhouse.drop_model('dw.sale');

@@ -22,6 +22,7 @@
 static void append_view(StringInfo sql, const WhFact *fact, bool as_is);
 static List *own_names(const WhFact *fact);
 static void append_role(StringInfo sql, const WhFactRole *role, List **names);
+static char *attribute(const WhFactRole *role, const char *column);
 static void append_join(StringInfo sql, const WhFact *fact, const WhFactRole *role, bool as_is);
 static void append_last_combination(StringInfo sql, const WhFact *fact, const WhFactRole *role);
 static List *key_values(const WhFact *fact, const WhFactRole *role);
@@ -87,8 +88,20 @@ append_role(StringInfo sql, const WhFactRole *role, List **names)
 
 	foreach(cell, wh_dimension_report_columns(role->dimension))
 		wh_sql_append(
-			sql, ", d%d.%I AS %I", role->number, (char *) lfirst(cell),
+			sql, ", %s AS %I", attribute(role, lfirst(cell)),
 			wh_dimension_view_name(wh_dimension_role_name(role->column), lfirst(cell), names));
+}
+
+/* attribute: rows -1 to -3 are not deleted, where the view does not look them up, either. */
+static char *
+attribute(const WhFactRole *role, const char *column)
+{
+	char *on_delete = wh_model_option(role->dimension, "on_delete");
+
+	if (on_delete != NULL && strcmp(on_delete, "tombstone") == 0 &&
+		strcmp(column, "is_deleted") == 0)
+		return wh_sql("COALESCE(d%d.%I, false)", role->number, column);
+	return wh_sql("d%d.%I", role->number, column);
 }
 
 static void
