@@ -11,7 +11,7 @@ use Exporter 'import';
 use Instant;
 use Source;
 
-our @EXPORT = qw(model_key changes events is_bad_at dimension_rows fact_rows link_of image);
+our @EXPORT = qw(model_key image);
 
 sub new
 {
@@ -226,89 +226,6 @@ sub by_effective_time
 		$at{ $event->[3] } = $event;
 	}
 	return map { $at{$_} } sort { $a <=> $b } keys %at;
-}
-
-# ---- facts
-
-# fact_rows MODEL, FROM, TO, VERSIONS: [rows, rejected]; VERSIONS: code that gives a dimension's rows. A row has the query's columns and, for each
-# role, what its surrogate key stands for.
-sub fact_rows
-{
-	my ($self, $model, $from, $to, $versions) = @_;
-	my $events = $self->events($model, $from, $to);
-	my (@rows, @rejected);
-	for my $key (keys %$events)
-	{
-		my $row = $events->{$key}[-1][1] or next;
-		my $reason = $self->rejection($model, $row);
-		if ($reason)
-		{
-			push @rejected, { key => [map { $row->{$_} } @{ $model->{key} }], reason => $reason };
-			next;
-		}
-		my %new = %$row;
-		my $at = $self->event_instant($model, $row);
-		$new{ $_->{column} } = $self->link_of($model, $_, \%new, $at, $versions) for @{ $model->{roles} };
-		push @rows, \%new;
-	}
-	return (\@rows, \@rejected);
-}
-
-sub column_type
-{
-	my ($model, $column) = @_;
-	return (map { $_->[1] } grep { $_->[0] eq $column } @{ $model->{columns} })[0];
-}
-
-# event_instant: when a row of a fact was.
-sub event_instant
-{
-	my ($self, $model, $row) = @_;
-	my $time = instant_of($row->{ $model->{event} });
-	return column_type($model, $model->{event}) eq 'timestamptz' ? $time : utc_of_local($self->{zone}, $time);
-}
-
-# rejection: why a row has no place; the bounds are a hundred years on either side.
-sub rejection
-{
-	my ($self, $model, $row) = @_;
-	my $text = $row->{ $model->{event} };
-	return 'event time is null' unless defined $text;
-	return 'event time is infinite' if $text =~ /infinity/;
-	my $year = (gmtime)[5] + 1900;
-	my ($y) = $text =~ /^(\d+)/;
-	return 'event time is outside the bounds' if $text =~ /BC/ || $y < $year - 100 || $y > $year + 100;
-	return undef;
-}
-
-# link_of MODEL, ROLE, ROW, INSTANT, VERSIONS: what the surrogate key stands for: a number for the members of none, otherwise the dimension's key
-# and, where there are versions, when the version begins.
-sub link_of
-{
-	my ($self, $model, $role, $row, $at, $versions) = @_;
-	my %others = (unknown => -1, not_applicable => -2, error => -3);
-	my $null = $others{ $role->{null} || 'unknown' };
-	return '-3' if $role->{error_if} && ($row->{ $role->{error_if} } // 'f') eq 't';
-	return '-2' if $role->{not_applicable_if} && ($row->{ $role->{not_applicable_if} } // 'f') eq 't';
-	my @key = map { $row->{$_} } @{ $role->{key} };
-	if ($role->{date} || $role->{time})
-	{
-		my $time = instant_of($key[0]);
-		return $null if !defined $time || abs($time) == $INFINITY;
-		$time = local_of_utc($self->{zone}, $time) if column_type($model, $role->{key}[0]) eq 'timestamptz';
-		return date_of_local($time) if $role->{date};
-		my %precision = ('cal.hour' => 3_600_000_000, 'cal.minute' => 60_000_000, 'cal.second' => 1_000_000);
-		return text_of_local($time - $time % $precision{ $role->{time} }) =~ s/.* (..:..:..).*/$1/r;
-	}
-	return join "\x1f", map { canonical($_) // '~' } @key if $role->{dimension}{kind} eq 'junk';
-	return $null if grep { !defined } @key;
-	my $key = join "\x1f", map { canonical($_) } @key;
-	my $from = -$INFINITY;
-	for my $version (@{ $versions->($role->{dimension})->{$key} || [] })
-	{
-		$from = $version->{valid_from} if $version->{valid_from} <= $at;
-	}
-	return "$key from " . text_of_instant($from);
 }
 
 1;

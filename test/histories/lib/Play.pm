@@ -9,6 +9,7 @@ use strict;
 use warnings;
 use Exporter 'import';
 use Time::HiRes qw(usleep time);
+use Facts;
 use Instant;
 use Oracle;
 use Pg;
@@ -80,7 +81,8 @@ sub features_of
 	my %scd = map { $_ => 1 } values %{ $model->{scd} || {} };
 	return ($model->{kind}, ($model->{joins} ? "$model->{kind} over joins" : ()), (map { "type $_" } sort keys %scd),
 		($model->{on_delete} ? "on_delete $model->{on_delete}" : ()), ($model->{effective} ? 'effective' : ()), ($model->{outriggers} ? 'outriggers' : ()),
-		($model->{members} ? 'bridge' : ()), ($model->{weight} ? 'bridge with weight' : ()), map { role_feature($_) } @{ $model->{roles} || [] });
+		($model->{kind} eq 'fact' ? "corrections $model->{corrections}" : ()), ($model->{event} && $model->{event} eq 'booked_at' ? 'event time booked_at' : ()),
+		(map { $model->{$_} ? $_ : () } qw(milestones lags)), ($model->{members} ? 'bridge' : ()), ($model->{weight} ? 'bridge with weight' : ()), map { role_feature($_) } @{ $model->{roles} || [] });
 }
 
 sub role_feature
@@ -414,10 +416,19 @@ sub same
 	my %count;
 	$count{$_}++ for @$expected;
 	$count{$_}-- for @$found;
-	my @wrong = map { ($count{$_} > 0 ? '  expected ' : '  found    ') . $_ } grep { $count{$_} } sort keys %count;
-	return unless @wrong;
-	splice @wrong, 20 if @wrong > 20;
+	my @missing = grep { $count{$_} > 0 } sort keys %count;
+	my @surplus = grep { $count{$_} < 0 } sort keys %count;
+	return unless @missing || @surplus;
+	my @wrong = ((map { "  expected $_" } @missing[0 .. ($#missing > 9 ? 9 : $#missing)]), map { "  found    $_" } @surplus[0 .. ($#surplus > 9 ? 9 : $#surplus)]);
+	push @wrong, '  that is ' . first_difference($missing[0], $surplus[0]) if @missing && @surplus;
 	die { what => "rows $name", text => join "\n", "$name differs:", map { s/(toast ){9,}/toast… /gr } @wrong };
+}
+
+# first_difference: the fields in which the first two lines differ.
+sub first_difference
+{
+	my ($one, $other) = map { [split / \| /] } @_;
+	return join ', ', map { "$one->[$_], not $other->[$_]" } grep { $one->[$_] ne ($other->[$_] // '') } 0 .. $#$one;
 }
 
 sub line
@@ -474,7 +485,7 @@ sub read_junk
 sub compare_fact
 {
 	my ($self, $model, $state, $states) = @_;
-	my @columns = (map { $_->[0] } @{ $model->{columns} });
+	my @columns = map { $_->[0] } Oracle::fact_columns($model);
 	my @roles = @{ $model->{roles} };
 	my ($expected, $rejected) = $self->{oracle}->fact_rows($model, $state->{start}, $state->{position}, sub {
 			my ($dimension) = @_;

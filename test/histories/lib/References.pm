@@ -88,7 +88,7 @@ sub compare_fact_views
 		my $name = view_name($model, $view);
 		my @columns = view_columns($play, $name);
 		my %has = map { $_ => 1 } @columns;
-		my @own = map { $_->[0] } @{ $model->{columns} };
+		my @own = map { $_->[0] } Oracle::fact_columns($model);
 		my (@known, @expected);
 		for my $row (@rows)
 		{

@@ -9,6 +9,7 @@ use strict;
 use warnings;
 use Exporter 'import';
 use JSON::PP;
+use Facts;
 use Instant;
 use Pg;
 use Source;
@@ -417,6 +418,7 @@ sub random_fact
 	my ($stem, $key, $query, $event, $entities, $flags, $measures) = pick(@fact_queries[0, 0, 1, 1, 2, 2, 3])->(chance(0.25));
 	my %model = (%$query, name => "dw.${stem}_$n", table => "${stem}_$n", kind => 'fact', key => $key, event => $event, corrections => 'replace');
 	my %type = map { @$_ } @{ $model{columns} };
+	random_choices(\%model, $flags, $measures);
 	my @roles;
 	for my $other (@others)
 	{
@@ -430,7 +432,7 @@ sub random_fact
 			push @roles, map { { dimension => $other, key => $_ } } grep { chance(0.8) } @{ $entities->{ $other->{entity} } || [] };
 		}
 	}
-	my @times = grep { $_->[1] =~ /^(date|timestamp)/ } @{ $model{columns} };
+	my @times = grep { $_->[1] =~ /^(date|timestamp)/ && $_->[0] ne 'booked_at' } Oracle::fact_columns(\%model);
 	push @roles, { date => 'cal.date', key => [pick(@times)->[0]] } if chance(0.4);
 	my @clocks = grep { $_->[1] =~ /^timestamp/ } @times;
 	push @roles, { time => pick('cal.minute', 'cal.hour', 'cal.second'), key => [pick(@clocks)->[0]] } if @clocks && chance(0.3);
@@ -448,6 +450,24 @@ sub random_fact
 	return \%model;
 }
 
+# random_choices: by what a fact follows its source, and the columns that come with it.
+sub random_choices
+{
+	my ($model, $flags, $measures) = @_;
+	if ($feature{reverse} && chance(0.35))
+	{
+		$model->{corrections} = 'reverse';
+		$model->{measures} = [some(1, grep { $_ ne 'big' } @$measures)]; # the least bigint has no negative
+		$model->{event} = 'booked_at' if chance(0.25);
+		return;
+	}
+	$model->{milestones} = { map { chance(0.6) ? ("$_ on" => $_) : () } @$flags } if $feature{milestones} && chance(0.4);
+	delete $model->{milestones} unless %{ $model->{milestones} || {} };
+	my @times = grep { $_->[1] =~ /^(date|timestamp)/ } Oracle::fact_columns($model);
+	$model->{lags} = { map { ("lag $_" => [pick(@times)->[0], pick(@times)->[0]]) } 1 .. pick(1, 2) } if $feature{lags} && chance(0.3);
+	return;
+}
+
 sub declare_fact
 {
 	my ($model) = @_;
@@ -459,8 +479,10 @@ sub declare_fact
 		my %options = map { $_ => $role->{$_} } grep { $role->{$_} } qw(null not_applicable_if error_if);
 		$dimensions{ $role->{column} } = %options ? { dimension => $reference, %options } : $reference;
 	}
-	return sprintf q{SELECT walhouse.create_fact(%s, %s, %s, %s, %s, '%s')}, Pg::quote($model->{name}), Pg::quote($model->{sql}), array(@{ $model->{key} }),
-		Pg::quote($model->{event}), Pg::quote($json->encode(\%dimensions)), pick(qw(day month month year));
+	my $choices = $model->{corrections} eq 'reverse' ? ", corrections => 'reverse', measures => " . array(@{ $model->{measures} }) : '';
+	$choices .= join '', map { $model->{$_} ? ", $_ => " . Pg::quote($json->encode($model->{$_})) : () } qw(milestones lags);
+	return sprintf q{SELECT walhouse.create_fact(%s, %s, %s, %s, %s, '%s'%s)}, Pg::quote($model->{name}), Pg::quote($model->{sql}), array(@{ $model->{key} }),
+		Pg::quote($model->{event}), Pg::quote($json->encode(\%dimensions)), pick(qw(day month month year)), $choices;
 }
 
 1;
