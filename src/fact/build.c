@@ -27,12 +27,9 @@ void
 wh_fact_build(WhModel *model, WhLoad *load, WhCounts *counts)
 {
 	WhFact *fact = wh_fact_open(model);
-	MemoryContext caller = MemoryContextSwitchTo(fact->context);
 	StringInfoData sql;
 
-	fact->stage = wh_stage_create();
-	MemoryContextSwitchTo(caller);
-	wh_model_check_state(model, fact->stage, load->to);
+	wh_fact_stage_build(fact, load);
 	empty(fact, counts);
 	fill(fact, load, counts);
 
@@ -56,11 +53,31 @@ wh_fact_build(WhModel *model, WhLoad *load, WhCounts *counts)
 }
 
 void
+wh_fact_stage_build(WhFact *fact, WhLoad *load)
+{
+	WhModel *model = fact->model;
+	MemoryContext caller;
+
+	if (fact->stage != NULL)
+		return;
+	caller = MemoryContextSwitchTo(fact->context);
+	fact->stage = wh_stage_create();
+	MemoryContextSwitchTo(caller);
+	if (wh_fact_has_history(fact))
+		wh_fact_stage_state(fact, fact->stage, wh_model_horizon(model), load->to);
+	else
+		wh_model_check_state(model, fact->stage, load->to);
+}
+
+void
 wh_fact_finish_build(WhModel *model, WhLoad *load, WhCounts *counts)
 {
 	WhFact *fact = wh_fact_open(model);
 
-	wh_model_set_history_start(model->id, load->to);
+	if (wh_fact_has_history(fact))
+		wh_fact_begin_history(fact);
+	else
+		wh_model_set_history_start(model->id, load->to);
 	if (wh_stage_count(fact->stage, "wh_new") > 0)
 	{
 		wh_fact_resolve(fact, load, counts);

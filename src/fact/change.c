@@ -26,6 +26,7 @@
 #include "fact/fact.h"
 #include "fact/fact_private.h"
 
+static void replace_rows(WhFact *fact, WhLoad *load, WhCounts *counts);
 static void stage_changes(WhFact *fact);
 static uint64 infer_members(WhFact *fact, WhFactRole *role, WhLoad *load);
 static void look_up(WhFact *fact);
@@ -43,15 +44,11 @@ wh_fact_load(WhModel *model, WhLoad *load, WhCounts *counts)
 	wh_fact_follow_fills(fact, load, counts);
 	if (wh_stage_count(fact->stage, "wh_new") > 0 || wh_stage_count(fact->stage, "wh_old") > 0)
 	{
-		wh_fact_ahead_forget(fact);
 		wh_fact_resolve(fact, load, counts);
-		stage_changes(fact);
-		if (has_changes(fact, "x.is_old AND NOT x.stays"))
-			delete_rows(fact, load, counts);
-		if (has_changes(fact, "x.is_new AND x.stays"))
-			update_rows(fact, load, counts);
-		wh_fact_insert(fact, load, "wh_change x WHERE x.is_new AND (NOT x.is_old OR NOT x.stays)",
-					   counts);
+		if (fact->books)
+			wh_fact_insert(fact, load, "wh_row x", counts);
+		else
+			replace_rows(fact, load, counts);
 		wh_fact_reject(fact, load, counts);
 	}
 	wh_fact_follow_moves(fact, load, counts);
@@ -60,6 +57,20 @@ wh_fact_load(WhModel *model, WhLoad *load, WhCounts *counts)
 		wh_fact_ahead_add(fact, load);
 	wh_fact_ahead_pass(fact, load);
 	wh_fact_release(model);
+}
+
+/* replace_rows brings the fact from the rows of wh_old to those of wh_row. */
+static void
+replace_rows(WhFact *fact, WhLoad *load, WhCounts *counts)
+{
+	wh_fact_ahead_forget(fact);
+	stage_changes(fact);
+	if (has_changes(fact, "x.is_old AND NOT x.stays"))
+		delete_rows(fact, load, counts);
+	if (has_changes(fact, "x.is_new AND x.stays"))
+		update_rows(fact, load, counts);
+	wh_fact_insert(fact, load, "wh_change x WHERE x.is_new AND (NOT x.is_old OR NOT x.stays)",
+				   counts);
 }
 
 void
@@ -90,6 +101,11 @@ wh_fact_read_changes(WhFact *fact, WhLoad *load)
 	caller = MemoryContextSwitchTo(fact->context);
 	fact->stage = wh_stage_create();
 	MemoryContextSwitchTo(caller);
+	if (wh_fact_has_history(fact))
+	{
+		wh_fact_read_history(fact, load);
+		return;
+	}
 
 	wh_model_stage_ends(fact->model, fact->stage, fact->model->position, load->to);
 	initStringInfo(&sql);
@@ -317,8 +333,24 @@ wh_fact_reject(WhFact *fact, WhLoad *load, WhCounts *counts)
 		2, args);
 }
 
+void
+wh_fact_stage_rejected(const WhFact *fact, WhStage *stage, const char *keys)
+{
+	int level = wh_settings_push_joins(WH_JOINS_PROBE);
+
+	wh_settings_avoid_scans();
+	(void) wh_stage_fill(stage, "wh_key", keys, 0, NULL);
+	(void) wh_stage_fill_catalog(
+		stage, "wh_rejected",
+		"SELECT r.key, r.reason, r.row FROM wh_key k JOIN walhouse.fact_rejected r ON r.key "
+		"OPERATOR(pg_catalog.=) k.key WHERE r.model_id = $1",
+		1, (WhArg[]){WH_ARG_INT4(fact->model->id)});
+	wh_settings_pop(level);
+}
+
 /* wh_fact_rejected_rows appends a SELECT of key, reason and image (jsonb) of the rows n (c…,
- * reason) of a FROM clause. */
+ * reason) of a FROM clause.  The image is the query's, with the milestones: a row that is placed
+ * later has them from there. */
 void
 wh_fact_rejected_rows(StringInfo sql, const WhFact *fact, const char *from)
 {
@@ -330,7 +362,11 @@ wh_fact_rejected_rows(StringInfo sql, const WhFact *fact, const char *from)
 		" CROSS JOIN LATERAL (SELECT ",
 		wh_fact_key_text(fact, "n"), from);
 	foreach(cell, fact->columns)
-		wh_sql_append(sql, "%sn.c%d AS %I", foreach_current_index(cell) > 0 ? ", " : "",
-					  foreach_current_index(cell) + 1, ((WhModelColumn *) lfirst(cell))->name);
+	{
+		if (foreach_current_index(cell) < fact->query_width + list_length(fact->milestones))
+			wh_sql_append(sql, "%sn.c%d AS %I", foreach_current_index(cell) > 0 ? ", " : "",
+						  foreach_current_index(cell) + 1,
+						  ((WhModelColumn *) lfirst(cell))->name);
+	}
 	wh_sql_append(sql, ") t");
 }

@@ -104,9 +104,6 @@ add_bookings(WhFact *fact, const WhFactChoice *choice)
 									  "measures belong to corrections \"reverse\""),
 				 errhint("Give the columns that a reversal negates: corrections => 'reverse', "
 						 "measures => '{amount}'.")));
-	if (fact->books || is_given(choice->milestones))
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-						errmsg("reversals and milestones are not supported yet")));
 	if (!fact->books)
 		return;
 	if (is_given(choice->milestones) || is_given(choice->lags))

@@ -15,6 +15,7 @@
 #include "fact/fact.h"
 #include "fact/fact_private.h"
 
+static WhPast past(const WhModel *model);
 static void drop(WhModel *model);
 static List *referrers(const WhModel *model);
 static List *read_roles(WhFact *fact);
@@ -30,6 +31,7 @@ static const WhModelRoutine routine = {
 	.verify = wh_fact_verify,
 	.samples = true,
 	.known = wh_fact_known,
+	.past = past,
 	.drop = drop,
 	.referrers = referrers,
 };
@@ -145,6 +147,16 @@ position_of(const WhFact *fact, const char *name)
 		 errhint(
 			 "Declare the fact again: SELECT walhouse.drop_model(…), then"
 			 " walhouse.create_fact(…).")));
+}
+
+static WhPast
+past(const WhModel *model)
+{
+	const WhFact *fact = wh_fact_open((WhModel *) model);
+
+	if (fact->books)
+		return WH_PAST_ROWS;
+	return wh_fact_has_history(fact) ? WH_PAST_HISTORY : WH_PAST_LOG;
 }
 
 /* drop forgets what the catalog has of a fact beside its model's row. */

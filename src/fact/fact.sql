@@ -57,7 +57,7 @@ CREATE VIEW walhouse.rejected WITH (security_barrier) AS
          JOIN pg_catalog.pg_class c ON c.oid = m.relation
     WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE');
 COMMENT ON VIEW walhouse.rejected IS
-    'Rows that a fact''s query gives and that the fact cannot hold, because their event time is null, infinite or outside the fact''s bounds; seen by who has the role of the fact''s owner. A row leaves this view when the source corrects or deletes it. position: the load that met it went up to there.';
+    'Rows that a fact''s query gives and that the fact cannot hold, because their event time is null, infinite or outside the fact''s bounds, or because they cannot be booked; seen by who has the role of the fact''s owner. A row leaves this view when the source corrects or deletes it. position: the load that met it went up to there.';
 
 GRANT SELECT ON walhouse.fact_dimension, walhouse.fact_reader, walhouse.rejected TO PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('walhouse.fact_dimension', '');

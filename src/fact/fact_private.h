@@ -77,6 +77,8 @@ typedef struct WhFact
 	int is_reversal;
 	List *milestones; /* of WhFactMilestone *, by position */
 	List *lags; /* of WhFactLag *, by position */
+	XLogRecPtr start; /* of a build: where the history begins that it replays, and the feed clock */
+	TimestampTz start_clock; /* there; also of verify() */
 	MemoryContext context; /* of the model, and so of this and of the stage */
 	WhStage *stage; /* NULL, or the rows of the load that is going on */
 	bool read_known;
@@ -108,6 +110,9 @@ extern void wh_fact_table_columns(StringInfo sql, const WhFact *fact, const char
  * means the fact's own names. */
 extern void wh_fact_key_match(StringInfo sql, const WhFact *fact, const char *left,
 							  const char *right);
+/* The same over some columns. */
+extern void wh_fact_match(StringInfo sql, const WhFact *fact, const List *positions,
+						  const char *left, const char *right);
 /* The same over what identifies a row: the fact's row f against the columns <prefix><position> of
  * x. */
 extern void wh_fact_row_match(StringInfo sql, const WhFact *fact, const char *prefix);
@@ -145,11 +150,19 @@ extern List *wh_fact_missing_partitions(WhModel *model, WhLoad *load);
 extern char *wh_fact_bound(Oid type, const char *zone, const char *date);
 
 /* state.c, read by place, build and verify */
-/* "(…) n (c1, …)": the query's rows at position $1. */
+/* "(…) n (c1, …)": the rows that there should be at position $1; of a fact with a history what
+ * wh_fact_stage_state has staged. */
 extern void wh_fact_state(StringInfo sql, const WhFact *fact);
 /* "SELECT c…, reason, sk… FROM …": the same, judged and looked up; sk is NULL where there is no
  * member or a reason. */
 extern void wh_fact_state_rows(StringInfo sql, const WhFact *fact);
+
+/* history.c: facts whose rows depend on every event */
+extern bool wh_fact_has_history(const WhFact *fact);
+extern void wh_fact_read_history(WhFact *fact, WhLoad *load);
+/* Fills wh_state of a stage: the rows at `to`, replayed from `from` on. */
+extern void wh_fact_stage_state(WhFact *fact, WhStage *stage, XLogRecPtr from, XLogRecPtr to);
+extern void wh_fact_begin_history(const WhFact *fact);
 
 /* change.c */
 extern void wh_fact_load(WhModel *model, WhLoad *load, WhCounts *counts);
@@ -157,6 +170,9 @@ extern void wh_fact_read_changes(WhFact *fact, WhLoad *load);
 extern void wh_fact_resolve(WhFact *fact, WhLoad *load, WhCounts *counts);
 extern void wh_fact_insert(WhFact *fact, WhLoad *load, const char *from, WhCounts *counts);
 extern void wh_fact_reject(WhFact *fact, WhLoad *load, WhCounts *counts);
+/* Fills wh_rejected (key, reason, row) with what walhouse.fact_rejected has of the keys that a
+ * SELECT of one text[] column (key) gives. */
+extern void wh_fact_stage_rejected(const WhFact *fact, WhStage *stage, const char *keys);
 extern void wh_fact_rejected_rows(StringInfo sql, const WhFact *fact, const char *from);
 extern uint64 wh_fact_catalog_narrow(WhFact *fact, const char *sql, int nargs, const WhArg *args);
 extern uint64 wh_fact_fill_narrow(WhFact *fact, const char *name, const char *sql);
@@ -204,6 +220,8 @@ extern char *wh_fact_followed(const WhFact *fact, const WhFactRole *role, const 
 
 /* build.c */
 extern void wh_fact_build(WhModel *model, WhLoad *load, WhCounts *counts);
+/* Makes the stage of a build, once, with the state of a fact that has a history. */
+extern void wh_fact_stage_build(WhFact *fact, WhLoad *load);
 extern void wh_fact_release(WhModel *model);
 extern void wh_fact_finish_build(WhModel *model, WhLoad *load, WhCounts *counts);
 

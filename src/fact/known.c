@@ -7,6 +7,7 @@
  * is; for the rows ahead of that clock, among the versions that were known, and so for all rows
  * where a dimension's versions hold since an effective column, which are never final.  A key
  * without a version then had an inferred member, whose surrogate key the first version has kept.
+ * Bookings are the fact's own rows: they have not been changed since, but for surrogate keys.
  */
 #include "postgres.h"
 
@@ -18,6 +19,7 @@
 #include "fact/fact_private.h"
 
 static bool is_staged(const WhFactRole *role, bool has_ahead);
+static void stage_bookings(const WhFact *fact, const WhKnown *known);
 static void stage_dimensions(WhFact *fact, const WhKnown *known, bool has_ahead);
 static char *joined_key(const WhFact *fact, const WhFactRole *role);
 static void append_join(StringInfo sql, const WhFact *fact, const WhFactRole *role);
@@ -32,6 +34,10 @@ wh_fact_known(WhModel *model, WhKnown *known)
 	StringInfoData sql;
 	ListCell *cell;
 
+	if (fact->books)
+		stage_bookings(fact, known);
+	else if (wh_fact_has_history(fact))
+		wh_fact_stage_state(fact, known->stage, model->history_start, known->position);
 	initStringInfo(&sql);
 	wh_sql_append(&sql, "SELECT n.*, %s AS event_time FROM (SELECT n.*, %s AS reason FROM ",
 				  wh_fact_instant(fact, "n"), wh_fact_reason(fact, "n"));
@@ -69,6 +75,21 @@ wh_fact_known(WhModel *model, WhKnown *known)
 	wh_sql_append(&sql, " WHERE $1 IS NOT NULL");
 	wh_stage_fill(known->stage, known->name, sql.data, 1,
 				  (WhArg[]){WH_ARG_TIMESTAMPTZ(known->clock)});
+}
+
+/* stage_bookings fills wh_state with the bookings up to the position: they have not changed. */
+static void
+stage_bookings(const WhFact *fact, const WhKnown *known)
+{
+	StringInfoData sql;
+	ListCell *cell;
+
+	initStringInfo(&sql);
+	foreach(cell, fact->columns)
+		wh_sql_append(&sql, "%st.%I AS c%d", foreach_current_index(cell) == 0 ? "SELECT " : ", ",
+					  ((WhModelColumn *) lfirst(cell))->name, foreach_current_index(cell) + 1);
+	wh_sql_append(&sql, " FROM %T t WHERE t.booked_lsn <= $1", fact->model->relid);
+	wh_stage_fill(known->stage, "wh_state", sql.data, 1, (WhArg[]){WH_ARG_LSN(known->position)});
 }
 
 /*

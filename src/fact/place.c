@@ -67,10 +67,21 @@ read_buckets(WhFact *fact, WhLoad *load)
 	initStringInfo(&sql);
 	wh_sql_append(&sql, "SELECT DISTINCT (%s) - '2000-01-01'::pg_catalog.date FROM ",
 				  bucket_expression(fact));
-	if (!XLogRecPtrIsInvalid(fact->model->position))
+	if (!XLogRecPtrIsInvalid(fact->model->position) || wh_fact_has_history(fact))
 	{
-		wh_fact_read_changes(fact, load);
-		wh_sql_append(&sql, "wh_new n WHERE n.live AND n.reason IS NULL ORDER BY 1");
+		if (!XLogRecPtrIsInvalid(fact->model->position))
+		{
+			wh_fact_read_changes(fact, load);
+			if (wh_stage_count(fact->stage, "wh_new") == 0)
+				return palloc0(sizeof(WhRows));
+			wh_sql_append(&sql, "wh_new n WHERE n.live AND n.reason IS NULL ORDER BY 1");
+		}
+		else
+		{
+			wh_fact_stage_build(fact, load);
+			wh_sql_append(&sql, "wh_state n WHERE (%s) IS NULL ORDER BY 1",
+						  wh_fact_reason(fact, "n"));
+		}
 		wh_stage_fill(fact->stage, "wh_days", sql.data, 0, NULL);
 		return wh_stage_query(fact->stage, "SELECT * FROM wh_days", 0, NULL);
 	}

@@ -12,6 +12,11 @@
 void
 wh_fact_state(StringInfo sql, const WhFact *fact)
 {
+	if (wh_fact_has_history(fact))
+	{
+		wh_sql_append(sql, "wh_state n");
+		return;
+	}
 	wh_sql_append(sql, "(SELECT n.*");
 	wh_fact_lags(sql, fact, "n");
 	wh_sql_append(sql, " FROM (");

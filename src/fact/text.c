@@ -21,6 +21,8 @@
 #define LAST_TIME "'200000-01-01'"
 
 static char *instant(const WhFact *fact, int position, const char *alias);
+static void append_unbookable(StringInfo sql, const WhFact *fact, const char *alias);
+static char *least_value(Oid type, const char *value);
 static char *positions_as_text(const WhFact *fact, List *positions, const char *alias);
 
 void
@@ -75,9 +77,16 @@ wh_fact_table_columns(StringInfo sql, const WhFact *fact, const char *alias)
 void
 wh_fact_key_match(StringInfo sql, const WhFact *fact, const char *left, const char *right)
 {
+	wh_fact_match(sql, fact, fact->key, left, right);
+}
+
+void
+wh_fact_match(StringInfo sql, const WhFact *fact, const List *positions, const char *left,
+			  const char *right)
+{
 	ListCell *cell;
 
-	foreach(cell, fact->key)
+	foreach(cell, positions)
 	{
 		int position = lfirst_int(cell);
 
@@ -120,13 +129,92 @@ char *
 wh_fact_reason(const WhFact *fact, const char *alias)
 {
 	char *type = wh_fact_type(fact->event_type, -1);
+	StringInfoData sql;
 
-	return wh_sql(
-		"CASE WHEN %s.c%d IS NULL THEN 'event time is null'"
-		" WHEN NOT pg_catalog.isfinite(%s.c%d) THEN 'event time is infinite'"
-		" WHEN %s.c%d < %s::%s OR %s.c%d >= %s::%s THEN 'event time is outside the bounds' END",
-		alias, fact->event_time, alias, fact->event_time, alias, fact->event_time,
-		fact->bounds_from, type, alias, fact->event_time, fact->bounds_to, type);
+	initStringInfo(&sql);
+	wh_sql_append(&sql, "CASE WHEN false THEN ''");
+	if (fact->books)
+		append_unbookable(&sql, fact, alias);
+	if (fact->event_time != fact->booked_at)
+		wh_sql_append(&sql,
+					  " WHEN %s.c%d IS NULL THEN 'event time is null'"
+					  " WHEN NOT pg_catalog.isfinite(%s.c%d) THEN 'event time is infinite'"
+					  " WHEN %s.c%d < %s::%s OR %s.c%d >= %s::%s"
+					  " THEN 'event time is outside the bounds'",
+					  alias, fact->event_time, alias, fact->event_time, alias, fact->event_time,
+					  fact->bounds_from, type, alias, fact->event_time, fact->bounds_to, type);
+	wh_sql_append(&sql, " END");
+	return sql.data;
+}
+
+/*
+ * append_unbookable: what a row that follows its source row would stop a load with until the source
+ * has mended it, a booking would stop it with for ever.  So an image is not booked when a measure
+ * has no negative, or when a number is no key of a dimension.
+ */
+static void
+append_unbookable(StringInfo sql, const WhFact *fact, const char *alias)
+{
+	ListCell *cell;
+
+	foreach(cell, fact->measures)
+	{
+		int position = lfirst_int(cell);
+		char *least = least_value(wh_fact_column(fact, position)->type,
+								  wh_sql("%s.c%d", alias, position));
+
+		if (least != NULL)
+			wh_sql_append(sql, " WHEN %s THEN 'a measure has no negative'", least);
+	}
+	foreach(cell, fact->roles)
+	{
+		WhFactRole *role = lfirst(cell);
+		ListCell *key;
+		ListCell *target;
+
+		forboth(key, role->keys, target, wh_dimension_key(role->dimension))
+		{
+			Oid type = ((WhModelColumn *) lfirst(target))->type;
+			int position = lfirst_int(key);
+
+			if (type != INT2OID && type != INT4OID)
+				continue;
+			if (wh_fact_column(fact, position)->type == type)
+				continue;
+			wh_sql_append(sql,
+						  " WHEN %s.c%d::pg_catalog.int8 NOT BETWEEN %d AND %d"
+						  " THEN 'a key of a dimension is out of range'",
+						  alias, position, type == INT2OID ? PG_INT16_MIN : PG_INT32_MIN,
+						  type == INT2OID ? PG_INT16_MAX : PG_INT32_MAX);
+		}
+	}
+}
+
+/* least_value is the condition for the value of a type that has no negative; NULL: there is none.
+ */
+static char *
+least_value(Oid type, const char *value)
+{
+	switch (type)
+	{
+		case INT2OID:
+			return wh_sql("%s OPERATOR(pg_catalog.=) '-32768'", value);
+		case INT4OID:
+			return wh_sql("%s OPERATOR(pg_catalog.=) '-2147483648'", value);
+		case INT8OID:
+			return wh_sql("%s OPERATOR(pg_catalog.=) '-9223372036854775808'", value);
+		case INTERVALOID:
+			/* The least number of months, days or microseconds. */
+			return wh_sql("pg_catalog.date_part('year', %s) = -178956970 AND"
+						  " pg_catalog.date_part('month', %s) = -8 OR"
+						  " pg_catalog.date_part('day', %s) = -2147483648 OR"
+						  " pg_catalog.date_part('hour', %s) = -2562047788 AND"
+						  " pg_catalog.date_part('minute', %s) = 0 AND"
+						  " EXTRACT(second FROM %s) = -54.775808",
+						  value, value, value, value, value, value);
+		default:
+			return NULL;
+	}
 }
 
 char *

@@ -26,8 +26,10 @@
 #define REJECTED_LOOKED_AT 10000
 
 static void draw_keys(WhFact *fact, WhStage *stage, int32 count);
-static void stage_sample(WhFact *fact, WhStage *stage);
-static void stage_rows(WhFact *fact, WhStage *stage);
+static void stage_sample(WhFact *fact, WhStage *stage, WhVerdict *verdict);
+static void stage_rows(WhFact *fact, WhStage *stage, const WhVerdict *verdict);
+static char *is_replayed(const WhFact *fact, const WhVerdict *verdict);
+static List *paired_by(const WhFact *fact);
 static void stage_rejected(WhFact *fact, WhStage *stage);
 static TimestampTz final_before(WhFact *fact);
 static void append_expected(StringInfo sql, WhFact *fact);
@@ -47,8 +49,10 @@ wh_fact_verify(WhModel *model, WhVerdict *verdict)
 	if (verdict->sample > 0)
 	{
 		draw_keys(fact, stage, verdict->sample);
-		stage_sample(fact, stage);
+		stage_sample(fact, stage, verdict);
 	}
+	else if (wh_fact_has_history(fact))
+		wh_fact_stage_state(fact, stage, verdict->horizon, verdict->position);
 	args[0] = WH_ARG_LSN(model->position);
 	args[1] = WH_ARG_REGCLASS(model->relid);
 	args[2] = WH_ARG_TIMESTAMPTZ(final_before(fact));
@@ -76,8 +80,8 @@ wh_fact_verify(WhModel *model, WhVerdict *verdict)
 static void
 draw_keys(WhFact *fact, WhStage *stage, int32 count)
 {
-	const char *time = wh_fact_column(fact, fact->event_time)->name;
 	StringInfoData also;
+	StringInfoData more;
 	ListCell *cell;
 
 	(void) wh_stage_fill_catalog(
@@ -87,42 +91,55 @@ draw_keys(WhFact *fact, WhStage *stage, int32 count)
 			   REJECTED_LOOKED_AT),
 		2, (WhArg[]){WH_ARG_INT4(fact->model->id), WH_ARG_INT4(count / 10)});
 	initStringInfo(&also);
-	wh_sql_append(&also, "SELECT ");
+	initStringInfo(&more);
 	foreach(cell, fact->key)
-		wh_sql_append(&also, "r.key[%d]::%s, ", foreach_current_index(cell) + 1,
+		wh_sql_append(&also, "%sr.key[%d]::%s", foreach_current_index(cell) > 0 ? ", " : "SELECT ",
+					  foreach_current_index(cell) + 1,
 					  wh_fact_type(wh_fact_column(fact, lfirst_int(cell))->type, -1));
-	wh_sql_append(&also, "NULL::%s FROM \"wh.refused\" r", wh_fact_type(fact->event_type, -1));
+	foreach(cell, fact->identity)
+	{
+		WhModelColumn *column = wh_fact_column(fact, lfirst_int(cell));
+
+		wh_sql_append(&also, ", NULL::%s", wh_fact_type(column->type, -1));
+		wh_sql_append(&more, ", d.%I AS wh_%d", column->name, lfirst_int(cell));
+	}
+	wh_sql_append(&also, " FROM \"wh.refused\" r");
 	count -= wh_stage_count(stage, "wh.refused");
-	wh_model_sample(fact->model, stage, count, wh_sql(", d.%I AS wh_time", time), "true",
-					also.data);
+	wh_model_sample(fact->model, stage, count, more.data, "true", also.data);
 }
 
 /* stage_sample stages what there should be of the keys, and what there is. */
 static void
-stage_sample(WhFact *fact, WhStage *stage)
+stage_sample(WhFact *fact, WhStage *stage, WhVerdict *verdict)
 {
 	XLogRecPtr position = fact->model->position;
 	int level = wh_settings_push_joins(WH_JOINS_WHOLE);
 	StringInfoData sql;
 
 	wh_settings_avoid_scans();
-	wh_model_stage_events(fact->model, stage, position, position);
+	if (wh_fact_has_history(fact))
+	{
+		verdict->horizon =
+			wh_model_sample_start(fact->model, stage, verdict->horizon, position);
+		wh_fact_stage_state(fact, stage, verdict->horizon, position);
+	}
+	else
+		wh_model_stage_events(fact->model, stage, position, position);
 	initStringInfo(&sql);
 	wh_fact_state_rows(&sql, fact);
 	(void) wh_stage_fill(stage, "wh_expected", sql.data, 1, (WhArg[]){WH_ARG_LSN(position)});
 	wh_settings_pop(level);
 	level = wh_settings_push_joins(WH_JOINS_PROBE);
 	wh_settings_avoid_scans();
-	stage_rows(fact, stage);
+	stage_rows(fact, stage, verdict);
 	stage_rejected(fact, stage);
 	wh_settings_pop(level);
 }
 
 /* stage_rows stages the fact's rows at the keys and event times that are expected or drawn. */
 static void
-stage_rows(WhFact *fact, WhStage *stage)
+stage_rows(WhFact *fact, WhStage *stage, const WhVerdict *verdict)
 {
-	List *positions = list_append_unique_int(list_copy(fact->key), fact->event_time);
 	StringInfoData expected;
 	StringInfoData drawn;
 	StringInfoData match;
@@ -131,25 +148,35 @@ stage_rows(WhFact *fact, WhStage *stage)
 	initStringInfo(&expected);
 	initStringInfo(&drawn);
 	initStringInfo(&match);
-	foreach(cell, positions)
+	foreach(cell, fact->identity)
 	{
 		int position = lfirst_int(cell);
 		WhModelColumn *column = wh_fact_column(fact, position);
 		const char *comma = foreach_current_index(cell) > 0 ? ", " : "";
 
 		wh_sql_append(&expected, "%se.c%d", comma, position);
-		wh_sql_append(&drawn, "%sd.%I", comma,
-					  position == fact->event_time ? "wh_time" : column->name);
+		wh_sql_append(&drawn, "%sd.wh_%d", comma, position);
 		wh_sql_append(&match, "%st.%I %s x.c%d", foreach_current_index(cell) > 0 ? " AND " : "",
 					  column->name, wh_model_equality(column->type), position);
 	}
 	(void) wh_stage_fill(
 		stage, "wh.rows",
 		wh_sql("SELECT t.* FROM (SELECT %s FROM wh_expected e WHERE e.reason IS NULL UNION SELECT "
-			   "%s FROM \"wh.drawn\" d) x CROSS JOIN LATERAL (SELECT t.* FROM %T t WHERE %s OFFSET "
-			   "0) t",
-			   expected.data, drawn.data, fact->model->relid, match.data),
+			   "%s FROM \"wh.drawn\" d WHERE %s) x CROSS JOIN LATERAL (SELECT t.* FROM %T t WHERE "
+			   "%s OFFSET 0) t",
+			   expected.data, drawn.data, is_replayed(fact, verdict), fact->model->relid,
+			   match.data),
 		0, NULL);
+}
+
+/* is_replayed is the condition for drawn rows that the replay gives, too: not of bookings that are
+ * older than it. */
+static char *
+is_replayed(const WhFact *fact, const WhVerdict *verdict)
+{
+	if (!fact->books || verdict->horizon == fact->model->history_start)
+		return "true";
+	return wh_sql("d.wh_%d > %X", fact->booked_lsn, verdict->horizon);
 }
 
 /* stage_rejected stages what walhouse.rejected has of the keys, as the owner of the catalog: the
@@ -165,16 +192,10 @@ stage_rejected(WhFact *fact, WhStage *stage)
 		wh_sql_append(&drawn, "%sd.%I::pg_catalog.text",
 					  foreach_current_index(cell) > 0 ? ", " : "",
 					  wh_fact_column(fact, lfirst_int(cell))->name);
-	(void) wh_stage_fill(stage, "wh_key",
-						 wh_sql("SELECT %s AS key FROM wh_expected e UNION SELECT ARRAY[%s] FROM "
-								"\"wh.drawn\" d",
-								wh_fact_key_text(fact, "e"), drawn.data),
-						 0, NULL);
-	(void) wh_stage_fill_catalog(
-		stage, "wh_rejected",
-		"SELECT r.key, r.reason, r.row FROM wh_key k JOIN walhouse.fact_rejected r ON r.key "
-		"OPERATOR(pg_catalog.=) k.key WHERE r.model_id = $1",
-		1, (WhArg[]){WH_ARG_INT4(fact->model->id)});
+	wh_fact_stage_rejected(fact, stage,
+						   wh_sql("SELECT %s AS key FROM wh_expected e UNION SELECT ARRAY[%s] "
+								  "FROM \"wh.drawn\" d",
+								  wh_fact_key_text(fact, "e"), drawn.data));
 }
 
 /*
@@ -195,6 +216,14 @@ final_before(WhFact *fact)
 			return wh_fact_clock(fact->model);
 	}
 	return DT_NOEND;
+}
+
+/* paired_by lists what a row that is expected and one that is found have in common: the key; of
+ * bookings all that identifies one. */
+static List *
+paired_by(const WhFact *fact)
+{
+	return fact->books ? fact->identity : fact->key;
 }
 
 /* e: the rows that the state gives; er: those of them that must be rejected. */
@@ -222,7 +251,9 @@ append_found(StringInfo sql, WhFact *fact)
 
 	wh_sql_append(sql,
 				  "f AS (SELECT true AS is_found, pg_catalog.row_number() OVER (PARTITION BY ");
-	wh_model_column_list(sql, fact->model->key, "t");
+	foreach(cell, paired_by(fact))
+		wh_sql_append(sql, "%st.%I", foreach_current_index(cell) > 0 ? ", " : "",
+					  wh_fact_column(fact, lfirst_int(cell))->name);
 	wh_sql_append(sql, " ORDER BY t.%I) AS copy", wh_fact_column(fact, fact->event_time)->name);
 	foreach(cell, fact->columns)
 		wh_sql_append(sql, ", t.%I AS c%d", ((WhModelColumn *) lfirst(cell))->name,
@@ -267,7 +298,7 @@ append_pairs(StringInfo sql, WhFact *fact)
 		sql,
 		")::record AS differs FROM (SELECT * FROM e WHERE e.reason IS NULL) e FULL JOIN f ON"
 		" e.copy = f.copy AND ");
-	wh_fact_key_match(sql, fact, "e", "f");
+	wh_fact_match(sql, fact, paired_by(fact), "e", "f");
 	wh_sql_append(
 		sql,
 		" UNION ALL SELECT er.is_expected, fr.is_found,"

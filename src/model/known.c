@@ -140,7 +140,7 @@ wh_model_check_known(const WhModel *model, XLogRecPtr position)
 					errdetail("Its history begins at %X/%X, and its change log at %X/%X.",
 							  LSN_FORMAT_ARGS(has_history ? model->history_start : reach),
 							  LSN_FORMAT_ARGS(wh_model_horizon(model))),
-					errhint("Ask for a later load; where the change log begins after a dimension's "
+					errhint("Ask for a later load; where the change log begins after the model's "
 							"history, CALL walhouse.build(%s) makes both begin there.",
 							wh_sql_literal(model->name))));
 }
