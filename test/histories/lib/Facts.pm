@@ -151,6 +151,13 @@ sub rejection
 	return undef;
 }
 
+# combination DIMENSION, ROW: of a junk or mini-dimension's columns; numbers are the same with and without zeroes behind the point.
+sub combination
+{
+	my ($dimension, $row) = @_;
+	return join "\x1f", map { canonical($row->{ $_->[0] }) // '~' } @{ $dimension->{columns} };
+}
+
 # link_of MODEL, ROLE, ROW, INSTANT, VERSIONS: what the surrogate key stands for: a number for the members of none, otherwise the dimension's key
 # and, where there are versions, when the version begins.
 sub link_of
@@ -174,10 +181,12 @@ sub link_of
 	return $null if grep { !defined } @key;
 	my $key = join "\x1f", map { canonical($_) } @key;
 	my $from = -$INFINITY;
-	for my $version (@{ $versions->($role->{dimension})->{$key} || [] })
+	my $held;
+	for my $version (@{ $versions->($role->{dimension}{history} || $role->{dimension})->{$key} || [] })
 	{
-		$from = $version->{valid_from} if $version->{valid_from} <= $at;
+		($from, $held) = ($version->{valid_from}, $version) if $version->{valid_from} <= $at;
 	}
+	return combination($role->{dimension}, $held || {}) if $role->{dimension}{history};
 	return "$key from " . text_of_instant($from);
 }
 

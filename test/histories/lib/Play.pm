@@ -70,7 +70,7 @@ sub prepare
 	$count->{'changes in logs'} += @{ $_->{log} } for @$commits;
 	$count->{'the log is ahead'} += $case->{ahead};
 	$count->{$_}++ for map { features_of($_) } @{ $case->{models} };
-	$self->pg->query($_->{declare}) for @{ $case->{models} };
+	$self->pg->query($_) for grep { $_ } map { $_->{declare} } @{ $case->{models} };
 	return;
 }
 
@@ -81,7 +81,7 @@ sub features_of
 	my %scd = map { $_ => 1 } values %{ $model->{scd} || {} };
 	return ($model->{kind}, ($model->{joins} ? "$model->{kind} over joins" : ()), (map { "type $_" } sort keys %scd),
 		($model->{on_delete} ? "on_delete $model->{on_delete}" : ()), ($model->{effective} ? 'effective' : ()), ($model->{outriggers} ? 'outriggers' : ()),
-		($model->{kind} eq 'fact' ? "corrections $model->{corrections}" : ()), ($model->{event} && $model->{event} eq 'booked_at' ? 'event time booked_at' : ()),
+		($model->{kind} eq 'mini' ? 'mini' : ()), ($model->{kind} eq 'fact' ? "corrections $model->{corrections}" : ()), ($model->{event} && $model->{event} eq 'booked_at' ? 'event time booked_at' : ()),
 		(map { $model->{$_} ? $_ : () } qw(milestones lags)), ($model->{members} ? 'bridge' : ()), ($model->{weight} ? 'bridge with weight' : ()), map { role_feature($_) } @{ $model->{roles} || [] });
 }
 
@@ -252,7 +252,7 @@ sub states
 	my @states = map { { relation => $_->[0], state => $_->[1], start => $self->commit_of($_->[2]), position => $self->commit_of($_->[3]), error => $_->[4] } }
 		@{ $self->pg->query(q{SELECT c.relname, m.state, m.history_start, (SELECT l.to_lsn FROM walhouse.load_model l WHERE l.model_id = m.model_id
 			ORDER BY l.load_id DESC LIMIT 1), m.error FROM walhouse.model m JOIN pg_class c ON c.oid = m.relation
-			WHERE m.kind NOT IN ('date', 'time', 'junk') ORDER BY m.model_id}) };
+			WHERE m.kind NOT IN ('date', 'time', 'junk', 'mini') ORDER BY m.model_id}) };
 	$count->{"seen $_->{state}"}++ for @states;
 	return @states;
 }
@@ -353,7 +353,8 @@ sub clean
 {
 	my ($self) = @_;
 	$self->pg->query("SELECT walhouse.drop_model('$_->[0]')")
-		for @{ $self->pg->query(q{SELECT relation FROM walhouse.model WHERE relation::text LIKE 'dw.%' ORDER BY model_id DESC}) };
+		for @{ $self->pg->query(q{SELECT relation FROM walhouse.model WHERE relation::text LIKE 'dw.%'
+			AND relation::text <> 'dw.profile_history' ORDER BY model_id DESC}) };
 	$self->pg->query(join ' ', map({ 'DELETE FROM ' . quoted_table($_) . '; DELETE FROM shop_log.' . quoted($_) . ';' } @{ $self->{case}{tables} }),
 		map { "DELETE FROM $_;" } qw(shop_log.txn walhouse.feed_position walhouse.load walhouse.load_model walhouse.load_retry));
 	return;
@@ -382,7 +383,7 @@ sub compare
 	for my $model (@{ $self->{case}{models} })
 	{
 		my $state = $state{ $model->{table} };
-		$self->read_junk($model) if $model->{kind} eq 'junk';
+		$self->read_combinations($model, \%state) if $model->{kind} =~ /^(junk|mini)$/;
 		next if !$state || $state->{state} ne 'live';
 		$self->compare_dimension($model, $state) if $model->{kind} eq 'dimension';
 		next unless together($model, \%state);
@@ -470,14 +471,24 @@ sub compare_dimension
 	return;
 }
 
-sub read_junk
+# read_combinations MODEL, STATES: of a junk or mini-dimension; a mini-dimension has those of all versions of its history.
+sub read_combinations
 {
-	my ($self, $model) = @_;
+	my ($self, $model, $states) = @_;
 	my @columns = map { $_->[0] } @{ $model->{columns} };
-	for my $row (@{ $self->pg->query("SELECT $model->{table}_sk, " . join(', ', map { quoted($_) } @columns) . " FROM $model->{name} WHERE $model->{table}_sk > 0") })
+	my $sk = quoted("$model->{table}_sk");
+	my %seen;
+	for my $row ($self->rows("SELECT $sk, " . join(', ', map { quoted($_) } @columns) . " FROM $model->{name} WHERE $sk > 0", 'wh sk', @columns))
 	{
-		my ($sk, @values) = @$row;
-		$self->{members}{ $model->{table} }{$sk} = join "\x1f", map { canonical($_) // '~' } @values;
+		my $text = Oracle::combination($model, $row);
+		$self->{members}{ $model->{table} }{ $row->{'wh sk'} } = $text;
+		die { what => "twice $model->{name}", text => "$model->{name} has a combination twice: $text" } if $seen{$text}++;
+	}
+	return unless $model->{history} && $states->{ $model->{history}{table} }{state} eq 'live';
+	for my $row (grep { $_->{'wh sk'} > 0 && $_->{is_inferred} eq 'f' } values %{ $self->{table}{ $model->{history}{table} } || {} })
+	{
+		my $text = Oracle::combination($model, $row);
+		die { what => "combination $model->{name}", text => "$model->{name} lacks what its history has: $text" } unless $seen{$text};
 	}
 	return;
 }

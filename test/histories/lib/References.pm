@@ -82,7 +82,7 @@ sub compare_outriggers
 sub compare_fact_views
 {
 	my ($play, $model, @rows) = @_;
-	my @roles = grep { $_->{dimension} && $_->{dimension}{scd} } @{ $model->{roles} };
+	my @roles = grep { $_->{dimension} && $_->{dimension}{scd} && !$_->{is_made} } @{ $model->{roles} };
 	for my $view ('as_was', 'as_is')
 	{
 		my $name = view_name($model, $view);

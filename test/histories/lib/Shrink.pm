@@ -69,8 +69,12 @@ sub fewer_models
 	my ($try, $case) = @_;
 	for my $model (reverse @{ $case->()->{models} })
 	{
-		next if grep { $_ != $model && grep { $_ == $model } Play::needs($_) } @{ $case->()->{models} };
-		$try->({ %{ $case->() }, models => [grep { $_ != $model } @{ $case->()->{models} }] });
+		# A history goes with its mini-dimension.
+		next if !$model->{declare};
+		my %gone = map { $_ => 1 } $model, $model->{history} || ();
+		next if grep { !$gone{$_} && grep { $_ && $gone{$_} } map { $_->{dimension} } @{ $_->{roles} || [] }, @{ $_->{outriggers} || [] }, @{ $_->{members} || [] } }
+			@{ $case->()->{models} };
+		$try->({ %{ $case->() }, models => [grep { !$gone{$_} } @{ $case->()->{models} }] });
 	}
 	return;
 }
@@ -130,7 +134,7 @@ sub script_of
 	push @lines, map { my $t = $_; grep { index($_, quoted_table($t) . ' ') > 0 } map { "$_;" } create_tables() } sort keys %tables;
 	push @lines, map { change_sql($_) . ';' } @{ $case->{first} };
 	push @lines, map { 'SELECT handfeed.add(' . Pg::quote('shop') . ', ' . Pg::quote(quoted_table($_)) . ');' } sort keys %tables;
-	push @lines, map { "$_->{declare};" } @{ $case->{models} };
+	push @lines, map { $_->{declare} ? "$_->{declare};" : () } @{ $case->{models} };
 	my @steps = @{ $case->{steps} };
 	my $step = sub {
 		my ($what, @args) = @{ $_[0] };

@@ -27,6 +27,7 @@ sub has_feature
 	my $orders = q{'SELECT order_id, at, due, paid, amount FROM shop.orders', '{order_id}'};
 	my %probe = (effective => "SELECT walhouse.create_dimension('dw.probe', $customers, effective => 'since')",
 		outriggers => "SELECT walhouse.create_dimension('dw.probe', $customers, outriggers => '{}')",
+		mini => q{SELECT walhouse.create_mini_dimension('dw.probe', 'SELECT customer_id, region FROM shop.customers', '{customer_id}')},
 		bridge => q{SELECT walhouse.create_bridge('dw.probe', 'SELECT household_id, customer_id FROM shop.households', '{household_id,customer_id}',
 			'{"probe_sk": "cal.date(customer_id)"}')},
 		reverse => "SELECT walhouse.create_fact('dw.probe', $orders, 'at', corrections => 'reverse', measures => '{amount}')",
@@ -48,6 +49,7 @@ sub random_star
 	my @models;
 	push @models, random_dimension($_, @models) for 1 .. pick(1, 1, 2, 2, 3);
 	push @models, random_bridge(@models) if $feature{bridge} && chance(0.15);
+	push @models, random_mini() if $feature{mini} && chance(0.2);
 	push @models, random_junk() if chance(0.3);
 	push @models, map { random_fact($_, @models) } 1 .. pick(0, 1, 1, 1, 2);
 	return @models;
@@ -325,6 +327,18 @@ sub random_bridge
 	return \%model;
 }
 
+# random_mini: the history of combinations, a dimension like others that is declared with them, and the combinations.
+sub random_mini
+{
+	my @columns = some(1, map { column($_, Source::type_of('customers', $_)) } qw(region level active points));
+	my %history = (name => 'dw.profile_history', table => 'profile_history', kind => 'dimension', entity => 'history', key => ['customer_id'], on_delete => 'close',
+		query_of('customers', undef, shuffled(column('customer_id', 'integer'), @columns)), scd => { map { $_->[0] => 2 } @columns });
+	my %mini = (name => 'dw.profile', table => 'profile', kind => 'mini', entity => 'customer', history => \%history,
+		columns => [grep { $_->[0] ne 'customer_id' } @{ $history{columns} }]);
+	$mini{declare} = sprintf 'SELECT walhouse.create_mini_dimension(%s, %s, %s)', Pg::quote($mini{name}), Pg::quote($history{sql}), array('customer_id');
+	return (\%history, \%mini);
+}
+
 sub array { return Pg::quote('{' . join(',', map { '"' . (s/(["\\])/\\$1/gr) . '"' } @_) . '}') }
 
 sub random_junk
@@ -427,7 +441,7 @@ sub random_fact
 			next if grep { ($type{ $_->[0] } // '') ne $_->[1] } @{ $other->{columns} };
 			push @roles, { dimension => $other, key => [map { $_->[0] } @{ $other->{columns} }] };
 		}
-		elsif ($other->{kind} eq 'dimension')
+		elsif ($other->{kind} =~ /^(dimension|mini)$/)
 		{
 			push @roles, map { { dimension => $other, key => $_ } } grep { chance(0.8) } @{ $entities->{ $other->{entity} } || [] };
 		}
@@ -444,6 +458,10 @@ sub random_fact
 		$role->{null} = pick(qw(unknown not_applicable error)) if chance(0.25);
 		$role->{not_applicable_if} = pick(@$flags) if chance(0.15);
 		$role->{error_if} = pick(@$flags) if chance(0.15);
+	}
+	for my $role (grep { $_->{dimension} && $_->{dimension}{kind} eq 'mini' } @roles)
+	{
+		push @roles, { %$role, column => ($role->{column} =~ s/_sk$//r) . '_history_sk', dimension => $role->{dimension}{history}, is_made => 1 };
 	}
 	$model{roles} = \@roles;
 	$model{declare} = declare_fact(\%model);
@@ -472,7 +490,7 @@ sub declare_fact
 {
 	my ($model) = @_;
 	my %dimensions;
-	for my $role (@{ $model->{roles} })
+	for my $role (grep { !$_->{is_made} } @{ $model->{roles} })
 	{
 		my $reference = ($role->{dimension} ? $role->{dimension}{name} : $role->{date} || $role->{time})
 			. '(' . join(', ', map { quoted($_) } @{ $role->{key} }) . ')';
