@@ -119,6 +119,29 @@ BEGIN ATOMIC
     FROM e GROUP BY e.key;
 END;
 
+-- expected.became(rel, truth): for each key that is there, the clock of the first event of its present life by which the image came to meet a condition; what met
+-- it when the record began never came to.
+CREATE FUNCTION expected.became(rel text, truth jsonpath) RETURNS TABLE (key text, at timestamptz) LANGUAGE sql STABLE
+BEGIN ATOMIC
+    WITH e AS (
+        SELECT e.key, o, clock, live, live AND jsonb_path_match(image, truth) AS holds, count(*) FILTER (WHERE NOT live) OVER w AS life
+        FROM expected.event e WHERE e.rel = became.rel WINDOW w AS (PARTITION BY e.key ORDER BY o)),
+    step AS (SELECT *, lag(holds) OVER w AS held, max(life) OVER p AS lives, first_value(live) OVER (PARTITION BY e.key ORDER BY o DESC) AS is_there
+        FROM e WINDOW p AS (PARTITION BY e.key), w AS (p ORDER BY o))
+    SELECT s.key, min(clock) FILTER (WHERE holds AND held IS NOT TRUE AND o > 0) FROM step s WHERE is_there AND life = lives GROUP BY s.key;
+END;
+
+-- expected.entry(rel): what an account book of a table says: an image that ends is taken back, one that begins is written.
+CREATE FUNCTION expected.entry(rel text) RETURNS TABLE (o bigint, clock timestamptz, is_reversal boolean, image jsonb) LANGUAGE sql STABLE
+BEGIN ATOMIC
+    WITH step AS (
+        SELECT e.*, lag(image) OVER w AS was, lag(live) OVER w AS was_live FROM expected.event e WHERE e.rel = entry.rel WINDOW w AS (PARTITION BY e.key ORDER BY o))
+    SELECT s.o, s.clock, r.is_reversal, CASE WHEN r.is_reversal THEN was ELSE s.image END
+    FROM step s, (VALUES (true), (false)) AS r (is_reversal)
+    WHERE (live OR was_live) AND NOT (live AND was_live IS TRUE AND s.image::text = was::text)
+        AND CASE WHEN r.is_reversal THEN was_live IS TRUE ELSE live END;
+END;
+
 -- expected.told(what): what the ledger says of it in all phases.
 CREATE FUNCTION expected.told(VARIADIC what text[]) RETURNS bigint LANGUAGE sql STABLE
 RETURN (SELECT coalesce(sum(rows), 0)::bigint FROM expected.ledger l WHERE l.what = ANY (told.what));

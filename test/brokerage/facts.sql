@@ -2,7 +2,7 @@
 SELECT walhouse.create_fact('dw.trade',
     $$ SELECT t.trade_id, t.created_at, t.account_id, a.customer_id, a.branch, a.broker_no, t.symbol, t.side, t.is_cash, t.channel, t.status,
            t.quantity, t."limit", t.price, t.fee, t.commission, t.quantity * t.price AS amount, t.submitted_at, t.completed_at, t.cancelled_at,
-           t.status <> 'completed' AS is_open
+           t.status <> 'completed' AS is_open, t.submitted_at IS NOT NULL AS was_submitted, t.status = 'completed' AS is_completed, t.status = 'cancelled' AS is_cancelled
        FROM brokerage.trade t LEFT JOIN brokerage.account a ON a.account_id = t.account_id $$,
     key => '{trade_id}', event_time => 'created_at',
     dimensions => '{"account_sk": "dw.account(account_id)", "customer_sk": "dw.customer(customer_id)",
@@ -10,8 +10,10 @@ SELECT walhouse.create_fact('dw.trade',
                     "security_sk": "dw.security(symbol)", "order_kind_sk": "dw.order_kind(side, is_cash, channel)",
                     "created_date_sk": "dw.date(created_at)", "created_time_sk": "dw.time(created_at)",
                     "completed_date_sk": {"dimension": "dw.date(completed_at)", "not_applicable_if": "is_open"},
-                    "completed_time_sk": {"dimension": "dw.time(completed_at)", "null": "not_applicable"}}',
-    lags => '{"to_submit": ["created_at", "submitted_at"], "to_complete": ["created_at", "completed_at"]}');
+                    "completed_time_sk": {"dimension": "dw.time(completed_at)", "null": "not_applicable"},
+                    "heard_date_sk": {"dimension": "dw.date(completion_heard)", "null": "not_applicable"}}',
+    milestones => '{"submission_heard": "was_submitted", "completion_heard": "is_completed", "cancellation_heard": "is_cancelled"}',
+    lags => '{"to_submit": ["created_at", "submitted_at"], "to_complete": ["created_at", "completed_at"], "to_hear": ["completed_at", "completion_heard"]}');
 
 SELECT walhouse.create_fact('dw.trade_step',
     $$ SELECT h.trade_id, h.status, h.at, t.account_id, t.symbol
@@ -30,6 +32,20 @@ SELECT walhouse.create_fact('dw.holding',
     key => '{trade_id}', event_time => 'opened_at',
     dimensions => '{"account_sk": "dw.account(account_id)", "security_sk": "dw.security(symbol)", "date_sk": "dw.date(opened_at)"}',
     partition_by => 'year');
+
+-- The same as an account book: what changes is taken back and written anew, so that sums over any span of time are what they were told to be.
+SELECT walhouse.create_fact('dw.holding_entry',
+    $$ SELECT trade_id, account_id, symbol, quantity, cost FROM brokerage.holding $$,
+    key => '{trade_id}', event_time => 'booked_at',
+    dimensions => '{"account_sk": "dw.account(account_id)", "security_sk": "dw.security(symbol)", "booked_date_sk": "dw.date(booked_at)"}',
+    corrections => 'reverse', measures => '{quantity,cost}');
+
+-- Cash in the month it is for, corrections included.
+SELECT walhouse.create_fact('dw.cash_entry',
+    $$ SELECT cash_id, at, account_id, kind, amount FROM brokerage.cash_transaction $$,
+    key => '{cash_id}', event_time => 'at',
+    dimensions => '{"account_sk": {"dimension": "dw.account(account_id)", "null": "not_applicable"}, "date_sk": "dw.date(at)", "booked_date_sk": "dw.date(booked_at)"}',
+    corrections => 'reverse', measures => '{amount}');
 
 -- No measures: who watched what, from when to when.
 SELECT walhouse.create_fact('dw.watch',

@@ -1,5 +1,5 @@
 -- What facts say together: trades, cash, holdings, watches, prices.
-SELECT plan(20);
+SELECT plan(32);
 
 -- ---- Trades and their steps.
 SELECT is_empty($$ SELECT trade_id FROM dw.trade WHERE NOT (created_at <= coalesce(submitted_at, created_at) AND coalesce(submitted_at, created_at) <= coalesce(completed_at, 'infinity')
@@ -18,6 +18,16 @@ SELECT is_empty($$ SELECT trade_id, created_at FROM dw.trade EXCEPT SELECT trade
 SELECT is_empty($$ SELECT s.trade_id, s.status FROM dw.trade_step s LEFT JOIN dw.trade t USING (trade_id) WHERE t.trade_id IS NULL $$, 'no step is of a trade that is not there');
 SELECT is_empty($$ SELECT trade_id, to_submit, to_complete FROM dw.trade
     WHERE (to_submit, to_complete) IS DISTINCT FROM (submitted_at - created_at, completed_at - created_at) $$, 'how long it took is what lies between');
+SELECT bag_eq('SELECT jsonb_build_array(trade_id)::text, submission_heard FROM dw.trade', $$ SELECT * FROM expected.became('trade', '$.submitted_at != null') $$,
+    'milestones: a submission is heard of by the transaction that first told it');
+SELECT bag_eq('SELECT jsonb_build_array(trade_id)::text, completion_heard FROM dw.trade', $$ SELECT * FROM expected.became('trade', '$.status == "completed"') $$,
+    'milestones: and so is a completion, also one that was taken back');
+SELECT bag_eq('SELECT jsonb_build_array(trade_id)::text, cancellation_heard FROM dw.trade', $$ SELECT * FROM expected.became('trade', '$.status == "cancelled"') $$,
+    'milestones: and a cancellation');
+SELECT is_empty('SELECT trade_id FROM dw.trade WHERE submission_heard > completion_heard OR completion_heard > cancellation_heard', 'milestones are heard of in their order');
+SELECT is_empty($$ SELECT trade_id, completion_heard, heard_date_sk, to_hear FROM dw.trade
+    WHERE heard_date_sk <> coalesce(to_char(completion_heard AT TIME ZONE 'America/New_York', 'YYYYMMDD')::bigint, -2)
+        OR to_hear IS DISTINCT FROM completion_heard - completed_at $$, 'a milestone has its day, and a lag after what it tells of');
 
 -- ---- Cash.
 SELECT is_empty($$ SELECT t.trade_id, t.status, count(c.cash_id) FROM dw.trade t LEFT JOIN dw.cash c USING (trade_id)
@@ -33,6 +43,27 @@ SELECT results_eq('SELECT account_id, symbol, sum(quantity) FROM dw.holding GROU
         GROUP BY 1, 2 HAVING sum(CASE side WHEN 'buy' THEN quantity ELSE -quantity END) <> 0 ORDER BY 1, 2 $$, 'what an account holds is what it bought less what it sold');
 SELECT is_empty($$ SELECT h.trade_id FROM dw.holding h LEFT JOIN dw.trade t USING (trade_id) WHERE t.status IS DISTINCT FROM 'completed' OR t.side <> 'buy' OR h.quantity NOT BETWEEN 1 AND t.quantity $$,
     'each holding is of a purchase that was completed, and not larger');
+
+SELECT bag_eq($$ SELECT trade_id, account_id, symbol, quantity, cost::text, is_reversal, booked_at FROM dw.holding_entry WHERE booked_lsn > (SELECT horizon FROM walhouse.feed) $$,
+    $$ SELECT h.trade_id, h.account_id, h.symbol, CASE WHEN is_reversal THEN -h.quantity ELSE h.quantity END, (CASE WHEN is_reversal THEN -h.cost ELSE h.cost END)::text, is_reversal, clock
+        FROM expected.entry('holding') AS e, jsonb_populate_record(NULL::oltp.holding, image) AS h WHERE o > 0 $$,
+    'entries of holdings: what changes is taken back and written anew');
+SELECT bag_eq($$ SELECT trade_id, account_id, symbol, quantity, cost::text, is_reversal FROM dw.holding_entry WHERE booked_lsn <= (SELECT horizon FROM walhouse.feed) $$,
+    $$ SELECT h.trade_id, h.account_id, h.symbol, h.quantity, h.cost::text, false FROM expected.entry('holding') AS e, jsonb_populate_record(NULL::oltp.holding, image) AS h WHERE o = 0 $$,
+    'and what was there at first is written once');
+SELECT is_empty($$ SELECT e.trade_id, e.booked_lsn, e.booked_at FROM dw.holding_entry e LEFT JOIN brokerage_log.txn t ON t.end_lsn = e.booked_lsn
+    WHERE booked_lsn > (SELECT horizon FROM walhouse.feed) AND (t.clock IS DISTINCT FROM e.booked_at) $$, 'an entry names the transaction that made it');
+SELECT results_eq('SELECT account_id, symbol, sum(quantity), sum(cost) FROM dw.holding_entry GROUP BY 1, 2 HAVING sum(quantity) <> 0 ORDER BY 1, 2',
+    'SELECT account_id, symbol, sum(quantity), sum(cost) FROM oltp.holding GROUP BY 1, 2 ORDER BY 1, 2', 'entries add up to what is held');
+SELECT is_empty($$ SELECT trade_id FROM dw.holding_entry GROUP BY trade_id HAVING sum(CASE WHEN is_reversal THEN -1 ELSE 1 END) NOT IN (0, 1)
+    OR (sum(CASE WHEN is_reversal THEN -1 ELSE 1 END) = 1) <> (trade_id IN (SELECT trade_id FROM oltp.holding)) $$, 'each entry but the last of what is held is taken back, once');
+SELECT results_eq($$ SELECT account_id, date_trunc('month', at), sum(amount) FROM dw.cash_entry GROUP BY 1, 2 HAVING sum(amount) <> 0 ORDER BY 1, 2 $$,
+    $$ SELECT account_id, date_trunc('month', at), sum(amount) FROM oltp.cash_transaction WHERE isfinite(at) GROUP BY 1, 2 HAVING sum(amount) <> 0 ORDER BY 1, 2 $$,
+    'entries of cash add up to each account''s cash of each month');
+SELECT bag_eq($$ SELECT cash_id, at, account_id, kind, amount::text, is_reversal, booked_at FROM dw.cash_entry WHERE booked_lsn > (SELECT horizon FROM walhouse.feed) $$,
+    $$ SELECT c.cash_id, c.at, c.account_id, c.kind, (CASE WHEN is_reversal THEN -c.amount ELSE c.amount END)::text, is_reversal, clock
+        FROM (SELECT o, clock, is_reversal, image FROM expected.entry('cash_transaction') WHERE o > 0) AS e, jsonb_populate_record(NULL::oltp.cash_transaction, image) AS c WHERE isfinite(c.at) $$,
+    'and tell each correction, also of the account or the time alone');
 
 -- ---- Watches.
 SELECT is((SELECT count(*) FROM dw.watch WHERE removed_at IS NULL), expected.told('watch placed') - expected.told('watch removed') - expected.told('watch deleted'),
