@@ -267,6 +267,15 @@ extern void wh_model_check_known(const WhModel *model, XLogRecPtr position);
  */
 extern void wh_model_drop(Oid relid);
 
+/*
+ * wh_model_verify_and_keep verifies a sample of a model, whoever the user is, keeps the result in
+ * walhouse.verification and warns of differences; wh_model_keep_failure keeps why that could not be
+ * done.  Both in the caller's transaction, with settings pinned.
+ */
+extern void wh_model_verify_and_keep(int32 model_id, int32 sample);
+extern void wh_model_keep_failure(int32 model_id, int32 sample, TimestampTz started,
+								  const ErrorData *error);
+
 /* wh_model_add_view makes the view <name>_<purpose> of a SELECT beside a model; it is dropped
  * with the model. */
 extern Oid wh_model_add_view(const WhModel *model, const char *purpose, const char *select);

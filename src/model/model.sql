@@ -67,6 +67,29 @@ COMMENT ON TABLE walhouse.load_model IS
     'What a load did to a model. The greatest load of a model holds its position (to_lsn).';
 CREATE INDEX load_model_load_id_idx ON walhouse.load_model (load_id);
 
+CREATE TABLE walhouse.verification (
+    model_id     integer NOT NULL,
+    started      timestamptz NOT NULL,
+    duration_ms  double precision NOT NULL,
+    sample       integer NOT NULL,
+    horizon      pg_lsn,
+    position     pg_lsn,
+    expected     bigint,
+    found        bigint,
+    missing      bigint,
+    unexpected   bigint,
+    different    bigint,
+    error        text,
+    CONSTRAINT verification_pkey PRIMARY KEY (model_id, started)
+);
+COMMENT ON TABLE walhouse.verification IS
+    'What workers found when they verified a sample of each model''s keys, as verify(regclass, integer) gives it; the last 20 of each model. error: why a model could not be verified.';
+-- Errors may quote data.
+GRANT SELECT ON walhouse.verification TO pg_read_all_stats;
+GRANT SELECT (model_id, started, duration_ms, sample, horizon, position, expected, found, missing, unexpected, different)
+    ON walhouse.verification TO PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('walhouse.verification', '');
+
 GRANT SELECT ON walhouse.load_model TO PUBLIC;
 -- Errors may quote data: the views show them to owners, the tables to monitoring alone.
 GRANT SELECT ON walhouse.model, walhouse.load TO pg_read_all_stats;

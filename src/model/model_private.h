@@ -122,6 +122,10 @@ extern void wh_model_join_before_sql(StringInfo sql, const WhModel *model);
 extern void wh_model_join_last_sql(StringInfo sql, const WhModel *model);
 extern void wh_model_join_state_sql(StringInfo sql, const WhModel *model);
 
+/* -------- verify.c -------- */
+/* Verifies a model, or a sample of it, as its owner: the verdict. */
+extern void wh_model_verify(WhModel *model, int32 sample, WhVerdict *verdict);
+
 /* -------- sample.c -------- */
 /* Mirror and log of the table that a model reads, as its statements read them: names, or those of
  * what a sample has staged of them. */

@@ -153,26 +153,30 @@ static void
 verify_one(FunctionCallInfo fcinfo, Oid relid, int32 sample)
 {
 	WhVerdict verdict = {0};
+	WhModel *model = wh_model_get(relid, false);
+
+	wh_user_check_owner(model->owner, "model", model->short_name);
+	wh_model_verify(model, sample, &verdict);
+	put_verdict(fcinfo, model, &verdict);
+}
+
+void
+wh_model_verify(WhModel *model, int32 sample, WhVerdict *verdict)
+{
 	int guc_level = NewGUCNestLevel();
-	WhModel *model;
 	WhUser saved;
 
-	/* A query is compiled to text: constants in it must read back as they were. */
-	wh_settings_pin(NULL);
-	model = wh_model_get(relid, false);
-	wh_user_check_owner(model->owner, "model", model->short_name);
-	verdict.sample = sample_of(model, sample);
+	verdict->sample = sample_of(model, sample);
 	wh_settings_pin(model->feed == NULL ? "UTC" : model->feed->time_zone);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	if (model->feed != NULL)
-		read_positions(model, &verdict);
+		read_positions(model, verdict);
 	wh_user_become(model->owner, &saved);
 	(void) wh_settings_push_joins(WH_JOINS_WHOLE);
-	wh_model_routine(model->kind)->verify(model, &verdict);
+	wh_model_routine(model->kind)->verify(model, verdict);
 	wh_user_restore(&saved);
 	PopActiveSnapshot();
 	AtEOXact_GUC(false, guc_level);
-	put_verdict(fcinfo, model, &verdict);
 }
 
 /* sample_of is the sample that a model's kind is asked for; 0: the whole. */
@@ -351,5 +355,6 @@ forget(int32 model_id)
 	WhArg args[] = {WH_ARG_INT4(model_id)};
 
 	wh_catalog_execute("DELETE FROM walhouse.load_model WHERE model_id = $1", 1, args);
+	wh_catalog_execute("DELETE FROM walhouse.verification WHERE model_id = $1", 1, args);
 	wh_catalog_execute("DELETE FROM walhouse.model WHERE model_id = $1", 1, args);
 }

@@ -108,7 +108,10 @@ CREATE VIEW walhouse.stat_model AS
                                          WHERE x.model_id = m.model_id) END AS ahead,
            CASE WHEN pg_catalog.pg_has_role(c.relowner, 'USAGE') OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE')
                 THEN m.error END AS error,
-           m.error_time
+           m.error_time,
+           v.started AS last_verify,
+           v.position AS verify_position,
+           v.missing + v.unexpected + v.different AS verify_differences
     FROM walhouse.model m
          LEFT JOIN pg_catalog.pg_class c ON c.oid = m.relation
          LEFT JOIN walhouse.feed f ON f.feed_id = m.feed_id
@@ -118,6 +121,9 @@ CREATE VIEW walhouse.stat_model AS
          LEFT JOIN LATERAL (SELECT lm.load_id, lm.to_lsn, lm.duration_ms FROM walhouse.load_model lm
                             WHERE lm.model_id = m.model_id ORDER BY lm.load_id DESC LIMIT 1) l ON true
          LEFT JOIN walhouse.load r ON r.load_id = l.load_id
+         LEFT JOIN LATERAL (SELECT x.started, x.position, x.missing, x.unexpected, x.different
+                            FROM walhouse.verification x
+                            WHERE x.model_id = m.model_id ORDER BY x.started DESC LIMIT 1) v ON true
          LEFT JOIN LATERAL (SELECT ft.mirror, ft.state FROM walhouse.feed_table ft
                             WHERE ft.feed_id = m.feed_id
                               AND EXISTS (SELECT FROM pg_catalog.pg_rewrite w
@@ -133,6 +139,6 @@ CREATE VIEW walhouse.stat_model AS
                                    COALESCE(pg_catalog.sum(lm.inferred), 0)::bigint AS inferred
                             FROM walhouse.load_model lm WHERE lm.model_id = m.model_id) n ON true;
 COMMENT ON VIEW walhouse.stat_model IS
-    'One row for each model. is_current: the model''s state is live, its table is ready, and so is what it needs; all current models of a feed move together. waits_for says what the others need. loads, inserted, updated, deleted and inferred are sums over the load history that is kept (builds too); a query that does not name them does not compute them. rejected and ahead: rows of a fact that no partition can take, and rows whose dimension version is not settled yet.';
+    'One row for each model. is_current: the model''s state is live, its table is ready, and so is what it needs; all current models of a feed move together. waits_for says what the others need. loads, inserted, updated, deleted and inferred are sums over the load history that is kept (builds too); a query that does not name them does not compute them. rejected and ahead: rows of a fact that no partition can take, and rows whose dimension version is not settled yet. last_verify, verify_position, verify_differences: the last verification of a sample by the feed''s worker, the position that it was made at, and how many rows differed; NULL when it failed (walhouse.verification).';
 
 GRANT SELECT ON walhouse.stat_feed, walhouse.stat_table, walhouse.stat_model TO PUBLIC;

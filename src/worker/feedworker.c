@@ -13,7 +13,8 @@
  * survives an error, and there is one way to recover.
  *
  * Once a second, while nothing comes, it looks whether the feed is still started and whether
- * models wait for a build or another try; that is three index probes.
+ * models wait for a build or another try; that is three index probes.  Once a minute it also looks
+ * whether a model is due to be verified (verify.c).
  */
 #include "postgres.h"
 
@@ -50,6 +51,9 @@ typedef struct Worker
 	MemoryContext round; /* reset at the start of each round */
 	TimestampTz looked; /* when it last looked at the catalog */
 	TimestampTz compared; /* when it last compared the models with the feed */
+	TimestampTz verify_at; /* when it asks again which model is due to be verified */
+	int verify_interval; /* that this was worked out with */
+	bool is_idle; /* the last round had nothing to do */
 	bool build_ended; /* since it last looked at the catalog */
 	bool load_due; /* models may be behind the feed's position */
 	bool finished; /* the feed is no longer started */
@@ -67,6 +71,7 @@ static long patience_ms(Worker *worker);
 static bool must_look(Worker *worker);
 static void serve_waiters(Worker *worker, XLogRecPtr wait_lsn);
 static void look_around(Worker *worker);
+static void start_verification(Worker *worker);
 static void publish(Worker *worker, bool ingested, bool loaded);
 static XLogRecPtr wished_lsn(Worker *worker);
 static void say(Worker *worker, BackendState state, const char *what);
@@ -252,6 +257,7 @@ do_round(Worker *worker)
 		wh_txn_commit();
 		loaded = wh_load_run(worker->feed->id);
 	}
+	worker->is_idle = !ingested && !loaded && wait_lsn == InvalidXLogRecPtr;
 	if (must_look(worker))
 		look_around(worker);
 	publish(worker, ingested, loaded);
@@ -306,6 +312,7 @@ look_around(Worker *worker)
 		wh_build_start_pending(worker->slot, worker->feed);
 	if (wh_round_retry_due(worker->feed->id))
 		worker->load_due = true;
+	start_verification(worker);
 	if (worker->build_ended ||
 		TimestampDifferenceExceeds(worker->compared, worker->looked, COMPARE_MS))
 	{
@@ -315,6 +322,17 @@ look_around(Worker *worker)
 			worker->load_due = true;
 	}
 	wh_txn_commit();
+}
+
+/* start_verification has a model verified whose turn it is. */
+static void
+start_verification(Worker *worker)
+{
+	if (wh_worker_verify_interval != worker->verify_interval)
+		worker->verify_at = 0;
+	worker->verify_interval = wh_worker_verify_interval;
+	if (wh_worker_verify_interval > 0 && worker->verify_at <= worker->looked)
+		worker->verify_at = wh_verify_start_due(worker->slot, worker->feed, worker->is_idle);
 }
 
 /* publish tells the views how far it is, and who waits that something moved. */

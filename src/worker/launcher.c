@@ -399,12 +399,16 @@ expire_slot(WhSlot *slot, TimestampTz now)
 			TimestampDifferenceExceeds(build->launched, now, WH_START_LIMIT_MS))
 			memset(build, 0, sizeof(WhBuildSlot));
 	}
+	if (slot->verification.process == WH_PROCESS_STARTING &&
+		TimestampDifferenceExceeds(slot->verification.launched, now, WH_START_LIMIT_MS))
+		memset(&slot->verification, 0, sizeof(WhBuildSlot));
 }
 
 static bool
 slot_has_process(const WhSlot *slot)
 {
-	bool has = slot->process != WH_PROCESS_NONE;
+	bool has = slot->process != WH_PROCESS_NONE ||
+			   slot->verification.process != WH_PROCESS_NONE;
 
 	for (int i = 0; i < WH_MAX_BUILDS; i++)
 		has = has || slot->builds[i].process != WH_PROCESS_NONE;
@@ -421,6 +425,8 @@ terminate_slot(const WhSlot *slot)
 	for (int i = 0; i < WH_MAX_BUILDS; i++)
 		if (slot->builds[i].process == WH_PROCESS_RUNNING)
 			kill(slot->builds[i].pid, SIGTERM);
+	if (slot->verification.process == WH_PROCESS_RUNNING)
+		kill(slot->verification.pid, SIGTERM);
 }
 
 /* sleep_ms is the time until the next restart or visit is due. */

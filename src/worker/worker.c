@@ -4,6 +4,8 @@
  */
 #include "postgres.h"
 
+#include <limits.h>
+
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "utils/guc.h"
@@ -14,6 +16,8 @@
 int wh_worker_max_feeds = 64;
 int wh_worker_max_build_workers = 2;
 bool wh_worker_enabled = true;
+int wh_worker_verify_interval = 3600;
+int wh_worker_verify_sample = 100;
 
 static void define_settings(void);
 static void register_launcher(void);
@@ -42,6 +46,15 @@ define_settings(void)
 							"Each takes one of max_worker_processes.",
 							&wh_worker_max_build_workers, 2, 1, WH_MAX_BUILDS, PGC_SIGHUP, 0,
 							NULL, NULL, NULL);
+	DefineCustomIntVariable("walhouse.verify_interval",
+							"How often workers verify each model by a sample; 0: never.",
+							"A difference is logged and shown by walhouse.stat_model.",
+							&wh_worker_verify_interval, 3600, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_S,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("walhouse.verify_sample",
+							"How many keys of a model workers look at when they verify it.", NULL,
+							&wh_worker_verify_sample, 100, 1, INT_MAX, PGC_SIGHUP, 0, NULL, NULL,
+							NULL);
 	/* Of no use, and not allowed, after the server's start. */
 	if (process_shared_preload_libraries_in_progress)
 		DefineCustomIntVariable(

@@ -72,6 +72,7 @@ typedef struct WhSlot
 
 	bool build_ended; /* since the worker last looked */
 	WhBuildSlot builds[WH_MAX_BUILDS];
+	WhBuildSlot verification; /* the one that is under way */
 	ConditionVariable moved; /* the feed or its models have a new position */
 } WhSlot;
 
@@ -113,6 +114,8 @@ typedef struct WhTicket
 /* Settings. */
 extern int wh_worker_max_feeds;
 extern int wh_worker_max_build_workers;
+extern int wh_worker_verify_interval; /* s; 0: never */
+extern int wh_worker_verify_sample; /* keys */
 extern bool wh_worker_enabled;
 
 /* -------- slots.c -------- */
@@ -140,6 +143,14 @@ extern void wh_commands_init(void);
 
 /* -------- build.c -------- */
 extern void wh_build_start_pending(WhSlot *slot, const WhFeed *feed);
+
+/* -------- verify.c -------- */
+/*
+ * wh_verify_start_due starts a process that verifies the model of a feed whose turn it is, if one
+ * is due; of a feed that is not idle, only if it is overdue by an interval.  Returns when to ask
+ * again.
+ */
+extern TimestampTz wh_verify_start_due(WhSlot *slot, const WhFeed *feed, bool is_idle);
 
 /* -------- round.c: what worker and run() have in common -------- */
 extern bool wh_round_ingest(WhStream *stream, long timeout_ms);
