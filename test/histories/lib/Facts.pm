@@ -84,20 +84,21 @@ sub bookings
 	{
 		my $commit = $self->{commits}[$event->[2] ? $from : $event->[0]];
 		my %book = (booked_at => text_of_instant($commit->{clock}), booked_lsn => sprintf('0/%X', $commit->{lsn}));
-		push @rows, { %$was, %book, is_reversal => 't', map { $_ => negated($was->{$_}) } @{ $model->{measures} } } if $was;
+		push @rows, { %$was, %book, is_reversal => 't', map { $_ => negated($was->{$_}, column_type($model, $_)) } @{ $model->{measures} } } if $was;
 		undef $was;
 		next unless $event->[1];
-		$was = $event->[1] unless $model->{event} ne 'booked_at' && $self->rejection($model, $event->[1]);
+		$was = $event->[1] unless $self->rejection($model, $event->[1]);
 		push @rows, { %$was, %book, is_reversal => 'f' } if $was;
 	}
 	$self->add_lags($model, $_) for @rows;
 	return @rows;
 }
 
-# negated VALUE: of a number or an interval.
+# negated VALUE, TYPE: of a number or an interval; zero has a sign where it is a floating-point number.
 sub negated
 {
-	my ($value) = @_;
+	my ($value, $type) = @_;
+	return $value eq '0' ? '-0' : $value eq '-0' ? '0' : $value =~ s/^-// ? $value : "-$value" if defined $value && $type eq 'float8' && $value ne 'NaN';
 	return $value if !defined $value || $value eq 'NaN';
 	if ($value =~ /(mon|day|:)/)
 	{
@@ -142,6 +143,11 @@ sub event_instant
 sub rejection
 {
 	my ($self, $model, $row) = @_;
+	for my $measure (grep { ($row->{$_} // '') eq '-9223372036854775808' } @{ $model->{measures} || [] })
+	{
+		return 'a measure has no negative';
+	}
+	return undef if $model->{event} eq 'booked_at';
 	my $text = $row->{ $model->{event} };
 	return 'event time is null' unless defined $text;
 	return 'event time is infinite' if $text =~ /infinity/;
