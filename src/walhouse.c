@@ -15,6 +15,7 @@
 #include "load/load.h"
 #include "model/model.h"
 #include "monitor/monitor.h"
+#include "rollup/rollup.h"
 #include "worker/worker.h"
 
 PG_MODULE_MAGIC;
@@ -30,6 +31,7 @@ _PG_init(void)
 	wh_model_init();
 	wh_dimension_init();
 	wh_fact_init();
+	wh_rollup_init();
 	wh_load_init();
 	wh_worker_init();
 	wh_monitor_init();

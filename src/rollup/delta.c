@@ -1,0 +1,142 @@
+/*
+ * delta.c
+ *		What happened to the rows of a fact, as a rollup takes it: projections, each with a number.
+ *
+ * wh_net has n, p, g…, v…, at, h… and k, the key of the rollup's row: how many more rows of the
+ * fact there are with these values.  Writes that cancel each other out, and those of columns that
+ * the rollup does not read, are not in it.  A projection says all that a rollup ever needs of a
+ * row, so what a rollup missed is kept in the same form.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+
+#include "base/base.h"
+#include "fact/fact.h"
+#include "rollup/rollup.h"
+#include "rollup/rollup_private.h"
+
+static void append_net(StringInfo sql, const WhRollup *rollup, const char *projections);
+static char *project_changes(const WhRollup *rollup);
+static char *project_pending(const WhRollup *rollup);
+static bool has_changes(const WhRollup *rollup, const WhLoad *load);
+
+/*
+ * wh_rollup_read_delta fills wh_net with what the load did to the fact, and with what the rollup
+ * missed before; false: nothing.
+ */
+bool
+wh_rollup_read_delta(WhRollup *rollup, WhLoad *load, bool with_pending)
+{
+	bool with_changes = has_changes(rollup, load);
+	StringInfoData projections;
+	StringInfoData sql;
+
+	initStringInfo(&projections);
+	initStringInfo(&sql);
+	if (with_changes)
+		appendStringInfoString(&projections, project_changes(rollup));
+	if (with_pending)
+		wh_sql_append(&projections, "%s%s", with_changes ? " UNION ALL " : "",
+					  project_pending(rollup));
+	if (projections.len == 0)
+		return false;
+	append_net(&sql, rollup, projections.data);
+	return wh_stage_fill_from(rollup->stage, "wh_net", load->changes, sql.data, 0, NULL) > 0;
+}
+
+/* wh_rollup_read_fact fills wh_net with all rows of the fact. */
+void
+wh_rollup_read_fact(WhRollup *rollup)
+{
+	StringInfoData projections;
+	StringInfoData sql;
+
+	initStringInfo(&projections);
+	initStringInfo(&sql);
+	wh_rollup_project(&projections, rollup, "1", wh_sql_relation(rollup->fact), NULL);
+	append_net(&sql, rollup, projections.data);
+	wh_stage_fill(rollup->stage, "wh_net", sql.data, 0, NULL);
+}
+
+/* wh_rollup_read_pending fills wh_net with what the rollup missed after a load. */
+void
+wh_rollup_read_pending(WhRollup *rollup, int64 after)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	append_net(&sql, rollup, wh_sql("%s WHERE t.load_id > %l", project_pending(rollup), after));
+	wh_stage_fill(rollup->stage, "wh_net", sql.data, 0, NULL);
+}
+
+void
+wh_rollup_forget_pending(WhRollup *rollup)
+{
+	wh_spi_execute(wh_sql("DELETE FROM %T", rollup->pending), 0, NULL);
+}
+
+/* wh_rollup_missed keeps what a load that did not bring the rollup on did to the fact. */
+void
+wh_rollup_missed(WhModel *model, WhLoad *load)
+{
+	WhRollup *rollup = wh_rollup_open(model);
+	StringInfoData net;
+	StringInfoData sql;
+
+	if (!has_changes(rollup, load))
+		return;
+	initStringInfo(&net);
+	initStringInfo(&sql);
+	append_net(&net, rollup, project_changes(rollup));
+	wh_sql_append(&sql, "INSERT INTO %T (load_id, n", rollup->pending);
+	wh_rollup_projection(&sql, rollup, NULL);
+	wh_sql_append(&sql, ") SELECT %l, t.n", load->id);
+	wh_rollup_projection(&sql, rollup, "t");
+	wh_sql_append(&sql, " FROM (%s) t", net.data);
+	wh_stage_execute(load->changes, sql.data, 0, NULL);
+}
+
+/* append_net adds projections up. */
+static void
+append_net(StringInfo sql, const WhRollup *rollup, const char *projections)
+{
+	StringInfoData columns;
+
+	initStringInfo(&columns);
+	wh_rollup_projection(&columns, rollup, "t");
+	wh_sql_append(sql, "SELECT q.*, %s AS k FROM (SELECT pg_catalog.sum(t.n)::pg_catalog.int8 AS n",
+				  wh_rollup_key(rollup, "q"));
+	wh_sql_append(sql, "%s FROM (%s) t", columns.data, projections);
+	if (columns.len > 0)
+		wh_sql_append(sql, " GROUP BY %s", columns.data + 2);
+	wh_sql_append(sql, " HAVING pg_catalog.sum(t.n) <> 0) q");
+}
+
+static char *
+project_changes(const WhRollup *rollup)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	wh_rollup_project(&sql, rollup, "c.wh_n", wh_fact_changes(rollup->fact_id), "c");
+	return sql.data;
+}
+
+static char *
+project_pending(const WhRollup *rollup)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	wh_sql_append(&sql, "SELECT t.n");
+	wh_rollup_projection(&sql, rollup, "t");
+	wh_sql_append(&sql, " FROM %T t", rollup->pending);
+	return sql.data;
+}
+
+static bool
+has_changes(const WhRollup *rollup, const WhLoad *load)
+{
+	return wh_stage_count(load->changes, wh_fact_changes(rollup->fact_id)) > 0;
+}
