@@ -49,7 +49,7 @@ SELECT indexrelid::regclass, pg_get_indexdef(indexrelid) FROM pg_index WHERE ind
 INSERT INTO shop.person VALUES (1, 'Ann', 'low', 1.0, '2020-01-01', 0.1), (2, 'Bob', 'low', 1.00, '2020-01-01', 0.2), (3, 'Cy', 'LOW', 1, '2020-01-01', 0.3),
     (4, 'Di', NULL, NULL, 'infinity', NULL);
 SELECT dw.at('2026-01-01') \g /dev/null
-CALL walhouse.build('dw.profile_history'); CALL walhouse.build('dw.sale');
+CALL walhouse.build('dw.profile'); CALL walhouse.build('dw.sale');
 SELECT band, rate, since, is_good FROM dw.profile WHERE profile_sk > 0 ORDER BY band COLLATE "C";
 SELECT count(*) FILTER (WHERE profile_sk < 0) AS others FROM dw.profile;
 

@@ -9,6 +9,7 @@
 #include "utils/builtins.h"
 
 #include "base/base.h"
+#include "dimension/dimension.h"
 #include "load/load.h"
 #include "load/load_private.h"
 
@@ -45,14 +46,17 @@ walhouse_build(PG_FUNCTION_ARGS)
 	wh_txn_check_arguments(fcinfo);
 	wh_txn_open("walhouse.build", wh_txn_procedure_atomic(fcinfo));
 	model = wh_model_get(relid, false);
+	if (model->kind == WH_MODEL_MINI)
+		model = wh_dimension_history(model);
 	if (model->feed == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("date dimension %s needs no build", model->name)));
+				 errmsg("dimension %s needs no build", model->name),
+				 errdetail("It belongs to no feed.")));
 	wh_user_check_owner(model->owner, "model", model->name);
 	wh_load_run(model->feed->id);
 	if (!wh_load_build(model->id))
-		refuse_build(wh_model_get(relid, false));
+		refuse_build(wh_model_get(model->relid, false));
 	wh_load_run(model->feed->id);
 	wh_txn_close();
 	PG_RETURN_VOID();
