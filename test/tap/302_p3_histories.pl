@@ -25,7 +25,9 @@ like($summary // '', qr/^$histories histories, 0 differences/, 'all histories we
 
 # What is new in the extension, and not in the histories, is not proven.
 my @must = ('dimension', 'dimension over joins', 'outriggers', 'bridge', 'bridge with weight', 'mini', 'fact', 'fact over joins', 'milestones', 'lags', 'corrections reverse',
-	'event time booked_at', 'junk', (map { "type $_" } 0, 1, 2, 3, 6),
+	'event time booked_at', 'junk',
+	(map { "rollup by $_" } qw(hour day week month quarter year none)), (map { ("rollup with $_", "snapshot with $_") } 'count', 'count distinct', qw(sum avg min max)),
+	(map { "snapshot by $_" } qw(day week month)), 'snapshot with balance', 'snapshot with last', 'snapshot with fill', (map { "type $_" } 0, 1, 2, 3, 6),
 	(map { "on_delete $_" } qw(close ignore tombstone purge)), (map { "role $_" } qw(dimension date time junk mini)),
 	(map { "role with $_" } qw(null not_applicable_if error_if)), (map { "ended by $_" } qw(terminate cancel)),
 	(map { "steps: $_" } qw(load build mend compare verify known)), 'horizon moved', 'seen stopped', 'seen rebuild', 'the log is ahead');

@@ -36,7 +36,7 @@ sub random_steps
 	my $share = pick(0.1, 0.2, 0.3, 0.5);
 	my @cuts = grep { chance($share) } 1 .. $n - 1;
 	splice @cuts, 12 if @cuts > 12;
-	my @built = grep { $_->{tables} } @models;
+	my @built = grep { $_->{tables} || $_->{fact} } @models;
 	my %at; # when a model is built first: at the beginning, some time, or at the end
 	$at{ $_->{name} } = pick(0, 0, 1, @cuts ? pick(@cuts) : 1) for @built;
 	my (@steps, %done);

@@ -9,6 +9,7 @@ use strict;
 use warnings;
 use Exporter 'import';
 use Time::HiRes qw(usleep time);
+use Aggregates;
 use Facts;
 use Instant;
 use Oracle;
@@ -81,7 +82,8 @@ sub features_of
 	my %scd = map { $_ => 1 } values %{ $model->{scd} || {} };
 	return ($model->{kind}, ($model->{joins} ? "$model->{kind} over joins" : ()), (map { "type $_" } sort keys %scd),
 		($model->{on_delete} ? "on_delete $model->{on_delete}" : ()), ($model->{effective} ? 'effective' : ()), ($model->{outriggers} ? 'outriggers' : ()),
-		($model->{kind} eq 'mini' ? 'mini' : ()), ($model->{kind} eq 'fact' ? "corrections $model->{corrections}" : ()), ($model->{event} && $model->{event} eq 'booked_at' ? 'event time booked_at' : ()),
+		($model->{fact} ? ("$model->{kind} by $model->{bucket}", (map { "$model->{kind} with $_->{function}" } @{ $model->{measures} }), $model->{kind} eq 'snapshot' && $model->{fill}
+				? 'snapshot with fill' : ()) : ()), ($model->{kind} eq 'mini' ? 'mini' : ()), ($model->{kind} eq 'fact' ? "corrections $model->{corrections}" : ()), ($model->{event} && $model->{event} eq 'booked_at' ? 'event time booked_at' : ()),
 		(map { $model->{$_} ? $_ : () } qw(milestones lags)), ($model->{members} ? 'bridge' : ()), ($model->{weight} ? 'bridge with weight' : ()), map { role_feature($_) } @{ $model->{roles} || [] });
 }
 
@@ -218,7 +220,7 @@ sub build
 	my ($model) = grep { $_->{name} eq $name } @{ $self->{case}{models} };
 	return unless $model;
 	my %state = map { $_->{relation} => $_ } $self->states;
-	my @needs = $model->{kind} eq 'fact' ? map { $state{ $_->{table} } } needs($model) : ();
+	my @needs = $model->{kind} ne 'dimension' ? map { $state{ $_->{table} } } needs($model) : ();
 	return if grep { $_->{state} ne 'live' } @needs;
 	eval { $self->call('CALL walhouse.build(' . Pg::quote($name) . ')', $crash); 1 } and return;
 	# Data that cannot be computed stops the model; dimensions may stand apart, or be built anew meanwhile.
@@ -230,6 +232,7 @@ sub build
 sub may_be_bad
 {
 	my ($self, $model) = @_;
+	$model = $model->{fact} || $model;
 	return $self->{oracle}->is_bad_at($model, $self->{at});
 }
 
@@ -379,7 +382,7 @@ sub compare
 {
 	my ($self) = @_;
 	my %state = map { $_->{relation} => $_ } $self->states;
-	$self->{$_} = {} for qw(members table of_key);
+	$self->{$_} = {} for qw(members table of_key facts);
 	for my $model (@{ $self->{case}{models} })
 	{
 		my $state = $state{ $model->{table} };
@@ -388,6 +391,7 @@ sub compare
 		$self->compare_dimension($model, $state) if $model->{kind} eq 'dimension';
 		next unless together($model, \%state);
 		$self->compare_fact($model, $state, \%state) if $model->{kind} eq 'fact';
+		$self->compare_aggregate($model, $state) if $model->{kind} =~ /^(rollup|snapshot)$/;
 		compare_outriggers($self, $model) if $model->{outriggers};
 		compare_bridge($self, $model) if $model->{members};
 	}
@@ -398,7 +402,8 @@ sub compare
 sub needs
 {
 	my ($model) = @_;
-	return grep { $_ && $_->{tables} } map { $_->{dimension} } map { @{ $model->{$_} || [] } } qw(roles outriggers members);
+	my $fact = $model->{fact};
+	return $fact ? ($fact, needs($fact)) : grep { $_ && $_->{tables} } map { $_->{dimension} } map { @{ $model->{$_} || [] } } qw(roles outriggers members);
 }
 
 # together MODEL, STATES: whether what it refers to is live, and at its position.
@@ -514,9 +519,34 @@ sub compare_fact
 		}
 	}
 	my @all = (@columns, map { $_->{column} } @roles);
+	$self->{facts}{ $model->{table} } = $expected;
 	$self->same($model->{name}, [map { line($_, @all) } @$expected], [map { line($_, @all) } @found]);
 	my $have = $self->pg->query('SELECT key, reason FROM walhouse.rejected WHERE model = ' . Pg::quote($model->{name}) . '::regclass');
 	$self->same("rejected $model->{name}", [map { '{' . join(',', @{ $_->{key} }) . "} $_->{reason}" } @$rejected], [map { "@$_" } @$have]);
+	return;
+}
+
+# compare_aggregate MODEL, STATE: a rollup or a periodic snapshot, with the rows of its fact that should be there.
+sub compare_aggregate
+{
+	my ($self, $model, $state) = @_;
+	my $expected = $self->{facts}{ $model->{fact}{table} } or return;
+	my %role = map { $_->{column} => $_ } @{ $model->{fact}{roles} };
+	my @columns = ($model->{bucket} eq 'none' ? () : 'period_start', @{ $model->{group_by} }, map { $_->{name} } @{ $model->{measures} });
+	my @rows = $self->{oracle}->aggregate_rows($model, $expected, $self->{commits}[$state->{position}]{clock}, $self->pg);
+	my @found = $self->rows('SELECT ' . join(', ', map { quoted($_) } @columns) . " FROM $model->{name}", @columns);
+	# How many zeroes an average has behind its point is not told.
+	for my $average (map { $_->{name} } grep { $_->{function} eq 'avg' } @{ $model->{measures} })
+	{
+		$_->{$average} = canonical($_->{$average}) for @found;
+	}
+	for my $column (grep { $role{$_} } @{ $model->{group_by} })
+	{
+		my $role = $role{$column};
+		if ($role->{date}) { $_->{$column} =~ s/^(\d+)-(\d\d)-(\d\d)$/$1$2$3/ for @rows }
+		else { $_->{$column} = $_->{$column} =~ /^-[123]$/ ? $_->{$column} : $self->{members}{ $role->{dimension}{table} }{ $_->{$column} } // "dangling $_->{$column}" for @found }
+	}
+	$self->same($model->{name}, [map { line($_, @columns) } @rows], [map { line($_, @columns) } @found]);
 	return;
 }
 

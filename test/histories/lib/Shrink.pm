@@ -72,7 +72,7 @@ sub fewer_models
 		# A history goes with its mini-dimension.
 		next if !$model->{declare};
 		my %gone = map { $_ => 1 } $model, $model->{history} || ();
-		next if grep { !$gone{$_} && grep { $_ && $gone{$_} } map { $_->{dimension} } @{ $_->{roles} || [] }, @{ $_->{outriggers} || [] }, @{ $_->{members} || [] } }
+		next if grep { !$gone{$_} && grep { $_ && $gone{$_} } $_->{fact}, map { $_->{dimension} } @{ $_->{roles} || [] }, @{ $_->{outriggers} || [] }, @{ $_->{members} || [] } }
 			@{ $case->()->{models} };
 		$try->({ %{ $case->() }, models => [grep { !$gone{$_} } @{ $case->()->{models} }] });
 	}

@@ -32,6 +32,7 @@ sub has_feature
 			'{"probe_sk": "cal.date(customer_id)"}')},
 		reverse => "SELECT walhouse.create_fact('dw.probe', $orders, 'at', corrections => 'reverse', measures => '{amount}')",
 		milestones => qq{SELECT walhouse.create_fact('dw.probe', $orders, 'at', milestones => '{"paid_at": "paid"}')},
+		rollup => "SELECT walhouse.create_rollup('dw.probe', NULL, NULL, NULL)", snapshot => "SELECT walhouse.create_periodic_snapshot('dw.probe', NULL, NULL, NULL)",
 		lags => qq{SELECT walhouse.create_fact('dw.probe', $orders, 'at', lags => '{"to_pay": ["at", "due"]}')});
 	for my $name (sort keys %probe)
 	{
@@ -51,7 +52,13 @@ sub random_star
 	push @models, random_bridge(@models) if $feature{bridge} && chance(0.15);
 	push @models, random_mini() if $feature{mini} && chance(0.2);
 	push @models, random_junk() if chance(0.3);
-	push @models, map { random_fact($_, @models) } 1 .. pick(0, 1, 1, 1, 2);
+	my @facts = map { random_fact($_, @models) } 1 .. pick(0, 1, 1, 1, 2);
+	push @models, @facts;
+	for my $fact (@facts)
+	{
+		push @models, random_aggregate('rollup', scalar @models, $fact) if $feature{rollup} && chance(0.4);
+		push @models, random_aggregate('snapshot', scalar @models, $fact) if $feature{snapshot} && chance(0.4);
+	}
 	return @models;
 }
 
@@ -485,6 +492,54 @@ sub random_choices
 	my @times = grep { $_->[1] =~ /^(date|timestamp)/ } Oracle::fact_columns($model);
 	$model->{lags} = { map { ("lag $_" => [pick(@times)->[0], pick(@times)->[0]]) } 1 .. pick(1, 2) } if $feature{lags} && chance(0.3);
 	return;
+}
+
+# ---- aggregates
+
+# random_aggregate KIND, N, FACT: a rollup or a periodic snapshot.
+sub random_aggregate
+{
+	my ($kind, $n, $fact) = @_;
+	my %model = (name => "dw.${kind}_$n", table => "${kind}_$n", kind => $kind, fact => $fact, fill => chance(0.6) ? 1 : 0,
+		bucket => $kind eq 'rollup' ? pick(qw(hour day week month quarter year none)) : pick(qw(day week week month)));
+	my @columns = Oracle::fact_columns($fact);
+	my @groups = ((grep { $_->[1] =~ /^(integer|bigint|text|boolean|date)$/ && $_->[0] !~ /^(label|note|order_id|movement_id)$/ } @columns),
+		map { [$_->{column}, 'sk'] } grep { !$_->{time} } @{ $fact->{roles} });
+	$model{group_by} = [map { $_->[0] } (shuffled(@groups))[0 .. pick(0, 0, 1, 2) - 1]];
+	$model{group_by} = [$groups[0][0]] unless @{ $model{group_by} } || $model{bucket} ne 'none';
+	$model{group_by} = [grep { defined } @{ $model{group_by} }];
+	my @times = grep { $_->[1] =~ /^(date|timestamp)/ } @columns;
+	my $time = chance(0.7) ? undef : pick(grep { $model{bucket} ne 'hour' || $_->[1] ne 'date' } @times);
+	my ($event) = grep { $_->[0] eq $fact->{event} } @columns;
+	$time ||= pick(grep { $_->[1] ne 'date' } @times) if $model{bucket} eq 'hour' && $event->[1] eq 'date';
+	$model{bucket} = 'day' if $model{bucket} eq 'hour' && !$time && $event->[1] eq 'date';
+	$model{bucket_column} = $time ? $time->[0] : $fact->{event};
+	$model{measures} = [map { random_measure("m $_", $kind, $fact, @columns) } 1 .. pick(1, 2, 3, 4)];
+	my %measures = map { $_->{name} => $_->{text} } @{ $model{measures} };
+	$model{declare} = sprintf q{SELECT walhouse.create_%s(%s, %s, %s, %s, '%s', %s%s)}, $kind eq 'rollup' ? 'rollup' : 'periodic_snapshot', Pg::quote($model{name}),
+		Pg::quote($fact->{name}), array(@{ $model{group_by} }), Pg::quote($json->encode(\%measures)), $model{bucket}, $time ? Pg::quote($time->[0]) : 'NULL',
+		$kind eq 'rollup' ? '' : $model{fill} ? ', fill => true' : ', fill => false';
+	return \%model;
+}
+
+# random_measure NAME, KIND, FACT, COLUMNS: name, text (as it is declared), function, column, type, sql (over a column c of values).
+sub random_measure
+{
+	my ($name, $kind, $fact, @columns) = @_;
+	my $function = pick('count', 'count', 'count distinct', 'sum', 'sum', 'avg', 'min', 'max', $kind eq 'rollup' ? () : ('balance', 'balance', 'last', 'last'));
+	$function = 'sum' if $function eq 'last' && $fact->{corrections} eq 'reverse'; # a booking has no last row
+	if ($function =~ /^(count|balance)$/ && chance(0.4))
+	{
+		return { name => $name, function => $function, text => "$function(*)" };
+	}
+	my $adds = $function =~ /^(sum|avg|balance)$/;
+	my $column = pick(grep { $_->[1] =~ ($adds ? qr/^(integer|bigint|numeric)$/ : $function =~ /^(min|max|count distinct)$/ ? qr/^(integer|bigint|numeric|float8|text|date|timestamp|timestamptz)$/ : qr//) }
+		@columns);
+	my $value = $column->[1] eq 'float8' ? "CASE WHEN c = 0 THEN 0 ELSE c END" : 'c';
+	my $call = $function eq 'count distinct' ? "count(DISTINCT $value)" : $function eq 'balance' ? "sum($value)" : "$function($value)";
+	$call = "trim_scale($call)" if $function eq 'avg' || ($column->[1] eq 'numeric' && $function !~ /count/) || ($adds && $column->[1] eq 'bigint');
+	return { name => $name, function => $function, column => $column->[0], type => $column->[1], sql => $call,
+		text => $function eq 'count distinct' ? 'count(distinct ' . quoted($column->[0]) . ')' : "$function(" . quoted($column->[0]) . ')' };
 }
 
 sub declare_fact
