@@ -37,11 +37,14 @@ sql($house, q{
 	CREATE SCHEMA dw;
 	SELECT walhouse.create_date_dimension('dw.date', '2024-01-01', '2028-12-31');
 	SELECT walhouse.create_dimension('dw.customer', $$ SELECT id, name, city FROM shop.customer $$, key => '{id}', scd => '{"*": 2, "name": 1}');
+	SELECT walhouse.create_mini_dimension('dw.profile', $$ SELECT id, left(city, 4) AS place FROM shop.customer $$, key => '{id}');
+	SELECT walhouse.create_dimension('dw.client', $$ SELECT id, name FROM shop.customer $$, key => '{id}', outriggers => '{"profile_sk": "dw.profile(id)"}');
+	SELECT walhouse.create_bridge('dw.buyer', $$ SELECT id, customer, 1 AS share FROM shop."Order" $$, key => '{id}', members => '{"client_sk": "dw.client(customer)"}', weight => 'share');
 	SELECT walhouse.create_fact('dw.sale', $$ SELECT id, at, customer, amount FROM shop."Order" $$, key => '{id}', event_time => 'at',
-		dimensions => '{"customer_sk": "dw.customer(customer)", "date_sk": "dw.date(at)"}');
+		dimensions => '{"customer_sk": "dw.customer(customer)", "date_sk": "dw.date(at)", "profile_sk": "dw.profile(customer)"}');
 	SELECT walhouse.start('shop');
 });
-my @models = qw(dw.customer dw.sale);
+my @models = qw(dw.customer dw.profile dw.profile_history dw.client dw.buyer dw.sale);
 sql($source, 'CALL work()') for 1 .. 3;
 ok(models_reach($house, 'shop') && reach($house, 'shop', $source), 'production runs');
 verify_clean($house, 'production', @models);
@@ -116,8 +119,15 @@ verify_clean($heir, 'with the worker', @models);
 star_holds($heir, 'with the worker');
 my $kept = q{SELECT id, at, customer, amount, date_sk FROM dw.sale WHERE load_id <= (SELECT max(load_id) FROM walhouse.load)};
 is(value($heir, "SELECT count(*) FROM ($kept) AS s"), value($source, 'SELECT count(*) FROM "Order"'), 'all sales are there');
+is(value($heir, q{SELECT count(*) FROM dw.sale_as_is s JOIN shop.customer c ON c.id = s.customer WHERE s.profile_place = left(c.city, 4)}),
+	value($source, 'SELECT count(*) FROM "Order" o JOIN customer c ON c.id = o.customer'), 'with the present profiles of their customers');
+is(value($heir, q{SELECT count(*) FROM dw.client_as_is w JOIN shop.customer c USING (id) WHERE w.is_current AND w.profile_place = left(c.city, 4)}),
+	value($source, 'SELECT count(*) FROM customer'), 'the view over the outrigger works');
+is(value($heir, q{SELECT count(*) FROM dw.buyer_members m LEFT JOIN dw.client_as_is c USING (client_sk) WHERE m.is_current AND c.id IS NOT DISTINCT FROM
+	(SELECT max(x.id) FROM dw.client x WHERE x.id = m.customer)}), value($source, 'SELECT count(*) FROM "Order"'), 'and the one of the bridge');
+fails_with($heir, 'a dimension that others refer to is held', q{SELECT walhouse.drop_model('dw.profile')}, qr/dw\.client, dw\.sale/);
 fails_with($house, 'the old warehouse finds the slot ahead of it', q{CALL walhouse.run('shop')}, qr/ERROR/, qr/slot/);
-sql($heir, q{SELECT walhouse.drop_model('dw.sale'); SELECT walhouse.drop_model('dw.customer')});
+sql($heir, qq{SELECT walhouse.drop_model('dw.$_')}) for qw(sale buyer client profile customer);
 fails_with($heir, 'a feed that a worker reads is not dropped', q{CALL walhouse.drop_feed('shop')}, qr/is being read/, qr/HINT:.*walhouse\.stop/);
 sql($heir, q{SELECT walhouse.stop('shop'); CALL walhouse.drop_feed('shop')});
 is(value($source, 'SELECT count(*) FROM pg_replication_slots'), '0', 'the heir drops feed and slot');
