@@ -162,6 +162,16 @@
 	index_beginscan(heap, index, snapshot, nkeys, 0)
 #endif
 
+/* 16: which of the indexes want an entry; those that only summarize may want one alone */
+#if PG_VERSION_NUM >= 160000
+#define WhCompatUpdateIndexes TU_UpdateIndexes
+#define wh_compat_wants_entry(updated, info) \
+	((updated) == TU_All || ((updated) == TU_Summarizing && (info)->ii_Summarizing))
+#else
+#define WhCompatUpdateIndexes bool
+#define wh_compat_wants_entry(updated, info) (updated)
+#endif
+
 /* 17: no snapshot; the rightmost leaf of a B-tree, locked for reading; users include
  * access/nbtree.h */
 #if PG_VERSION_NUM >= 170000

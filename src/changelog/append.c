@@ -3,9 +3,10 @@
  *		Rows into logs, txn and mirrors, without SQL.
  *
  * Rows are gathered and inserted by the hundreds, with their index entries, where the relation
- * has no triggers, checks and generated columns; elsewhere one by one through the executor, as are
- * updates and deletes; triggers that come after a row fire before the next one is written.  The
- * relation is looked at when it is opened, which is once per ingest.  A log row goes straight into
+ * has no triggers, checks and generated columns, and updates and deletes go straight to the heap;
+ * elsewhere all goes one by one through the executor, and triggers that come after a row fire
+ * before the next one is written.  The relation is looked at when it is opened, which is once per
+ * ingest.  A log row goes straight into
  * its partition: partitions lie on a grid of the feed's own size, fixed when the feed was made,
  * and their name says where they begin.
  */
@@ -46,6 +47,7 @@ struct WhAppend
 	int count; /* rows waiting in slots */
 	TupleDesc desc; /* of the slots: a copy, which nobody counts references to */
 	TupleTableSlot *slots[APPEND_ROWS];
+	TupleTableSlot *update; /* likewise, of the row that an update writes */
 	/* for rows that go through the executor; NULL: there was none yet */
 	EState *estate;
 	EPQState epq;
@@ -57,6 +59,10 @@ static bool may_multi_insert(Relation rel);
 static WhTree **open_trees(const WhAppend *append);
 static bool is_plain(Relation index, const IndexInfo *info);
 static void insert_entries(WhAppend *append, int i);
+static void insert_entry(WhAppend *append, int i, TupleTableSlot *slot, IndexUniqueCheck check,
+						 bool is_update);
+static void update_here(WhAppend *append, ItemPointer tid, const Datum *values,
+						const bool *nulls);
 static void fill_entry(const IndexInfo *info, const TupleTableSlot *slot, Datum *values,
 					   bool *nulls);
 static void prepare_executor(WhAppend *append);
@@ -164,18 +170,16 @@ wh_changelog_append_relation(WhAppend *append)
 	return append->rel;
 }
 
-void
-wh_changelog_append(WhAppend *append, const Datum *values, const bool *nulls)
+TupleTableSlot *
+wh_changelog_append_next(WhAppend *append)
 {
 	int i = append->count;
 
 	if (!append->multi)
 	{
-		begin_row(append);
-		ExecSimpleRelationInsert(append->info, append->estate,
-								 fill_slot(append->row, values, nulls));
-		end_row(append);
-		return;
+		prepare_executor(append);
+		ExecClearTuple(append->row);
+		return append->row;
 	}
 	if (append->slots[i] == NULL)
 	{
@@ -184,10 +188,34 @@ wh_changelog_append(WhAppend *append, const Datum *values, const bool *nulls)
 		append->slots[i] = MakeSingleTupleTableSlot(append->desc, &TTSOpsVirtual);
 		MemoryContextSwitchTo(old);
 	}
-	fill_slot(append->slots[i], values, nulls);
+	return append->slots[i];
+}
+
+void
+wh_changelog_append_done(WhAppend *append)
+{
+	if (!append->multi)
+	{
+		begin_row(append);
+		ExecSimpleRelationInsert(append->info, append->estate, ExecStoreVirtualTuple(append->row));
+		end_row(append);
+		return;
+	}
+	ExecStoreVirtualTuple(append->slots[append->count]);
 	append->count++;
 	if (append->count == APPEND_ROWS)
 		wh_changelog_append_flush(append);
+}
+
+void
+wh_changelog_append(WhAppend *append, const Datum *values, const bool *nulls)
+{
+	TupleTableSlot *slot = wh_changelog_append_next(append);
+	int natts = slot->tts_tupleDescriptor->natts;
+
+	memcpy(slot->tts_values, values, sizeof(Datum) * natts);
+	memcpy(slot->tts_isnull, nulls, sizeof(bool) * natts);
+	wh_changelog_append_done(append);
 }
 
 static TupleTableSlot *
@@ -245,19 +273,33 @@ insert_entries(WhAppend *append, int i)
 	{
 		TupleTableSlot *slot = append->slots[row];
 
-		fill_entry(info, slot, values, nulls);
 		if (tree == NULL)
-			index_insert(index, values, nulls, &slot->tts_tid, append->rel,
-						 index->rd_index->indisunique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO,
-						 false, info);
-		else
 		{
-			entries[row] = wh_tree_entry(tree, values, nulls);
-			entries[row]->t_tid = slot->tts_tid;
+			insert_entry(append, i, slot,
+						 index->rd_index->indisunique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO,
+						 false);
+			continue;
 		}
+		fill_entry(info, slot, values, nulls);
+		entries[row] = wh_tree_entry(tree, values, nulls);
+		entries[row]->t_tid = slot->tts_tid;
 	}
 	if (tree != NULL)
 		wh_tree_insert(tree, entries, append->count, info);
+}
+
+/* insert_entry inserts one entry as the executor would; is_update: the row had one with these
+ * values, most likely. */
+static void
+insert_entry(WhAppend *append, int i, TupleTableSlot *slot, IndexUniqueCheck check, bool is_update)
+{
+	IndexInfo *info = append->info->ri_IndexRelationInfo[i];
+	Datum values[INDEX_MAX_KEYS];
+	bool nulls[INDEX_MAX_KEYS];
+
+	fill_entry(info, slot, values, nulls);
+	index_insert(append->info->ri_IndexRelationDescs[i], values, nulls, &slot->tts_tid,
+				 append->rel, check, is_update, info);
 }
 
 /* fill_entry takes an index's columns from a virtual slot: what was put into it is there still. */
@@ -276,6 +318,11 @@ fill_entry(const IndexInfo *info, const TupleTableSlot *slot, Datum *values, boo
 void
 wh_changelog_update_row(WhAppend *append, ItemPointer tid, const Datum *values, const bool *nulls)
 {
+	if (append->multi && append->trees != NULL)
+	{
+		update_here(append, tid, values, nulls);
+		return;
+	}
 	begin_row(append);
 	ExecClearTuple(append->search);
 	append->search->tts_tid = *tid;
@@ -284,9 +331,50 @@ wh_changelog_update_row(WhAppend *append, ItemPointer tid, const Datum *values, 
 	end_row(append);
 }
 
+/*
+ * update_here updates a row whose heap and indexes are all there is to it.  Its key stays, so that
+ * nobody else can have it: the key's index is not searched for a second one.
+ */
+static void
+update_here(WhAppend *append, ItemPointer tid, const Datum *values, const bool *nulls)
+{
+	MemoryContext old = MemoryContextSwitchTo(append->flush);
+	ResultRelInfo *info = append->info;
+	WhCompatUpdateIndexes updated;
+	TupleTableSlot *slot;
+
+	if (append->update == NULL)
+	{
+		MemoryContextSwitchTo(append->context);
+		append->update = MakeSingleTupleTableSlot(append->desc, &TTSOpsVirtual);
+		MemoryContextSwitchTo(append->flush);
+	}
+	slot = fill_slot(append->update, values, nulls);
+	simple_table_tuple_update(append->rel, tid, slot, GetActiveSnapshot(), &updated);
+	for (int i = 0; i < info->ri_NumIndices; i++)
+	{
+		Relation index = info->ri_IndexRelationDescs[i];
+
+		if (wh_compat_wants_entry(updated, info->ri_IndexRelationInfo[i]))
+			insert_entry(append, i, slot,
+						 index->rd_index->indisunique && !index->rd_index->indisprimary ?
+							 UNIQUE_CHECK_YES :
+							 UNIQUE_CHECK_NO,
+						 true);
+	}
+	ExecClearTuple(slot);
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(append->flush);
+}
+
 void
 wh_changelog_delete_row(WhAppend *append, ItemPointer tid)
 {
+	if (append->multi)
+	{
+		simple_table_tuple_delete(append->rel, tid, GetActiveSnapshot());
+		return;
+	}
 	begin_row(append);
 	ExecClearTuple(append->search);
 	append->search->tts_tid = *tid;
@@ -300,6 +388,8 @@ wh_changelog_append_close(WhAppend *append)
 	wh_changelog_append_flush(append);
 	for (int i = 0; i < APPEND_ROWS && append->slots[i] != NULL; i++)
 		ExecDropSingleTupleTableSlot(append->slots[i]);
+	if (append->update != NULL)
+		ExecDropSingleTupleTableSlot(append->update);
 	FreeBulkInsertState(append->bulk);
 	table_finish_bulk_insert(append->rel, 0);
 	ExecCloseIndices(append->info);
@@ -351,6 +441,12 @@ wh_changelog_partition(const WhFeed *feed, Oid log, XLogRecPtr lsn)
 	XLogRecPtr to;
 
 	return get_relname_relid(partition_name(feed, log, lsn, &from, &to), get_rel_namespace(log));
+}
+
+void
+wh_changelog_partition_range(const WhFeed *feed, XLogRecPtr lsn, XLogRecPtr *from, XLogRecPtr *to)
+{
+	wh_partition_lsn_range(lsn, feed->log_partition_size, from, to);
 }
 
 void

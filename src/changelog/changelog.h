@@ -12,6 +12,7 @@
 #define WH_CHANGELOG_H
 
 #include "access/xlogdefs.h"
+#include "executor/tuptable.h"
 #include "nodes/pg_list.h"
 #include "storage/itemptr.h"
 #include "utils/relcache.h"
@@ -158,7 +159,8 @@ extern void wh_changelog_redefine(const WhFeed *feed, const WhFeedTable *table,
 extern void wh_changelog_set_table_state(const WhFeedTable *table, const char *state,
 										 XLogRecPtr sync_lsn, const char *error);
 extern void wh_changelog_store_position(int32 feed_id, XLogRecPtr position, TimestampTz clock);
-extern void wh_changelog_prune_positions(int32 feed_id);
+/* Removes the positions in [from, before). */
+extern void wh_changelog_prune_positions(int32 feed_id, XLogRecPtr from, XLogRecPtr before);
 /* Grows whenever feed_table or feed_column changed: who caches them compares. */
 extern uint64 wh_changelog_generation(void);
 
@@ -166,6 +168,9 @@ extern uint64 wh_changelog_generation(void);
 
 /* The partition of a log that holds lsn; InvalidOid when there is none yet. */
 extern Oid wh_changelog_partition(const WhFeed *feed, Oid log, XLogRecPtr lsn);
+/* The LSNs [*from, *to) whose rows are in one partition with those of lsn. */
+extern void wh_changelog_partition_range(const WhFeed *feed, XLogRecPtr lsn, XLogRecPtr *from,
+										 XLogRecPtr *to);
 /* Makes it, in the caller's transaction, which should be short, as the feed's owner. */
 extern void wh_changelog_make_partition(const WhFeed *feed, Oid log, XLogRecPtr lsn);
 
@@ -176,10 +181,13 @@ extern WhAppend *wh_changelog_append_open(Oid relid);
 extern Relation wh_changelog_append_relation(WhAppend *append);
 /* Values must live until the flush: rows are kept and inserted by the hundreds. */
 extern void wh_changelog_append(WhAppend *append, const Datum *values, const bool *nulls);
+/* The same in two steps: the caller fills the values of the slot that it gets. */
+extern TupleTableSlot *wh_changelog_append_next(WhAppend *append);
+extern void wh_changelog_append_done(WhAppend *append);
 extern void wh_changelog_append_flush(WhAppend *append);
 /* The index of a mirror's key. */
 extern Oid wh_changelog_key_index(Oid mirror);
-/* Changes and removes the row at a TID that the caller has found. */
+/* Changes and removes the row at a TID that the caller has found; its key stays. */
 extern void wh_changelog_update_row(WhAppend *append, ItemPointer tid, const Datum *values,
 									const bool *nulls);
 extern void wh_changelog_delete_row(WhAppend *append, ItemPointer tid);

@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "utils/inval.h"
@@ -73,24 +74,34 @@ wh_changelog_set_table_state(const WhFeedTable *table, const char *state, XLogRe
 	wh_changelog_invalidate();
 }
 
+/* wh_changelog_store_position writes the row itself: it is part of every ingest, and planning a
+ * statement would take longer than the ingest of a small transaction. */
 void
 wh_changelog_store_position(int32 feed_id, XLogRecPtr position, TimestampTz clock)
 {
-	WhArg args[] = {WH_ARG_INT4(feed_id), WH_ARG_LSN(position), WH_ARG_TIMESTAMPTZ(clock)};
+	WhAppend *positions = wh_changelog_append_open(wh_catalog_relid("feed_position"));
+	TupleTableSlot *slot = wh_changelog_append_next(positions);
 
-	wh_catalog_execute(
-		"INSERT INTO walhouse.feed_position (feed_id, position, clock) VALUES ($1, $2, $3)", 3,
-		args);
+	memset(slot->tts_isnull, false, sizeof(bool) * slot->tts_tupleDescriptor->natts);
+	slot->tts_values[0] = Int32GetDatum(feed_id);
+	slot->tts_values[1] = LSNGetDatum(position);
+	slot->tts_values[2] = TimestampTzGetDatum(clock);
+	slot->tts_values[3] = TimestampTzGetDatum(GetCurrentTimestamp());
+	Assert(slot->tts_tupleDescriptor->natts == 4);
+	wh_changelog_append_done(positions);
+	wh_changelog_append_close(positions);
+	CommandCounterIncrement();
 }
 
+/* wh_changelog_prune_positions: what was pruned before is passed over, or the index would be read
+ * from its dead entries on. */
 void
-wh_changelog_prune_positions(int32 feed_id)
+wh_changelog_prune_positions(int32 feed_id, XLogRecPtr from, XLogRecPtr before)
 {
-	WhArg arg = WH_ARG_INT4(feed_id);
+	WhArg args[] = {WH_ARG_INT4(feed_id), WH_ARG_LSN(from), WH_ARG_LSN(before)};
 
 	wh_catalog_execute(
-		"DELETE FROM walhouse.feed_position WHERE feed_id = $1 AND position <"
-		" (SELECT position FROM walhouse.feed_position WHERE feed_id = $1 ORDER BY position DESC "
-		"LIMIT 1)",
-		1, &arg);
+		"DELETE FROM walhouse.feed_position WHERE feed_id = $1 AND position >= $2 AND position < "
+		"$3",
+		3, args);
 }

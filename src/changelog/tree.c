@@ -36,8 +36,13 @@
 
 /* Sorting is given up when fewer than one in SORT_PAYS entries was appended after it. */
 #define SORT_PAYS 4
+/* Fewer entries are sooner inserted one by one than logged together. */
+#define SHORT_RUN 8
 /* What is longer goes to nbtree, which may have to refuse it. */
 #define LONG_ENTRY (BLCKSZ / 8)
+/* A context puts into its blocks what is at most an eighth of one; what is not used of it takes no
+ * memory. */
+#define CHANGE_ROOM (1024 * 1024)
 
 struct WhTree
 {
@@ -50,10 +55,15 @@ struct WhTree
 	uint64 appended; /* of those */
 };
 
+/* Of the state of generic WAL, 66 kB, which would else be given to the system and taken back for
+ * each page; in TopMemoryContext. */
+static MemoryContext change_context = NULL;
+
 static int append_run(WhTree *tree, IndexTuple *entries, int count, bool *is_full);
 static Buffer lock_last_leaf(WhTree *tree);
 static bool belongs_behind(WhTree *tree, Page page, IndexTuple entry, bool *is_full);
 static int fill_page(WhTree *tree, Page page, IndexTuple *entries, int count, bool *is_full);
+static GenericXLogState *start_change(WhTree *tree);
 static void make_key(WhTree *tree, IndexTuple entry);
 static void set_key(WhTree *tree, IndexTuple entry);
 static void insert_one(WhTree *tree, IndexTuple entry, IndexInfo *info);
@@ -95,15 +105,17 @@ wh_tree_insert(WhTree *tree, IndexTuple *entries, int count, IndexInfo *info)
 
 	while (done < count)
 	{
-		bool is_full;
-		int run = append_run(tree, entries + done, count - done, &is_full);
+		bool is_full = false;
+		int run = 0;
 
+		if (count - done >= SHORT_RUN)
+			run = append_run(tree, entries + done, count - done, &is_full);
 		done += run;
 		if (is_sorted)
 			tree->appended += run;
 		if (is_full || run > 0)
 			patience = 1;
-		if (!is_full && !is_sorted && count - done > 1 &&
+		if (!is_full && !is_sorted && count - done >= SHORT_RUN &&
 			tree->sorted <= tree->appended * SORT_PAYS)
 		{
 			sort_entries(tree, entries + done, count - done);
@@ -135,7 +147,7 @@ append_run(WhTree *tree, IndexTuple *entries, int count, bool *is_full)
 		return 0;
 	if (belongs_behind(tree, BufferGetPage(buffer), entries[0], is_full))
 	{
-		GenericXLogState *change = GenericXLogStart(tree->index);
+		GenericXLogState *change = start_change(tree);
 
 		CheckForSerializableConflictIn(tree->index, NULL, BufferGetBlockNumber(buffer));
 		done = fill_page(tree, GenericXLogRegisterBuffer(change, buffer, 0), entries, count,
@@ -211,6 +223,22 @@ fill_page(WhTree *tree, Page page, IndexTuple *entries, int count, bool *is_full
 				 RelationGetRelationName(tree->index));
 	} while (done < count && belongs_behind(tree, page, entries[done], is_full));
 	return done;
+}
+
+/* start_change: a block of the context has room for the state, which is freed at its end. */
+static GenericXLogState *
+start_change(WhTree *tree)
+{
+	GenericXLogState *change;
+	MemoryContext old;
+
+	if (change_context == NULL)
+		change_context = GenerationContextCreate(TopMemoryContext, "walhouse pages", CHANGE_ROOM,
+												 CHANGE_ROOM, CHANGE_ROOM);
+	old = MemoryContextSwitchTo(change_context);
+	change = GenericXLogStart(tree->index);
+	MemoryContextSwitchTo(old);
+	return change;
 }
 
 /* make_key makes the search key that is used for all entries. */

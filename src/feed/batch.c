@@ -36,6 +36,7 @@ static void settle_definition(WhStream *stream, WhTransaction *txn, WhDefinition
 static bool is_rewritten(WhStream *stream, WhTransaction *txn, const WhDefinition *definition);
 static void look_up_defaults(WhStream *stream, const WhTarget *target, WhSourceTable *source);
 static void make_partitions(WhStream *stream, List *transactions);
+static bool make_partition(WhStream *stream, WhTarget *target, XLogRecPtr lsn);
 static bool ingest(WhStream *stream, List *transactions);
 static bool stop_table(WhStream *stream, WhTarget *target, ErrorData *error);
 static void commit_position(WhStream *stream, XLogRecPtr position, TimestampTz clock);
@@ -331,19 +332,16 @@ make_partitions(WhStream *stream, List *transactions)
 {
 	bool made = false;
 
+	foreach_ptr(WhTarget, target, stream->targets)
+		target->partition_from = target->partition_to = InvalidXLogRecPtr;
 	foreach_ptr(WhTransaction, txn, transactions)
 	{
 		foreach_int(schema, txn->schemas)
 		{
 			WhDefinition *definition = wh_stream_definition(stream, schema);
 
-			if (!wants(txn, definition) ||
-				OidIsValid(wh_changelog_partition(stream->feed, definition->target->table->log,
-												  txn->end_lsn)))
-				continue;
-			wh_changelog_make_partition(stream->feed, definition->target->table->log, txn->end_lsn);
-			CommandCounterIncrement();
-			made = true;
+			if (wants(txn, definition))
+				made = make_partition(stream, definition->target, txn->end_lsn) || made;
 		}
 	}
 	if (made)
@@ -351,6 +349,23 @@ make_partitions(WhStream *stream, List *transactions)
 		wh_txn_commit();
 		wh_lock_state(stream->feed->id);
 	}
+}
+
+/* make_partition makes a log's partition for an LSN; false when it is there. */
+static bool
+make_partition(WhStream *stream, WhTarget *target, XLogRecPtr lsn)
+{
+	Oid log = target->table->log;
+
+	if (lsn >= target->partition_from && lsn < target->partition_to)
+		return false;
+	wh_changelog_partition_range(stream->feed, lsn, &target->partition_from,
+								 &target->partition_to);
+	if (OidIsValid(wh_changelog_partition(stream->feed, log, lsn)))
+		return false;
+	wh_changelog_make_partition(stream->feed, log, lsn);
+	CommandCounterIncrement();
+	return true;
 }
 
 /*
@@ -421,7 +436,10 @@ commit_position(WhStream *stream, XLogRecPtr position, TimestampTz clock)
 {
 	wh_changelog_store_position(stream->feed->id, position, clock);
 	if (++stream->ingests % PRUNE_EVERY == 0)
-		wh_changelog_prune_positions(stream->feed->id);
+	{
+		wh_changelog_prune_positions(stream->feed->id, stream->pruned, position);
+		stream->pruned = position;
+	}
 	wh_txn_commit();
 	stream->clock = clock;
 	wh_stream_note_commit(stream, position);

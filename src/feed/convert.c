@@ -232,10 +232,14 @@ plan_missing(WhReader *reader, const WhTarget *target, const Walhouse__V1__Relat
 WhImage *
 wh_image_create(int natts)
 {
-	WhImage *image = palloc0(sizeof(WhImage));
+	Size values = MAXALIGN(sizeof(WhImage));
+	Size nulls = values + sizeof(Datum) * natts;
+	char *piece = palloc(nulls + sizeof(bool) * natts);
+	WhImage *image = (WhImage *) piece;
 
-	image->values = palloc(sizeof(Datum) * natts);
-	image->nulls = palloc(sizeof(bool) * natts);
+	image->values = (Datum *) (piece + values);
+	image->nulls = (bool *) (piece + nulls);
+	image->unchanged = NULL;
 	return image;
 }
 

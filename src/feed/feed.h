@@ -27,8 +27,9 @@ extern WhStream *wh_feed_open(WhFeed *feed, int *holder);
 /*
  * wh_feed_poll receives and ingests: returns after at most one ingest transaction that was
  * committed, or when nothing came for timeout_ms (0: do not wait, -1: for ever; it also returns
- * when the process latch is set).  Sends feedback when due.  No transaction state is held while
- * it waits.  Returns true when the feed's position moved.
+ * when the process latch is set, and when the source has answered what wh_feed_reached asked).
+ * Sends feedback when due.  No transaction state is held while it waits.  Returns true when the
+ * feed's position moved.
  */
 extern bool wh_feed_poll(WhStream *stream, long timeout_ms);
 

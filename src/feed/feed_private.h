@@ -152,6 +152,8 @@ typedef struct WhTarget
 	int nkeys;
 	int *key; /* mirror columns, from 0 */
 	bool is_ready; /* changes are wanted */
+	XLogRecPtr partition_from; /* LSNs whose partition of the log is known to be there, */
+	XLogRecPtr partition_to; /* while one batch is prepared */
 } WhTarget;
 
 /* Both live in the current context, until the catalog's generation changes. */
@@ -363,6 +365,7 @@ struct WhStream
 	List *targets; /* of WhTarget * */
 	uint64 generation; /* that the targets were read at */
 	uint64 ingests;
+	XLogRecPtr pruned; /* positions below were removed in this session */
 	bool session_is_durable; /* the session row is committed and flushed */
 	/* positions that are committed, and the local WAL that must be flushed before they are
 	 * confirmed */
@@ -374,6 +377,7 @@ struct WhStream
 	TimestampTz reported_at;
 	TimestampTz idle_stored_at;
 	TimestampTz asked_at;
+	bool is_asked; /* the source, how far it is; its answer has not come */
 };
 
 extern void wh_stream_init(void);

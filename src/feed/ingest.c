@@ -41,10 +41,9 @@ typedef struct Table
 	WhTarget *target;
 	WhAppend *mirror;
 	WhAppend *log;
-	Oid log_partition;
+	XLogRecPtr log_from; /* the range of LSNs that the open partition of the log has */
+	XLogRecPtr log_to;
 	WhKeymap *map;
-	Datum *log_values; /* a row for the log, made again for each */
-	bool *log_nulls;
 } Table;
 
 typedef struct Work
@@ -70,6 +69,7 @@ static bool chunk_is_full(Work *work);
 static void walk_truncate(Work *work, WhSlice payload);
 static Table *find_table(Work *work, const WhDefinition *definition);
 static Table *open_table(Work *work, WhTarget *target);
+static void open_log(Work *work, Table *table);
 static void apply_insert(Work *work, Table *table, int64 seq, WhImage *after);
 static void apply_update(Work *work, Table *table, int64 seq, WhImage *after, WhImage *before);
 static void apply_delete(Work *work, Table *table, int64 seq, WhImage *before);
@@ -78,7 +78,7 @@ static WhRow *find_present(Work *work, Table *table, const WhImage *image, const
 static void touch(Work *work, Table *table, WhRow *row, int64 seq);
 static void add_present(Work *work, Table *table, int64 seq, WhImage *image);
 static void fill_unchanged(Table *table, WhImage *after, const WhImage *from);
-static void start_log_row(Work *work, Table *table, int64 seq, char op);
+static TupleTableSlot *start_log_row(Work *work, Table *table, int64 seq, char op);
 static void log_row(Work *work, Table *table, int64 seq, char op, const WhImage *image);
 static void log_key(Work *work, Table *table, int64 seq, const WhImage *image);
 static void log_transaction(Work *work);
@@ -274,17 +274,12 @@ find_table(Work *work, const WhDefinition *definition)
 	work->ingest->current = target;
 	foreach_ptr(Table, table, work->tables)
 	{
-		Oid partition;
-
 		if (table->target != target)
 			continue;
-		partition =
-			wh_changelog_partition(work->ingest->feed, target->table->log, work->txn->end_lsn);
-		if (partition != table->log_partition)
+		if (work->txn->end_lsn < table->log_from || work->txn->end_lsn >= table->log_to)
 		{
 			wh_changelog_append_close(table->log);
-			table->log = wh_changelog_append_open(partition);
-			table->log_partition = partition;
+			open_log(work, table);
 		}
 		return table;
 	}
@@ -299,12 +294,8 @@ open_table(Work *work, WhTarget *target)
 
 	table->target = target;
 	table->mirror = wh_changelog_append_open(target->table->mirror);
-	table->log_partition =
-		wh_changelog_partition(work->ingest->feed, target->table->log, work->txn->end_lsn);
-	table->log = wh_changelog_append_open(table->log_partition);
+	open_log(work, table);
 	table->map = wh_keymap_open(target, wh_changelog_append_relation(table->mirror));
-	table->log_values = palloc(sizeof(Datum) * target->log_natts);
-	table->log_nulls = palloc(sizeof(bool) * target->log_natts);
 	if (RelationGetDescr(wh_changelog_append_relation(table->mirror))->natts !=
 			target->desc->natts ||
 		RelationGetDescr(wh_changelog_append_relation(table->log))->natts != target->log_natts)
@@ -314,6 +305,20 @@ open_table(Work *work, WhTarget *target)
 	work->tables = lappend(work->tables, table);
 	MemoryContextSwitchTo(old);
 	return table;
+}
+
+/* open_log opens the partition of a table's log that the transaction's rows go to. */
+static void
+open_log(Work *work, Table *table)
+{
+	MemoryContext old = MemoryContextSwitchTo(work->context);
+	const WhFeed *feed = work->ingest->feed;
+	XLogRecPtr lsn = work->txn->end_lsn;
+
+	table->log = wh_changelog_append_open(
+		wh_changelog_partition(feed, table->target->table->log, lsn));
+	wh_changelog_partition_range(feed, lsn, &table->log_from, &table->log_to);
+	MemoryContextSwitchTo(old);
 }
 
 static WhReader *
@@ -470,48 +475,55 @@ fill_unchanged(Table *table, WhImage *after, const WhImage *from)
 	after->unchanged = NULL;
 }
 
-static void
+/* start_log_row gives a row for the log, with NULL in all columns but the first three. */
+static TupleTableSlot *
 start_log_row(Work *work, Table *table, int64 seq, char op)
 {
-	memset(table->log_nulls, true, sizeof(bool) * table->target->log_natts);
-	table->log_values[0] = LSNGetDatum(work->txn->end_lsn);
-	table->log_values[1] = Int64GetDatum(seq);
-	table->log_values[2] = CharGetDatum(op);
-	table->log_nulls[0] = table->log_nulls[1] = table->log_nulls[2] = false;
+	TupleTableSlot *slot = wh_changelog_append_next(table->log);
+
+	memset(slot->tts_isnull, true, sizeof(bool) * table->target->log_natts);
+	slot->tts_values[0] = LSNGetDatum(work->txn->end_lsn);
+	slot->tts_values[1] = Int64GetDatum(seq);
+	slot->tts_values[2] = CharGetDatum(op);
+	slot->tts_isnull[0] = slot->tts_isnull[1] = slot->tts_isnull[2] = false;
 	work->ingest->logged++;
+	return slot;
 }
 
 /* log_row logs a whole image; NULL for none. */
 static void
 log_row(Work *work, Table *table, int64 seq, char op, const WhImage *image)
 {
-	start_log_row(work, table, seq, op);
+	TupleTableSlot *slot = start_log_row(work, table, seq, op);
+
 	for (int i = 0; image != NULL && i < table->target->desc->natts; i++)
 	{
 		int to = table->target->log_attno[i];
 
 		if (to >= 0)
 		{
-			table->log_values[to] = image->values[i];
-			table->log_nulls[to] = image->nulls[i];
+			slot->tts_values[to] = image->values[i];
+			slot->tts_isnull[to] = image->nulls[i];
 		}
 	}
-	wh_changelog_append(table->log, table->log_values, table->log_nulls);
+	wh_changelog_append_done(table->log);
 }
 
 /* log_key logs a D: the key alone. */
 static void
 log_key(Work *work, Table *table, int64 seq, const WhImage *image)
 {
-	start_log_row(work, table, seq, 'D');
+	TupleTableSlot *slot = start_log_row(work, table, seq, 'D');
+
 	for (int i = 0; i < table->target->nkeys; i++)
 	{
 		int from = table->target->key[i];
+		int to = table->target->log_attno[from];
 
-		table->log_values[table->target->log_attno[from]] = image->values[from];
-		table->log_nulls[table->target->log_attno[from]] = false;
+		slot->tts_values[to] = image->values[from];
+		slot->tts_isnull[to] = false;
 	}
-	wh_changelog_append(table->log, table->log_values, table->log_nulls);
+	wh_changelog_append_done(table->log);
 }
 
 /* log_transaction adds the transaction's row, and moves the clock. */

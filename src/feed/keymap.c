@@ -19,12 +19,16 @@
 #include "executor/tuptable.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/typcache.h"
 
 #include "base/base.h"
 #include "feed/feed_private.h"
+
+/* A map begins as large as the one before it was, up to this. */
+#define MAX_START 65536
 
 /* How values of one key column are compared. */
 typedef struct KeyColumn
@@ -69,6 +73,8 @@ struct WhKeymap
 	KeyColumn *columns; /* in the index's order */
 	ScanKeyData *scan_keys;
 	TupleTableSlot *slot;
+	IndexScanDesc
+		scan; /* with the snapshot that is active until the map is emptied; NULL: none yet */
 	MemoryContext context; /* of the table and the list */
 	rows_hash *table;
 	List *rows;
@@ -76,6 +82,8 @@ struct WhKeymap
 };
 
 static void open_column(WhKeymap *map, int i);
+static void begin_scan(WhKeymap *map);
+static void end_scan(WhKeymap *map);
 static void read_row(WhKeymap *map, WhRow *row, XLogRecPtr txn_lsn);
 static void take_key(WhKeymap *map, const WhImage *image, Datum *key);
 
@@ -135,6 +143,7 @@ open_column(WhKeymap *map, int i)
 void
 wh_keymap_close(WhKeymap *map)
 {
+	end_scan(map);
 	ExecDropSingleTupleTableSlot(map->slot);
 	index_close(map->index, NoLock);
 }
@@ -142,9 +151,20 @@ wh_keymap_close(WhKeymap *map)
 void
 wh_keymap_reset(WhKeymap *map)
 {
+	uint32 size = Min(Max(map->table->members, 256), MAX_START);
+
+	end_scan(map);
 	MemoryContextReset(map->context);
-	map->table = rows_create(map->context, 256, map);
+	map->table = rows_create(map->context, size, map);
 	map->rows = NIL;
+}
+
+static void
+end_scan(WhKeymap *map)
+{
+	if (map->scan != NULL)
+		index_endscan(map->scan);
+	map->scan = NULL;
 }
 
 List *
@@ -241,14 +261,14 @@ wh_keymap_find(WhKeymap *map, const WhImage *image, bool is_new, XLogRecPtr txn_
 static void
 read_row(WhKeymap *map, WhRow *row, XLogRecPtr txn_lsn)
 {
-	IndexScanDesc scan = wh_compat_index_beginscan(map->mirror, map->index, GetActiveSnapshot(),
-												   map->target->nkeys);
 	bool is_own;
 
+	if (map->scan == NULL)
+		begin_scan(map);
 	for (int i = 0; i < map->target->nkeys; i++)
 		map->scan_keys[i].sk_argument = row->key[i];
-	index_rescan(scan, map->scan_keys, map->target->nkeys, NULL, 0);
-	if (index_getnext_slot(scan, ForwardScanDirection, map->slot))
+	index_rescan(map->scan, map->scan_keys, map->target->nkeys, NULL, 0);
+	if (index_getnext_slot(map->scan, ForwardScanDirection, map->slot))
 	{
 		row->image = wh_keymap_image(map->target, map->slot, &row->tid, &is_own);
 		row->in_mirror = true;
@@ -256,7 +276,16 @@ read_row(WhKeymap *map, WhRow *row, XLogRecPtr txn_lsn)
 			row->touched = txn_lsn;
 	}
 	ExecClearTuple(map->slot);
-	index_endscan(scan);
+}
+
+static void
+begin_scan(WhKeymap *map)
+{
+	MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(map));
+
+	map->scan = wh_compat_index_beginscan(map->mirror, map->index, GetActiveSnapshot(),
+										  map->target->nkeys);
+	MemoryContextSwitchTo(old);
 }
 
 WhImage *

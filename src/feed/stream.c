@@ -234,6 +234,7 @@ wh_feed_poll(WhStream *stream, long timeout_ms)
 							   DT_NOEND :
 							   TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
 	XLogRecPtr before = stream->position;
+	bool was_asked = stream->is_asked;
 	int messages = 0;
 
 	for (;;)
@@ -256,6 +257,9 @@ wh_feed_poll(WhStream *stream, long timeout_ms)
 			report_if_due(stream);
 			return stream->position != before;
 		}
+		/* Whoever asked how far the source is does not wait for changes then. */
+		if (was_asked && !stream->is_asked && stream->complete == NIL)
+			return false;
 		if (len > 0 && ++messages % LOOK_EVERY != 0)
 			continue;
 		if (len == 0 && store_idle_if_due(stream))
@@ -331,6 +335,7 @@ take_copy_data(WhStream *stream, char *buffer, int len)
 		PQfreemem(buffer);
 		if (stream->current == NULL && stream->complete == NIL)
 			stream->idle_lsn = Max(stream->idle_lsn, end);
+		stream->is_asked = false;
 		if (wants_reply)
 			report(stream, false);
 		return;
@@ -516,6 +521,7 @@ wh_feed_reached(WhStream *stream, XLogRecPtr lsn, bool store)
 	if (TimestampDifferenceExceeds(stream->asked_at, GetCurrentTimestamp(), ASK_INTERVAL_MS))
 	{
 		stream->asked_at = GetCurrentTimestamp();
+		stream->is_asked = true;
 		report(stream, true);
 	}
 	return false;

@@ -5,7 +5,7 @@
 # each repeat. The clock runs from the start until the last change is committed. CPU is what the scheduler counted for the process that
 # applies, source CPU what the source's walsender took (its server counts in hundredths of a second); WAL is the target's.
 #   SIDES    which: copy ingest star triggers     PHASES   which: inserts big updates small moves deletes
-#   PROFILE=DIR  perf record of each side's process while it works, into DIR/<phase>.<side>.perf
+#   PERF=DIR  perf record of each side's process while it works, into DIR/<phase>.<side>.perf
 
 sides=${SIDES:-copy ingest star triggers}
 phases=${PHASES:-inserts big updates small moves deletes}
@@ -59,12 +59,12 @@ clear_load()
 	done
 }
 
-# profile PID FILE: perf of a process while it works, where PROFILE names a folder.
+# profile PID FILE: perf of a process while it works, where PERF names a folder.
 profile()
 {
-	[ -n "${PROFILE:-}" ] || return 0
-	mkdir -p "$PROFILE"
-	perf record -q -F 1999 -e cpu-clock --call-graph dwarf,8192 -p "$1" -o "$PROFILE/${2// /_}.perf" >/dev/null 2>&1 </dev/null &
+	[ -n "${PERF:-}" ] || return 0
+	mkdir -p "$PERF"
+	perf record -q -F 1999 -e cpu-clock --call-graph dwarf,8192 -p "$1" -o "$PERF/${2// /_}.perf" >/dev/null 2>&1 </dev/null &
 }
 
 # process PID: its CPU in seconds, and the most memory that it had of its own, in MB.
@@ -85,7 +85,7 @@ take_subscription()
 	local from took pid
 	from=$(now)
 	ask target "$1" -c "ALTER SUBSCRIPTION $1 ENABLE" || return
-	if [ -n "${PROFILE:-}" ]; then
+	if [ -n "${PERF:-}" ]; then
 		until [ -n "${pid:-}" ]; do pid=$(subscription_pid "$1") || return; done
 		profile "$pid" "$2.$1"
 	fi
