@@ -199,7 +199,7 @@ BEGIN
     END LOOP;
 END $$;
 
--- expected.star(): the rows of all dimensions and facts, so that those of two schemas can be compared: without surrogate keys, for which the
+-- expected.star(): the rows of all models, so that those of two schemas can be compared: without surrogate keys, for which the
 -- member's key and version stand, and load ids; inferred members are left out, facts name them.
 CREATE FUNCTION expected.star(schema name) RETURNS TABLE (model text, "row" text) LANGUAGE plpgsql STABLE AS $$
 DECLARE
@@ -210,11 +210,13 @@ BEGIN
             (SELECT string_agg(format('%L, (SELECT jsonb_build_array(%s, least(d.%I, 0)%s) FROM %s AS d WHERE d.%3$I = t.%1$I)', f.column_name,
                     (SELECT string_agg('d.' || quote_ident(k), ', ') FROM unnest(o.key) AS k), o.options ->> 'sk',
                     CASE WHEN o.kind = 'dimension' THEN ', d.valid_from, d.is_inferred' ELSE '' END, o.relation), ', ')
-                FROM walhouse.fact_dimension f JOIN walhouse.model o ON o.model_id = f.dimension_id WHERE f.model_id = w.model_id) AS members
+                FROM (SELECT DISTINCT ON (column_name) f.column_name, f.dimension_id FROM walhouse.fact_dimension f JOIN walhouse.model y USING (model_id) JOIN pg_class z ON z.oid = y.relation
+                    WHERE CASE WHEN w.kind = 'fact' THEN f.model_id = w.model_id ELSE z.relnamespace = c.relnamespace AND w.options -> 'group_by' ? f.column_name::text END) AS f
+                JOIN walhouse.model o ON o.model_id = f.dimension_id) AS members
         FROM walhouse.model w JOIN pg_class c ON c.oid = w.relation
         WHERE relnamespace = schema::regnamespace AND kind NOT IN ('date', 'time', 'junk')
     LOOP
-        RETURN QUERY EXECUTE format('SELECT %L, (to_jsonb(t) - ARRAY[%L, ''load_id''] || jsonb_build_object(%s))::text FROM %s AS t WHERE %s',
+        RETURN QUERY EXECUTE format('SELECT %L, (to_jsonb(t) - ARRAY[%L, ''load_id'', ''wh_key'', ''wh_state''] || jsonb_build_object(%s))::text FROM %s AS t WHERE %s',
             m.relname, coalesce(m.sk, ''), m.members, m.relation, CASE WHEN m.kind = 'dimension' THEN 'NOT is_inferred' ELSE 'true' END);
     END LOOP;
 END $$;

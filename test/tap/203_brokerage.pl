@@ -1,6 +1,6 @@
 # A brokerage from a generator of our own (test/brokerage): customers, accounts that follow their customers, securities, trades with
 # their history, cash, holdings, watches and daily prices, in three phases: a history, part of it there at the first copy and part
-# replayed as changes, then the changes of two days. The star is declared by public SQL alone (dimensions.sql, facts.sql), and after
+# replayed as changes, then the changes of two days. The star is declared by public SQL alone (dimensions.sql, facts.sql, sums.sql), and after
 # each phase the rules of test/brokerage/rules/*.sql, pgTAP tests, hold it against a copy of the source's tables, against the
 # generator's ledger, and against versions and balances that plain SQL here works out from a record that triggers at the source kept.
 # At the end the star equals one that is built from scratch, and planted faults are seen.
@@ -44,6 +44,7 @@ sql($house, "\\i $here/facts.sql");
 sql($house, q{CALL walhouse.run('brokerage')});
 days(99, 60);
 sql($house, q{CALL walhouse.ingest('brokerage')});
+sql($house, "\\i $here/sums.sql");
 days(59, 30);
 sql($house, q{CALL walhouse.run('brokerage')});
 days(29, 1);
@@ -71,7 +72,7 @@ took('the second day');
 check('second day');
 
 # ---- A star from scratch, and the past.
-for my $file (qw(dimensions facts))
+for my $file (qw(dimensions facts sums))
 {
 	sql($house, slurp_file("$here/$file.sql") =~ s/\bdw\b/fresh/gr);
 }
@@ -228,6 +229,11 @@ sub faults
 		[ '5_groups', 'a trade has the profile that its customer had then',
 			"UPDATE dw.trade SET profile_sk = (SELECT max(profile_sk) FROM dw.profile) WHERE trade_id IN ($some, (SELECT max(trade_id) FROM dw.trade))" ],
 		[ '5_groups', 'profiles are those that customers have had', 'DELETE FROM dw.profile WHERE profile_sk = (SELECT max(profile_sk) FROM dw.profile)' ],
+		[ '6_sums', 'prices by month are those of the source', q{UPDATE dw.market_month SET high = high + 0.01 WHERE (symbol, period_start) = (SELECT symbol, max(period_start) FROM dw.market_month GROUP BY 1 LIMIT 1)} ],
+		[ '6_sums', 'totals of clients follow when trades get other versions', 'DELETE FROM dw.client_total WHERE client_sk = (SELECT max(client_sk) FROM dw.client_total)' ],
+		[ '6_sums', 'each account has a row for each day from its first one on, and no other', q{DELETE FROM dw.cash_day WHERE account_id = 1001 AND period_start = current_setting('brokerage.base')::date - 7} ],
+		[ '6_sums', 'the balance of a day is the running sum of all cash up to it', q{UPDATE dw.cash_day SET balance = balance + 1 WHERE account_id = 1001 AND period_start = current_setting('brokerage.base')::date - 7} ],
+		[ '6_sums', 'the last kind of cash is carried on', q{UPDATE dw.cash_day SET last_kind = NULL WHERE account_id = 1001 AND entries = 0} ],
 		[ '8_lineage', 'each row names a load that there was', "UPDATE dw.cash SET load_id = -5 WHERE cash_id = $cash" ],
 		[ '8_lineage', 'the load of a cash row read the transaction that wrote it', "UPDATE dw.cash SET load_id = (SELECT max(load_id) FROM dw.cash) WHERE cash_id = $cash" ],
 		[ '8_lineage', 'a version begins with a transaction', "UPDATE dw.customer SET valid_from = valid_from + interval '1 microsecond' WHERE $middle" ],
