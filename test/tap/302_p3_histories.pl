@@ -30,8 +30,8 @@ my @must = ('dimension', 'dimension over joins', 'outriggers', 'bridge', 'bridge
 	(map { "snapshot by $_" } qw(day week month)), 'snapshot with balance', 'snapshot with last', 'snapshot with fill', (map { "type $_" } 0, 1, 2, 3, 6),
 	(map { "on_delete $_" } qw(close ignore tombstone purge)), (map { "role $_" } qw(dimension date time junk mini)),
 	(map { "role with $_" } qw(null not_applicable_if error_if)), (map { "ended by $_" } qw(terminate cancel)),
-	(map { "steps: $_" } qw(load build mend compare verify known)), 'horizon moved', 'seen stopped', 'seen rebuild', 'the log is ahead');
-for my $what ($histories < 100 ? () : (@must, map { "ended by $_" } qw(kill server)))
+	(map { "steps: $_" } qw(load build mend compare verify known)), 'horizon moved', 'seen stopped', 'seen rebuild', 'the log is ahead', 'histories through a real feed', (map { "known $_" } qw(dimension fact rollup snapshot)));
+for my $what ($histories < 100 ? () : (@must, 'the source sent again', map { "ended by $_" } qw(kill server)))
 {
 	cmp_ok($seen{$what} // 0, '>', 0, "there was: $what");
 }

@@ -1,7 +1,7 @@
 # Case: one history, made from a seed: first rows, transactions, models, and the steps in which the models are built and loaded.
 #
 # Steps name transactions by their number in the whole history, so that a case stays one when transactions are taken out:
-#   [reach => n]  [load => crash]  [build => model, crash]  [mend]  [compare]  [verify]  [horizon => n, cuts off]  [known => model]
+#   [reach => n, crash]  [load => crash]  [build => model, crash]  [mend]  [compare]  [verify]  [horizon => n, cuts off]  [known => model]
 package Case;
 
 use strict;
@@ -24,9 +24,14 @@ sub new_case
 	my %tables = map { $_ => 1 } map { @{ $_->{tables} || [] } } @models;
 	my @tables = sort keys %tables;
 	@tables = sort { ($b eq 'lines') <=> ($a eq 'lines') || $a cmp $b } @tables;
-	my $case = { seed => $seed, zone => $g->{zone}, models => \@models, tables => \@tables, ahead => chance(0.25) ? 1 : 0, views => chance(0.4) ? 1 : 0,
+	my $real = $ENV{REAL} // ($seed % 40 == 0 ? 1 : 0);
+	my $case = { seed => $seed, real => $real, zone => $g->{zone}, models => \@models, tables => \@tables, ahead => chance(0.25) && !$real ? 1 : 0, views => chance(0.4) ? 1 : 0,
 		first => [random_rows($g, @tables)], transactions => [map { { n => $_, time => $g->{times}[$_ - 1], changes => [random_transaction($g, @tables)] } } 1 .. $n] };
 	$case->{steps} = [random_steps($n, @models)];
+	if ($real)
+	{
+		push @$_, crash(0.4) for grep { $_->[0] eq 'reach' } @{ $case->{steps} };
+	}
 	return $case;
 }
 
@@ -54,7 +59,7 @@ sub random_steps
 		push @steps, [build => pick(@built)->{name}, crash()] if $cut && chance(0.06);
 		push @steps, ['compare'] if $cut && chance(0.2);
 		push @steps, ['verify'] if $cut && chance(0.1);
-		push @steps, [known => pick(@built)->{name}] if $cut && chance(0.05);
+		push @steps, [known => pick(@built)->{name}] if $cut && chance(0.08);
 	}
 	return @steps;
 }
@@ -62,8 +67,9 @@ sub random_steps
 # crash: how a load or build is ended before its end: the relation that it is stopped at (as a number from 0 to 1), and how.
 sub crash
 {
-	return undef unless chance(0.12);
-	return { at => rand(), how => chance(0.02) ? pick('kill', 'server') : pick('terminate', 'terminate', 'cancel'), again => pick(0, 1, 1) };
+	my ($chance) = @_;
+	return undef unless chance($chance // 0.12);
+	return { at => rand(), how => chance($chance ? 0.2 : 0.02) ? pick('kill', 'server') : pick('terminate', 'terminate', 'cancel'), again => pick(0, 1, 1) };
 }
 
 1;

@@ -11,6 +11,7 @@ use Exporter 'import';
 use Time::HiRes qw(usleep time);
 use Aggregates;
 use Facts;
+use Ingest;
 use Instant;
 use Oracle;
 use Pg;
@@ -24,7 +25,8 @@ our $count = {}; # what happened in this process, by name
 sub play
 {
 	my ($server, $case) = @_;
-	my $self = bless { server => $server, case => $case, at => -1, written => -1, horizon => 0, seen => {} }, 'Play';
+	my $self = bless { server => $server, case => $case }, 'Play';
+	$server->use_database($case->{real} ? 'real' : 'histories');
 	my $failure;
 	eval {
 		local $SIG{ALRM} = sub { die { what => 'time', text => 'it takes longer than a minute' } };
@@ -61,12 +63,9 @@ sub prepare
 	$self->{oracle} = Oracle->new(commits => $commits, zone => $case->{zone});
 	$self->{model} = { map { $_->{table} => $_ } @{ $case->{models} } };
 
-	my $sql = "UPDATE walhouse.feed SET time_zone = '$case->{zone}', horizon = '0/1000'; "
-		. "INSERT INTO walhouse.feed_position (feed_id, position, clock) SELECT feed_id, '0/1000', '2000-01-01 00:00+00' FROM walhouse.feed;";
-	$self->pg->query($sql . $self->mirror_sql({}, $commits->[0]{state}));
-	$self->{written} = 0;
-	$self->{at} = 0;
-	$self->write($#$commits) if $case->{ahead};
+	$self->{ingest} = ($case->{real} ? 'Ingest::Real' : 'Ingest::Hand')->new(server => $self->{server}, case => $case, commits => $commits);
+	$self->{ingest}->begin;
+	$count->{'histories through a real feed'} += $case->{real};
 	$count->{'transactions'} += $#$commits;
 	$count->{'changes in logs'} += @{ $_->{log} } for @$commits;
 	$count->{'the log is ahead'} += $case->{ahead};
@@ -103,75 +102,31 @@ sub commit_at
 	return $at;
 }
 
-sub lsn { return sprintf '0/%X', $_[0] }
+# ---- steps
 
-# ---- ingest
-
-# write COMMIT: log and mirror up to there.
-sub write
+sub step
 {
-	my ($self, $to) = @_;
-	my $sql = $self->write_sql($to);
-	$self->pg->query($sql) if length $sql;
+	my ($self, $step) = @_;
+	my ($what, @args) = @$step;
+	$count->{"steps: $what"}++;
+	$self->{step} = join ' ', map { ref $_ ? "($_->{how} at $_->{at})" : $_ // '' } @$step;
+	if ($what eq 'reach') { $self->reach($self->commit_at($args[0]), $args[1]) }
+	elsif ($what eq 'horizon') { $self->move_horizon($self->commit_at($args[0]), $args[1]) }
+	elsif ($what eq 'load') { $self->call("CALL walhouse.load('shop')", $args[0]) }
+	elsif ($what eq 'build') { $self->build(@args) }
+	elsif ($what eq 'mend') { $self->mend }
+	elsif ($what eq 'compare') { $self->compare }
+	elsif ($what eq 'verify') { $self->verify }
+	elsif ($what eq 'known') { $self->known($args[0]) }
 	return;
 }
 
-sub write_sql
-{
-	my ($self, $to) = @_;
-	return '' if $to <= $self->{written};
-	my (%rows, @txn);
-	for my $commit (@{ $self->{commits} }[$self->{written} + 1 .. $to])
-	{
-		push @txn, sprintf "('%s', '700', '%s', NULL, '%s')", lsn($commit->{lsn}), text_of_instant($commit->{time}), text_of_instant($commit->{clock});
-		for my $entry (@{ $commit->{log} })
-		{
-			my ($table, $seq, $op, $row) = @$entry;
-			push @{ $rows{$table} }, '(' . join(', ', "'" . lsn($commit->{lsn}) . "'", $seq, "'$op'", map { Pg::quote($row->{$_}) } Source::columns_of($table)) . ')';
-		}
-	}
-	my $sql = 'INSERT INTO shop_log.txn VALUES ' . join(', ', @txn) . ';';
-	$sql .= 'INSERT INTO shop_log.' . quoted($_) . ' VALUES ' . join(', ', @{ $rows{$_} }) . ';' for sort keys %rows;
-	$sql .= $self->mirror_sql($self->{commits}[$self->{written}]{state}, $self->{commits}[$to]{state});
-	$self->{written} = $to;
-	return $sql;
-}
-
-# mirror_sql FROM, TO: from one state to another.
-sub mirror_sql
-{
-	my ($self, $from, $to) = @_;
-	my $sql = '';
-	for my $table (sort keys %$to)
-	{
-		my ($old, $new) = ($from->{$table} || {}, $to->{$table});
-		next if $old == $new;
-		my @gone = grep { !$new->{$_} || $new->{$_} != $old->{$_} } sort keys %$old;
-		my @come = grep { !$old->{$_} || $new->{$_} != $old->{$_} } sort keys %$new;
-		my @key = map { s/^!// ? /^(.+) \S+ \S+$/ : () } @{ [ @{ $TABLE{$table} } ] };
-		$sql .= 'DELETE FROM ' . quoted_table($table) . ' WHERE (' . join(', ', map { quoted($_) } @key) . ') IN (' . join(', ', map {
-				my $row = $old->{$_};
-				'(' . join(', ', map { Pg::quote($row->{$_}) } @key) . ')' } @gone) . ');' if @gone;
-		$sql .= 'INSERT INTO ' . quoted_table($table) . ' VALUES ' . join(', ', map {
-				my $row = $new->{$_};
-				'(' . join(', ', map { Pg::quote($row->{$_}) } Source::columns_of($table)) . ')' } @come) . ';' if @come;
-	}
-	return $sql;
-}
-
-# reach COMMIT: the feed's position.
+# reach COMMIT, CRASH: the feed's position; by hand it is reached at once.
 sub reach
 {
-	my ($self, $to) = @_;
-	my $sql = $self->write_sql($to);
-	if ($to > $self->{at})
-	{
-		my $commit = $self->{commits}[$to];
-		$sql .= sprintf "INSERT INTO walhouse.feed_position (feed_id, position, clock) SELECT feed_id, '%s', '%s' FROM walhouse.feed", lsn($commit->{lsn}),
-			text_of_instant($commit->{clock});
-		$self->{at} = $to;
-	}
-	$self->pg->query($sql) if length $sql;
+	my ($self, $to, $crash) = @_;
+	return if $to < $self->{ingest}{at};
+	$self->{ingest}->reach($to, $crash && sub { $self->call($_[0], $crash) });
 	return;
 }
 
@@ -184,32 +139,10 @@ sub move_horizon
 	{
 		$to = $state->{position} if defined $state->{position} && $state->{position} < $to;
 	}
-	return if $to <= $self->{horizon} || $to > $self->{at};
+	return if $to <= $self->{ingest}{horizon} || $to > $self->{ingest}{at};
 	return if grep { $_->{tables} && $self->{oracle}->is_bad_at($_, $to) } @{ $self->{case}{models} };
-	my $lsn = lsn($self->{commits}[$to]{lsn});
-	$self->pg->query("UPDATE walhouse.feed SET horizon = '$lsn'; DELETE FROM shop_log.txn WHERE end_lsn < '$lsn';"
-			. join(' ', map { 'DELETE FROM shop_log.' . quoted($_) . " WHERE lsn <= '$lsn';" } @{ $self->{case}{tables} }));
-	$self->{horizon} = $to;
+	$self->{ingest}->move_horizon($to);
 	$count->{'horizon moved'}++;
-	return;
-}
-
-# ---- steps
-
-sub step
-{
-	my ($self, $step) = @_;
-	my ($what, @args) = @$step;
-	$count->{"steps: $what"}++;
-	$self->{step} = join ' ', map { ref $_ ? "($_->{how} at $_->{at})" : $_ // '' } @$step;
-	if ($what eq 'reach') { $self->reach($self->commit_at($args[0])) }
-	elsif ($what eq 'horizon') { $self->move_horizon($self->commit_at($args[0]), $args[1]) }
-	elsif ($what eq 'load') { $self->call("CALL walhouse.load('shop')", $args[0]) }
-	elsif ($what eq 'build') { $self->build(@args) }
-	elsif ($what eq 'mend') { $self->mend }
-	elsif ($what eq 'compare') { $self->compare }
-	elsif ($what eq 'verify') { $self->verify }
-	elsif ($what eq 'known') { $self->known($args[0]) }
 	return;
 }
 
@@ -233,7 +166,7 @@ sub may_be_bad
 {
 	my ($self, $model) = @_;
 	$model = $model->{fact} || $model;
-	return $self->{oracle}->is_bad_at($model, $self->{at});
+	return $self->{oracle}->is_bad_at($model, $self->{ingest}{at});
 }
 
 # mend: what stopped is tried again at the next load, and what waits for a build is built.
@@ -252,19 +185,12 @@ sub mend
 sub states
 {
 	my ($self) = @_;
-	my @states = map { { relation => $_->[0], state => $_->[1], start => $self->commit_of($_->[2]), position => $self->commit_of($_->[3]), error => $_->[4] } }
+	my @states = map { { relation => $_->[0], state => $_->[1], start => $self->{ingest}->commit_of($_->[2]), position => $self->{ingest}->commit_of($_->[3]), error => $_->[4] } }
 		@{ $self->pg->query(q{SELECT c.relname, m.state, m.history_start, (SELECT l.to_lsn FROM walhouse.load_model l WHERE l.model_id = m.model_id
 			ORDER BY l.load_id DESC LIMIT 1), m.error FROM walhouse.model m JOIN pg_class c ON c.oid = m.relation
 			WHERE m.kind NOT IN ('date', 'time', 'junk', 'mini') ORDER BY m.model_id}) };
 	$count->{"seen $_->{state}"}++ for @states;
 	return @states;
-}
-
-sub commit_of
-{
-	my ($self, $lsn) = @_;
-	return undef unless defined $lsn;
-	return (hex($lsn =~ s{.*/}{}r) - 0x1000) / 256;
 }
 
 # call STATEMENT, CRASH: to its end, or stopped where it first writes to some relation.
@@ -274,7 +200,8 @@ sub call
 	return $self->pg->query($statement) unless $crash;
 	my $server = $self->{server};
 	my ($pg, $other) = ($server->main, $server->other);
-	my @relations = (qw(walhouse.load walhouse.load_model walhouse.model walhouse.ahead walhouse.fact_rejected walhouse.load_retry walhouse.purged),
+	my @relations = $statement =~ /ingest/ ? ('walhouse.feed_position', 'shop_log.txn', map { (quoted_table($_), 'shop_log.' . quoted($_)) } @{ $self->{case}{tables} })
+		: (qw(walhouse.load walhouse.load_model walhouse.model walhouse.ahead walhouse.fact_rejected walhouse.load_retry walhouse.purged),
 		map { $_->{name} } (@{ $self->{case}{models} }) x 2);
 	my $relation = $relations[$crash->{at} * @relations];
 	$other->query("BEGIN; LOCK TABLE $relation IN SHARE MODE");
@@ -341,11 +268,12 @@ sub finish
 	for my $state ($self->states)
 	{
 		die { what => "state $state->{relation}", text => "$state->{relation} is $state->{state}: " . ($state->{error} // '') } if $state->{state} ne 'live';
-		die { what => "position $state->{relation}", text => "$state->{relation} stands at commit $state->{position}, not $self->{at}" }
-			if $state->{position} != $self->{at};
+		die { what => "position $state->{relation}", text => "$state->{relation} stands at commit $state->{position}, not $self->{ingest}{at}" }
+			if $state->{position} != $self->{ingest}{at};
 	}
 	$self->compare;
 	$self->verify;
+	$self->{ingest}->check;
 	my $left = $self->pg->query('SELECT a.* FROM walhouse.ahead a WHERE event_time < (SELECT max(clock) FROM shop_log.txn) LIMIT 3');
 	die { what => 'ahead', text => 'kept as ahead though the clock has passed it: ' . join ' ', map { $_ // 'NULL' } @{ $left->[0] } } if @$left;
 	return;
@@ -358,15 +286,15 @@ sub clean
 	$self->pg->query("SELECT walhouse.drop_model('$_->[0]')")
 		for @{ $self->pg->query(q{SELECT relation FROM walhouse.model WHERE relation::text LIKE 'dw.%'
 			AND relation::text <> 'dw.profile_history' ORDER BY model_id DESC}) };
-	$self->pg->query(join ' ', map({ 'DELETE FROM ' . quoted_table($_) . '; DELETE FROM shop_log.' . quoted($_) . ';' } @{ $self->{case}{tables} }),
-		map { "DELETE FROM $_;" } qw(shop_log.txn walhouse.feed_position walhouse.load walhouse.load_model walhouse.load_retry));
+	$self->{ingest}->clean;
+	$self->pg->query(join ' ', map { "DELETE FROM walhouse.$_;" } qw(load load_model load_retry));
 	return;
 }
 
 sub verify
 {
 	my ($self) = @_;
-	for my $state (grep { $_->{state} eq 'live' && $_->{position} >= $self->{horizon} } $self->states)
+	for my $state (grep { $_->{state} eq 'live' && $_->{position} >= $self->{ingest}{horizon} } $self->states)
 	{
 		my $name = $self->{model}{ $state->{relation} }{name};
 		my $row = $self->pg->query('SELECT missing, unexpected, different FROM walhouse.verify(' . Pg::quote($name) . ')')->[0];
@@ -562,23 +490,45 @@ sub role_sql
 	return "coalesce((SELECT coalesce($text, d.${what}_sk::text) FROM $dimension d WHERE d.${what}_sk = $column), 'dangling ' || $column)";
 }
 
-# known MODEL: a dimension as it stood after an earlier load.
+# known MODEL: what it said after an earlier load; surrogate keys are those of now, so they are left out.
 sub known
 {
 	my ($self, $name) = @_;
 	my ($model) = grep { $_->{name} eq $name } @{ $self->{case}{models} };
-	return if !$model || $model->{kind} ne 'dimension';
-	my ($state) = grep { $_->{relation} eq $model->{table} } $self->states;
-	return if $state->{state} ne 'live' || $self->{horizon} > $state->{start};
+	return unless $model;
+	my %state = map { $_->{relation} => $_ } $self->states;
+	my $state = $state{ $model->{table} };
+	my $lowest = $state->{start} // 0;
+	return if $state->{state} ne 'live' || $self->{ingest}{horizon} > ($lowest > 0 ? $lowest : 0);
 	my $load = $self->pg->query('SELECT l.load_id, l.to_lsn FROM walhouse.load_model l WHERE l.model_id = (SELECT model_id FROM walhouse.model WHERE relation = '
 		. Pg::quote($name) . "::regclass) AND l.load_id >= (SELECT max(x.load_id) FROM walhouse.load x JOIN walhouse.load_model y USING (load_id) WHERE x.kind = 'build' AND y.model_id = l.model_id) ORDER BY md5(l.to_lsn::text) LIMIT 1")->[0];
 	return unless $load;
-	my @columns = (Oracle::attributes($model), 'valid_from', 'valid_to');
+	my $at = $self->{ingest}->commit_of($load->[1]);
+	my (@columns, @expected);
+	if ($model->{kind} eq 'dimension')
+	{
+		@columns = (Oracle::attributes($model), 'valid_from', 'valid_to');
+		@expected = map { { %$_, valid_from => text_of_instant($_->{valid_from}), valid_to => text_of_instant($_->{valid_to}) } }
+			map { @$_ } values %{ $self->{oracle}->dimension_rows($model, $state->{start}, $at) };
+	}
+	elsif ($model->{kind} eq 'fact')
+	{
+		@columns = map { $_->[0] } Oracle::fact_columns($model);
+		@expected = @{ ($self->{oracle}->fact_rows({ %$model, roles => [] }, $state->{start}, $at))[0] };
+	}
+	else
+	{
+		my %is_role = map { $_->{column} => 1 } @{ $model->{fact}{roles} };
+		return if grep { $is_role{$_} } @{ $model->{group_by} };
+		@columns = ($model->{bucket} eq 'none' ? () : 'period_start', @{ $model->{group_by} }, map { $_->{function} eq 'avg' ? () : $_->{name} } @{ $model->{measures} });
+		my ($rows) = $self->{oracle}->fact_rows({ %{ $model->{fact} }, roles => [] }, $state{ $model->{fact}{table} }{start}, $at);
+		@expected = $self->{oracle}->aggregate_rows($model, $rows, $self->{commits}[$at]{clock}, $self->pg);
+	}
 	my $sk = quoted("$model->{table}_sk");
-	my @rows = $self->rows('SELECT ' . join(', ', map { quoted($_) } @columns) . " FROM walhouse.as_known(NULL::$name, load => $load->[0]) WHERE coalesce($sk, 1) > 0", @columns);
-	my $versions = $self->{oracle}->dimension_rows($model, $state->{start}, $self->commit_of($load->[1]));
-	$self->same("as known after $load->[1], $name", [map { line({ %$_, valid_from => text_of_instant($_->{valid_from}), valid_to => text_of_instant($_->{valid_to}) }, @columns) }
-			map { @$_ } values %$versions], [map { line($_, @columns) } @rows]);
+	my @rows = $self->rows('SELECT ' . join(', ', map { quoted($_) } @columns) . " FROM walhouse.as_known(NULL::$name, load => $load->[0])"
+		. ($model->{kind} eq 'dimension' ? " WHERE coalesce($sk, 1) > 0" : ''), @columns);
+	$count->{"known $model->{kind}"}++;
+	$self->same("as known after $load->[1], $name", [map { line($_, @columns) } @expected], [map { line($_, @columns) } @rows]);
 	return;
 }
 

@@ -12,7 +12,7 @@ use Source;
 sub new
 {
 	my ($class, $dir, $lib) = @_;
-	my $self = bless { dir => $dir, lib => $lib, user => scalar getpwuid $> }, $class;
+	my $self = bless { dir => $dir, lib => $lib, user => scalar(getpwuid $>), database => 'histories' }, $class;
 	_run("rm -rf '$dir' && mkdir -p '$dir' && initdb -D '$dir/data' -A trust -N --no-instructions >'$dir/log' 2>&1");
 	open my $conf, '>>', "$dir/data/postgresql.conf" or die "$dir: $!";
 	open my $given, '<', $ENV{SERVER_CONF} or die "SERVER_CONF: $!";
@@ -37,7 +37,7 @@ sub start { my ($self) = @_; _run("pg_ctl -D '$self->{dir}/data' -l '$self->{dir
 sub stop
 {
 	my ($self, $mode) = @_;
-	delete $self->{$_} for qw(main other);
+	delete $self->{$_} for qw(main other source);
 	_run("pg_ctl -D '$self->{dir}/data' -m " . ($mode || 'immediate') . ' -w stop >/dev/null');
 	return;
 }
@@ -57,14 +57,28 @@ sub session
 }
 
 # main, other: the session that works, and the one that watches it.
-sub main { my ($self) = @_; return $self->{main} ||= $self->session('histories') }
-sub other { my ($self) = @_; return $self->{other} ||= $self->session('histories') }
+sub main { my ($self) = @_; return $self->{main} ||= $self->session($self->{database}) }
+sub other { my ($self) = @_; return $self->{other} ||= $self->session($self->{database}) }
+
+# source: where the tables of the real feed are.
+sub source { my ($self) = @_; return $self->{source} ||= $self->session('source') }
+
+# use_database NAME: histories (by hand), or real, which is made when it is first asked for.
+sub use_database
+{
+	my ($self, $database) = @_;
+	return if $self->{database} eq $database;
+	$self->forget;
+	$self->{database} = $database;
+	$self->make_real if $database eq 'real' && !$self->{has_real}++;
+	return;
+}
 
 # forget: sessions that are gone.
 sub forget
 {
 	my ($self) = @_;
-	$_->close for grep { $_ } delete @$self{qw(main other)};
+	$_->close for grep { $_ } delete @$self{qw(main other source)};
 	return;
 }
 
@@ -85,10 +99,32 @@ sub make_template
 		$pg->query('SELECT handfeed.add(' . Pg::quote('shop') . ', ' . Pg::quote($table) . ')');
 		$pg->query("DROP TRIGGER handfeed ON $table; DROP TRIGGER handfeed_truncate ON $table");
 	}
+	make_calendars($pg);
+	$pg->close;
+	return;
+}
+
+sub make_calendars
+{
+	my ($pg) = @_;
 	$pg->query('CREATE SCHEMA dw; CREATE SCHEMA cal');
 	$pg->query("SELECT walhouse.create_date_dimension('cal.date', '2026-05-10', '2026-05-20')");
 	$pg->query("SELECT walhouse.create_time_dimension('cal.$_', '$_')") for qw(hour minute second);
+	return;
+}
+
+# make_real: a source with the same tables, and a feed of it.
+sub make_real
+{
+	my ($self) = @_;
+	my $pg = $self->session('postgres');
+	$pg->query("CREATE DATABASE $_") for qw(source real);
 	$pg->close;
+	$self->source->query(Source::at_source($_)) for create_tables();
+	$self->source->query('CREATE PUBLICATION shop FOR ALL TABLES');
+	$self->main->query($_) for 'CREATE EXTENSION walhouse', "CREATE SERVER shop FOREIGN DATA WRAPPER walhouse OPTIONS (host '$self->{dir}', dbname 'source')",
+		"CREATE USER MAPPING FOR CURRENT_USER SERVER shop OPTIONS (user '$self->{user}')", "CALL walhouse.create_feed('shop', server => 'shop', publication => 'shop')";
+	make_calendars($self->main);
 	return;
 }
 
@@ -96,13 +132,23 @@ sub make_template
 sub fresh
 {
 	my ($self) = @_;
-	for my $session (grep { $_ } delete @$self{qw(main other)})
-	{
-		$session->close;
-	}
+	my $is_real = $self->{database} eq 'real';
+	$self->forget;
 	my $pg = $self->session('postgres');
-	$pg->query('DROP DATABASE IF EXISTS histories WITH (FORCE)');
-	$pg->query('CREATE DATABASE histories TEMPLATE template_histories');
+	if ($is_real)
+	{
+		$pg->query("DROP DATABASE IF EXISTS real WITH (FORCE)");
+		$pg->query('SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active_pid IS NOT NULL');
+		usleep(20_000) while $pg->value('SELECT count(*) FROM pg_replication_slots WHERE active_pid IS NOT NULL');
+		$pg->query('SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots');
+		$pg->query("DROP DATABASE IF EXISTS source WITH (FORCE)");
+		$self->make_real;
+	}
+	else
+	{
+		$pg->query('DROP DATABASE IF EXISTS histories WITH (FORCE)');
+		$pg->query('CREATE DATABASE histories TEMPLATE template_histories');
+	}
 	$pg->close;
 	return;
 }

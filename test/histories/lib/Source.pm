@@ -50,6 +50,7 @@ for my $table (keys %TABLE)
 	}
 }
 sub columns_of { return @{ $columns{ $_[0] } } }
+sub key_columns { return @{ $key{ $_[0] } } }
 sub type_of { return $type{ $_[0] }{ $_[1] } }
 
 sub pick { return $_[int rand @_] }
@@ -75,6 +76,9 @@ sub parts { return $_[0] eq "" ? ("") : split /\x1f/, $_[0], -1 }
 
 sub quoted { return '"' . ($_[0] =~ s/"/""/gr) . '"' }
 sub quoted_table { return 'shop.' . quoted($_[0]) }
+
+# at_source SQL: where the tables are in schema public.
+sub at_source { my ($sql) = @_; return $sql =~ s/\bshop\.(?=")/public./gr }
 
 # create_tables: the statements; the harness makes them once for a database.
 sub create_tables
@@ -274,7 +278,8 @@ sub mending
 # ---- what transactions leave
 
 # simulate FIRST, TRANSACTIONS: FIRST are the changes that made the first copy; a transaction is {time, changes}. Returns the commits: [0] is the
-# beginning; each {lsn, time, clock, log, state}, log: [table, seq, op, row], state: table => key => row.
+# beginning; each {lsn, time, clock, log, applied, state}, log: [table, seq, op, row], applied: the changes that did something, state: table => key
+# => row.
 sub simulate
 {
 	my ($first, $transactions) = @_;
@@ -287,14 +292,14 @@ sub simulate
 	{
 		my (%touched, @log);
 		$clock = $transaction->{time} if $transaction->{time} > $clock;
-		apply(\%state, \%touched, \@log, $_) for @{ $transaction->{changes} };
+		my @applied = grep { apply(\%state, \%touched, \@log, $_) } @{ $transaction->{changes} };
 		$lsn += 256;
-		push @commits, { lsn => $lsn, time => $transaction->{time}, clock => $clock, log => \@log, state => {%state} };
+		push @commits, { lsn => $lsn, time => $transaction->{time}, clock => $clock, log => \@log, applied => \@applied, state => {%state} };
 	}
 	return \@commits;
 }
 
-# apply STATE, TOUCHED, LOG, CHANGE: one change; TOUCHED: the keys that the log has in this transaction.
+# apply STATE, TOUCHED, LOG, CHANGE: one change; TOUCHED: the keys that the log has in this transaction. Returns whether it did anything.
 sub apply
 {
 	my ($state, $touched, $log, $change) = @_;
@@ -307,7 +312,7 @@ sub apply
 	{
 		my $row = $key;
 		$key = key_of($table, $row);
-		return if $rows{$key};
+		return 0 if $rows{$key};
 		push @$log, [$table, $seq, 'I', $row];
 		$touched->{$table}{$key}++;
 		$rows{$key} = $row;
@@ -320,12 +325,12 @@ sub apply
 	}
 	else
 	{
-		my $old = $rows{$key} or return;
+		my $old = $rows{$key} or return 0;
 		my $new = $what eq 'delete' ? undef : { %$old, %$values };
 		my $to = $new && key_of($table, $new);
-		return if $new && $to ne $key && $rows{$to};
+		return 0 if $new && $to ne $key && $rows{$to};
 		$was->($key, $old);
-		my $same_key = $new && !grep { $old->{$_} ne $new->{$_} } @{ $key{$table} };
+		my $same_key = $new && $to eq $key; # 1.0 and 1.00 are
 		push @$log, [$table, $seq, 'D', { map { $_ => $old->{$_} } @{ $key{$table} } }] unless $same_key;
 		push @$log, [$table, $seq, $same_key ? 'U' : 'I', $new] if $new;
 		delete $rows{$key};
@@ -333,7 +338,7 @@ sub apply
 		$touched->{$table}{$to}++ if $new;
 	}
 	$state->{$table} = \%rows;
-	return;
+	return 1;
 }
 
 # change_sql CHANGE: as a statement, for people.

@@ -533,7 +533,8 @@ sub random_measure
 		return { name => $name, function => $function, text => "$function(*)" };
 	}
 	my $adds = $function =~ /^(sum|avg|balance)$/;
-	my $column = pick(grep { $_->[1] =~ ($adds ? qr/^(integer|bigint|numeric)$/ : $function =~ /^(min|max|count distinct)$/ ? qr/^(integer|bigint|numeric|float8|text|date|timestamp|timestamptz)$/ : qr//) }
+	my $column = pick(grep { $_->[1] =~ ($adds ? qr/^(integer|bigint|numeric)$/ : $function =~ /^(min|max|count distinct)$/ ? qr/^(integer|bigint|numeric|float8|text|date|timestamp|timestamptz)$/
+			: $function eq 'last' ? qr/^(?!interval)/ : qr//) }
 		@columns);
 	my $value = $column->[1] eq 'float8' ? "CASE WHEN c = 0 THEN 0 ELSE c END" : 'c';
 	my $call = $function eq 'count distinct' ? "count(DISTINCT $value)" : $function eq 'balance' ? "sum($value)" : "$function($value)";
