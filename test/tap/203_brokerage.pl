@@ -82,10 +82,12 @@ rules('rebuilt', "$here/rebuilt.sql");
 took('rebuilt');
 
 # ---- Each fault is planted, seen by the rule that it breaks, and taken back.
-for my $fault (faults())
+my @faults = faults();
+my @said = said(map { my ($file, $rule, $sql) = @$_; "SET LOCAL walhouse.allow_writes = on;\n$sql;\n" . one_rule("$here/rules/$file.sql", $rule) } @faults);
+for my $i (0 .. $#faults)
 {
-	my ($file, $rule, $sql) = @$fault;
-	my @seen = grep { !$_->{ok} } results("$here/rules/$file.sql", "SET LOCAL walhouse.allow_writes = on;\n$sql;", $rule);
+	my (undef, $rule, $sql) = @{ $faults[$i] };
+	my @seen = grep { !$_->{ok} } @{ $said[$i] };
 	ok(scalar(grep { $_->{name} eq $rule } @seen), "planted: $rule") or diag("$sql\n", map { "seen: $_->{name}\n$_->{said}" } @seen);
 }
 took('planted faults');
@@ -142,37 +144,45 @@ sub rules
 {
 	my ($phase, $file) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	my @results = results($file);
-	for my $result (@results)
+	for my $result (map { @$_ } said("\\i $file\n"))
 	{
 		ok($result->{ok}, "$phase: $result->{name}") or diag($result->{said});
 	}
 	return;
 }
 
-# results FILE[, SQL that goes before[, RULE]]: what the tests of the file said, or that of this name alone where the file has it in so many
-# words; all of it is rolled back.
-sub results
+# one_rule FILE, RULE: what the file sets up, and the one test of this name; all of the file where the name is not there in so many words.
+sub one_rule
 {
-	my ($file, $before, $rule) = @_;
-	my $rules = "\\i $file\n";
-	my $name = defined $rule ? $rule =~ s/'/''/gr : '';
-	if (defined $rule && slurp_file($file) =~ /'\Q$name\E'/)
+	my ($file, $rule) = @_;
+	my $text = slurp_file($file);
+	my $name = $rule =~ s/'/''/gr;
+	return "\\i $file\n" unless $text =~ /'\Q$name\E'/;
+	return join '', 'SELECT plan(1);', grep { !/^SELECT /m || /'\Q$name\E'/ } split /(?<=;\n)/, $text;
+}
+
+# said SCRIPT...: for each script, run in a transaction of its own that is rolled back, what its tests said. (The planner takes what the
+# scripts ask for worth compiling, which it is not.)
+sub said
+{
+	my @scripts = @_;
+	my ($status, $out, $err) = $house->psql('postgres', join("\n", 'SET jit = off;', map { "\\echo ----\nBEGIN;\n$_\nROLLBACK;" } @scripts),
+		timeout => 900, on_error_stop => 0);
+	my (undef, @outs) = split /^----\n/m, "$out\n";
+	my @said;
+	for my $i (0 .. $#scripts)
 	{
-		$rules = join '', 'SELECT plan(1);', grep { !/^SELECT /m || /'\Q$name\E'/ } split /(?<=;\n)/, slurp_file($file);
+		my @results;
+		my ($plan) = ($outs[$i] // '') =~ /^1\.\.(\d+)/m;
+		for my $line (split /\n/, $outs[$i] // '')
+		{
+			push @results, { ok => !$1, name => $2, said => '' } if $line =~ /^(not )?ok \d+ - (.*)/;
+			$results[-1]{said} .= substr($line, 0, 300) . "\n" if @results && $line =~ /^#/ && 12 > ($results[-1]{said} =~ tr/\n//);
+		}
+		push @results, { ok => 0, name => 'the rules run to their end', said => substr("$scripts[$i]: $err", 0, 2000) } if !defined $plan || $plan != @results;
+		push @said, \@results;
 	}
-	my ($status, $out, $err) = $house->psql('postgres', join("\n", 'BEGIN;', $before // '', $rules, 'ROLLBACK;'), timeout => 600,
-		extra_params => [ '-v', 'ON_ERROR_STOP=1' ]);
-	my @results;
-	my $plan;
-	for my $line (split /\n/, $out)
-	{
-		$plan = $1 if $line =~ /^1\.\.(\d+)/;
-		push @results, { ok => !$1, name => $2, said => '' } if $line =~ /^(not )?ok \d+ - (.*)/;
-		$results[-1]{said} .= substr($line, 0, 300) . "\n" if @results && $line =~ /^#/ && 12 > ($results[-1]{said} =~ tr/\n//);
-	}
-	push @results, { ok => 0, name => "$file runs to its end", said => $err } if $status || !defined $plan || $plan != @results;
-	return @results;
+	return @said;
 }
 
 # faults: [file of rules, the rule that sees it, what is done behind the star's back].
