@@ -54,6 +54,8 @@ typedef struct WhFeedTable
 	XLogRecPtr sync_lsn; /* changes at or below are in the mirror by the copy, and not in the log */
 	List *columns; /* of WhFeedColumn *, by attnum */
 	List *key; /* of int: attnums of the key, in index order */
+	bool has_mirror; /* else the mirror is empty, and changes are logged alone */
+	XLogRecPtr mirrored_from; /* changes at or below are logged alone, beside what the copy did */
 	char *row_filter; /* of the publication, SQL; NULL: none */
 	bool has_column_list; /* of the publication */
 } WhFeedTable;
@@ -158,6 +160,11 @@ extern void wh_changelog_redefine(const WhFeed *feed, const WhFeedTable *table,
 /* sync_lsn is kept when InvalidXLogRecPtr is given; error may be NULL. */
 extern void wh_changelog_set_table_state(const WhFeedTable *table, const char *state,
 										 XLogRecPtr sync_lsn, const char *error);
+/*
+ * wh_changelog_set_mirror says whether a table's mirror is kept; switched on, from which LSN on the
+ * copy has the rows, and whether what comes below is to be logged.
+ */
+extern void wh_changelog_set_mirror(const WhFeedTable *table, bool on, XLogRecPtr from);
 extern void wh_changelog_store_position(int32 feed_id, XLogRecPtr position, TimestampTz clock);
 /* Removes the positions in [from, before). */
 extern void wh_changelog_prune_positions(int32 feed_id, XLogRecPtr from, XLogRecPtr before);

@@ -101,7 +101,8 @@ read_tables(const char *condition, WhArg arg)
 {
 	WhRows *rows = wh_spi_query(
 		wh_sql("SELECT feed_id, source_relid, source_schema, source_name, mirror::pg_catalog.oid,"
-			   " log::pg_catalog.oid, state, sync_lsn, key, row_filter, column_list"
+			   " log::pg_catalog.oid, state, sync_lsn, key, row_filter, column_list, mirrored,"
+			   " mirrored_from"
 			   " FROM walhouse.feed_table"
 			   " WHERE %s ORDER BY feed_id, source_relid",
 			   condition),
@@ -123,6 +124,8 @@ read_tables(const char *condition, WhArg arg)
 		table->key = read_key(rows, i, 9);
 		table->row_filter = wh_rows_text(rows, i, 10);
 		table->has_column_list = wh_rows_bool(rows, i, 11);
+		table->has_mirror = wh_rows_bool(rows, i, 12);
+		table->mirrored_from = wh_rows_lsn(rows, i, 13);
 		read_columns(table);
 		tables = lappend(tables, table);
 	}

@@ -77,6 +77,18 @@ wh_changelog_set_table_state(const WhFeedTable *table, const char *state, XLogRe
 /* wh_changelog_store_position writes the row itself: it is part of every ingest, and planning a
  * statement would take longer than the ingest of a small transaction. */
 void
+wh_changelog_set_mirror(const WhFeedTable *table, bool on, XLogRecPtr from)
+{
+	WhArg args[] = {WH_ARG_INT4(table->feed_id), WH_ARG_OID(table->source_relid), WH_ARG_BOOL(on),
+					XLogRecPtrIsInvalid(from) ? WH_ARG_NULL(PG_LSNOID) : WH_ARG_LSN(from)};
+
+	wh_catalog_execute("UPDATE walhouse.feed_table SET mirrored = $3, mirrored_from = $4 WHERE "
+					   "feed_id = $1 AND source_relid = $2",
+					   4, args);
+	wh_changelog_invalidate();
+}
+
+void
 wh_changelog_store_position(int32 feed_id, XLogRecPtr position, TimestampTz clock)
 {
 	WhAppend *positions = wh_changelog_append_open(wh_catalog_relid("feed_position"));

@@ -108,8 +108,8 @@ wh_stream_connect_definition(WhStream *stream, WhDefinition *definition)
 static bool
 wants(const WhTransaction *txn, const WhDefinition *definition)
 {
-	return definition->target != NULL && definition->target->is_ready &&
-		   txn->end_lsn > definition->target->table->sync_lsn;
+	return definition->target != NULL &&
+		   wh_target_want(definition->target, txn->end_lsn) != WH_WANT_NOTHING;
 }
 
 /* -------- ingest -------- */

@@ -60,6 +60,15 @@ extern XLogRecPtr wh_feed_current_source_lsn(WhFeed *feed);
  */
 extern bool wh_feed_reached(WhStream *stream, XLogRecPtr lsn, bool store);
 
+/*
+ * What set_mirror() consists of.  wh_feed_check_mirror checks whether a table's mirror, by the
+ * name of the table at the source, can be switched off or on; false, with a notice, when it is so
+ * already. wh_feed_switch_mirror does it, and commits, once the feed has all that the source had
+ * committed at the check.
+ */
+extern bool wh_feed_check_mirror(const WhFeed *feed, const char *table, bool on);
+extern void wh_feed_switch_mirror(const WhFeed *feed, const char *table, bool on);
+
 /* Closes the stream: last feedback of what is flushed, connection, spool, stream lock.  Never
  * raises. */
 extern void wh_feed_close(WhStream *stream);

@@ -127,10 +127,10 @@ extern uint64 wh_snapshot_copy(const WhFeed *feed, PGconn *plain, const WhFeedTa
 							   const WhSourceTable *source);
 /*
  * wh_snapshot_resync copies a table again through a temporary slot, and commits: mirror,
- * sync_lsn, state.  Under the state lock, so that the slot's point is not below the feed's
- * position.
+ * sync_lsn, state; of a table whose mirror is off, unless it goes on, without the rows.  Under the
+ * state lock, so that the slot's point is not below the feed's position.
  */
-extern void wh_snapshot_resync(const WhFeed *feed, const WhFeedTable *table);
+extern void wh_snapshot_resync(const WhFeed *feed, const WhFeedTable *table, bool mirror_on);
 
 /* Puts tables in state resync whose row filter is not what it was when they were copied; commits.
  */
@@ -138,6 +138,11 @@ extern void wh_snapshot_check_filters(const WhFeed *feed, PGconn *plain);
 
 /* manage.c: waits, and takes interrupts */
 extern void wh_feed_pause(long milliseconds);
+/* A table by its name at the source; raises when the feed has none. */
+extern WhFeedTable *wh_feed_find_table(const WhFeed *feed, const char *name);
+
+/* mirror.c: raises unless a table has replica identity FULL */
+extern void wh_mirror_check_identity(PGconn *plain, const WhFeed *feed, const WhFeedTable *table);
 
 /* -------- target.c: a table of the feed, as ingest sees it -------- */
 
@@ -158,6 +163,15 @@ typedef struct WhTarget
 
 /* Both live in the current context, until the catalog's generation changes. */
 extern List *wh_target_open_all(const WhFeed *feed);
+/* What an ingest does with the changes of a source transaction. */
+typedef enum WhWant
+{
+	WH_WANT_NOTHING,
+	WH_WANT_LOG, /* the mirror is off: log them, with the rows as they were from the stream */
+	WH_WANT_ALL
+} WhWant;
+
+extern WhWant wh_target_want(const WhTarget *target, XLogRecPtr end_lsn);
 extern bool wh_target_exists(const WhFeedTable *table); /* mirror and log are both there */
 /* What the stream said of a table, in the form that the changelog room compares; relation is a
  * Walhouse__V1__Relation. */

@@ -10,6 +10,12 @@
  * rows that this transaction wrote carry its xid, by which they need no second B.  That is why a
  * large transaction, and one with a TRUNCATE, is ingested alone.
  *
+ * A table whose mirror is off has its changes logged alone.  The rows as they were come with the
+ * stream then (replica identity FULL), each with its change; the map still tells which of them
+ * this source transaction has touched before.  Of a transaction by chunks the mirror holds the rows
+ * that it has touched until it ends, so that the same rule applies.  What a TRUNCATE removes nobody
+ * knows: the log begins anew there.
+ *
  * A change that does not fit the mirror is an error with the table named in `current`; the caller
  * puts that table in state resync and does the ingest again without it.
  */
@@ -39,6 +45,8 @@
 typedef struct Table
 {
 	WhTarget *target;
+	bool is_mirrored;
+	bool is_truncated; /* without its mirror: the log begins anew */
 	WhAppend *mirror;
 	WhAppend *log;
 	XLogRecPtr log_from; /* the range of LSNs that the open partition of the log has */
@@ -63,8 +71,8 @@ typedef struct Work
 
 static void walk_transaction(Work *work);
 static void walk_rows(Work *work, WhWireRows *rows);
-static void walk_change(Work *work, Table *table, WhReader *reader, WhOp op, int64 seq,
-						WhSlice after, WhSlice before);
+static void walk_change(Work *work, Table *table, WhReader *reader, const WhWireRows *rows,
+						int64 seq, WhSlice after, WhSlice before);
 static bool chunk_is_full(Work *work);
 static void walk_truncate(Work *work, WhSlice payload);
 static Table *find_table(Work *work, const WhDefinition *definition);
@@ -74,7 +82,10 @@ static void apply_insert(Work *work, Table *table, int64 seq, WhImage *after);
 static void apply_update(Work *work, Table *table, int64 seq, WhImage *after, WhImage *before);
 static void apply_delete(Work *work, Table *table, int64 seq, WhImage *before);
 static void apply_truncate(Work *work, Table *table, int64 seq);
-static WhRow *find_present(Work *work, Table *table, const WhImage *image, const char *what);
+static void remove_rows(Work *work, Table *table, int64 seq, bool is_logged);
+static void check_before(const Table *table, WhOp op, WhBeforeKind before_kind);
+static WhRow *find_present(Work *work, Table *table, const WhImage *image, WhImage *before,
+						   const char *what);
 static void touch(Work *work, Table *table, WhRow *row, int64 seq);
 static void add_present(Work *work, Table *table, int64 seq, WhImage *image);
 static void fill_unchanged(Table *table, WhImage *after, const WhImage *from);
@@ -82,6 +93,8 @@ static TupleTableSlot *start_log_row(Work *work, Table *table, int64 seq, char o
 static void log_row(Work *work, Table *table, int64 seq, char op, const WhImage *image);
 static void log_key(Work *work, Table *table, int64 seq, const WhImage *image);
 static void log_transaction(Work *work);
+static bool reads_mirror(const Work *work, const Table *table);
+static void end_unmirrored(Work *work);
 static void end_chunk(Work *work);
 static void write_mirror(Work *work, Table *table);
 static WhReader *reader_of(Work *work, WhDefinition *definition);
@@ -114,6 +127,7 @@ wh_ingest(void *arg)
 			log_transaction(&work);
 	}
 	end_chunk(&work);
+	end_unmirrored(&work);
 	foreach_ptr(Table, table, work.tables)
 	{
 		wh_keymap_close(table->map);
@@ -179,7 +193,7 @@ walk_rows(Work *work, WhWireRows *rows)
 		if (tally != NULL)
 			wh_tally_row(tally, rows->op, after, before);
 		if (table != NULL)
-			walk_change(work, table, reader, rows->op, seq, after, before);
+			walk_change(work, table, reader, rows, seq, after, before);
 		else if (!wh_chunks_is_empty(work->chunks))
 		{
 			wh_chunks_drop(work->chunks, after);
@@ -194,12 +208,15 @@ walk_rows(Work *work, WhWireRows *rows)
 }
 
 static void
-walk_change(Work *work, Table *table, WhReader *reader, WhOp op, int64 seq, WhSlice after,
-			WhSlice before)
+walk_change(Work *work, Table *table, WhReader *reader, const WhWireRows *rows, int64 seq,
+			WhSlice after, WhSlice before)
 {
+	WhOp op = rows->op;
 	WhImage *old = NULL;
 	WhImage *new = NULL;
 
+	if (!table->is_mirrored)
+		check_before(table, op, rows->before_kind);
 	MemoryContextSwitchTo(work->chunk);
 	if (after.data != NULL)
 		new = wh_reader_read(reader, work->chunks, after.data, after.len);
@@ -268,14 +285,19 @@ static Table *
 find_table(Work *work, const WhDefinition *definition)
 {
 	WhTarget *target = definition->target;
+	WhWant want = target == NULL ? WH_WANT_NOTHING : wh_target_want(target, work->txn->end_lsn);
 
-	if (target == NULL || !target->is_ready || work->txn->end_lsn <= target->table->sync_lsn)
+	if (want == WH_WANT_NOTHING)
 		return NULL;
 	work->ingest->current = target;
 	foreach_ptr(Table, table, work->tables)
 	{
 		if (table->target != target)
 			continue;
+		/* From here on the mirror has what the map was told by the stream. */
+		if (table->is_mirrored != (want == WH_WANT_ALL))
+			wh_keymap_reset(table->map);
+		table->is_mirrored = want == WH_WANT_ALL;
 		if (work->txn->end_lsn < table->log_from || work->txn->end_lsn >= table->log_to)
 		{
 			wh_changelog_append_close(table->log);
@@ -293,6 +315,7 @@ open_table(Work *work, WhTarget *target)
 	Table *table = palloc0(sizeof(Table));
 
 	table->target = target;
+	table->is_mirrored = wh_target_want(target, work->txn->end_lsn) == WH_WANT_ALL;
 	table->mirror = wh_changelog_append_open(target->table->mirror);
 	open_log(work, table);
 	table->map = wh_keymap_open(target, wh_changelog_append_relation(table->mirror));
@@ -353,7 +376,7 @@ apply_update(Work *work, Table *table, int64 seq, WhImage *after, WhImage *befor
 	{
 		WhImage *was;
 
-		row = find_present(work, table, before, "an update");
+		row = find_present(work, table, before, before, "an update");
 		was = row->image;
 		touch(work, table, row, seq);
 		log_key(work, table, seq, was);
@@ -362,7 +385,7 @@ apply_update(Work *work, Table *table, int64 seq, WhImage *after, WhImage *befor
 		add_present(work, table, seq, after);
 		return;
 	}
-	row = find_present(work, table, after, "an update");
+	row = find_present(work, table, after, before, "an update");
 	touch(work, table, row, seq);
 	fill_unchanged(table, after, row->image);
 	row->image = after;
@@ -372,7 +395,7 @@ apply_update(Work *work, Table *table, int64 seq, WhImage *after, WhImage *befor
 static void
 apply_delete(Work *work, Table *table, int64 seq, WhImage *before)
 {
-	WhRow *row = find_present(work, table, before, "a delete");
+	WhRow *row = find_present(work, table, before, before, "a delete");
 
 	touch(work, table, row, seq);
 	log_key(work, table, seq, row->image);
@@ -383,14 +406,23 @@ apply_delete(Work *work, Table *table, int64 seq, WhImage *before)
 static void
 apply_truncate(Work *work, Table *table, int64 seq)
 {
-	Relation mirror = wh_changelog_append_relation(table->mirror);
-	TableScanDesc scan;
-	TupleTableSlot *slot;
-
 	end_chunk(work);
 	work->ingest->current = table->target;
-	slot = table_slot_create(mirror, NULL);
-	scan = table_beginscan(mirror, GetActiveSnapshot(), 0, NULL);
+	remove_rows(work, table, seq, table->is_mirrored);
+	table->is_truncated = !table->is_mirrored;
+	log_row(work, table, seq, 'T', NULL);
+	end_chunk(work);
+}
+
+/* remove_rows empties the mirror; is_logged: with a B for each row that this transaction has not
+ * touched yet. */
+static void
+remove_rows(Work *work, Table *table, int64 seq, bool is_logged)
+{
+	Relation mirror = wh_changelog_append_relation(table->mirror);
+	TupleTableSlot *slot = table_slot_create(mirror, NULL);
+	TableScanDesc scan = table_beginscan(mirror, GetActiveSnapshot(), 0, NULL);
+
 	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{
 		MemoryContext old = MemoryContextSwitchTo(work->chunk);
@@ -398,7 +430,7 @@ apply_truncate(Work *work, Table *table, int64 seq)
 		bool is_own;
 		WhImage *image = wh_keymap_image(table->target, slot, &tid, &is_own);
 
-		if (!is_own)
+		if (is_logged && !is_own)
 			log_row(work, table, seq, 'B', image);
 		wh_changelog_delete_row(table->mirror, &tid);
 		MemoryContextSwitchTo(old);
@@ -411,16 +443,32 @@ apply_truncate(Work *work, Table *table, int64 seq)
 	}
 	table_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
-	log_row(work, table, seq, 'T', NULL);
-	end_chunk(work);
 }
 
-/* find_present finds the row that a change is about, and raises when there is none. */
-static WhRow *
-find_present(Work *work, Table *table, const WhImage *image, const char *what)
+/* check_before: without the mirror the stream must bring the row as it was. */
+static void
+check_before(const Table *table, WhOp op, WhBeforeKind before_kind)
 {
-	WhRow *row = wh_keymap_find(table->map, image, false, work->txn->end_lsn);
+	if (op == WH_OP_INSERT || before_kind == WH_BEFORE_FULL)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("a change of table \"%s\" came without the row as it was", table->target->table->source_name),
+			 errdetail("Its mirror is off, and its replica identity is not FULL any more."),
+			 errhint("ALTER TABLE %s.%s REPLICA IDENTITY FULL at the source.",
+					 wh_sql_identifier(table->target->table->source_schema),
+					 wh_sql_identifier(table->target->table->source_name))));
+}
 
+/* find_present finds the row that a change is about, and raises when there is none; without a
+ * mirror it is what the stream says that it was, unless the map knows it. */
+static WhRow *
+find_present(Work *work, Table *table, const WhImage *image, WhImage *before, const char *what)
+{
+	WhRow *row = wh_keymap_find(table->map, image, !reads_mirror(work, table), work->txn->end_lsn);
+
+	if (row->image == NULL && !table->is_mirrored)
+		row->image = before;
 	if (row->image == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_NO_DATA_FOUND),
@@ -554,6 +602,13 @@ log_transaction(Work *work)
 	MemoryContextSwitchTo(old);
 }
 
+/* reads_mirror says whether the mirror holds rows of a table that the map may not know. */
+static bool
+reads_mirror(const Work *work, const Table *table)
+{
+	return table->is_mirrored || work->by_chunks;
+}
+
 /* end_chunk brings logs and mirrors to what the maps hold, and empties them. */
 static void
 end_chunk(Work *work)
@@ -564,7 +619,8 @@ end_chunk(Work *work)
 	{
 		work->ingest->current = table->target;
 		wh_changelog_append_flush(table->log);
-		write_mirror(work, table);
+		if (reads_mirror(work, table))
+			write_mirror(work, table);
 		wh_keymap_reset(table->map);
 	}
 	work->ingest->current = current;
@@ -573,6 +629,29 @@ end_chunk(Work *work)
 	CommandCounterIncrement();
 	PopActiveSnapshot();
 	PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+/* end_unmirrored empties the mirrors that are off, which held what a transaction by chunks had
+ * touched, and lets logs begin anew that a TRUNCATE cut off. */
+static void
+end_unmirrored(Work *work)
+{
+	foreach_ptr(Table, table, work->tables)
+	{
+		if (table->is_mirrored)
+			continue;
+		work->ingest->current = table->target;
+		if (work->by_chunks)
+			remove_rows(work, table, 0, false);
+		if (!table->is_truncated)
+			continue;
+		wh_changelog_set_table_state(table->target->table, "ready", work->txn->end_lsn, NULL);
+		ereport(LOG,
+				(errmsg("the change log of table \"%s\" of feed \"%s\" begins anew at %X/%X", table->target->table->source_name,
+						work->ingest->feed->name, LSN_FORMAT_ARGS(work->txn->end_lsn)),
+				 errdetail("A TRUNCATE came while its mirror was off: which rows it removed is not known.")));
+	}
+	work->ingest->current = NULL;
 }
 
 /* write_mirror writes a map's end state: what went, what changed, what came. */

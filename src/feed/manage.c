@@ -21,7 +21,6 @@ static void refuse_models(const WhFeed *feed);
 static void take_stream(const WhFeed *feed);
 static void drop_at_source(const WhFeed *feed);
 static void drop_slot_and_publication(const WhFeed *feed, PGconn *plain);
-static WhFeedTable *find_table(const WhFeed *feed, const char *name);
 
 PG_FUNCTION_INFO_V1(walhouse_drop_feed);
 PG_FUNCTION_INFO_V1(walhouse_resync_table);
@@ -172,7 +171,7 @@ walhouse_resync_table(PG_FUNCTION_ARGS)
 	wh_txn_open("walhouse.resync_table", wh_txn_procedure_atomic(fcinfo));
 	feed = wh_changelog_feed(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
 	wh_user_check_owner(feed->owner, "feed", feed->name);
-	table = find_table(feed, text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	table = wh_feed_find_table(feed, text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	if (!wh_target_exists(table))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
@@ -180,14 +179,13 @@ walhouse_resync_table(PG_FUNCTION_ARGS)
 				 errhint("CALL walhouse.drop_feed(%s) and create the feed again.",
 						 wh_sql_literal(feed->name))));
 	wh_txn_commit();
-	wh_snapshot_resync(feed, table);
+	wh_snapshot_resync(feed, table, false);
 	wh_txn_close();
 	PG_RETURN_VOID();
 }
 
-/* find_table finds a table by its name at the source, or by its mirror's. */
-static WhFeedTable *
-find_table(const WhFeed *feed, const char *name)
+WhFeedTable *
+wh_feed_find_table(const WhFeed *feed, const char *name)
 {
 	char *schema;
 	char *relation;

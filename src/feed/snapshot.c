@@ -46,6 +46,7 @@ static char *snapshot_query(const WhFeedTable *table, const WhSourceTable *sourc
 							bool *is_binary);
 static WhFeedColumn *find_column(const WhFeedTable *table, int attnum);
 static int read_copy(void *out, int minread, int maxread);
+static bool is_defined_so(const WhFeedTable *table, const WhSourceTable *source);
 static void rebuild_models(const WhFeedTable *table);
 
 XLogRecPtr
@@ -219,8 +220,10 @@ read_copy(void *out, int minread, int maxread)
 }
 
 void
-wh_snapshot_resync(const WhFeed *feed, const WhFeedTable *table)
+wh_snapshot_resync(const WhFeed *feed, const WhFeedTable *table, bool mirror_on)
 {
+	bool has_mirror = table->has_mirror || mirror_on;
+	bool goes_on;
 	PGconn *plain;
 	PGconn *replication;
 	WhIdentity source;
@@ -249,14 +252,23 @@ wh_snapshot_resync(const WhFeed *feed, const WhFeedTable *table)
 				 errmsg("table \"%s.%s\" of feed \"%s\" cannot be copied", table->source_schema, table->source_name, feed->name),
 				 tables == NIL ? errdetail("Publication \"%s\" of the source does not hold it.", feed->publication) : errdetail("It has no key that its replica identity sends."),
 				 errhint("Mend it at the source and CALL walhouse.resync_table again.")));
+	if (!has_mirror)
+		wh_mirror_check_identity(plain, feed, table);
+	/* What lies between the feed's position and the copy is in the copy; where the log has been
+	 * complete, it is to be logged all the same. */
+	goes_on = mirror_on && strcmp(table->state, "ready") == 0 &&
+			  is_defined_so(table, linitial(tables)) &&
+			  wh_changelog_position(feed->id, NULL) >= table->sync_lsn;
 	wh_user_become(feed->owner, &saved);
 	wh_spi_execute(wh_sql("DELETE FROM %T", table->mirror), 0, NULL);
 	wh_user_restore(&saved);
 	wh_changelog_redefine(feed, table, linitial(tables));
 	CommandCounterIncrement();
 	table = wh_changelog_table_of_mirror(table->mirror);
-	wh_snapshot_copy(feed, plain, table, linitial(tables));
+	if (has_mirror)
+		wh_snapshot_copy(feed, plain, table, linitial(tables));
 	wh_changelog_set_table_state(table, "ready", lsn, NULL);
+	wh_changelog_set_mirror(table, has_mirror, goes_on ? lsn : InvalidXLogRecPtr);
 	rebuild_models(table);
 	wh_txn_commit();
 	wh_disconnect(plain);
@@ -265,6 +277,28 @@ wh_snapshot_resync(const WhFeed *feed, const WhFeedTable *table)
 	wh_spi_execute(wh_sql("ANALYZE %T", table->mirror), 0, NULL);
 	wh_user_restore(&saved);
 	wh_txn_commit();
+}
+
+/* is_defined_so says whether a table is defined at the source as log and mirror know it. */
+static bool
+is_defined_so(const WhFeedTable *table, const WhSourceTable *source)
+{
+	int known = 0;
+
+	foreach_ptr(WhFeedColumn, column, table->columns)
+		known += column->dropped ? 0 : 1;
+	foreach_ptr(WhSourceColumn, column, source->columns)
+	{
+		bool same = false;
+
+		foreach_ptr(WhFeedColumn, was, table->columns)
+			same = same || (was->attnum == column->attnum && !was->dropped &&
+							strcmp(was->source_name, column->name) == 0 &&
+							strcmp(was->source_type, wh_changelog_source_type(column)) == 0);
+		if (!same)
+			return false;
+	}
+	return known == list_length(source->columns);
 }
 
 /* rebuild_models sends the models that read a table to their next build: the log has a gap for

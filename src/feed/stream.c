@@ -157,7 +157,7 @@ copy_pending_tables(const WhFeed *feed)
 	foreach_ptr(WhFeedTable, table, wh_changelog_tables(feed->id))
 	{
 		if (strcmp(table->state, "copy") == 0)
-			wh_snapshot_resync(feed, table);
+			wh_snapshot_resync(feed, table, false);
 	}
 }
 

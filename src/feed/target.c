@@ -35,6 +35,20 @@ wh_target_open_all(const WhFeed *feed)
 	return targets;
 }
 
+WhWant
+wh_target_want(const WhTarget *target, XLogRecPtr end_lsn)
+{
+	const WhFeedTable *table = target->table;
+
+	if (!target->is_ready)
+		return WH_WANT_NOTHING;
+	if (table->has_mirror && end_lsn <= table->mirrored_from)
+		return WH_WANT_LOG;
+	if (end_lsn <= table->sync_lsn)
+		return WH_WANT_NOTHING;
+	return table->has_mirror ? WH_WANT_ALL : WH_WANT_LOG;
+}
+
 bool
 wh_target_exists(const WhFeedTable *table)
 {

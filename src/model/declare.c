@@ -28,6 +28,7 @@
 #include "model/model.h"
 #include "model/model_private.h"
 
+static void check_mirrors(const WhQuery *query, const char *what);
 static void root_join(WhQuery *query, const char *what);
 static void check_key_column(WhModelColumn *column, const char *what);
 static char *missing_key_columns(WhQuery *query);
@@ -45,9 +46,31 @@ wh_model_prepare(const char *name, const char *query_text, List *key, const char
 
 	wh_model_check_name(name, what, schema, relation);
 	query = wh_model_analyse(query_text, what);
+	check_mirrors(query, what);
 	wh_model_check_key(query, key, what);
 	check_rights(query, *schema, what);
 	return query;
+}
+
+/* check_mirrors refuses tables whose mirrors are switched off. */
+static void
+check_mirrors(const WhQuery *query, const char *what)
+{
+	ListCell *cell;
+
+	foreach(cell, query->sources)
+	{
+		WhFeedTable *table = lfirst(cell);
+
+		if (!table->has_mirror)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("a %s cannot read %s, because its mirror is off", what,
+							wh_sql_relation(table->mirror)),
+					 errhint("CALL walhouse.set_mirror(%s, %s, true);",
+							 wh_sql_literal(query->feed->name),
+							 wh_sql_literal(table->source_name))));
+	}
 }
 
 void

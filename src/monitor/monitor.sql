@@ -72,12 +72,13 @@ CREATE VIEW walhouse.stat_table AS
            pg_catalog.pg_total_relation_size(t.mirror) AS mirror_bytes,
            CASE WHEN pg_catalog.pg_has_role(f.owner::oid, 'USAGE') OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE')
                 THEN t.error END AS error,
-           t.error_time
+           t.error_time,
+           t.mirrored
     FROM walhouse.feed_table t
          JOIN walhouse.feed f USING (feed_id)
          LEFT JOIN pg_catalog.pg_class c ON c.oid = t.mirror;
 COMMENT ON VIEW walhouse.stat_table IS
-    'One row for each source table of a feed. state: copy (the first copy is not finished), ready, resync (something happened at the source that is not followed, see error; CALL walhouse.resync_table). sync_lsn: changes up to there came by the copy. rows_estimated: of the mirror, by its last ANALYZE.';
+    'One row for each source table of a feed. state: copy (the first copy is not finished), ready, resync (something happened at the source that is not followed, see error; CALL walhouse.resync_table). sync_lsn: changes up to there came by the copy. rows_estimated: of the mirror, by its last ANALYZE. mirrored: false when walhouse.set_mirror has switched the mirror off.';
 
 CREATE VIEW walhouse.stat_model AS
     SELECT m.relation AS model,

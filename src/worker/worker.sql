@@ -29,6 +29,11 @@ CREATE PROCEDURE walhouse.run(feed text, up_to pg_lsn DEFAULT NULL)
 COMMENT ON PROCEDURE walhouse.run(text, pg_lsn) IS
     'Brings a feed, its mirrors and its models to up_to, an LSN of the source (NULL: as far as the source''s WAL goes at the call), and builds the models that wait for it. Waits for the feed''s worker where that reads the stream. Commits several times: refused in a transaction block. Only the feed''s owner may.';
 
+CREATE PROCEDURE walhouse.set_mirror(feed text, "table" text, "on" boolean)
+    LANGUAGE c AS 'MODULE_PATHNAME', 'walhouse_set_mirror';
+COMMENT ON PROCEDURE walhouse.set_mirror(text, text, boolean) IS
+    'Switches the mirror of a source table, named as at the source, off or on. Off: its rows are given up, and its changes go to the change log alone, with the rows as they were; needs replica identity FULL at the source, and no model that reads it. On: the table is copied again. Brings the feed to the source''s position first. Commits: refused in a transaction block. Only the feed''s owner may.';
+
 CREATE FUNCTION walhouse.start(feed text) RETURNS void
     LANGUAGE c STRICT VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
