@@ -245,7 +245,7 @@ SELECT oracle.step(min(end_lsn)) FROM oracle.cut \g /dev/null
 SELECT format('CALL walhouse.build(%L)', relation::text) FROM walhouse.model ORDER BY model_id \gexec
 SELECT step FROM (SELECT end_lsn, 1 AS n, format('SELECT oracle.step(%L)', end_lsn) AS step FROM oracle.cut
     UNION ALL SELECT end_lsn, 2, 'CALL walhouse.load(''shop'')' FROM oracle.cut
-    UNION ALL SELECT end_lsn, 3, format('SELECT oracle.look(%L, %L)', end_lsn, random() < .3) FROM oracle.cut) s ORDER BY end_lsn, n \gexec
+    UNION ALL SELECT end_lsn, 3, format('SELECT oracle.look(%L, %L)', end_lsn, random() < .3 OR end_lsn = (SELECT max(end_lsn) FROM oracle.cut)) FROM oracle.cut) s ORDER BY end_lsn, n \gexec
 SELECT oracle.history(r, 'FFFFFFFF/FFFFFFFF') FROM oracle.rules r;
 \o
 \set ECHO all
@@ -277,7 +277,7 @@ INSERT INTO oracle.cut SELECT end_lsn FROM oracle.txn WHERE end_lsn > (SELECT ma
 \o /dev/null
 SELECT step FROM (SELECT end_lsn, 1 AS n, format('SELECT oracle.step(%L)', end_lsn) AS step FROM oracle.cut
     UNION ALL SELECT end_lsn, 2, 'CALL walhouse.load(''shop'')' FROM oracle.cut
-    UNION ALL SELECT end_lsn, 3, format('SELECT oracle.look(%L, %L)', end_lsn, random() < .3) FROM oracle.cut) s ORDER BY end_lsn, n \gexec
+    UNION ALL SELECT end_lsn, 3, format('SELECT oracle.look(%L, %L)', end_lsn, random() < .3 OR end_lsn = (SELECT max(end_lsn) FROM oracle.cut)) FROM oracle.cut) s ORDER BY end_lsn, n \gexec
 -- An earlier load, while the log reaches back to it.
 SELECT load_id, to_lsn FROM walhouse.load_model WHERE load_id > (SELECT max(load_id) FROM walhouse.load WHERE kind = 'build') AND model_id = (SELECT min(model_id) FROM walhouse.model)
 ORDER BY load_id LIMIT 1 OFFSET 3 \gset then_
