@@ -25,7 +25,7 @@ sub new_case
 	my @tables = sort keys %tables;
 	@tables = sort { ($b eq 'lines') <=> ($a eq 'lines') || $a cmp $b } @tables;
 	my $real = $ENV{REAL} // ($seed % 40 == 0 ? 1 : 0);
-	my $case = { seed => $seed, real => $real, zone => $g->{zone}, models => \@models, tables => \@tables, ahead => chance(0.25) && !$real ? 1 : 0, views => chance(0.4) ? 1 : 0,
+	my $case = { seed => $seed, real => $real, zone => $g->{zone}, models => \@models, tables => \@tables, ahead => chance(0.25) && !$real ? 1 : 0, views => chance(0.4) ? 1 : 0, samples => chance(0.4) ? 1 : 0,
 		first => [random_rows($g, @tables)], transactions => [map { { n => $_, time => $g->{times}[$_ - 1], changes => [random_transaction($g, @tables)] } } 1 .. $n] };
 	$case->{steps} = [random_steps($n, @models)];
 	if ($real)
@@ -53,10 +53,10 @@ sub random_steps
 		push @steps, map { [load => $_] } crash() for 1 .. pick(0, 1, 1, 1, 1, 1, 2);
 		for my $model (grep { !$done{ $_->{name} } && $at{ $_->{name} } <= $cut } @built)
 		{
-			push @steps, [build => $model->{name}, crash()];
+			push @steps, [build => $model->{name}, chance(0.08) ? { how => 'pause', at => rand(), more => rand(4) } : crash()];
 			$done{ $model->{name} } = 1;
 		}
-		push @steps, [build => pick(@built)->{name}, crash()] if $cut && chance(0.06);
+		push @steps, [build => pick(@built)->{name}, chance(0.2) ? { how => 'pause', at => rand(), more => rand(4) } : crash()] if $cut && chance(0.06);
 		push @steps, ['compare'] if $cut && chance(0.2);
 		push @steps, ['verify'] if $cut && chance(0.1);
 		push @steps, [known => pick(@built)->{name}] if $cut && chance(0.08);
@@ -64,7 +64,8 @@ sub random_steps
 	return @steps;
 }
 
-# crash: how a load or build is ended before its end: the relation that it is stopped at (as a number from 0 to 1), and how.
+# crash: how a load or build is ended before its end: the relation that it is stopped at (as a number from 0 to 1), and how. A build may also pause
+# there, while transactions come and a load.
 sub crash
 {
 	my ($chance) = @_;

@@ -168,7 +168,7 @@ sub reach
 	if ($call)
 	{
 		$call->("CALL walhouse.ingest('shop')");
-		$Play::count->{'the source sent again'} += $self->pg->value('SELECT count(*) FROM pg_replication_slots WHERE confirmed_flush_lsn < '
+		$self->{count}{"the source sent again"} += $self->pg->value('SELECT count(*) FROM pg_replication_slots WHERE confirmed_flush_lsn < '
 				. '(SELECT max(end_lsn) FROM shop_log.txn)');
 	}
 	$self->pg->query("CALL walhouse.ingest('shop')");

@@ -63,7 +63,7 @@ sub prepare
 	$self->{oracle} = Oracle->new(commits => $commits, zone => $case->{zone});
 	$self->{model} = { map { $_->{table} => $_ } @{ $case->{models} } };
 
-	$self->{ingest} = ($case->{real} ? 'Ingest::Real' : 'Ingest::Hand')->new(server => $self->{server}, case => $case, commits => $commits);
+	$self->{ingest} = ($case->{real} ? 'Ingest::Real' : 'Ingest::Hand')->new(server => $self->{server}, case => $case, commits => $commits, count => $count);
 	$self->{ingest}->begin;
 	$count->{'histories through a real feed'} += $case->{real};
 	$count->{'transactions'} += $#$commits;
@@ -193,38 +193,62 @@ sub states
 	return @states;
 }
 
-# call STATEMENT, CRASH: to its end, or stopped where it first writes to some relation.
+# call STATEMENT, CRASH: to its end, or stopped where it first writes to some relation, which another session has locked: for good, or while other
+# things happen.
 sub call
 {
 	my ($self, $statement, $crash) = @_;
 	return $self->pg->query($statement) unless $crash;
 	my $server = $self->{server};
 	my ($pg, $other) = ($server->main, $server->other);
-	my @relations = $statement =~ /ingest/ ? ('walhouse.feed_position', 'shop_log.txn', map { (quoted_table($_), 'shop_log.' . quoted($_)) } @{ $self->{case}{tables} })
-		: (qw(walhouse.load walhouse.load_model walhouse.model walhouse.ahead walhouse.fact_rejected walhouse.load_retry walhouse.purged),
-		map { $_->{name} } (@{ $self->{case}{models} }) x 2);
-	my $relation = $relations[$crash->{at} * @relations];
+	my $relation = $self->relation_to_stop_at($statement, $crash);
+	my $until = time() + 30;
 	$other->query("BEGIN; LOCK TABLE $relation IN SHARE MODE");
 	$pg->send($statement);
-	my $until = time() + 30;
 	until ($pg->is_ready(0.001))
 	{
 		if ($other->value("SELECT count(*) FROM pg_locks WHERE pid = $pg->{pid} AND NOT granted"))
 		{
-			$self->end_session($crash->{how});
+			$crash->{how} eq 'pause' ? $self->meanwhile($crash) : $self->end_session($crash->{how});
 			last;
 		}
 		die { what => 'time', text => "$statement neither ends nor waits" } if time() > $until;
 	}
-	my $ended = !eval { $pg->receive; 1 };
-	my $error = $@;
 	eval { $other->query('ROLLBACK') };
-	$server->forget if $ended && $crash->{how} ne 'cancel';
-	if ($ended)
-	{
-		die $error unless ref $error && ref $error ne 'HASH' && $error->state =~ /^(57|08)/;
-		return $self->pg->query($statement) if $crash->{again};
-	}
+	return if eval { $pg->receive; 1 };
+	my $error = $@;
+	die $error if $crash->{how} eq 'pause' || !ref $error || ref $error eq 'HASH' || $error->state !~ /^(57|08)/;
+	$server->forget if $crash->{how} ne 'cancel';
+	return $self->pg->query($statement) if $crash->{again};
+	return;
+}
+
+sub relation_to_stop_at
+{
+	my ($self, $statement, $crash) = @_;
+	my @relations = $statement =~ /ingest/ ? ('walhouse.feed_position', 'shop_log.txn', map { (quoted_table($_), 'shop_log.' . quoted($_)) } @{ $self->{case}{tables} })
+		: (qw(walhouse.load walhouse.load_model walhouse.model walhouse.ahead walhouse.fact_rejected walhouse.load_retry walhouse.purged),
+		(map { $_->{name} } @{ $self->{case}{models} }) x 2);
+	return $relations[$crash->{at} * @relations];
+}
+
+# meanwhile: transactions come, and a load, in a third session, while a build waits, unless it has the feed's state lock.
+sub meanwhile
+{
+	my ($self, $crash) = @_;
+	my $server = $self->{server};
+	my $pid = $server->main->pid;
+	return if $server->other->value("SELECT count(*) FROM pg_locks WHERE pid = $pid AND locktype = 'object' AND classid = 'walhouse.feed'::regclass AND granted");
+	my $third = $server->session($server->{database});
+	$count->{'built meanwhile'}++;
+	local $server->{main} = $third;
+	my $to = $self->{ingest}{at} + 1 + int $crash->{more};
+	$self->{ingest}->reach($to > $#{ $self->{commits} } ? $#{ $self->{commits} } : $to);
+	$third->send("CALL walhouse.load('shop')");
+	# A load that wants what is locked, too, goes on when the lock is gone.
+	$third->is_ready(0.2) or $server->other->query('ROLLBACK');
+	$third->receive;
+	$third->close;
 	return;
 }
 
@@ -299,6 +323,10 @@ sub verify
 		my $name = $self->{model}{ $state->{relation} }{name};
 		my $row = $self->pg->query('SELECT missing, unexpected, different FROM walhouse.verify(' . Pg::quote($name) . ')')->[0];
 		die { what => "verify $name", text => "verify($name): missing, unexpected, different: @$row" } if "@$row" ne '0 0 0';
+		next unless $self->{case}{samples};
+		$row = $self->pg->query('SELECT missing, unexpected, different FROM walhouse.verify(' . Pg::quote($name) . ', 3)')->[0];
+		die { what => "sample $name", text => "verify($name, 3): missing, unexpected, different: @$row" } if "@$row" ne '0 0 0';
+		$count->{'verified by sample'}++;
 	}
 	return;
 }
@@ -498,7 +526,7 @@ sub known
 	return unless $model;
 	my %state = map { $_->{relation} => $_ } $self->states;
 	my $state = $state{ $model->{table} };
-	my $lowest = $state->{start} // 0;
+	my $lowest = ($model->{fact} ? $state{ $model->{fact}{table} } : $state)->{start} // 0;
 	return if $state->{state} ne 'live' || $self->{ingest}{horizon} > ($lowest > 0 ? $lowest : 0);
 	my $load = $self->pg->query('SELECT l.load_id, l.to_lsn FROM walhouse.load_model l WHERE l.model_id = (SELECT model_id FROM walhouse.model WHERE relation = '
 		. Pg::quote($name) . "::regclass) AND l.load_id >= (SELECT max(x.load_id) FROM walhouse.load x JOIN walhouse.load_model y USING (load_id) WHERE x.kind = 'build' AND y.model_id = l.model_id) ORDER BY md5(l.to_lsn::text) LIMIT 1")->[0];

@@ -138,7 +138,7 @@ sub script_of
 	my @steps = @{ $case->{steps} };
 	my $step = sub {
 		my ($what, @args) = @{ $_[0] };
-		my $crash = ref $args[-1] ? ' -- ended by ' . (pop(@args)->{how}) : '';
+		my $crash = ref $args[-1] ? ' -- stopped by ' . (pop(@args)->{how}) : '';
 		return $what eq 'load' ? "CALL walhouse.load('shop');$crash" : $what eq 'build' ? "CALL walhouse.build(" . Pg::quote($args[0]) . ");$crash"
 			: $what eq 'reach' ? "SELECT handfeed.reach('shop');" : $what eq 'verify' ? 'SELECT * FROM walhouse.verify();' : "-- @{[map { $_ // '' } $what, @args]}";
 	};
