@@ -1,7 +1,8 @@
 -- P3 for dimensions with an effective column, and for the facts on them: one random log of changes that come late, early, twice at one
 -- instant and without a time, cut into random loads, gives the rows of an oracle that walks through the history of each key in a
 -- loop; and so do one build at the end, the recomputation from a later horizon, and what was known at an earlier load. All ways of
--- deleting, all types of columns, all types of effective columns. One fact stops now and then, and catches up.
+-- deleting, all types of columns, all types of effective columns. One fact stops now and then, and catches up; one books corrections;
+-- a rollup stands on the surrogate keys of a third.
 -- Other logs: \set seed 0.7 before the file, or more transactions.
 \getenv srcdir PG_ABS_SRCDIR
 \set handfeed :srcdir '/test/lib/handfeed.sql'
@@ -229,7 +230,9 @@ FROM oracle.rules ORDER BY model \g /dev/null
 SELECT jsonb_object_agg(model || '_sk', format('dw.%s(k1, k2)', model)) AS roles FROM oracle.rules \gset
 SELECT walhouse.create_fact('dw.visit', 'SELECT id, k1, k2, at FROM shop.visit', '{id}', 'at', :'roles', 'day'),
     walhouse.create_fact('dw.visit_day', 'SELECT id, k1, k2, (at AT TIME ZONE ''UTC'')::date AS at FROM shop.visit WHERE id < 20', '{id}', 'at', :'roles'),
-    walhouse.create_fact('dw.frail', 'SELECT id, k1, k2, at AT TIME ZONE ''Europe/Berlin'' AS at, 10 / amount AS ratio FROM shop.visit WHERE id < 15', '{id}', 'at', :'roles') \g /dev/null
+    walhouse.create_fact('dw.frail', 'SELECT id, k1, k2, at AT TIME ZONE ''Europe/Berlin'' AS at, 10 / amount AS ratio FROM shop.visit WHERE id < 15', '{id}', 'at', :'roles'),
+    walhouse.create_fact('dw.booked', 'SELECT id, k1, k2, at, amount FROM shop.visit WHERE id >= 10', '{id}', 'at', :'roles', corrections => 'reverse', measures => '{amount}') \g /dev/null
+SELECT walhouse.create_rollup('dw.visits', 'dw.visit', '{closed_sk,purged_sk}', '{"n": "count(*)"}') \g /dev/null
 CREATE TABLE oracle.cut AS SELECT end_lsn FROM oracle.txn WHERE random() < .3 OR end_lsn = (SELECT max(end_lsn) FROM oracle.txn);
 CREATE TABLE oracle.seen (end_lsn pg_lsn, wrong bigint, stopped bigint, moved bigint);
 CREATE FUNCTION oracle.step(up_to pg_lsn) RETURNS void LANGUAGE sql AS $$
@@ -312,6 +315,7 @@ SELECT count(*), sum(wrong) AS wrong FROM oracle.seen;
 SELECT sum(missing + unexpected + different) AS wrong FROM walhouse.model, walhouse.verify(relation, 10);
 
 \set QUIET on
+SELECT walhouse.drop_model('dw.visits') \g /dev/null
 SELECT walhouse.drop_model(relation) FROM walhouse.model WHERE kind = 'fact' \g /dev/null
 SELECT walhouse.drop_model(relation) FROM walhouse.model \g /dev/null
 DELETE FROM walhouse.feed_column; DELETE FROM walhouse.feed_table; DELETE FROM walhouse.feed_position; DELETE FROM walhouse.load; DELETE FROM walhouse.feed;
