@@ -11,8 +11,9 @@ SET datestyle = 'ISO, YMD';
 \set ECHO all
 SELECT handfeed.make('shop', 'Europe/Berlin') \g /dev/null
 CREATE TABLE shop.item (id numeric PRIMARY KEY, name text, price numeric, shelf text, label text, maker text, since timestamptz, day date, local timestamp);
+CREATE TABLE shop.maker (maker text PRIMARY KEY, title text);
 CREATE TABLE shop.sale (sale_id int PRIMARY KEY, item_id numeric, at timestamptz, amount int);
-SELECT handfeed.add('shop', 'shop.item'), handfeed.add('shop', 'shop.sale') \g /dev/null
+SELECT handfeed.add('shop', 'shop.item'), handfeed.add('shop', 'shop.maker'), handfeed.add('shop', 'shop.sale') \g /dev/null
 CREATE SCHEMA dw;
 -- What one source transaction does, when it commits; and the versions of a dimension, without what is written by the clock on the wall.
 CREATE FUNCTION dw.at(t timestamptz) RETURNS void LANGUAGE sql AS $$ SELECT handfeed.commit('shop', t); SELECT handfeed.reach('shop') $$;
@@ -216,6 +217,33 @@ SELECT dw.item(35, 0, '2026-01-01', '2026-07-30'), dw.item(35, 0, '2026-01-01', 
 CALL walhouse.load('shop');
 SELECT price, valid_from, valid_to FROM dw.priced WHERE id = 35 ORDER BY 2;
 SELECT wh_effective, wh_live FROM dw.priced_events WHERE id = 35 ORDER BY 1;
+
+-- An image that the query cannot compute is no event once it is mended.
+SELECT walhouse.create_dimension('dw.share', 'SELECT id, 12 / price AS share, since FROM shop.item WHERE id >= 36', '{id}', effective => 'since') \g /dev/null
+CALL walhouse.build('dw.share');
+SELECT dw.item(36, 0, '2026-01-01', '2026-07-31'), dw.item(37, 2, '2026-01-01', '2026-07-31') \g /dev/null
+CALL walhouse.load('shop');
+SELECT relation, state, error FROM walhouse.model WHERE state <> 'live';
+SELECT dw.item(36, 4, '2026-02-01', '2026-07-31'), dw.item(36, 3, '2026-01-15', '2026-07-31'), walhouse.resume('dw.share') \g /dev/null
+CALL walhouse.load('shop');
+SELECT id, round(share, 1) AS share, valid_from, valid_to FROM dw.share WHERE id > 0 ORDER BY 1, 3;
+-- Over several tables: what changes in another one is a change of the row, at the row's instant.
+SELECT walhouse.create_dimension('dw.made', 'SELECT i.id, i.price, i.maker, m.title, i.since FROM shop.item i LEFT JOIN shop.maker m ON m.maker = i.maker WHERE i.id >= 38',
+    '{id}', effective => 'since') \g /dev/null
+CALL walhouse.build('dw.made');
+INSERT INTO shop.item (id, price, maker, since) VALUES (38, 1, 'x', '2026-03-01');
+SELECT dw.at('2026-07-31') \g /dev/null
+INSERT INTO shop.maker VALUES ('x', 'Xaver'), ('y', 'Yps');
+UPDATE shop.item SET price = 2, since = '2026-05-01' WHERE id = 38;
+SELECT dw.at('2026-07-31') \g /dev/null
+CALL walhouse.load('shop');
+UPDATE shop.maker SET title = 'Xaver & Son' WHERE maker = 'x';
+SELECT dw.at('2026-07-31') \g /dev/null
+UPDATE shop.item SET maker = 'y', since = '2026-04-01' WHERE id = 38;
+SELECT dw.at('2026-07-31') \g /dev/null
+CALL walhouse.load('shop');
+SELECT price, title, since, valid_from, valid_to FROM dw.made WHERE id = 38 ORDER BY 4;
+SELECT model, missing, unexpected, different, expected = found AS same, m.state FROM walhouse.verify() v JOIN walhouse.model m ON relation = model WHERE missing + unexpected + different > 0 OR state <> 'live';
 
 -- ---- Facts follow.
 SELECT walhouse.create_fact('dw.sale', 'SELECT sale_id, item_id, at, amount FROM shop.sale', '{sale_id}', 'at', '{"item_sk": "dw.item(item_id)"}') \g /dev/null

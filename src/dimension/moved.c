@@ -43,14 +43,15 @@ wh_dimension_move_facts(const WhModel *dimension, const WhStage *stage, const ch
 		2, (WhArg[]){WH_ARG_INT4(dimension->id), WH_ARG_LSN(position)});
 }
 
-/* forget_passed removes the entries that every fact has followed. */
+/* forget_passed removes the entries that every fact has followed; those that wait for a build will
+ * look up among the versions of then. */
 static void
 forget_passed(const WhModel *dimension)
 {
 	wh_catalog_execute(
 		"DELETE FROM walhouse.moved v WHERE v.dimension_id = $1 AND NOT EXISTS ("
 		"SELECT FROM walhouse.fact_dimension f JOIN walhouse.model m ON m.model_id = f.model_id "
-		"WHERE f.dimension_id = v.dimension_id AND m.state <> 'rebuild' AND COALESCE(("
+		"WHERE f.dimension_id = v.dimension_id AND m.state NOT IN ('new', 'rebuild') AND COALESCE(("
 		"SELECT l.to_lsn FROM walhouse.load_model l WHERE l.model_id = f.model_id "
 		"ORDER BY l.load_id DESC LIMIT 1), '0/0') < v.position)",
 		1, (WhArg[]){WH_ARG_INT4(dimension->id)});
