@@ -1,7 +1,8 @@
 # Case: one history, made from a seed: first rows, transactions, models, and the steps in which the models are built and loaded.
 #
+# ahead: the log is ahead of the position from the beginning; with a real feed, ingest has little memory.
 # Steps name transactions by their number in the whole history, so that a case stays one when transactions are taken out:
-#   [reach => n, crash]  [load => crash]  [build => model, crash]  [mend]  [compare]  [verify]  [horizon => n, cuts off]  [known => model]
+#   [reach => n, crash]  [load => crash]  [build => model, crash]  [mend]  [compare]  [verify]  [horizon => n, cuts off]  [copy => table]  [known => model]
 package Case;
 
 use strict;
@@ -25,12 +26,13 @@ sub new_case
 	my @tables = sort keys %tables;
 	@tables = sort { ($b eq 'lines') <=> ($a eq 'lines') || $a cmp $b } @tables;
 	my $real = $ENV{REAL} // ($seed % 40 == 0 ? 1 : 0);
-	my $case = { seed => $seed, real => $real, zone => $g->{zone}, models => \@models, tables => \@tables, ahead => chance(0.25) && !$real ? 1 : 0, views => chance(0.4) ? 1 : 0, samples => chance(0.4) ? 1 : 0,
+	my $case = { seed => $seed, real => $real, zone => $g->{zone}, models => \@models, tables => \@tables, ahead => chance(0.25) ? 1 : 0, views => chance(0.4) ? 1 : 0, samples => chance(0.4) ? 1 : 0,
 		first => [random_rows($g, @tables)], transactions => [map { { n => $_, time => $g->{times}[$_ - 1], changes => [random_transaction($g, @tables)] } } 1 .. $n] };
 	$case->{steps} = [random_steps($n, @models)];
 	if ($real)
 	{
 		push @$_, crash(0.4) for grep { $_->[0] eq 'reach' } @{ $case->{steps} };
+		splice @{ $case->{steps} }, int rand @{ $case->{steps} }, 0, [copy => pick(@tables)] if chance(0.5);
 	}
 	return $case;
 }

@@ -83,7 +83,8 @@ sub bookings
 	for my $event (@events)
 	{
 		my $commit = $self->{commits}[$event->[2] ? $from : $event->[0]];
-		my %book = (booked_at => text_of_instant($commit->{clock}), booked_lsn => sprintf('0/%X', $commit->{lsn}));
+		my %book = (booked_at => text_of_instant($commit->{clock}),
+			booked_lsn => $event->[2] ? $self->{start_lsn}{ $model->{name} } : Ingest::text_of_lsn($commit->{lsn}));
 		push @rows, { %$was, %book, is_reversal => 't', map { $_ => negated($was->{$_}, column_type($model, $_)) } @{ $model->{measures} } } if $was;
 		undef $was;
 		next unless $event->[1];

@@ -111,6 +111,7 @@ sub step
 	$count->{"steps: $what"}++;
 	$self->{step} = join ' ', map { ref $_ ? "($_->{how} at $_->{at})" : $_ // '' } @$step;
 	if ($what eq 'reach') { $self->reach($self->commit_at($args[0]), $args[1]) }
+	elsif ($what eq 'copy') { $self->copy_again($args[0]) }
 	elsif ($what eq 'horizon') { $self->move_horizon($self->commit_at($args[0]), $args[1]) }
 	elsif ($what eq 'load') { $self->call("CALL walhouse.load('shop')", $args[0]) }
 	elsif ($what eq 'build') { $self->build(@args) }
@@ -144,6 +145,23 @@ sub move_horizon
 	$self->{ingest}->move_horizon($to);
 	$count->{'horizon moved'}++;
 	return;
+}
+
+# copy_again TABLE: its models are built again.
+sub copy_again
+{
+	my ($self, $table) = @_;
+	return if !(grep { $_ eq $table } @{ $self->{case}{tables} })
+		|| grep { $_->{tables} && $self->{oracle}->is_bad_at($_, $self->{ingest}{at}) } @{ $self->{case}{models} };
+	$self->{ingest}->copy_again($table);
+	return;
+}
+
+# log_start MODEL: the commit from which on the logs of its tables are complete.
+sub log_start
+{
+	my ($self, $model) = @_;
+	return $self->{ingest}->log_start(@{ ($model->{fact} || $model)->{tables} });
 }
 
 # build MODEL, CRASH: where its dimensions are ready.
@@ -185,11 +203,16 @@ sub mend
 sub states
 {
 	my ($self) = @_;
-	my @states = map { { relation => $_->[0], state => $_->[1], start => $self->{ingest}->commit_of($_->[2]), position => $self->{ingest}->commit_of($_->[3]), error => $_->[4] } }
+	my @states = map { { relation => $_->[0], state => $_->[1], start => $self->{ingest}->commit_of($_->[2]), position => $self->{ingest}->commit_of($_->[3]),
+			start_lsn => $_->[2], error => $_->[4] } }
 		@{ $self->pg->query(q{SELECT c.relname, m.state, m.history_start, (SELECT l.to_lsn FROM walhouse.load_model l WHERE l.model_id = m.model_id
 			ORDER BY l.load_id DESC LIMIT 1), m.error FROM walhouse.model m JOIN pg_class c ON c.oid = m.relation
 			WHERE m.kind NOT IN ('date', 'time', 'junk', 'mini') ORDER BY m.model_id}) };
-	$count->{"seen $_->{state}"}++ for @states;
+	for my $state (@states)
+	{
+		$count->{"seen $state->{state}"}++;
+		$self->{oracle}{start_lsn}{ $self->{model}{ $state->{relation} }{name} } = $state->{start_lsn};
+	}
 	return @states;
 }
 
@@ -318,7 +341,7 @@ sub clean
 sub verify
 {
 	my ($self) = @_;
-	for my $state (grep { $_->{state} eq 'live' && $_->{position} >= $self->{ingest}{horizon} } $self->states)
+	for my $state (grep { $_->{state} eq 'live' && $_->{position} >= $self->log_start($self->{model}{ $_->{relation} }) } $self->states)
 	{
 		my $name = $self->{model}{ $state->{relation} }{name};
 		my $row = $self->pg->query('SELECT missing, unexpected, different FROM walhouse.verify(' . Pg::quote($name) . ')')->[0];
@@ -527,11 +550,13 @@ sub known
 	my %state = map { $_->{relation} => $_ } $self->states;
 	my $state = $state{ $model->{table} };
 	my $lowest = ($model->{fact} ? $state{ $model->{fact}{table} } : $state)->{start} // 0;
-	return if $state->{state} ne 'live' || $self->{ingest}{horizon} > ($lowest > 0 ? $lowest : 0);
+	return if $state->{state} ne 'live' || $self->log_start($model) > ($lowest > 0 ? $lowest : 0);
 	my $load = $self->pg->query('SELECT l.load_id, l.to_lsn FROM walhouse.load_model l WHERE l.model_id = (SELECT model_id FROM walhouse.model WHERE relation = '
 		. Pg::quote($name) . "::regclass) AND l.load_id >= (SELECT max(x.load_id) FROM walhouse.load x JOIN walhouse.load_model y USING (load_id) WHERE x.kind = 'build' AND y.model_id = l.model_id) ORDER BY md5(l.to_lsn::text) LIMIT 1")->[0];
 	return unless $load;
 	my $at = $self->{ingest}->commit_of($load->[1]);
+	# As it stood, a fact has the versions of a dimension with business time replayed, too.
+	return if grep { $_->{effective} && ($self->log_start($_) > $state{ $_->{table} }{start} || $at < $state{ $_->{table} }{start}) } needs($model);
 	my (@columns, @expected);
 	if ($model->{kind} eq 'dimension')
 	{
