@@ -330,9 +330,11 @@ wh_rollup_is_group(const WhRollupColumn *column)
 	Oid input;
 	Oid procedure;
 
-	/* Without a length, blanks at the end are kept and not compared. */
-	if (!OidIsValid(opclass) || (type == BPCHAROID && column->typmod < 0))
+	if (!OidIsValid(opclass))
 		return false;
+	/* Blanks at the end are not compared; with a length, all values have the same. */
+	if (type == BPCHAROID)
+		return column->typmod >= 0 && get_collation_isdeterministic(column->collation);
 	family = get_opclass_family(opclass);
 	input = get_opclass_input_type(opclass);
 	procedure = get_opfamily_proc(family, input, input, BTEQUALIMAGE_PROC);
