@@ -21,7 +21,7 @@ SET walhouse.allow_writes = on;
 \set ECHO all
 SELECT handfeed.make('shop', 'America/New_York') \g /dev/null
 CREATE TABLE shop.head (h int PRIMARY KEY, city text, rate int, is_open boolean, due date);
-CREATE TABLE shop.item (l numeric, h int, at timestamptz, amount numeric, weight float8, pieces int, is_paid boolean, is_sent boolean,
+CREATE TABLE shop.item (l numeric, h int, at timestamptz, amount numeric, weight float8, pieces int, is_paid boolean, is_sent boolean, head int,
     PRIMARY KEY (h, l));
 CREATE TABLE shop.town (city text PRIMARY KEY, size int);
 SELECT handfeed.add('shop', t) FROM unnest('{shop.head,shop.item,shop.town}'::regclass[]) t \g /dev/null
@@ -35,7 +35,8 @@ CREATE FUNCTION oracle.flag() RETURNS boolean LANGUAGE sql VOLATILE AS $$ SELECT
 CREATE FUNCTION oracle.item(l numeric, h int) RETURNS shop.item LANGUAGE sql VOLATILE AS $$
     SELECT ROW (l, h, oracle.pick('2026-01-31 23:59', '2026-02-01', '2026-03-15', '2026-01-03', '2027-01-01', 'infinity', NULL)::timestamptz,
         oracle.pick('1.0', '1.00', NULL, 'NaN', '0', '-7.5', '1e30')::numeric, oracle.pick('0', '-0', 'NaN', '-Infinity', NULL, '2.5')::float8,
-        CASE WHEN random() < .04 THEN 0 ELSE oracle.pick('1', '2', '5', '10', '-2147483648', NULL)::int END, oracle.flag(), oracle.flag())::shop.item $$;
+        CASE WHEN random() < .04 THEN 0 ELSE oracle.pick('1', '2', '5', '10', '-2147483648', NULL)::int END, oracle.flag(), oracle.flag(),
+        oracle.pick('1', '2', '3', NULL)::int)::shop.item $$;
 CREATE FUNCTION oracle.change() RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     q int := 1 + floor(random() * 3); w numeric := oracle.pick('0', '1.0', '1.00', '2'); n numeric := oracle.pick('0', '1', '1.0', '2');
@@ -64,6 +65,7 @@ BEGIN
     ELSE
         UPDATE shop.item i SET is_paid = new.is_paid, is_sent = new.is_sent WHERE i.h = q AND i.l = w;
         IF random() < .5 THEN UPDATE shop.item i SET amount = new.amount, weight = new.weight WHERE i.h = q AND i.l = w; END IF;
+        IF random() < .3 THEN UPDATE shop.item i SET head = new.head WHERE i.h = q AND i.l = w; END IF;
         IF random() < .4 THEN UPDATE shop.item i SET at = new.at, pieces = new.pieces WHERE i.h = q AND i.l = w; END IF;
     END IF;
 END $$;
@@ -76,7 +78,7 @@ CREATE FUNCTION oracle.see(number int, lsn pg_lsn, clock timestamptz) RETURNS vo
         is_paid, is_sent, NULL, NULL FROM shop.item WHERE pieces <> 5 IS NOT FALSE;
     INSERT INTO oracle.seen SELECT 'two', number, lsn, clock, coalesce(pieces = 0 OR rate = 0, false), i.h, l, at,
         CASE WHEN rate <> 0 THEN amount * (12 / rate) END, weight, CASE WHEN pieces <> 0 THEN 10 / pieces END, city, is_paid, is_sent, is_open, due
-        FROM shop.item i LEFT JOIN shop.head o ON o.h = i.h;
+        FROM shop.item i LEFT JOIN shop.head o ON o.h = i.head;
 $$;
 CREATE PROCEDURE oracle.generate(transactions int) LANGUAGE plpgsql AS $$
 DECLARE
@@ -186,12 +188,12 @@ CREATE FUNCTION oracle.declare(suffix text) RETURNS void LANGUAGE sql AS $$
     SELECT walhouse.create_fact('dw.book_one' || suffix, 'SELECT l, h, at, amount, weight, 10 / pieces AS p, is_paid, is_sent FROM shop.item WHERE pieces <> 5 IS NOT FALSE',
         '{h,l}', 'at', corrections => 'reverse', measures => '{amount,weight}');
     SELECT walhouse.create_fact('dw.book_two' || suffix, 'SELECT i.h, l, at, amount * (12 / rate) AS amount, weight, city, is_open, is_paid, is_sent, due, 10 / pieces AS p
-            FROM shop.item i LEFT JOIN shop.head o ON o.h = i.h', '{h,l}', 'booked_at', '{"town_sk": "dw.town(city)"}', 'day',
+            FROM shop.item i LEFT JOIN shop.head o ON o.h = i.head', '{h,l}', 'booked_at', '{"town_sk": "dw.town(city)"}', 'day',
         corrections => 'reverse', measures => '{amount,weight}');
     SELECT walhouse.create_fact('dw.way_one' || suffix, 'SELECT h, l, at, amount, weight, 10 / pieces AS p, is_paid, is_sent FROM shop.item WHERE pieces <> 5 IS NOT FALSE',
         '{h,l}', 'at', milestones => '{"sent_at": "is_sent", "paid_at": "is_paid"}', lags => '{"to_send": ["paid_at", "sent_at"]}');
     SELECT walhouse.create_fact('dw.way_two' || suffix, 'SELECT i.h, l, at, amount * (12 / rate) AS amount, weight, city, is_open, is_paid, is_sent, due, 10 / pieces AS p
-            FROM shop.item i LEFT JOIN shop.head o ON o.h = i.h', '{h,l}', 'at', '{"town_sk": "dw.town(city)"}',
+            FROM shop.item i LEFT JOIN shop.head o ON o.h = i.head', '{h,l}', 'at', '{"town_sk": "dw.town(city)"}',
         milestones => '{"opened_at": "is_open", "sent_at": "is_sent"}', lags => '{"to_due": ["sent_at", "due"]}');
 $$;
 SELECT oracle.declare('') \g /dev/null

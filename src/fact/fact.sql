@@ -25,7 +25,7 @@ CREATE TABLE walhouse.ahead (
     CONSTRAINT ahead_pkey PRIMARY KEY (model_id, row_key, role)
 );
 COMMENT ON TABLE walhouse.ahead IS
-    'Fact rows whose event time is not before the feed clock: a later version of their dimension row may yet be theirs. sk: the version that they point to now; row_key: the row''s key and event time as text.';
+    'Fact rows whose event time is not before the feed clock: a later version of their dimension row may yet be theirs. sk: the version that they point to now; row_key: what identifies the row, its key and event time and of a booking booked_lsn and is_reversal, as text.';
 CREATE INDEX ahead_sk_idx ON walhouse.ahead (model_id, role, sk);
 CREATE INDEX ahead_event_time_idx ON walhouse.ahead (model_id, event_time);
 

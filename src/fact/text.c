@@ -16,12 +16,15 @@
 #include "fact/fact.h"
 #include "fact/fact_private.h"
 
-/* What lags are computed of; infinity is outside. */
+/* What lags are computed of, and instants may be made of; infinity is outside. */
 #define FIRST_TIME "'4712-01-01 BC'"
 #define LAST_TIME "'200000-01-01'"
 
 static char *instant(const WhFact *fact, int position, const char *alias);
 static void append_unbookable(StringInfo sql, const WhFact *fact, const char *alias);
+static void append_impossible_keys(StringInfo sql, const WhFact *fact, const WhFactRole *role,
+								   const char *alias);
+static char *possible_key(Oid source, Oid target, WhModelKind kind, const char *value);
 static char *least_value(Oid type, const char *value);
 static char *positions_as_text(const WhFact *fact, List *positions, const char *alias);
 
@@ -167,27 +170,54 @@ append_unbookable(StringInfo sql, const WhFact *fact, const char *alias)
 			wh_sql_append(sql, " WHEN %s THEN 'a measure has no negative'", least);
 	}
 	foreach(cell, fact->roles)
+		append_impossible_keys(sql, fact, lfirst(cell), alias);
+}
+
+/* append_impossible_keys: keys that cannot be cast to what the dimension has. */
+static void
+append_impossible_keys(StringInfo sql, const WhFact *fact, const WhFactRole *role,
+					   const char *alias)
+{
+	ListCell *key;
+	ListCell *target;
+
+	forboth(key, role->keys, target, wh_dimension_key(role->dimension))
 	{
-		WhFactRole *role = lfirst(cell);
-		ListCell *key;
-		ListCell *target;
+		int position = lfirst_int(key);
+		char *possible =
+			position > fact->query_width ?
+				NULL :
+				possible_key(wh_fact_column(fact, position)->type,
+							 ((WhModelColumn *) lfirst(target))->type, role->dimension->kind,
+							 wh_sql("%s.c%d", alias, position));
 
-		forboth(key, role->keys, target, wh_dimension_key(role->dimension))
-		{
-			Oid type = ((WhModelColumn *) lfirst(target))->type;
-			int position = lfirst_int(key);
-
-			if (type != INT2OID && type != INT4OID)
-				continue;
-			if (wh_fact_column(fact, position)->type == type)
-				continue;
-			wh_sql_append(sql,
-						  " WHEN %s.c%d::pg_catalog.int8 NOT BETWEEN %d AND %d"
-						  " THEN 'a key of a dimension is out of range'",
-						  alias, position, type == INT2OID ? PG_INT16_MIN : PG_INT32_MIN,
-						  type == INT2OID ? PG_INT16_MAX : PG_INT32_MAX);
-		}
+		if (possible == NULL)
+			continue;
+		wh_sql_append(sql, " WHEN NOT (%s)", possible);
+		if (role->error != 0)
+			wh_sql_append(sql, " AND %s.c%d IS NOT TRUE", alias, role->error);
+		if (role->not_applicable != 0)
+			wh_sql_append(sql, " AND %s.c%d IS NOT TRUE", alias, role->not_applicable);
+		wh_sql_append(sql, " THEN 'a key of a dimension is out of range'");
 	}
+}
+
+/* possible_key is the condition for values that can be cast; NULL: all can. */
+static char *
+possible_key(Oid source, Oid target, WhModelKind kind, const char *value)
+{
+	bool is_calendar = kind == WH_MODEL_DATE || kind == WH_MODEL_TIME;
+
+	if (target == INT4OID && source == INT8OID)
+		return wh_sql("%s BETWEEN %d AND %d", value, PG_INT32_MIN, PG_INT32_MAX);
+	if (target == INT2OID && (source == INT8OID || source == INT4OID))
+		return wh_sql("%s BETWEEN %d AND %d", value, PG_INT16_MIN, PG_INT16_MAX);
+	if ((source == TIMESTAMPTZOID && is_calendar) ||
+		((source == DATEOID || source == TIMESTAMPOID) &&
+		 (target == TIMESTAMPOID || target == TIMESTAMPTZOID) && source != target))
+		return wh_sql("%s BETWEEN " FIRST_TIME " AND " LAST_TIME " OR NOT pg_catalog.isfinite(%s)",
+					  value, value);
+	return NULL;
 }
 
 /* least_value is the condition for the value of a type that has no negative; NULL: there is none.

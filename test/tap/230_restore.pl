@@ -43,9 +43,13 @@ sql($house, q{
 	SELECT walhouse.create_dimension('dw.agreed', $$ SELECT id, amount, at FROM shop."Order" $$, key => '{id}', effective => 'at');
 	SELECT walhouse.create_fact('dw.sale', $$ SELECT id, at, customer, amount FROM shop."Order" $$, key => '{id}', event_time => 'at',
 		dimensions => '{"customer_sk": "dw.customer(customer)", "date_sk": "dw.date(at)", "profile_sk": "dw.profile(customer)", "agreed_sk": "dw.agreed(id)"}');
+	SELECT walhouse.create_fact('dw.ledger', $$ SELECT id, at, customer, amount FROM shop."Order" $$, key => '{id}', event_time => 'booked_at',
+		dimensions => '{"customer_sk": "dw.customer(customer)", "agreed_sk": "dw.agreed(id)"}', corrections => 'reverse', measures => '{amount}');
+	SELECT walhouse.create_fact('dw.way', $$ SELECT id, at, amount > 5 AS is_large FROM shop."Order" $$, key => '{id}', event_time => 'at',
+		dimensions => '{"large_sk": "dw.date(large_at)"}', milestones => '{"large_at": "is_large"}', lags => '{"to_large": ["at", "large_at"]}');
 	SELECT walhouse.start('shop');
 });
-my @models = qw(dw.customer dw.profile dw.profile_history dw.client dw.buyer dw.agreed dw.sale);
+my @models = qw(dw.customer dw.profile dw.profile_history dw.client dw.buyer dw.agreed dw.sale dw.ledger dw.way);
 sql($source, 'CALL work()') for 1 .. 3;
 ok(models_reach($house, 'shop') && reach($house, 'shop', $source), 'production runs');
 verify_clean($house, 'production', @models);
@@ -128,7 +132,7 @@ is(value($heir, q{SELECT count(*) FROM dw.buyer_members m LEFT JOIN dw.client_as
 	(SELECT max(x.id) FROM dw.client x WHERE x.id = m.customer)}), value($source, 'SELECT count(*) FROM "Order"'), 'and the one of the bridge');
 fails_with($heir, 'a dimension that others refer to is held', q{SELECT walhouse.drop_model('dw.profile')}, qr/dw\.client, dw\.sale/);
 fails_with($house, 'the old warehouse finds the slot ahead of it', q{CALL walhouse.run('shop')}, qr/ERROR/, qr/slot/);
-sql($heir, qq{SELECT walhouse.drop_model('dw.$_')}) for qw(sale agreed buyer client profile customer);
+sql($heir, qq{SELECT walhouse.drop_model('dw.$_')}) for qw(sale ledger way agreed buyer client profile customer);
 fails_with($heir, 'a feed that a worker reads is not dropped', q{CALL walhouse.drop_feed('shop')}, qr/is being read/, qr/HINT:.*walhouse\.stop/);
 sql($heir, q{SELECT walhouse.stop('shop'); CALL walhouse.drop_feed('shop')});
 is(value($source, 'SELECT count(*) FROM pg_replication_slots'), '0', 'the heir drops feed and slot');
