@@ -1,6 +1,6 @@
 -- P3 for mini-dimensions: one random log of persons and sales, built at a random position and cut into random loads, gives the
 -- combinations, the history and the facts of an oracle that walks through each person's history in a loop; a fact that stops and comes back
--- gives the same, and so does one build at the end. What as_known() tells of each load is what stood there after it. Other logs:
+-- gives the same, one of bookings sums up to it, a rollup counts it, and so does one build at the end. What as_known() tells of each load is what stood there after it. Other logs:
 -- \set seed 0.7 before the file, or more transactions.
 -- The mistakes that it must find stand in test/mutants/list.
 \getenv srcdir PG_ABS_SRCDIR
@@ -114,6 +114,17 @@ CREATE FUNCTION oracle.history_differing() RETURNS bigint LANGUAGE plpgsql AS $$
     RETURN (WITH have AS (SELECT ROW (id, a, b, c, d, valid_from, valid_to)::text FROM dw.profile_history WHERE profile_history_sk > 0 AND NOT is_inferred),
         want AS (SELECT v::text FROM oracle.version v)
     SELECT count(*) FROM ((TABLE have EXCEPT ALL TABLE want) UNION ALL (TABLE want EXCEPT ALL TABLE have)) q); END $$;
+-- Bookings of a sale that do not cancel each other, by the combination, against the sales; and groups of the rollup against the fact's.
+CREATE FUNCTION oracle.booked_differing() RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN
+    RETURN (WITH booked AS (SELECT f.id, CASE WHEN f.profile_sk < 0 THEN f.profile_sk::text ELSE ROW (p.a, p.b, p.c, p.d)::text END AS was, f.amount
+            FROM dw.booked f JOIN dw.profile p USING (profile_sk)),
+        have AS (SELECT id, was, sum(amount) FROM booked GROUP BY 1, 2 HAVING sum(amount) <> 0),
+        want AS (SELECT id, o.was, s.amount + 1 FROM oracle.sale o JOIN shop.sale s USING (id))
+    SELECT count(*) FROM ((TABLE have EXCEPT ALL TABLE want) UNION ALL (TABLE want EXCEPT ALL TABLE have)) q); END $$;
+CREATE FUNCTION oracle.rollup_differing() RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN
+    RETURN (WITH have AS (SELECT profile_sk, n, persons, last FROM dw.by_profile),
+        want AS (SELECT profile_sk, count(*), count(DISTINCT person), max(sold) FROM dw.sale GROUP BY 1)
+    SELECT count(*) FROM ((TABLE have EXCEPT ALL TABLE want) UNION ALL (TABLE want EXCEPT ALL TABLE have)) q); END $$;
 -- Combinations that are there twice, that are missing, and that nobody ever had, but for the one of nothing.
 CREATE FUNCTION oracle.combinations_differing() RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN
     RETURN (WITH have AS (SELECT ROW (a, b, c, d)::text AS row FROM dw.profile WHERE profile_sk > 0),
@@ -127,7 +138,10 @@ SELECT oracle.walk() \g /dev/null
 SELECT walhouse.create_mini_dimension('dw.profile', 'SELECT id, a, b, c, d FROM shop.person', '{id}'),
     walhouse.create_fact('dw.sale', 'SELECT id, person, cash, sold FROM shop.sale', '{id}', 'sold', '{"profile_sk": {"dimension": "dw.profile(person)", "not_applicable_if": "cash"}}'),
     walhouse.create_fact('dw.part', 'SELECT id, person, cash, sold, 1 / amount AS part FROM shop.sale', '{id}', 'sold',
-        '{"profile_sk": {"dimension": "dw.profile(person)", "not_applicable_if": "cash"}}', 'year') \g /dev/null
+        '{"profile_sk": {"dimension": "dw.profile(person)", "not_applicable_if": "cash"}}', 'year'),
+    walhouse.create_fact('dw.booked', 'SELECT id, person, cash, sold, amount + 1 AS amount FROM shop.sale', '{id}', 'sold',
+        '{"profile_sk": {"dimension": "dw.profile(person)", "not_applicable_if": "cash"}}', corrections => 'reverse', measures => '{amount}') \g /dev/null
+SELECT walhouse.create_rollup('dw.by_profile', 'dw.sale', '{profile_sk}', '{"n": "count(*)", "persons": "count(distinct person)", "last": "max(sold)"}', bucket => 'none') \g /dev/null
 CREATE TABLE oracle.cut AS SELECT end_lsn FROM (SELECT *, row_number() OVER (ORDER BY end_lsn) AS n FROM shop_log.txn) t
 WHERE CASE WHEN n < 20 THEN n = 3 + floor(random() * 2) ELSE random() < .4 END OR n = 15 OR end_lsn = (SELECT max(end_lsn) FROM shop_log.txn);
 CREATE TABLE oracle.was (load_id bigint, id int, profile_sk bigint, profile_history_sk bigint);
@@ -136,6 +150,8 @@ SELECT handfeed.reach('shop', min(end_lsn)) FROM oracle.cut \g /dev/null
 CALL walhouse.build('dw.profile');
 CALL walhouse.build('dw.sale');
 CALL walhouse.build('dw.part');
+CALL walhouse.build('dw.booked');
+CALL walhouse.build('dw.by_profile');
 \set ON_ERROR_STOP off
 \set VERBOSITY terse
 \o /dev/null
@@ -151,19 +167,21 @@ SELECT step FROM (SELECT end_lsn, 1 AS n, format('SELECT handfeed.reach(''shop''
 \o
 \set QUIET off
 -- Enough happened, nothing differs from the oracle, and the recomputation agrees.
-SELECT count(*) > 60 AS versions, (SELECT count(*) > 25 FROM oracle.sale) AS sales, (SELECT count(DISTINCT load_id) > 20 FROM oracle.was) AS loads,
+SELECT count(*) > 60 AS versions, (SELECT count(*) > 30 FROM dw.booked WHERE is_reversal) AS reversals, (SELECT count(*) > 25 FROM oracle.sale) AS sales, (SELECT count(DISTINCT load_id) > 20 FROM oracle.was) AS loads,
     (SELECT count(*) > 5 FROM oracle.stops WHERE load_id IS NOT NULL) AS stops, (SELECT count(*) > 0 FROM oracle.sale WHERE was = '(,,,)') AS inferred FROM oracle.version;
 SELECT relation, state FROM walhouse.model WHERE state <> 'live';
-SELECT oracle.history_differing() AS history, oracle.combinations_differing() AS combinations, oracle.differing('sale') AS sale, oracle.differing('part') AS part;
+SELECT oracle.history_differing() AS history, oracle.combinations_differing() AS combinations, oracle.differing('sale') AS sale, oracle.differing('part') AS part,
+    oracle.booked_differing() AS booked, oracle.rollup_differing() AS rollup;
 SELECT model, missing, unexpected, different FROM walhouse.verify() ORDER BY model::text;
 -- What was known after each load is what stood there then.
 SELECT count(*) AS loads_that_differ FROM (SELECT DISTINCT load_id FROM oracle.was) l WHERE EXISTS (
     (SELECT id, profile_sk, profile_history_sk FROM oracle.was w WHERE w.load_id = l.load_id EXCEPT ALL SELECT id, profile_sk, profile_history_sk FROM walhouse.as_known(NULL::dw.sale, load => l.load_id))
     UNION ALL (SELECT id, profile_sk, profile_history_sk FROM walhouse.as_known(NULL::dw.sale, load => l.load_id) EXCEPT ALL SELECT id, profile_sk, profile_history_sk FROM oracle.was w WHERE w.load_id = l.load_id));
 -- Built at the end, in one go; and declared anew.
-CALL walhouse.build('dw.profile'); CALL walhouse.build('dw.sale'); CALL walhouse.build('dw.part');
-SELECT oracle.history_differing() AS history, oracle.combinations_differing() AS combinations, oracle.differing('sale') AS sale, oracle.differing('part') AS part;
-SELECT walhouse.drop_model('dw.sale'), walhouse.drop_model('dw.part'), walhouse.drop_model('dw.profile') \g /dev/null
+CALL walhouse.build('dw.profile'); CALL walhouse.build('dw.sale'); CALL walhouse.build('dw.part'); CALL walhouse.build('dw.booked'); CALL walhouse.build('dw.by_profile');
+SELECT oracle.history_differing() AS history, oracle.combinations_differing() AS combinations, oracle.differing('sale') AS sale, oracle.differing('part') AS part,
+    oracle.booked_differing() AS booked, oracle.rollup_differing() AS rollup;
+SELECT walhouse.drop_model('dw.by_profile'), walhouse.drop_model('dw.sale'), walhouse.drop_model('dw.part'), walhouse.drop_model('dw.booked'), walhouse.drop_model('dw.profile') \g /dev/null
 SELECT walhouse.create_mini_dimension('dw.profile', 'SELECT id, a, b, c, d FROM shop.person', '{id}'),
     walhouse.create_fact('dw.sale', 'SELECT id, person, cash, sold FROM shop.sale', '{id}', 'sold', '{"profile_sk": {"dimension": "dw.profile(person)", "not_applicable_if": "cash"}}') \g /dev/null
 CALL walhouse.build('dw.profile'); CALL walhouse.build('dw.sale');
