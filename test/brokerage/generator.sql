@@ -16,6 +16,7 @@ CREATE SEQUENCE gen.customer_no;
 CREATE SEQUENCE gen.account_no START 1001;
 CREATE SEQUENCE gen.trade_no START 100001;
 CREATE SEQUENCE gen.cash_no;
+CREATE SEQUENCE gen.visit_no;
 
 CREATE FUNCTION gen.dice(what text, a text DEFAULT '', b text DEFAULT '') RETURNS double precision LANGUAGE sql STABLE
 RETURN (hashtextextended(what || '/' || a || '/' || b, current_setting('gen.seed')::bigint) & 9007199254740991) / 9007199254740992.0::double precision;
@@ -198,6 +199,7 @@ BEGIN
     CALL gen.progress(d);
     CALL gen.cash(d);
     CALL gen.watches(d);
+    CALL gen.visits(d);
     CALL gen.market(d);
     CALL gen.step();
 END $$;
@@ -379,6 +381,20 @@ BEGIN
         WHERE removed_at IS NULL AND gen.dice('unwatches', customer_id || symbol, d::text) < 0.01;
     GET DIAGNOSTICS done = ROW_COUNT;
     PERFORM gen.note('watch removed', done);
+    CALL gen.step();
+END $$;
+
+-- Customers look at pages; some visits get their page later, old ones are forgotten.
+CREATE PROCEDURE gen.visits(d date) LANGUAGE plpgsql AS $$
+DECLARE
+    customers bigint[] := (SELECT array_agg(customer_id ORDER BY customer_id) FROM oltp.customer);
+BEGIN
+    INSERT INTO oltp.visit
+        SELECT nextval('gen.visit_no'), gen.of(customers, 'visits', i::text, d::text), gen.at(d, 18.5), gen.of('{/,/prices,NULL,""}'::text[], 'page', i::text, d::text)
+        FROM generate_series(1, gen.count(1, 'visits', d)) AS i;
+    CALL gen.step();
+    UPDATE oltp.visit SET page = '/found/' || visit_id WHERE page IS NULL AND gen.dice('found', visit_id::text, d::text) < 0.3;
+    DELETE FROM oltp.visit WHERE at < gen.at(d - 40, 0);
     CALL gen.step();
 END $$;
 

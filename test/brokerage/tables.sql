@@ -140,3 +140,12 @@ CREATE TABLE oltp.daily_market (
     volume  bigint,
     PRIMARY KEY (symbol, day)
 );
+
+-- What customers looked at: kept for the record alone, no model reads it.
+CREATE TABLE oltp.visit (
+    visit_id     bigint PRIMARY KEY,
+    customer_id  bigint,
+    at           timestamptz NOT NULL,
+    page         text
+);
+ALTER TABLE oltp.visit REPLICA IDENTITY FULL;

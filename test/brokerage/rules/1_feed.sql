@@ -1,9 +1,11 @@
 -- The feed: mirrors, change log and positions.
-SELECT plan(12 + (SELECT count(*)::integer FROM pg_tables WHERE schemaname = 'oltp'));
+SELECT plan(15 + (SELECT count(*)::integer FROM walhouse.feed_table WHERE mirrored));
 
 SELECT bag_eq(format('SELECT t::text FROM brokerage.%I AS t', tablename), format('SELECT t::text FROM oltp.%I AS t', tablename),
     format('the mirror of %s has the source''s rows, in their very form', tablename))
-FROM pg_tables WHERE schemaname = 'oltp' ORDER BY tablename;
+FROM pg_tables JOIN walhouse.feed_table ON (source_schema, source_name) = (schemaname, tablename) WHERE mirrored ORDER BY tablename;
+SELECT is((SELECT count(*) FROM brokerage.visit), (SELECT CASE WHEN mirrored THEN (SELECT count(*) FROM oltp.visit) ELSE 0 END FROM walhouse.feed_table WHERE source_name = 'visit'),
+    'a mirror that is switched off is empty');
 
 SELECT is((SELECT string_agg(state, ' ') FROM walhouse.feed_table WHERE state <> 'ready'), NULL, 'every table is ready');
 SELECT is((SELECT state || coalesce(': ' || error, '') FROM walhouse.feed), 'ready', 'the feed has no error');
@@ -28,5 +30,15 @@ SELECT bag_eq(
     $$ SELECT DISTINCT ON (c.n) x.xid, c.key FROM expected.change c JOIN expected.txn x USING (xid) WHERE rel = 'customer' AND live $$,
     $$ SELECT t.xid, jsonb_build_array(customer_id)::text FROM brokerage_log.customer c JOIN brokerage_log.txn t ON t.end_lsn = c.lsn WHERE op IN ('I', 'U') $$,
     'the log of customers has each image that the source''s triggers saw');
+
+SELECT bag_eq(
+    $$ SELECT DISTINCT ON (c.n) x.xid, c.key, c.image ->> 'page' AS page FROM expected.change c JOIN expected.txn x USING (xid) WHERE rel = 'visit' AND live $$,
+    $$ SELECT t.xid, jsonb_build_array(visit_id)::text, page FROM brokerage_log.visit c JOIN brokerage_log.txn t ON t.end_lsn = c.lsn WHERE op IN ('I', 'U') $$,
+    'the log of visits has each image that the triggers saw, whether the mirror was there or not');
+SELECT bag_eq(
+    $$ SELECT xid, key, was ->> 'page' AS page FROM (SELECT e.*, lag(image) OVER w AS was, lag(live) OVER w AS was_live FROM expected.event e WHERE rel = 'visit'
+            WINDOW w AS (PARTITION BY key ORDER BY o)) AS e JOIN expected.txn USING (o) WHERE was_live $$,
+    $$ SELECT t.xid, jsonb_build_array(visit_id)::text, page FROM brokerage_log.visit c JOIN brokerage_log.txn t ON t.end_lsn = c.lsn WHERE op = 'B' $$,
+    'and the row as it was before each transaction');
 
 SELECT * FROM finish();
