@@ -27,6 +27,11 @@ SELECT walhouse.create_dimension('dw.customer',
        FROM brokerage.customer $$,
     key => '{customer_id}', scd => '{"*": 2, "email": 1, "phone": 1, "credit": 1, "country": 3, "tier": 6, "joined_on": 0}');
 
+-- What must be forgotten with the customer.
+SELECT walhouse.create_dimension('dw.contact',
+    $$ SELECT customer_id, tax_id, email, phone FROM brokerage.customer $$,
+    key => '{customer_id}', scd => '{"*": 1, "tax_id": 2}', on_delete => 'purge');
+
 -- The same customers in the time of the business: a version holds since the change that was told, however late.
 SELECT walhouse.create_dimension('dw.client',
     $$ SELECT customer_id, changed_at, last_name, tier, street, city, country, phone, status FROM brokerage.customer $$,

@@ -52,7 +52,7 @@ SELECT walhouse.create_fact('dw.watch',
     $$ SELECT customer_id, symbol, placed_at, removed_at FROM brokerage.watch $$,
     key => '{customer_id,symbol,placed_at}', event_time => 'placed_at',
     dimensions => '{"customer_sk": "dw.customer(customer_id)", "client_sk": "dw.client(customer_id)", "profile_sk": "dw.profile(customer_id)",
-                    "security_sk": "dw.security(symbol)", "placed_date_sk": "dw.date(placed_at)",
+                    "contact_sk": "dw.contact(customer_id)", "security_sk": "dw.security(symbol)", "placed_date_sk": "dw.date(placed_at)",
                     "removed_date_sk": {"dimension": "dw.date(removed_at)", "null": "not_applicable"}}',
     partition_by => 'year');
 

@@ -4,7 +4,7 @@ CREATE TEMPORARY TABLE version ON COMMIT DROP AS
     SELECT *, lead(valid_from) OVER w AS next_from, row_number() OVER w AS nth, count(*) OVER (PARTITION BY dimension, key) AS versions,
         count(*) FILTER (WHERE is_current) OVER (PARTITION BY dimension, key) AS currents
     FROM member WHERE sk > 0 WINDOW w AS (PARTITION BY dimension, key ORDER BY valid_from);
-SELECT plan(57);
+SELECT plan(60);
 
 -- ---- All dimensions.
 SELECT cmp_ok((SELECT count(*) FROM version WHERE versions > 2), '>', 50::bigint, 'there are members of several versions to look at');
@@ -74,6 +74,14 @@ SELECT is((SELECT count(*) > 0 FROM dw.client WHERE city LIKE 'Corrected%' AND N
     'business time: what is corrected late stands before what was known');
 SELECT is_empty($$ SELECT customer_id, valid_from, changed_at FROM dw.client WHERE isfinite(valid_from) AND isfinite(changed_at) AND changed_at > valid_from $$,
     'business time: no version begins before the change that opened it');
+
+-- ---- Contacts, which go with their customers.
+SELECT bag_eq('SELECT customer_id, tax_id, email, phone FROM dw.contact WHERE is_current AND NOT is_inferred AND contact_sk > 0',
+    'SELECT customer_id, tax_id, email, phone FROM oltp.customer', 'a contact is that of the source''s customer');
+SELECT is_empty($$ SELECT customer_id FROM dw.contact WHERE contact_sk > 0 AND customer_id NOT IN (SELECT customer_id FROM oltp.customer)
+    AND (NOT is_inferred OR num_nonnulls(tax_id, email, phone) > 0) $$, 'purge: nothing is left of who is gone but the key that facts name');
+SELECT is_empty('SELECT customer_id FROM dw.watch EXCEPT SELECT customer_id FROM oltp.customer EXCEPT SELECT customer_id FROM dw.contact WHERE is_inferred',
+    'purge: and that is there where a fact names it');
 
 -- ---- Accounts: their versions follow their customers'.
 SELECT bag_eq('SELECT account_id, customer_id, branch, broker_no, description, tax_status, status, last_name, tier, city, customer_status
@@ -154,7 +162,8 @@ SELECT bag_eq('SELECT industry, name, sector FROM dw.industry WHERE is_current A
 
 -- ---- Members for what has none, dates, times and combinations.
 SELECT is_empty($$ SELECT dimension, key FROM version WHERE is_inferred
-    AND EXISTS (SELECT FROM expected.event e WHERE e.rel = dimension AND e.key = version.key AND e.live) AND dimension <> 'account' $$,
+    AND EXISTS (SELECT FROM expected.event e WHERE e.rel = CASE dimension WHEN 'client' THEN 'customer' WHEN 'profile_history' THEN 'profile' WHEN 'holder' THEN 'account_holder' ELSE dimension END
+        AND e.key = version.key AND e.live) AND dimension NOT IN ('account', 'contact') $$,
     'no member that the source has had is an inferred one');
 SELECT is_empty($$ SELECT date_sk, date FROM dw.date WHERE date_sk > 0 AND (date_sk::text <> to_char(date, 'YYYYMMDD') OR day_name <> to_char(date, 'FMDay')
     OR is_weekend <> (extract(isodow FROM date) > 5) OR fiscal_year <> extract(year FROM date + interval '3 months')

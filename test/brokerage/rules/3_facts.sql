@@ -28,7 +28,7 @@ SELECT set_eq($$ SELECT DISTINCT r.key FROM reference r JOIN member m USING (dim
     'rows of securities that the source has never listed, and no others, have inferred members');
 SELECT results_eq($$ SELECT DISTINCT w.relation::text, a.event_time FROM walhouse.ahead a JOIN walhouse.model w USING (model_id) ORDER BY 1, 2 $$,
     $$ SELECT DISTINCT 'dw.' || fact, event_time FROM reference, (SELECT clock FROM walhouse.feed_position ORDER BY position DESC LIMIT 1) AS f
-        WHERE event_time >= f.clock AND sk > 0 AND dimension NOT IN ('broker', 'client') ORDER BY 1, 2 $$,
+        WHERE event_time >= f.clock AND sk > 0 AND dimension NOT IN ('broker', 'client', 'contact') ORDER BY 1, 2 $$,
     'rows ahead of the clock, and no others, wait for the versions that may yet come');
 
 -- ---- Rows.
