@@ -40,7 +40,7 @@ SELECT attname, format_type(atttypid, atttypmod), attcollation::regcollation FRO
 CREATE TABLE dw.oracle (rollup text, query text);
 INSERT INTO dw.oracle VALUES
 ('sums', $$SELECT (at AT TIME ZONE 'Europe/Berlin')::date, t, count(*), count(i2), sum(i2), avg(i2), sum(i4), avg(i4), sum(i8), avg(i8), trim_scale(sum(n)),
-    trim_scale(trim_scale(sum(n)) / count(n)), sum(n2), avg(n2), sum(n_2), avg(n_2), count(f8), count(j), count(iv), sum(cents) FROM dw.f GROUP BY 1, 2$$),
+    trim_scale(round(trim_scale(sum(n)), greatest(scale(trim_scale(sum(n))), 16)) / count(n)), sum(n2), avg(n2), sum(n_2), avg(n_2), count(f8), count(j), count(iv), sum(cents) FROM dw.f GROUP BY 1, 2$$),
 ('ends', $$SELECT date_trunc('month', at AT TIME ZONE 'Europe/Berlin')::date, b, count(distinct t), min(t), max(t), count(distinct b), count(distinct u), min(d), max(d),
     min(ts), max(other), count(distinct by), min(i2), count(distinct n), trim_scale(min(n)), trim_scale(max(n)), min(n2), max(n2), min(f4) + 0::real, max(f4) + 0::real,
     count(distinct f8), min(f8) + 0, max(f8) + 0, min(vc), max(vc), count(distinct ch), min(ch), max(ch), min(tc), max(tc), max(tm), min(s), max(s)

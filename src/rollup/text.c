@@ -381,8 +381,11 @@ wh_rollup_measure(const WhRollup *rollup, const WhMeasure *measure, const char *
 	elog(ERROR, "unknown measure %d", measure->kind);
 }
 
-/* sum_of is a sum or an average, as PostgreSQL's aggregates make it of the same: special values
- * win, and the average is one division of exact numbers. */
+/*
+ * sum_of is a sum or an average, as PostgreSQL's aggregates make it of the same: special values
+ * win, and the average is one division of exact numbers.  How many digits that gives PostgreSQL
+ * asks the scale of the values, which a sum that was freed of zeroes has lost: 16 at least.
+ */
 static char *
 sum_of(const WhRollup *rollup, const WhMeasure *measure, const char *alias, const char *letter)
 {
@@ -405,12 +408,13 @@ sum_of(const WhRollup *rollup, const WhMeasure *measure, const char *alias, cons
 					  " WHEN %s > 0 THEN 'Infinity' WHEN %s > 0 THEN '-Infinity'",
 					  nan, plus, minus, plus, minus);
 	}
-	if (measure->kind == WH_MEASURE_AVG)
+	if (measure->kind == WH_MEASURE_AVG && type == NUMERICOID && scale_of(input->column) < 0)
 		wh_sql_append(&sql,
-					  type == NUMERICOID && scale_of(input->column) < 0 ?
-						  " ELSE pg_catalog.trim_scale(%s / %s) END" :
-						  " ELSE %s / %s END",
-					  sum, count);
+					  " ELSE pg_catalog.trim_scale(pg_catalog.round(%s, "
+					  "GREATEST(pg_catalog.scale(%s), 16)) / %s) END",
+					  sum, sum, count);
+	else if (measure->kind == WH_MEASURE_AVG)
+		wh_sql_append(&sql, " ELSE %s / %s END", sum, count);
 	else
 		wh_sql_append(&sql, " ELSE %s END", sum);
 	if (measure->kind != WH_MEASURE_AVG && (type == INT2OID || type == INT4OID))

@@ -539,6 +539,8 @@ sub random_measure
 	my $value = $column->[1] eq 'float8' ? "CASE WHEN c = 0 THEN 0 ELSE c END" : 'c';
 	my $call = $function eq 'count distinct' ? "count(DISTINCT $value)" : $function eq 'balance' ? "sum($value)" : "$function($value)";
 	$call = "trim_scale($call)" if $function eq 'avg' || ($column->[1] eq 'numeric' && $function !~ /count/) || ($adds && $column->[1] eq 'bigint');
+	# PostgreSQL's own asks the scale of each value how many digits it shall have.
+	$call = 'trim_scale(round(trim_scale(sum(c)), greatest(scale(trim_scale(sum(c))), 16)) / count(c))' if $function eq 'avg' && $column->[1] eq 'numeric';
 	return { name => $name, function => $function, column => $column->[0], type => $column->[1], sql => $call,
 		text => $function eq 'count distinct' ? 'count(distinct ' . quoted($column->[0]) . ')' : "$function(" . quoted($column->[0]) . ')' };
 }
