@@ -162,6 +162,20 @@ SELECT id, round(ratio, 2) AS ratio, city, valid_from, valid_to FROM dw.ratio WH
 SELECT missing, unexpected, different, expected = found AS same FROM walhouse.verify('dw.ratio');
 CALL walhouse.build('dw.ratio');
 SELECT missing, unexpected, different, expected = found AS same FROM walhouse.verify('dw.ratio');
+-- What the query's condition leaves out is not computed, so it is no such image: the member ends when it leaves.
+SELECT walhouse.create_dimension('dw.rated', 'SELECT id, 12 / rate AS ratio FROM shop.customer WHERE city <> ''gone''', '{id}');
+CALL walhouse.build('dw.rated');
+UPDATE shop.customer SET rate = 0 WHERE id = 3;
+SELECT dw.at('2026-09-03') \g /dev/null
+UPDATE shop.customer SET rate = 2 WHERE id = 3;
+SELECT dw.at('2026-09-04') \g /dev/null
+UPDATE shop.customer SET rate = 0, city = 'gone' WHERE id = 3;
+SELECT dw.at('2026-09-05') \g /dev/null
+UPDATE shop.customer SET rate = 1 WHERE id = 3;
+SELECT dw.at('2026-09-06') \g /dev/null
+CALL walhouse.load('shop');
+SELECT round(ratio, 2) AS ratio, valid_from, valid_to FROM dw.rated WHERE id = 3 ORDER BY valid_from;
+SELECT missing, unexpected, different, expected = found AS same FROM walhouse.verify('dw.rated');
 
 \set QUIET on
 DROP VIEW dw.rows;

@@ -103,7 +103,11 @@ compute(void *arg)
 	wh_spi_query_snapshot(image->sql, 1, &image->value);
 }
 
-/* make_sql returns the model's query over one image, $1. */
+/*
+ * make_sql returns the model's query over one image, $1.  OFFSET 0 keeps the planner from computing
+ * with the image as a constant: it would do so before the condition is asked, and an image that the
+ * condition leaves out can be computed.
+ */
 static char *
 make_sql(int32 model_id)
 {
@@ -123,7 +127,7 @@ make_sql(int32 model_id)
 	foreach(cell, model->columns)
 		wh_sql_append(&sql, "%s%s", cell == list_head(model->columns) ? "" : ", ",
 					  ((WhModelColumn *) lfirst(cell))->expression);
-	wh_sql_append(&sql, " FROM (SELECT ($1).*) s");
+	wh_sql_append(&sql, " FROM (SELECT ($1).* OFFSET 0) s");
 	if (model->condition != NULL)
 		wh_sql_append(&sql, " WHERE %s", model->condition);
 	return sql.data;
