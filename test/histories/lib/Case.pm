@@ -27,7 +27,7 @@ sub new_case
 	@tables = sort { ($b eq 'lines') <=> ($a eq 'lines') || $a cmp $b } @tables;
 	my $real = $ENV{REAL} // ($seed % 40 == 0 ? 1 : 0);
 	my $case = { seed => $seed, real => $real, zone => $g->{zone}, models => \@models, tables => \@tables, ahead => chance(0.25) ? 1 : 0, views => chance(0.4) ? 1 : 0, samples => chance(0.4) ? 1 : 0,
-		first => [random_rows($g, @tables)], transactions => [map { { n => $_, time => $g->{times}[$_ - 1], changes => [random_transaction($g, @tables)] } } 1 .. $n] };
+		first => [random_rows($g, @tables)], transactions => [map { { n => $_, time => $g->{times}[$_ - 1], changes => [random_transaction($g, $_, @tables)] } } 1 .. $n] };
 	$case->{steps} = [random_steps($n, @models)];
 	if ($real)
 	{

@@ -53,11 +53,8 @@ sub prepare
 {
 	my ($self) = @_;
 	my $case = $self->{case};
-	my @transactions = @{ $case->{transactions} };
+	my @transactions = with_mending($case);
 	my $commits = simulate($case->{first}, \@transactions);
-	my @mending = mending($commits->[-1]{state});
-	push @transactions, { n => 1e6, time => $transactions[-1] ? $transactions[-1]{time} + 1 : instant_of('2026-01-01'), changes => \@mending } if @mending;
-	$commits = simulate($case->{first}, \@transactions) if @mending;
 	$self->{numbers} = [0, map { $_->{n} } @transactions];
 	$self->{commits} = $commits;
 	$self->{oracle} = Oracle->new(commits => $commits, zone => $case->{zone});
@@ -72,6 +69,16 @@ sub prepare
 	$count->{$_}++ for map { features_of($_) } @{ $case->{models} };
 	$self->pg->query($_) for grep { $_ } map { $_->{declare} } @{ $case->{models} };
 	return;
+}
+
+# with_mending CASE: its transactions, and one that lets all queries be computed at the end, if they cannot.
+sub with_mending
+{
+	my ($case) = @_;
+	my @transactions = @{ $case->{transactions} };
+	my @mending = mending(simulate($case->{first}, \@transactions)->[-1]{state});
+	my $time = @transactions ? $transactions[-1]{time} + 1 : instant_of('2026-01-01');
+	return (@transactions, @mending ? { n => 1e6, time => $time, changes => \@mending } : ());
 }
 
 # features_of MODEL: what its kind can do and it does.

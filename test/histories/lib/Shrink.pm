@@ -148,13 +148,14 @@ sub script_of
 	};
 	push @lines, "-- the whole log is there from the beginning, the position is not" if $case->{ahead};
 	$do->(0);
-	for my $i (0 .. $#{ $case->{transactions} })
+	my @transactions = Play::with_mending($case);
+	for my $i (0 .. $#transactions)
 	{
-		my $transaction = $case->{transactions}[$i];
+		my $transaction = $transactions[$i];
 		push @lines, join(' ', map({ change_sql($_) . ';' } @{ $transaction->{changes} }), sprintf "SELECT handfeed.commit('shop', '%s'); -- %d",
 			text_of_instant($transaction->{time}), $transaction->{n});
 		# Steps belong behind the last transaction that they may see.
-		my $next = $case->{transactions}[$i + 1] ? $case->{transactions}[$i + 1]{n} : 1e9;
+		my $next = $transactions[$i + 1] ? $transactions[$i + 1]{n} : 1e9;
 		$do->($next - 1);
 	}
 	push @lines, '-- the end: reach, build what is not, load';

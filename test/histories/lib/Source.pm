@@ -156,6 +156,7 @@ sub instant
 {
 	my ($g) = @_;
 	my $r = rand();
+	return $g->{clock} if defined $g->{clock} && chance(0.2); # of the transaction that is being made
 	my $time = pick(@{ $g->{times} });
 	return $time if $r < 0.3;
 	return $time + pick(-1, 1) if $r < 0.4;
@@ -194,16 +195,20 @@ sub random_rows
 	return (@changes, mending(simulate(\@changes, [])->[0]{state}));
 }
 
+# random_transaction GENERATOR, N, TABLES: the changes of the N-th transaction.
 sub random_transaction
 {
-	my ($g, @tables) = @_;
+	my ($g, $n, @tables) = @_;
+	my $time = $g->{times}[$n - 1];
+	$g->{clock} = $time if !defined $g->{clock} || $time > $g->{clock};
 	return map { random_changes($g, @tables) } 1 .. pick(1, 1, 2, 2, 3, 4, 5);
 }
 
 sub random_changes
 {
 	my ($g, @tables) = @_;
-	my $table = pick(@tables);
+	$g->{hot} ||= [map { pick(@tables) } 1 .. pick(1, 2)]; # much happens to the same rows
+	my $table = pick(chance(0.4) ? @{ $g->{hot} } : @tables);
 	my $r = rand();
 	return [insert => $table, random_row($g, $table)] if $r < 0.33;
 	return [update => $table, random_key($g, $table), random_values($g, $table)] if $r < 0.68;

@@ -271,7 +271,7 @@ sub random_dimension
 	my ($stem, $entity, $key, $query, $times) = pick(@dimension_queries[0, 0, 0, 1, 1, 2, 3, 3, 4, 5, 6, 7, 8])->(chance(0.25));
 	my $effective = $feature{effective} && @$times && chance(0.5) ? pick(@$times) : undef;
 	my %model = (name => "dw." . ($stem =~ /\W/ ? quoted("$stem $n") : "${stem}_$n"), table => $stem =~ /\W/ ? "$stem $n" : "${stem}_$n",
-		kind => 'dimension', entity => $entity, key => $key, $query->($effective), on_delete => pick(qw(close close tombstone ignore purge)));
+		kind => 'dimension', entity => $entity, key => $key, $query->($effective), on_delete => pick(qw(close close tombstone ignore purge purge)));
 	if ($effective)
 	{
 		my %is_time = map { $_ => 1 } @$times, 'since';
