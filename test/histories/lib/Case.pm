@@ -27,8 +27,17 @@ sub new_case
 	@tables = sort { ($b eq 'lines') <=> ($a eq 'lines') || $a cmp $b } @tables;
 	my $real = $ENV{REAL} // ($seed % 40 == 0 ? 1 : 0);
 	my $case = { seed => $seed, real => $real, zone => $g->{zone}, models => \@models, tables => \@tables, ahead => chance(0.25) ? 1 : 0, views => chance(0.4) ? 1 : 0, samples => chance(0.4) ? 1 : 0,
-		first => [random_rows($g, @tables)], transactions => [map { { n => $_, time => $g->{times}[$_ - 1], changes => [random_transaction($g, $_, @tables)] } } 1 .. $n] };
-	$case->{steps} = [random_steps($n, @models)];
+		first => [random_rows($g, @tables)] };
+	my @edges = map { 1 + int rand $n - 1 } 1 .. ($n > 3 ? pick(0, 0, 1, 2) : 0);
+	my %more;
+	for my $edge (@edges)
+	{
+		my ($now, $next) = edge($g, $edge, @tables);
+		push @{ $more{$edge} }, @$now;
+		push @{ $more{ $edge + 1 } }, @$next;
+	}
+	$case->{transactions} = [map { { n => $_, time => $g->{times}[$_ - 1], changes => [random_transaction($g, $_, @tables), @{ $more{$_} || [] }] } } 1 .. $n];
+	$case->{steps} = [random_steps($n, \@edges, @models)];
 	if ($real)
 	{
 		push @$_, crash(0.4) for grep { $_->[0] eq 'reach' } @{ $case->{steps} };
@@ -39,10 +48,12 @@ sub new_case
 
 sub random_steps
 {
-	my ($n, @models) = @_;
+	my ($n, $edges, @models) = @_;
+	my %is_edge = map { $_ => 1 } @$edges;
 	my $share = pick(0.1, 0.2, 0.3, 0.5);
 	my @cuts = grep { chance($share) } 1 .. $n - 1;
 	splice @cuts, 12 if @cuts > 12;
+	@cuts = sort { $a <=> $b } keys %{ { map { $_ => 1 } @cuts, @$edges } };
 	my @built = grep { $_->{tables} || $_->{fact} } @models;
 	my %at; # when a model is built first: at the beginning, some time, or at the end
 	$at{ $_->{name} } = pick(0, 0, 1, @cuts ? pick(@cuts) : 1) for @built;
@@ -52,7 +63,7 @@ sub random_steps
 		push @steps, [reach => $cut];
 		push @steps, ['horizon', $cut - int rand 4, chance(0.3)] if $cut > 2 && chance(0.04);
 		push @steps, ['mend'] if chance(0.3);
-		push @steps, map { [load => $_] } crash() for 1 .. pick(0, 1, 1, 1, 1, 1, 2);
+		push @steps, map { [load => $_] } crash() for 1 .. ($is_edge{$cut} ? 1 : pick(0, 1, 1, 1, 1, 1, 2));
 		for my $model (grep { !$done{ $_->{name} } && $at{ $_->{name} } <= $cut } @built)
 		{
 			push @steps, [build => $model->{name}, chance(0.08) ? { how => 'pause', at => rand(), more => rand(4) } : crash()];

@@ -13,7 +13,7 @@ use Exporter 'import';
 use Instant;
 use Pg;
 
-our @EXPORT = qw(%TABLE key_of canonical new_generator random_rows random_transaction mending simulate create_tables change_sql
+our @EXPORT = qw(%TABLE key_of canonical new_generator random_rows random_transaction edge mending simulate create_tables change_sql
 	quoted_table quoted pick chance);
 
 # Columns of the tables, in order: name, type, and who makes values. "!" begins the name of a key column.
@@ -203,6 +203,25 @@ sub random_transaction
 	$g->{clock} = $time if !defined $g->{clock} || $time > $g->{clock};
 	return map { random_changes($g, @tables) } 1 .. pick(1, 1, 2, 2, 3, 4, 5);
 }
+
+# edge GENERATOR, N, TABLES: what chance seldom brings together: a fact whose event time is the clock itself (what the N-th transaction does beside
+# the rest), and a change of what it refers to in the next transaction, at the same clock (the second list).
+sub edge
+{
+	my ($g, $n, @tables) = @_;
+	my ($fact) = grep { /^(orders|movements)$/ } shuffle(@tables);
+	my ($other) = grep { /^(customers|products|regions)$/ } shuffle(@tables);
+	return ([], []) unless $fact && $other;
+	my $clock = (sort { $b <=> $a } @{ $g->{times} }[0 .. $n - 1])[0];
+	$g->{times}[$n] = $clock - pick(0, 0, 1, $g->{step});
+	my ($id, $one) = (random_key($g, $fact), 1 + int rand $g->{ids});
+	my %event = (customer_id => $one, product_id => $one, referrer_id => $one, at => text_of_instant($clock), local_at => text_of_local(local_of_utc($g->{zone}, $clock)));
+	my %values = map { $_ => $event{$_} } grep { exists $event{$_} } columns_of($fact);
+	my $row = { %{ random_row($g, $fact) }, %values, $key{$fact}[0] => $id };
+	return ([[insert => $fact, $row], [update => $fact, $id, \%values]], [[update => $other, $one, random_values($g, $other)], [update => $other, $one, random_values($g, $other)]]);
+}
+
+sub shuffle { my %at = map { $_ => rand } @_; return sort { $at{$a} <=> $at{$b} } @_ }
 
 sub random_changes
 {
