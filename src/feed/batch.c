@@ -382,6 +382,7 @@ ingest(WhStream *stream, List *transactions)
 		.stream = stream,
 		.breathe = wh_stream_breathe,
 		.source_encoding = stream->source_encoding,
+		.chunk = stream->chunk,
 		.clock = stream->clock,
 		.source_time = stream->source_time};
 	WhTransaction *last = llast(transactions);

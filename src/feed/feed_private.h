@@ -337,6 +337,7 @@ typedef struct WhIngest
 	void *stream;
 	void (*breathe)(void *stream); /* called now and then: a large transaction takes its time */
 	int source_encoding;
+	MemoryContext chunk; /* empty; keeps some of its memory from one ingest to the next */
 	TimestampTz clock; /* in: the feed's clock; out: the new one */
 	TimestampTz source_time; /* of the last message */
 	uint64 logged; /* out: rows in the log */
@@ -375,6 +376,7 @@ struct WhStream
 	int64 complete_changes;
 	Size complete_bytes;
 	TimestampTz complete_since;
+	MemoryContext chunk; /* of images, while an ingest runs */
 	MemoryContext target_context;
 	List *targets; /* of WhTarget * */
 	uint64 generation; /* that the targets were read at */

@@ -61,6 +61,7 @@ typedef struct Work
 	bool by_chunks;
 	MemoryContext context; /* of the whole */
 	MemoryContext chunk; /* of images, until the mirror is written */
+	Size kept; /* bytes that it has when it is empty */
 	List *tables; /* of Table * */
 	WhAppend *txns;
 	WhChunks *chunks; /* pieces of values whose row is to come */
@@ -108,7 +109,9 @@ wh_ingest(void *arg)
 	WhUser saved;
 
 	work.context = AllocSetContextCreate(caller, "walhouse ingest", ALLOCSET_DEFAULT_SIZES);
-	work.chunk = AllocSetContextCreate(work.context, "walhouse chunk", ALLOCSET_DEFAULT_SIZES);
+	work.chunk = ingest->chunk;
+	MemoryContextReset(work.chunk);
+	work.kept = MemoryContextMemAllocated(work.chunk, true);
 	MemoryContextSwitchTo(work.context);
 	ingest->current = NULL;
 	ingest->logged = 0;
@@ -137,6 +140,7 @@ wh_ingest(void *arg)
 	wh_changelog_append_close(work.txns);
 	PopActiveSnapshot();
 	wh_user_restore(&saved);
+	MemoryContextReset(work.chunk);
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(work.context);
 }
@@ -243,13 +247,15 @@ static bool
 chunk_is_full(Work *work)
 {
 	Size limit = (Size) wh_feed_memory * 1024;
+	Size images;
 
 	if (!work->by_chunks)
 		return false;
-	if (MemoryContextMemAllocated(work->chunk, true) > limit)
+	images = MemoryContextMemAllocated(work->chunk, true) - work->kept;
+	if (images > limit)
 		return true;
 	return ++work->changes % LOOK_EVERY == 0 &&
-		   MemoryContextMemAllocated(work->context, true) > limit + limit / 4;
+		   MemoryContextMemAllocated(work->context, true) + images > limit + limit / 4;
 }
 
 static void
@@ -434,7 +440,8 @@ remove_rows(Work *work, Table *table, int64 seq, bool is_logged)
 			log_row(work, table, seq, 'B', image);
 		wh_changelog_delete_row(table->mirror, &tid);
 		MemoryContextSwitchTo(old);
-		if (MemoryContextMemAllocated(work->chunk, true) > (Size) wh_feed_memory * 1024)
+		if (MemoryContextMemAllocated(work->chunk, true) - work->kept >
+			(Size) wh_feed_memory * 1024)
 		{
 			wh_changelog_append_flush(table->log);
 			MemoryContextReset(work->chunk);

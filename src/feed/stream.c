@@ -34,6 +34,10 @@
 #define SLOT_WAIT_MS 15000
 #define REPORT_INTERVAL_MS 200
 #define ASK_INTERVAL_MS 20
+/* Memory for the rows of an ingest of usual size stays, what the system gives anew it clears: this
+ * part of walhouse.feed_memory, and MAX_KEPT at most. */
+#define KEPT_PART 16
+#define MAX_KEPT (4 * 1024 * 1024)
 #define LOOK_EVERY 32 /* messages, while they come without a pause */
 
 static List *streams = NIL; /* open ones, in TopMemoryContext */
@@ -130,6 +134,7 @@ create_stream(const WhFeed *feed)
 	MemoryContext context =
 		AllocSetContextCreate(TopMemoryContext, "walhouse stream", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+	Size kept = MAXALIGN_DOWN(Min((Size) wh_feed_memory * 1024 / KEPT_PART, MAX_KEPT));
 	WhStream *stream = palloc0(sizeof(WhStream));
 	HASHCTL control = {
 		.keysize = sizeof(int32), .entrysize = sizeof(WhDefinition), .hcxt = context};
@@ -144,6 +149,8 @@ create_stream(const WhFeed *feed)
 	stream->source_encoding = PG_UTF8;
 	stream->definitions =
 		hash_create("walhouse definitions", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	stream->chunk = AllocSetContextCreate(context, "walhouse chunk", kept,
+										  ALLOCSET_DEFAULT_INITSIZE, ALLOCSET_DEFAULT_MAXSIZE);
 	stream->target_context =
 		AllocSetContextCreate(context, "walhouse targets", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(old);
