@@ -180,6 +180,18 @@
 #define wh_compat_last_leaf(index) _bt_get_endpoint((index), 0, true, NULL)
 #endif
 
+/* 16: the heap; 17: no snapshot; a descent to the leaf that a key belongs to, locked for writing */
+#if PG_VERSION_NUM >= 170000
+#define wh_compat_bt_search(index, heap, key, buffer) \
+	_bt_search((index), (heap), (key), (buffer), BT_WRITE)
+#elif PG_VERSION_NUM >= 160000
+#define wh_compat_bt_search(index, heap, key, buffer) \
+	_bt_search((index), (heap), (key), (buffer), BT_WRITE, NULL)
+#else
+#define wh_compat_bt_search(index, heap, key, buffer) \
+	_bt_search((index), (key), (buffer), BT_WRITE, NULL)
+#endif
+
 /* 17: loops over lists that declare their variable */
 #if PG_VERSION_NUM < 170000
 #define WH_FOREACH(type, var, lst, get) \

@@ -48,6 +48,10 @@ struct WhAppend
 	TupleDesc desc; /* of the slots: a copy, which nobody counts references to */
 	TupleTableSlot *slots[APPEND_ROWS];
 	TupleTableSlot *update; /* likewise, of the row that an update writes */
+	MemoryContext keys; /* of these: entries of the key's index for updated rows, to be inserted */
+	IndexTuple *key_entries;
+	int key_count;
+	int key_index; /* the key's index among those of info */
 	/* for rows that go through the executor; NULL: there was none yet */
 	EState *estate;
 	EPQState epq;
@@ -61,6 +65,8 @@ static bool is_plain(Relation index, const IndexInfo *info);
 static void insert_entries(WhAppend *append, int i);
 static void insert_entry(WhAppend *append, int i, TupleTableSlot *slot, IndexUniqueCheck check,
 						 bool is_update);
+static void gather_entry(WhAppend *append, int i, TupleTableSlot *slot);
+static void insert_keys(WhAppend *append);
 static void update_here(WhAppend *append, ItemPointer tid, const Datum *values,
 						const bool *nulls);
 static void fill_entry(const IndexInfo *info, const TupleTableSlot *slot, Datum *values,
@@ -80,6 +86,8 @@ wh_changelog_append_open(Oid relid)
 	append->context = CurrentMemoryContext;
 	append->flush =
 		AllocSetContextCreate(append->context, "walhouse rows", ALLOCSET_DEFAULT_SIZES);
+	append->keys =
+		AllocSetContextCreate(append->context, "walhouse keys", ALLOCSET_DEFAULT_SIZES);
 	append->rel = table_open(relid, RowExclusiveLock);
 	append->desc = CreateTupleDescCopy(RelationGetDescr(append->rel));
 	append->info = makeNode(ResultRelInfo);
@@ -234,6 +242,7 @@ wh_changelog_append_flush(WhAppend *append)
 {
 	MemoryContext old;
 
+	insert_keys(append);
 	if (append->count == 0)
 		return;
 	old = MemoryContextSwitchTo(append->flush);
@@ -333,38 +342,75 @@ wh_changelog_update_row(WhAppend *append, ItemPointer tid, const Datum *values, 
 
 /*
  * update_here updates a row whose heap and indexes are all there is to it.  Its key stays, so that
- * nobody else can have it: the key's index is not searched for a second one.
+ * nobody else can have it: entries of the key's index are gathered, and inserted without a search
+ * for others.
  */
 static void
 update_here(WhAppend *append, ItemPointer tid, const Datum *values, const bool *nulls)
 {
-	MemoryContext old = MemoryContextSwitchTo(append->flush);
+	MemoryContext old = MemoryContextSwitchTo(append->context);
 	ResultRelInfo *info = append->info;
 	WhCompatUpdateIndexes updated;
 	TupleTableSlot *slot;
 
 	if (append->update == NULL)
-	{
-		MemoryContextSwitchTo(append->context);
 		append->update = MakeSingleTupleTableSlot(append->desc, &TTSOpsVirtual);
-		MemoryContextSwitchTo(append->flush);
-	}
+	MemoryContextSwitchTo(append->flush);
 	slot = fill_slot(append->update, values, nulls);
 	simple_table_tuple_update(append->rel, tid, slot, GetActiveSnapshot(), &updated);
 	for (int i = 0; i < info->ri_NumIndices; i++)
 	{
 		Relation index = info->ri_IndexRelationDescs[i];
 
-		if (wh_compat_wants_entry(updated, info->ri_IndexRelationInfo[i]))
+		if (!wh_compat_wants_entry(updated, info->ri_IndexRelationInfo[i]))
+			continue;
+		if (index->rd_index->indisprimary && append->trees[i] != NULL)
+			gather_entry(append, i, slot);
+		else
 			insert_entry(append, i, slot,
-						 index->rd_index->indisunique && !index->rd_index->indisprimary ?
-							 UNIQUE_CHECK_YES :
-							 UNIQUE_CHECK_NO,
-						 true);
+						 index->rd_index->indisunique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO, true);
 	}
 	ExecClearTuple(slot);
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(append->flush);
+	if (append->key_count == APPEND_ROWS)
+		insert_keys(append);
+}
+
+/* gather_entry keeps the key's entry of a row that was updated. */
+static void
+gather_entry(WhAppend *append, int i, TupleTableSlot *slot)
+{
+	MemoryContext old = MemoryContextSwitchTo(append->keys);
+	Datum values[INDEX_MAX_KEYS];
+	bool nulls[INDEX_MAX_KEYS];
+	IndexTuple entry;
+
+	fill_entry(append->info->ri_IndexRelationInfo[i], slot, values, nulls);
+	entry = wh_tree_entry(append->trees[i], values, nulls);
+	entry->t_tid = slot->tts_tid;
+	if (append->key_entries == NULL)
+		append->key_entries = palloc(sizeof(IndexTuple) * APPEND_ROWS);
+	append->key_entries[append->key_count++] = entry;
+	append->key_index = i;
+	MemoryContextSwitchTo(old);
+}
+
+static void
+insert_keys(WhAppend *append)
+{
+	MemoryContext old;
+
+	if (append->key_count == 0)
+		return;
+	old = MemoryContextSwitchTo(append->flush);
+	wh_tree_update(append->trees[append->key_index], append->key_entries, append->key_count,
+				   append->info->ri_IndexRelationInfo[append->key_index]);
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(append->flush);
+	MemoryContextReset(append->keys);
+	append->key_entries = NULL;
+	append->key_count = 0;
 }
 
 void
@@ -404,6 +450,7 @@ wh_changelog_append_close(WhAppend *append)
 	}
 	table_close(append->rel, NoLock);
 	MemoryContextDelete(append->flush);
+	MemoryContextDelete(append->keys);
 	pfree(append);
 }
 

@@ -51,4 +51,7 @@ extern IndexTuple wh_tree_entry(const WhTree *tree, Datum *values, bool *nulls);
  */
 extern void wh_tree_insert(WhTree *tree, IndexTuple *entries, int count, IndexInfo *info);
 
+/* Inserts entries for rows that keep their values of a unique index; the same promises. */
+extern void wh_tree_update(WhTree *tree, IndexTuple *entries, int count, IndexInfo *info);
+
 #endif /* WH_CHANGELOG_PRIVATE_H */

@@ -18,6 +18,13 @@
  *
  * Entries that do not come in order are sorted, if that helps: sources commit out of the order of
  * their keys, but not far.
+ *
+ * New versions of rows whose key stays are entered likewise, leaf by leaf, among the others:
+ * theirs are unique, because the row's was.
+ *
+ * Hints in nbtree's pages (entries that are dead) may be lost in replay, as always: a generic
+ * record holds bytes that changed, and a hint's bit is never one that tells an entry's place or
+ * length.
  */
 #include "postgres.h"
 
@@ -38,6 +45,8 @@
 #define SORT_PAYS 4
 /* Fewer entries are sooner inserted one by one than logged together. */
 #define SHORT_RUN 8
+/* After so many entries at most a leaf is tried again. */
+#define MAX_PATIENCE 64
 /* What is longer goes to nbtree, which may have to refuse it. */
 #define LONG_ENTRY (BLCKSZ / 8)
 /* A context puts into its blocks what is at most an eighth of one; what is not used of it takes no
@@ -66,7 +75,12 @@ static int fill_page(WhTree *tree, Page page, IndexTuple *entries, int count, bo
 static GenericXLogState *start_change(WhTree *tree);
 static void make_key(WhTree *tree, IndexTuple entry);
 static void set_key(WhTree *tree, IndexTuple entry);
-static void insert_one(WhTree *tree, IndexTuple entry, IndexInfo *info);
+static void insert_one(WhTree *tree, IndexTuple entry, IndexInfo *info, IndexUniqueCheck check,
+					   bool is_update);
+static int leaf_run(WhTree *tree, IndexTuple *entries, int count, bool *is_full);
+static bool belongs_on(WhTree *tree, Page page, IndexTuple entry);
+static bool put_in_order(WhTree *tree, Page page, IndexTuple entry);
+static bool has_room(Page page, IndexTuple entry);
 static void sort_entries(WhTree *tree, IndexTuple *entries, int count);
 static int compare_entries(const void *a, const void *b, void *arg);
 
@@ -124,9 +138,109 @@ wh_tree_insert(WhTree *tree, IndexTuple *entries, int count, IndexInfo *info)
 			continue;
 		}
 		for (int i = 0; i < patience && done < count; i++)
-			insert_one(tree, entries[done++], info);
+			insert_one(tree, entries[done++], info,
+					   tree->is_unique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO, false);
 		patience *= 2;
 	}
+}
+
+/*
+ * wh_tree_update inserts entries of new versions of rows, whose keys nobody else has: sorted, and
+ * those that belong on one leaf together.  Leaves that are full are for nbtree to make room on.
+ */
+void
+wh_tree_update(WhTree *tree, IndexTuple *entries, int count, IndexInfo *info)
+{
+	int done = 0;
+	int patience = 1;
+
+	make_key(tree, entries[0]);
+	sort_entries(tree, entries, count);
+	while (done < count)
+	{
+		bool is_full = false;
+		int run = 0;
+
+		if (count - done >= SHORT_RUN && tree->key->heapkeyspace)
+			run = leaf_run(tree, entries + done, count - done, &is_full);
+		done += run;
+		if (is_full || run > 0)
+			patience = 1;
+		for (int i = 0; i < patience && done < count; i++)
+			insert_one(tree, entries[done++], info, UNIQUE_CHECK_NO, true);
+		patience = Min(patience * 2, MAX_PATIENCE);
+	}
+}
+
+/* leaf_run puts entries onto the leaf of the first one, as far as they belong there and have room,
+ * if they are a run that is worth it. */
+static int
+leaf_run(WhTree *tree, IndexTuple *entries, int count, bool *is_full)
+{
+	GenericXLogState *change;
+	Buffer buffer;
+	Page page;
+	int done = 0;
+
+	set_key(tree, entries[0]);
+	tree->key->scantid = &entries[0]->t_tid;
+	_bt_freestack(wh_compat_bt_search(tree->index, tree->heap, tree->key, &buffer));
+	if (!BufferIsValid(buffer))
+		return 0;
+	page = BufferGetPage(buffer);
+	if (!P_IGNORE(BTPageGetOpaque(page)) && belongs_on(tree, page, entries[SHORT_RUN - 1]) &&
+		has_room(page, entries[0]))
+	{
+		CheckForSerializableConflictIn(tree->index, NULL, BufferGetBlockNumber(buffer));
+		change = start_change(tree);
+		page = GenericXLogRegisterBuffer(change, buffer, 0);
+		while (done < count && has_room(page, entries[done]) &&
+			   belongs_on(tree, page, entries[done]) && put_in_order(tree, page, entries[done]))
+			done++;
+		GenericXLogFinish(change);
+	}
+	*is_full = done < count && !has_room(page, entries[done]);
+	UnlockReleaseBuffer(buffer);
+	return done;
+}
+
+/* belongs_on says whether an entry is not behind a leaf's high key. */
+static bool
+belongs_on(WhTree *tree, Page page, IndexTuple entry)
+{
+	if (P_RIGHTMOST(BTPageGetOpaque(page)))
+		return true;
+	set_key(tree, entry);
+	tree->key->scantid = &entry->t_tid;
+	return _bt_compare(tree->index, tree->key, page, P_HIKEY) <= 0;
+}
+
+/* put_in_order adds an entry where it belongs; false when there is one like it, or one whose many
+ * TIDs are before and behind it. */
+static bool
+put_in_order(WhTree *tree, Page page, IndexTuple entry)
+{
+	OffsetNumber low = P_FIRSTDATAKEY(BTPageGetOpaque(page));
+	OffsetNumber high = OffsetNumberNext(PageGetMaxOffsetNumber(page));
+
+	set_key(tree, entry);
+	tree->key->scantid = &entry->t_tid;
+	while (low < high)
+	{
+		OffsetNumber middle = low + (high - low) / 2;
+		int result = _bt_compare(tree->index, tree->key, page, middle);
+
+		if (result == 0)
+			return false;
+		if (result < 0)
+			high = middle;
+		else
+			low = OffsetNumberNext(middle);
+	}
+	if (PageAddItem(page, (Item) entry, IndexTupleSize(entry), low, false, false) != low)
+		elog(ERROR, "could not add an entry to index \"%s\"",
+			 RelationGetRelationName(tree->index));
+	return true;
 }
 
 /* append_run puts entries at the right end as far as they belong there and have room; *is_full
@@ -138,8 +252,7 @@ append_run(WhTree *tree, IndexTuple *entries, int count, bool *is_full)
 	int done = 0;
 
 	*is_full = true;
-	if (tree->key == NULL)
-		make_key(tree, entries[0]);
+	make_key(tree, entries[0]);
 	if (!tree->key->heapkeyspace)
 		return 0; /* made by version 11 or before: each entry goes through nbtree */
 	buffer = lock_last_leaf(tree);
@@ -199,13 +312,20 @@ static bool
 belongs_behind(WhTree *tree, Page page, IndexTuple entry, bool *is_full)
 {
 	OffsetNumber last = PageGetMaxOffsetNumber(page);
-	Size size = MAXALIGN(IndexTupleSize(entry));
 
-	*is_full = last < P_HIKEY || size > LONG_ENTRY || PageGetFreeSpace(page) <= size;
+	*is_full = last < P_HIKEY || !has_room(page, entry);
 	if (*is_full)
 		return false;
 	set_key(tree, entry);
 	return _bt_compare(tree->index, tree->key, page, last) > 0;
+}
+
+static bool
+has_room(Page page, IndexTuple entry)
+{
+	Size size = MAXALIGN(IndexTupleSize(entry));
+
+	return size <= LONG_ENTRY && PageGetFreeSpace(page) > size;
 }
 
 static int
@@ -245,8 +365,11 @@ start_change(WhTree *tree)
 static void
 make_key(WhTree *tree, IndexTuple entry)
 {
-	MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(tree));
+	MemoryContext old;
 
+	if (tree->key != NULL)
+		return;
+	old = MemoryContextSwitchTo(GetMemoryChunkContext(tree));
 	tree->key = _bt_mkscankey(tree->index, entry);
 	MemoryContextSwitchTo(old);
 }
@@ -269,14 +392,14 @@ set_key(WhTree *tree, IndexTuple entry)
 }
 
 static void
-insert_one(WhTree *tree, IndexTuple entry, IndexInfo *info)
+insert_one(WhTree *tree, IndexTuple entry, IndexInfo *info, IndexUniqueCheck check,
+		   bool is_update)
 {
 	Datum values[INDEX_MAX_KEYS];
 	bool nulls[INDEX_MAX_KEYS];
 
 	index_deform_tuple(entry, RelationGetDescr(tree->index), values, nulls);
-	index_insert(tree->index, values, nulls, &entry->t_tid, tree->heap,
-				 tree->is_unique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO, false, info);
+	index_insert(tree->index, values, nulls, &entry->t_tid, tree->heap, check, is_update, info);
 }
 
 /* -------- order -------- */

@@ -6,7 +6,8 @@ use WalhouseTest;
 use PostgreSQL::Test::Cluster;
 use Test::More;
 
-my ($source, $house) = source_and_house(house => { conf => "wal_consistency_checking = 'btree, generic'\nwal_keep_size = 2GB\n" });
+# Replay compares each page that nbtree's records change, but for its hints, which generic records cannot leave out.
+my ($source, $house) = source_and_house(house => { conf => "wal_consistency_checking = 'btree'\nwal_keep_size = 2GB\n" });
 my ($status) = $house->psql('postgres', 'CREATE EXTENSION amcheck');
 plan(skip_all => 'amcheck is not installed') if $status != 0;
 
@@ -76,6 +77,14 @@ sql($source, q{
 ingest();
 whole('updates, deletes, keys that come again');
 
+for my $turn (1 .. 3)
+{
+	sql($source, q{UPDATE public.up SET v = id; UPDATE public.pair SET v = v + 1; UPDATE public.random SET v = v; UPDATE public.wide SET v = v || 'y';
+		UPDATE public.full SET w = w + 1});
+	ingest();
+	whole("each row updated, $turn");
+}
+
 # ---- indexes that somebody made on mirrors
 sql($house, q{
 	CREATE INDEX ON f.up (v DESC NULLS FIRST, id);
@@ -111,6 +120,7 @@ for my $round (1 .. 3)
 	sql($house, 'CHECKPOINT') if $round == 2;
 	ingest();
 	sql($source, sprintf $insert, 100000 * $round + 3000, 100000 * $round + 3500);
+	sql($source, q{UPDATE public.random SET v = v + 1; UPDATE public.pair SET v = v + 1; UPDATE public.up SET v = v || 'z' WHERE id % 2 = 0});
 	ingest();
 	kill9($house);
 	$house->start;
