@@ -200,7 +200,9 @@ SELECT walhouse.drop_model('dw.profile');
 SELECT count(*) AS models, (SELECT count(*) FROM walhouse.dimension_reference) AS refs, to_regclass('dw.profile') AS profile, to_regclass('dw.profile_history_query') AS query FROM walhouse.model;
 -- A history that somebody dropped by hand does not hold the rest.
 SELECT walhouse.create_mini_dimension('dw.band', 'SELECT id, band FROM shop.person', '{id}') \g /dev/null
+SET walhouse.allow_writes = on;
 DROP TABLE dw.band_history;
+RESET walhouse.allow_writes;
 SELECT walhouse.drop_model('dw.band');
 SELECT count(*) AS models, to_regclass('dw.band') AS band, to_regclass('dw.band_history_query') AS query FROM walhouse.model;
 

@@ -83,7 +83,9 @@ SELECT * FROM dw.proof;
 
 -- a fact stops with its dimension and says so
 CREATE FUNCTION shop.half(n int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT n / 2';
+SET walhouse.allow_writes = on;
 CREATE OR REPLACE VIEW dw.customer_query AS SELECT id, name, 100 / divisor + shop.half(0) AS share FROM shop.customers;
+RESET walhouse.allow_writes;
 CREATE OR REPLACE FUNCTION shop.half(n int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT n / (n - n)';
 UPDATE shop.customers SET name = 'Anne' WHERE id = 1;
 SELECT handfeed.commit('shop', '2026-01-16');

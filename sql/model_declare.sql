@@ -139,8 +139,10 @@ SELECT walhouse.create_dimension('dw.c', 'SELECT id, region, name FROM shop.item
 CALL walhouse.build('dw.a');
 CALL walhouse.build('dw.b');
 CALL walhouse.build('dw.c');
+SET walhouse.allow_writes = on;
 CREATE OR REPLACE VIEW dw.a_query AS SELECT 1 AS id, 'x'::text AS region, 'y'::text AS name;
 DROP TABLE dw.b;
+RESET walhouse.allow_writes;
 INSERT INTO shop.item (id, region) VALUES (1, 'n');
 SELECT handfeed.commit('shop', '2026-01-01') \g /dev/null
 SELECT handfeed.reach('shop') \g /dev/null
@@ -148,7 +150,9 @@ CALL walhouse.load('shop');
 SELECT query, state, regexp_replace(error, '\d+', 'N') AS error FROM walhouse.model ORDER BY model_id;
 SELECT id, region FROM dw.c WHERE c_sk > 0;
 -- A column of the mirror that is renamed is followed.
+SET walhouse.allow_writes = on;
 ALTER TABLE shop.item RENAME name TO title;
+RESET walhouse.allow_writes;
 UPDATE walhouse.feed_column SET mirror_column = 'title' WHERE mirror_column = 'name';
 SELECT expected, found, missing, unexpected, different FROM walhouse.verify('dw.c');
 

@@ -135,13 +135,17 @@ SELECT horizon = (SELECT sync_lsn FROM walhouse.feed_table WHERE source_name = '
 FROM walhouse.verify('dw.sale');
 
 -- Columns that are renamed are followed in every alias; a table that is dropped takes its models with it.
+SET walhouse.allow_writes = on;
 ALTER TABLE shop.product RENAME name TO title;
+RESET walhouse.allow_writes;
 UPDATE walhouse.feed_column SET mirror_column = 'title', log_column = 'name' WHERE source_name = 'name';
 UPDATE shop.product SET title = 'pencil' WHERE id = 5;
 SELECT handfeed.commit('shop', '2026-01-10'), handfeed.reach('shop') \g /dev/null
 CALL walhouse.load('shop');
 SELECT order_id, name, boss FROM dw.sale ORDER BY 1;
+SET walhouse.allow_writes = on;
 CREATE OR REPLACE VIEW dw.sale_query AS SELECT o.order_id, 1 AS line, o.at, ''::text AS name, ''::text AS boss, 1 AS qty FROM shop.orders o, shop.product p;
+RESET walhouse.allow_writes;
 INSERT INTO shop.orders VALUES (3, 10, '2026-01-01');
 SELECT handfeed.commit('shop', '2026-01-11'), handfeed.reach('shop') \g /dev/null
 CALL walhouse.load('shop');

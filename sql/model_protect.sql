@@ -64,7 +64,9 @@ CREATE TABLE dw.late (LIKE dw.sale);
 INSERT INTO dw.late SELECT 7, '2030-01-01', -1, 0;
 ALTER TABLE dw.sale ATTACH PARTITION dw.late FOR VALUES FROM ('2030-01-01') TO ('2031-01-01');
 DELETE FROM dw.late;
+SET walhouse.allow_writes = on;
 ALTER TABLE dw.sale DETACH PARTITION dw.late;
+RESET walhouse.allow_writes;
 DELETE FROM dw.late;
 -- The trigger that stands in where walhouse is not preloaded.
 CREATE TABLE dw.guarded (id int);

@@ -208,6 +208,10 @@ extern void wh_settings_pin(const char *time_zone);
  */
 extern int wh_settings_push_path(void);
 
+/* wh_settings_push_writes lets the session write and alter what walhouse keeps, until
+ * wh_settings_pop of its result, or an abort. */
+extern int wh_settings_push_writes(void);
+
 /*
  * wh_settings_push_joins says how the planner shall join, until wh_settings_pop of its result, or
  * an abort: fresh tables and logs that only grow have no statistics to tell it.

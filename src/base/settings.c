@@ -50,6 +50,15 @@ wh_settings_push_path(void)
 }
 
 int
+wh_settings_push_writes(void)
+{
+	int level = NewGUCNestLevel();
+
+	set_for_now("walhouse.allow_writes", "on");
+	return level;
+}
+
+int
 wh_settings_push_joins(WhJoins joins)
 {
 	const char *whole = joins == WH_JOINS_WHOLE ? "on" : "off";

@@ -150,6 +150,7 @@ typedef struct WhTarget
 {
 	WhFeedTable *table;
 	TupleDesc desc; /* the mirror's */
+	TupleDesc log_desc;
 	int *log_attno; /* mirror column -> log column, both from 0; -1: none */
 	int log_natts;
 	int *mirror_attno; /* by source attnum: mirror column from 0; -1: none */
@@ -173,6 +174,8 @@ typedef enum WhWant
 
 extern WhWant wh_target_want(const WhTarget *target, XLogRecPtr end_lsn);
 extern bool wh_target_exists(const WhFeedTable *table); /* mirror and log are both there */
+/* Mirror and log, which are there, are not as ingest needs them. */
+extern bool wh_target_is_altered(const WhFeedTable *table);
 /* What the stream said of a table, in the form that the changelog room compares; relation is a
  * Walhouse__V1__Relation. */
 extern WhSourceTable *wh_relation_describe(const void *relation, const WhFeedTable *table);

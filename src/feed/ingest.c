@@ -78,6 +78,7 @@ static bool chunk_is_full(Work *work);
 static void walk_truncate(Work *work, WhSlice payload);
 static Table *find_table(Work *work, const WhDefinition *definition);
 static Table *open_table(Work *work, WhTarget *target);
+static bool same_columns(Relation rel, TupleDesc desc);
 static void open_log(Work *work, Table *table);
 static void apply_insert(Work *work, Table *table, int64 seq, WhImage *after);
 static void apply_update(Work *work, Table *table, int64 seq, WhImage *after, WhImage *before);
@@ -320,20 +321,41 @@ open_table(Work *work, WhTarget *target)
 	MemoryContext old = MemoryContextSwitchTo(work->context);
 	Table *table = palloc0(sizeof(Table));
 
+	if (!wh_target_exists(target->table))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("mirror or change log of \"%s\" was dropped", target->table->source_name)));
 	table->target = target;
 	table->is_mirrored = wh_target_want(target, work->txn->end_lsn) == WH_WANT_ALL;
 	table->mirror = wh_changelog_append_open(target->table->mirror);
 	open_log(work, table);
 	table->map = wh_keymap_open(target, wh_changelog_append_relation(table->mirror));
-	if (RelationGetDescr(wh_changelog_append_relation(table->mirror))->natts !=
-			target->desc->natts ||
-		RelationGetDescr(wh_changelog_append_relation(table->log))->natts != target->log_natts)
+	if (!same_columns(wh_changelog_append_relation(table->mirror), target->desc) ||
+		!same_columns(wh_changelog_append_relation(table->log), target->log_desc))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("mirror or change log of \"%s\" was altered", target->table->source_name)));
 	work->tables = lappend(work->tables, table);
 	MemoryContextSwitchTo(old);
 	return table;
+}
+
+/* same_columns says whether a relation has the columns that it had when its target was opened. */
+static bool
+same_columns(Relation rel, TupleDesc desc)
+{
+	TupleDesc now = RelationGetDescr(rel);
+
+	for (int i = 0; now->natts == desc->natts && i < desc->natts; i++)
+	{
+		Form_pg_attribute is = TupleDescAttr(now, i);
+		Form_pg_attribute was = TupleDescAttr(desc, i);
+
+		if (is->atttypid != was->atttypid || is->attisdropped != was->attisdropped ||
+			namestrcmp(&is->attname, NameStr(was->attname)) != 0)
+			return false;
+	}
+	return now->natts == desc->natts;
 }
 
 /* open_log opens the partition of a table's log that the transaction's rows go to. */

@@ -178,6 +178,12 @@ walhouse_resync_table(PG_FUNCTION_ARGS)
 				 errmsg("table \"%s\" of feed \"%s\" has lost its mirror or its change log", table->source_name, feed->name),
 				 errhint("CALL walhouse.drop_feed(%s) and create the feed again.",
 						 wh_sql_literal(feed->name))));
+	if (wh_target_is_altered(table))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("mirror or change log of table \"%s\" of feed \"%s\" was altered", table->source_name, feed->name),
+				 errdetail("A column that walhouse.feed_column names is gone, or has another type in one of them."),
+				 errhint("Alter it back, with walhouse.allow_writes on, and call this again.")));
 	wh_txn_commit();
 	wh_snapshot_resync(feed, table, false);
 	wh_txn_close();

@@ -14,7 +14,8 @@
 #include "feed/feed_private.h"
 #include "wire/walhouse.pb-c.h"
 
-static void stop_target(const WhFeed *feed, const WhFeedTable *table);
+static void stop_target(const WhFeed *feed, const WhFeedTable *table, const char *reason,
+						const char *command);
 static WhTarget *open_target(WhFeedTable *table);
 static List *identity_key(const Walhouse__V1__Relation *relation, const WhFeedTable *table);
 static bool same_members(List *a, List *b);
@@ -27,12 +28,39 @@ wh_target_open_all(const WhFeed *feed)
 
 	foreach_ptr(WhFeedTable, table, wh_changelog_tables(feed->id))
 	{
-		if (wh_target_exists(table))
+		bool is_stopped = strcmp(table->state, "resync") == 0;
+
+		if (wh_target_exists(table) && !wh_target_is_altered(table))
 			targets = lappend(targets, open_target(table));
-		else if (strcmp(table->state, "resync") != 0)
-			stop_target(feed, table);
+		else if (!is_stopped && wh_target_exists(table))
+			stop_target(feed, table, "its mirror or its change log was altered",
+						wh_sql("Alter it back, and CALL walhouse.resync_table(%L, %L).", feed->name,
+							   table->source_name));
+		else if (!is_stopped)
+			stop_target(feed, table, "its mirror or its change log was dropped",
+						wh_sql("CALL walhouse.drop_feed(%L) and create the feed again.",
+							   feed->name));
 	}
 	return targets;
+}
+
+/*
+ * wh_target_is_altered says whether somebody has taken a column from mirror or log, or changed its
+ * type: both have the same, for rows of the one are written to the other.
+ */
+bool
+wh_target_is_altered(const WhFeedTable *table)
+{
+	foreach_ptr(WhFeedColumn, column, table->columns)
+	{
+		AttrNumber in_mirror = get_attnum(table->mirror, column->mirror_column);
+		AttrNumber in_log = get_attnum(table->log, column->log_column);
+
+		if (in_mirror == InvalidAttrNumber || in_log == InvalidAttrNumber ||
+			get_atttype(table->mirror, in_mirror) != get_atttype(table->log, in_log))
+			return true;
+	}
+	return false;
 }
 
 WhWant
@@ -56,17 +84,15 @@ wh_target_exists(const WhFeedTable *table)
 		   SearchSysCacheExists1(RELOID, ObjectIdGetDatum(table->log));
 }
 
-/* stop_target stops a table whose mirror or log somebody dropped; the others go on. */
+/* stop_target stops a table whose mirror or log somebody dropped or altered; the others go on. */
 static void
-stop_target(const WhFeed *feed, const WhFeedTable *table)
+stop_target(const WhFeed *feed, const WhFeedTable *table, const char *reason, const char *command)
 {
-	wh_changelog_set_table_state(table, "resync", InvalidXLogRecPtr,
-								 "its mirror or its change log was dropped");
+	wh_changelog_set_table_state(table, "resync", InvalidXLogRecPtr, reason);
 	ereport(WARNING,
-			(errmsg("table \"%s\" of feed \"%s\" has lost its mirror or its change log", table->source_name, feed->name),
+			(errmsg("table \"%s\" of feed \"%s\" stops: %s", table->source_name, feed->name, reason),
 			 errdetail("Its changes are not kept any more; the other tables of the feed go on."),
-			 errhint("CALL walhouse.drop_feed(%s) and create the feed again.",
-					 wh_sql_literal(feed->name))));
+			 errhint("%s", command)));
 }
 
 static WhTarget *
@@ -79,7 +105,8 @@ open_target(WhFeedTable *table)
 	target->table = table;
 	target->desc = CreateTupleDescCopyConstr(RelationGetDescr(mirror));
 	target->is_ready = strcmp(table->state, "ready") == 0;
-	target->log_natts = RelationGetDescr(log)->natts;
+	target->log_desc = CreateTupleDescCopy(RelationGetDescr(log));
+	target->log_natts = target->log_desc->natts;
 	target->log_attno = palloc(sizeof(int) * target->desc->natts);
 	for (int i = 0; i < target->desc->natts; i++)
 		target->log_attno[i] = -1;
@@ -93,12 +120,6 @@ open_target(WhFeedTable *table)
 		AttrNumber mirror_attno = get_attnum(table->mirror, column->mirror_column);
 		AttrNumber log_attno = get_attnum(table->log, column->log_column);
 
-		if (mirror_attno <= 0 || log_attno <= 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_COLUMN),
-					 errmsg("mirror or change log of \"%s\" lacks the column for \"%s\"", table->source_name,
-							column->source_name),
-					 errhint("Mirrors and change logs are walhouse's, and may not be altered.")));
 		target->mirror_attno[column->attnum] = mirror_attno - 1;
 		target->log_attno[mirror_attno - 1] = log_attno - 1;
 	}

@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
@@ -145,10 +146,14 @@ wh_model_check_known(const WhModel *model, XLogRecPtr position)
 							wh_sql_literal(model->name))));
 }
 
-/* read_rows gives the stage's rows in the order of the table's columns. */
+/* read_rows gives the stage's rows in the order of the table's columns; columns that a user has
+ * added are NULL. */
 static void
 read_rows(ReturnSetInfo *result, const WhKnown *known)
 {
+	TupleDesc has = wh_stage_query(known->stage, wh_sql("SELECT * FROM %s LIMIT 0", known->name),
+								   0, NULL)
+						->desc;
 	StringInfoData sql;
 	WhRows *rows;
 
@@ -160,8 +165,13 @@ read_rows(ReturnSetInfo *result, const WhKnown *known)
 		wh_sql_append(&sql, i == 0 ? "SELECT " : ", ");
 		if (attribute->attisdropped)
 			wh_sql_append(&sql, "NULL::pg_catalog.int4");
-		else
+		else if (SPI_fnumber(has, NameStr(attribute->attname)) > 0)
 			wh_sql_append(&sql, "k.%I", NameStr(attribute->attname));
+		else
+			wh_sql_append(&sql, "NULL::%s",
+						  format_type_extended(attribute->atttypid, attribute->atttypmod,
+											   FORMAT_TYPE_TYPEMOD_GIVEN |
+												   FORMAT_TYPE_FORCE_QUALIFY));
 	}
 	wh_sql_append(&sql, " FROM %s k", known->name);
 	rows = wh_stage_query(known->stage, sql.data, 0, NULL);

@@ -156,7 +156,25 @@ extern void wh_model_check_references(const WhModel *model);
 extern void wh_model_check_expressions(const WhModelText *text, Query *query);
 
 /* -------- protect.c -------- */
+/* What walhouse keeps, and others may not write or alter. */
+typedef enum WhManaged
+{
+	WH_MANAGED_NOT,
+	WH_MANAGED_MODEL, /* the table of a model, or a partition of it */
+	WH_MANAGED_QUERY, /* the view with its query */
+	WH_MANAGED_FEED /* a mirror, a change log or a partition of it, txn */
+} WhManaged;
+
 extern void wh_model_protect_init(void);
+/* What a relation is; remembered for the session. */
+extern WhManaged wh_model_managed(Oid relid);
+/* Whether this session may write and alter what walhouse keeps. */
+extern bool wh_model_may_write(void);
+/* Whether walhouse is created in this database. */
+extern bool wh_model_is_installed(void);
+
+/* -------- ddl.c -------- */
+extern void wh_model_ddl_init(void);
 extern void wh_model_protect(Oid relid);
 
 #endif /* WH_MODEL_PRIVATE_H */

@@ -14,10 +14,12 @@
  * with walhouse.allow_writes on (wh_settings_pin), not even that.  Where it is not preloaded a
  * statement trigger, made at declaration, guards the table itself.
  *
+ * What others do to the definitions of these tables is judged by ddl.c.
+ *
  * Dumps write to these tables when they are restored.  Every session that restores one has
  * check_function_bodies off, by the text of the dump or by pg_restore, and is let through.
  *
- * The hash table says of relations whether they belong to a model, until their relcache entry is
+ * The hash table says of relations what they are, until their relcache entry is
  * invalidated; it lives as long as the session.
  */
 #include "postgres.h"
@@ -46,11 +48,11 @@
 #include "model/model.h"
 #include "model/model_private.h"
 
-/* Whether a relation belongs to a model. */
+/* What a relation is. */
 typedef struct Known
 {
 	Oid relid; /* the hash key */
-	bool is_managed;
+	WhManaged managed;
 } Known;
 
 static void start_hook(QueryDesc *query, int flags);
@@ -59,8 +61,8 @@ static void access_hook(ObjectAccessType access, Oid class_id, Oid object_id, in
 						void *arg);
 static void check(Oid relid);
 static pg_noreturn void refuse(Oid relid);
-static bool is_managed(Oid relid);
-static bool find_managed(Oid relid);
+static WhManaged find_managed(Oid relid);
+static char *ids_of(List *relids);
 static void forget(Datum arg, Oid relid);
 
 static bool allow_writes = false;
@@ -76,7 +78,7 @@ void
 wh_model_protect_init(void)
 {
 	DefineCustomBoolVariable("walhouse.allow_writes",
-							 "Lets this session write to the tables of dimensions and facts.", NULL,
+							 "Lets this session write to, and alter, what walhouse keeps.", NULL,
 							 &allow_writes, false, PGC_USERSET, 0, NULL, NULL, NULL);
 	is_preloaded = process_shared_preload_libraries_in_progress;
 	next_start = ExecutorStart_hook;
@@ -85,6 +87,7 @@ wh_model_protect_init(void)
 	ExecutorCheckPerms_hook = check_hook;
 	next_access = object_access_hook;
 	object_access_hook = access_hook;
+	wh_model_ddl_init();
 }
 
 /* wh_model_protect guards a table where the hooks may not be there to do it. */
@@ -144,7 +147,7 @@ access_hook(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, vo
 static void
 check(Oid relid)
 {
-	if (!allow_writes && check_function_bodies && is_managed(relid))
+	if (!wh_model_may_write() && wh_model_managed(relid) == WH_MANAGED_MODEL)
 		refuse(relid);
 }
 
@@ -168,20 +171,26 @@ walhouse_refuse_writes(PG_FUNCTION_ARGS)
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 						errmsg("function \"refuse_writes\" was not called by a trigger")));
-	if (!allow_writes && check_function_bodies)
+	if (!wh_model_may_write())
 		refuse(RelationGetRelid(data->tg_relation));
 	PG_RETURN_POINTER(NULL);
 }
 
-static bool
-is_managed(Oid relid)
+bool
+wh_model_may_write(void)
+{
+	return allow_writes || !check_function_bodies;
+}
+
+WhManaged
+wh_model_managed(Oid relid)
 {
 	Known *entry;
 	bool found;
-	bool result;
+	WhManaged result;
 
 	if (!IsTransactionState() || relid < FirstNormalObjectId)
-		return false;
+		return WH_MANAGED_NOT;
 	if (known == NULL)
 	{
 		HASHCTL control = {.keysize = sizeof(Oid), .entrysize = sizeof(Known)};
@@ -191,37 +200,60 @@ is_managed(Oid relid)
 	}
 	entry = hash_search(known, &relid, HASH_FIND, NULL);
 	if (entry != NULL)
-		return entry->is_managed;
+		return entry->managed;
 	result = find_managed(relid);
 	entry = hash_search(known, &relid, HASH_ENTER, &found);
-	entry->is_managed = result;
+	entry->managed = result;
 	return result;
 }
 
-/* find_managed asks the catalog whether a relation, or one that it is a partition of, is a model,
- * or was made beside one. */
-static bool
-find_managed(Oid relid)
+bool
+wh_model_is_installed(void)
 {
 	Oid namespace = get_namespace_oid("walhouse", true);
+
+	return OidIsValid(namespace) && OidIsValid(get_relname_relid("model", namespace)) &&
+		   OidIsValid(get_extension_oid("walhouse", true));
+}
+
+/* find_managed asks the catalog what a relation, or one that it is a partition of, is. */
+static WhManaged
+find_managed(Oid relid)
+{
 	List *relids = list_make1_oid(relid);
+	WhRows *rows;
+	char *ids;
+
+	if (!wh_model_is_installed())
+		return WH_MANAGED_NOT;
+	if (get_rel_relispartition(relid))
+		relids = list_concat(relids, get_partition_ancestors(relid));
+	ids = ids_of(relids);
+	rows = wh_catalog_query(
+		wh_sql("SELECT %d FROM walhouse.model WHERE relation IN (%s) UNION ALL SELECT %d FROM "
+			   "walhouse.model_view v JOIN pg_catalog.pg_class c ON c.oid = v.view WHERE v.view = "
+			   "%u AND c.relkind = 'r' UNION ALL SELECT %d FROM "
+			   "walhouse.model WHERE query = %u UNION ALL SELECT %d FROM walhouse.feed_table t "
+			   "WHERE t.mirror IN (%s) OR t.log IN (%s) UNION ALL SELECT %d FROM "
+			   "walhouse.feed_table t JOIN pg_catalog.pg_class l ON l.oid = t.log JOIN "
+			   "pg_catalog.pg_class x ON x.relnamespace = l.relnamespace AND x.relname = 'txn' "
+			   "WHERE x.oid = %u LIMIT 1",
+			   WH_MANAGED_MODEL, ids, WH_MANAGED_MODEL, relid, WH_MANAGED_QUERY, relid,
+			   WH_MANAGED_FEED, ids, ids, WH_MANAGED_FEED, relid),
+		0, NULL);
+	return rows->count == 0 ? WH_MANAGED_NOT : (WhManaged) wh_rows_int4(rows, 0, 1);
+}
+
+static char *
+ids_of(List *relids)
+{
 	StringInfoData ids;
 	ListCell *cell;
 
-	if (!OidIsValid(namespace) || !OidIsValid(get_relname_relid("model", namespace)) ||
-		!OidIsValid(get_extension_oid("walhouse", true)))
-		return false;
-	if (get_rel_relispartition(relid))
-		relids = list_concat(relids, get_partition_ancestors(relid));
 	initStringInfo(&ids);
 	foreach(cell, relids)
 		wh_sql_append(&ids, "%s%u", ids.len > 0 ? ", " : "", lfirst_oid(cell));
-	return wh_catalog_query(
-			   wh_sql("SELECT FROM walhouse.model WHERE relation IN (%s) UNION ALL "
-					  "SELECT FROM walhouse.model_view WHERE view IN (%s) LIMIT 1",
-					  ids.data, ids.data),
-			   0, NULL)
-			   ->count > 0;
+	return ids.data;
 }
 
 static void

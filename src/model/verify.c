@@ -343,10 +343,14 @@ static void
 drop_relation(Oid relid)
 {
 	char relkind = get_rel_relkind(relid);
+	int level;
 
-	if (relkind != '\0')
-		wh_spi_execute(wh_sql("DROP %s %T", relkind == RELKIND_VIEW ? "VIEW" : "TABLE", relid), 0,
-					   NULL);
+	if (relkind == '\0')
+		return;
+	level = wh_settings_push_writes();
+	wh_spi_execute(wh_sql("DROP %s %T", relkind == RELKIND_VIEW ? "VIEW" : "TABLE", relid), 0,
+				   NULL);
+	wh_settings_pop(level);
 }
 
 static void
