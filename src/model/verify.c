@@ -27,7 +27,7 @@
 #include "model/model.h"
 #include "model/model_private.h"
 
-/* Models of kinds without samples are verified whole up to so many pages, mirrors included. */
+/* Models of kinds without samples are verified whole up to so many pages, with what they read. */
 #define WHOLE_PAGES 1000
 
 /* A model of many, in a subtransaction. */
@@ -194,7 +194,7 @@ sample_of(const WhModel *model, int32 sample)
 	return 0;
 }
 
-/* pages_of counts the pages of a model and of the mirrors that it reads. */
+/* pages_of counts the pages of a model, and of the mirrors and models that it reads. */
 static int64
 pages_of(const WhModel *model)
 {
@@ -204,6 +204,8 @@ pages_of(const WhModel *model)
 
 	foreach(cell, model->sources)
 		relids = lappend_oid(relids, ((WhFeedTable *) lfirst(cell))->mirror);
+	foreach(cell, wh_model_needs(model))
+		relids = lappend_oid(relids, wh_model_get_by_id(lfirst_int(cell))->relid);
 	foreach(cell, relids)
 		pages += wh_rows_int8(
 			wh_spi_query("SELECT ((pg_catalog.pg_table_size($1) + COALESCE((SELECT pg_catalog.sum("

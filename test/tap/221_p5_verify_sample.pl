@@ -53,8 +53,9 @@ sub star
 		SELECT walhouse.create_fact('dw.sale', 'SELECT order_id, at, customer, note FROM shop.orders', '{order_id}', 'at', '{"customer_sk": "dw.customer(customer)"}');
 		SELECT walhouse.create_fact('dw.line', 'SELECT order_id, l.line, o.at, o.customer, l.qty FROM shop.lines l JOIN shop.orders o USING (order_id)',
 			'{order_id,line}', 'at', '{"customer_sk": "dw.customer(customer)"}');
+		SELECT walhouse.create_rollup('dw.daily', 'dw.sale', '{}', '{"n": "count(*)"}');
 	}, $db);
-	sql($node, "CALL walhouse.build('$_')", $db) for @models;
+	sql($node, "CALL walhouse.build('$_')", $db) for @models, 'dw.daily';
 	# A history: a tenth of the rows at a time, and then a short one that both have.
 	for my $n (0 .. 9, 'last')
 	{
@@ -77,6 +78,16 @@ sub star
 		# A dimension has two versions and more of a key.
 		cmp_ok($found, '<=', 400, "$found rows of $model are looked at");
 		cmp_ok($found, '>=', 70, 'and not fewer');
+	}
+	# A rollup has nothing to be probed by: it is verified whole where its fact is small, and else refused, not read every hour.
+	my ($status, $out, $err) = $node->psql($db, q{SELECT missing + unexpected + different FROM walhouse.verify('dw.daily', 100)});
+	if ($rows < 10_000)
+	{
+		is($out, '0', 'a rollup of a small fact is verified whole');
+	}
+	else
+	{
+		like($err, qr/dw\.daily is of a kind that cannot be verified by a sample.*HINT:.*walhouse\.verify\('dw\.daily'\)/s, 'one of a large fact is refused');
 	}
 	sql($node, q{
 		SET walhouse.allow_writes = on;
