@@ -133,4 +133,9 @@ RESET walhouse.allow_writes;
 SELECT model, missing, unexpected, different FROM walhouse.verify() ORDER BY model::text;
 SELECT model, missing, unexpected, different FROM walhouse.verify('dw.person');
 \set ECHO none
-DROP SCHEMA dw, shop, shop_log, handfeed CASCADE;
+SET client_min_messages = error;
+\o /dev/null
+SELECT walhouse.drop_model(relation) FROM (SELECT relation FROM walhouse.model ORDER BY kind = 'fact' DESC, model_id DESC) m;
+SELECT handfeed.remove('shop');
+\o
+DROP SCHEMA dw, handfeed CASCADE;
