@@ -118,7 +118,7 @@ INSERT INTO shop.sale VALUES (14, 8, false, false, '2026-02-03 12:00+00', 0);
 INSERT INTO shop.person VALUES (8, 'Eve', 'low', 1, '2020-01-01', 0.1);
 SELECT dw.at('2026-02-05') \g /dev/null
 CALL walhouse.load('shop');
-SELECT relation, state FROM walhouse.model WHERE relation::text IN ('dw.sale', 'dw.quotient') ORDER BY 1::text;
+SELECT relation, state FROM walhouse.model WHERE relation::text IN ('dw.sale', 'dw.quotient') ORDER BY relation::text;
 SELECT (SELECT profile_band FROM dw.sale_as_was WHERE id = 13) AS sale, (SELECT profile_band FROM dw.quotient_as_was WHERE id = 13) AS quotient, (SELECT count(*) FROM walhouse.moved) AS moved;
 SELECT model, missing, unexpected, different FROM walhouse.verify('dw.quotient');
 UPDATE shop.sale SET amount = 1 WHERE id = 14;
@@ -153,7 +153,7 @@ SELECT count(*) AS wrong FROM dw.wrong;
 DROP VIEW dw.wrong;
 CREATE TABLE before AS SELECT id, profile_sk, profile_band FROM dw.sale_as_was;
 CALL walhouse.build('dw.profile_history');
-SELECT relation, state FROM walhouse.model WHERE state <> 'live' ORDER BY 1::text;
+SELECT relation, state FROM walhouse.model WHERE state <> 'live' ORDER BY relation::text;
 CALL walhouse.build('dw.sale'); CALL walhouse.build('dw.quotient'); CALL walhouse.build('dw.direct');
 SELECT count(*) AS differ FROM (TABLE before EXCEPT SELECT id, profile_sk, profile_band FROM dw.sale_as_was) x;
 SELECT model, missing, unexpected, different FROM walhouse.verify() ORDER BY model::text;

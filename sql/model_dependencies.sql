@@ -40,7 +40,7 @@ END $$;
 CREATE FUNCTION dw.models() RETURNS TABLE (model text, state text, moved boolean, wrong bigint, error text) LANGUAGE sql SET client_min_messages = error AS $$
     SELECT CASE WHEN m.relation::text ~ '^\d+$' THEN '(dropped)' ELSE m.relation::text END, m.state,
         (SELECT l.to_lsn FROM walhouse.load_model l WHERE l.model_id = m.model_id ORDER BY l.load_id DESC LIMIT 1) = (SELECT max(position) FROM walhouse.feed_position),
-        v.missing + v.unexpected + v.different, regexp_replace(m.error, '\d\d\d+', 'N', 'g')
+        v.missing + v.unexpected + v.different, regexp_replace(m.error, '\d\d\d+|(?<=of model )\d+|\d+(?=\)\.\)$)', 'N', 'g')
     FROM walhouse.model m LEFT JOIN walhouse.verify() v ON v.model = m.relation ORDER BY m.model_id $$;
 \set QUIET off
 \set VERBOSITY default

@@ -133,6 +133,7 @@ RESET walhouse.allow_writes;
 SELECT model, missing, unexpected, different FROM walhouse.verify() ORDER BY model::text;
 SELECT model, missing, unexpected, different FROM walhouse.verify('dw.person');
 \set ECHO none
+\set QUIET on
 SET client_min_messages = error;
 \o /dev/null
 SELECT walhouse.drop_model(relation) FROM (SELECT relation FROM walhouse.model ORDER BY kind = 'fact' DESC, model_id DESC) m;

@@ -153,10 +153,15 @@ static void
 verify_one(FunctionCallInfo fcinfo, Oid relid, int32 sample)
 {
 	WhVerdict verdict = {0};
-	WhModel *model = wh_model_get(relid, false);
+	int guc_level = NewGUCNestLevel();
+	WhModel *model;
 
+	/* A query is compiled to text: constants in it must read back as they were. */
+	wh_settings_pin(NULL);
+	model = wh_model_get(relid, false);
 	wh_user_check_owner(model->owner, "model", model->short_name);
 	wh_model_verify(model, sample, &verdict);
+	AtEOXact_GUC(false, guc_level);
 	put_verdict(fcinfo, model, &verdict);
 }
 
