@@ -243,6 +243,8 @@ sub random_values
 	my ($g, $table) = @_;
 	my %is_key = map { $_ => 1 } @{ $key{$table} };
 	my @others = grep { !$is_key{$_} } columns_of($table);
+	my @flags = grep { $maker{$table}{$_} eq 'flag' } @others;
+	return { pick(@flags) => pick('t', 'f') } if @flags && chance(0.3); # milestones are reached, lost, and reached again
 	my @some = chance(0.2) ? @others : map { pick(@others) } 1 .. pick(1, 1, 2);
 	return { map { $_ => value($g, $maker{$table}{$_}) } @some };
 }
