@@ -113,6 +113,14 @@ UPDATE shop.item SET id = 1.0, name = 'now', since = '2026-07-01' WHERE id = 1;
 SELECT dw.at('2026-06-16') \g /dev/null
 CALL walhouse.load('shop');
 SELECT id, name, count(*) FROM dw.versions WHERE id = 1 GROUP BY 1, 2;
+-- What leaves a row as it was is nothing: it sets no time where there is none, and brings nothing to before a delete.
+SELECT dw.item(6, 1, '2026-03-01', '2026-06-17'), dw.delete(6, '2026-06-18'), dw.item(6, 2, '2026-02-01', '2026-06-19') \g /dev/null
+CALL walhouse.load('shop');
+UPDATE shop.item SET label = 'unused' WHERE id IN (2, 6);
+SELECT dw.at('2026-06-20') \g /dev/null
+CALL walhouse.load('shop');
+SELECT id, price, valid_from, valid_to FROM dw.versions WHERE id = 6 ORDER BY valid_from;
+SELECT id, wh_effective, wh_live FROM dw.item_events WHERE id IN (2, 6) ORDER BY 1, 2;
 TABLE dw.right;
 SELECT count(*) AS overlaps FROM dw.item a JOIN dw.item b ON a.id = b.id AND a.item_sk < b.item_sk AND a.valid_from < b.valid_to AND b.valid_from < a.valid_to;
 

@@ -60,6 +60,8 @@ BEGIN
         IF dice < .06 THEN INSERT INTO shop.member SELECT o.*; END IF;
     ELSIF dice < .3 AND (n = q OR NOT EXISTS (SELECT FROM shop.member m WHERE m.k1 = n AND m.k2 = w)) THEN
         UPDATE shop.member m SET k1 = n WHERE m.k1 = q AND m.k2 = w;
+    ELSIF dice < .36 THEN                           -- nothing
+        UPDATE shop.member m SET a = a WHERE m.k1 = q AND m.k2 = w;
     ELSE                                            -- a new time alone, or with other values
         IF random() < .3 THEN o.e := r.e; o.day := r.day; o.local := r.local; r := o; END IF;
         IF random() < .3 THEN r.a := o.a; r.b := o.b; r.c := o.c; END IF;
@@ -103,14 +105,14 @@ CREATE FUNCTION oracle.history(rule oracle.rules, up_to pg_lsn) RETURNS void LAN
 DECLARE
     key record; txn record; entry record; x oracle.event; before oracle.event; last_live oracle.event; open oracle.want;
     is_live boolean; is_dead boolean; own timestamptz; at timestamptz;
-    was_live boolean; last_at timestamptz; max_at timestamptz;
+    was_live boolean; last_at timestamptz; max_at timestamptz; image text; last_image text;
     is_first boolean; first_f text; previous_d text;
 BEGIN
     DELETE FROM oracle.want WHERE model = rule.model;
     FOR key IN SELECT DISTINCT ON (k1, k2) k1, k2 FROM (SELECT k1, k2 FROM oracle.start UNION ALL SELECT k1, k2 FROM oracle.log WHERE op <> 'T') q LOOP
         -- Its events, each at its instant; was_live, last_at: of the event before, max_at: of all before.
         DELETE FROM oracle.event;
-        is_dead := NULL; was_live := NULL; last_at := NULL; max_at := NULL;
+        is_dead := NULL; was_live := NULL; last_at := NULL; max_at := NULL; last_image := NULL;
         FOR txn IN SELECT '0/0'::pg_lsn AS end_lsn, '-infinity'::timestamptz AS clock UNION ALL SELECT t.end_lsn, t.clock FROM oracle.txn t WHERE t.end_lsn <= up_to ORDER BY 1 LOOP
             IF txn.end_lsn = '0/0' THEN
                 SELECT 'I' AS op, 0::bigint AS seq, s.* INTO entry FROM oracle.start s WHERE s.k1 = key.k1 AND s.k2 = key.k2;
@@ -126,9 +128,13 @@ BEGIN
             is_dead := NOT is_live;
             IF is_dead AND rule.on_delete = 'purge' THEN
                 DELETE FROM oracle.event;
-                was_live := NULL; last_at := NULL; max_at := NULL;
+                was_live := NULL; last_at := NULL; max_at := NULL; last_image := NULL;
             END IF;
             CONTINUE WHEN is_dead AND (rule.on_delete <> 'close' OR was_live IS NOT TRUE);
+            image := CASE WHEN is_live THEN (entry.k1, entry.k2, entry.a, entry.b, entry.c, entry.d, entry.f,
+                CASE rule.effective WHEN 'e' THEN entry.e::text WHEN 'day' THEN entry.day::text ELSE entry.local::text END)::text END;
+            CONTINUE WHEN image = last_image;
+            last_image := image;
             own := CASE rule.effective WHEN 'e' THEN entry.e WHEN 'day' THEN entry.day::timestamp AT TIME ZONE 'Europe/Berlin'
                 ELSE entry.local AT TIME ZONE 'Europe/Berlin' END;
             IF own IS NULL OR NOT isfinite(own) THEN own := txn.clock; END IF;

@@ -33,6 +33,8 @@
 
 static void append_closing(StringInfo sql, const WhModel *model, bool is_build);
 static void append_images(StringInfo sql, const WhModel *model, bool is_build);
+static void append_numbered(StringInfo sql, const WhModel *model, bool is_build);
+static void append_same(StringInfo sql, const WhModel *model, bool is_build);
 static bool place_events(WhModel *model, WhLoad *load, WhStage *stage, bool is_build);
 static void remember(const WhModel *model, const WhStage *stage, bool is_build);
 
@@ -106,11 +108,9 @@ wh_dimension_make_events(const WhModel *model)
 	}
 	wh_sql_append(&sql,
 				  "wh_effective timestamptz NOT NULL, wh_lsn pg_lsn NOT NULL, "
-				  "wh_since pg_lsn NOT NULL, wh_live boolean NOT NULL, UNIQUE (%s, wh_effective)",
-				  key.data);
-	/* By which the last event of a key is found. */
-	if (wh_dimension_on_delete(model) == WH_DELETE_CLOSE)
-		wh_sql_append(&sql, ", UNIQUE (%s, wh_lsn)", key.data);
+				  "wh_since pg_lsn NOT NULL, wh_live boolean NOT NULL, UNIQUE (%s, wh_effective), "
+				  "UNIQUE (%s, wh_lsn)",
+				  key.data, key.data);
 	(void) wh_model_add_table(model, "events", sql.data);
 }
 
@@ -208,10 +208,12 @@ place_events(WhModel *model, WhLoad *load, WhStage *stage, bool is_build)
 static void
 append_images(StringInfo sql, const WhModel *model, bool is_build)
 {
-	wh_sql_append(sql, "SELECT r.*, COALESCE(%s, r.wh_clock) AS wh_effective FROM (",
-				  wh_dimension_instant(model, "r"));
-	wh_dimension_events_sql(sql, model, is_build);
-	wh_sql_append(sql, ") r) p");
+	wh_sql_append(sql, "SELECT s.*, COALESCE(%s, s.wh_clock) AS wh_effective FROM (SELECT s.*, ",
+				  wh_dimension_instant(model, "s"));
+	append_same(sql, model, is_build);
+	wh_sql_append(sql, " AS wh_same FROM (");
+	append_numbered(sql, model, is_build);
+	wh_sql_append(sql, ") s) s) p WHERE NOT p.wh_same");
 }
 
 /*
@@ -233,9 +235,12 @@ append_closing(StringInfo sql, const WhModel *model, bool is_build)
 		sql,
 		"SELECT s.*, CASE WHEN s.wh_live AND s.wh_was_live THEN s.wh_own ELSE "
 		"GREATEST(pg_catalog.max(s.wh_until) OVER o, pg_catalog.max("
-		"CASE WHEN s.wh_live THEN s.wh_own WHEN s.wh_was_live THEN s.wh_clock END) OVER o) "
-		"END AS wh_effective FROM (SELECT s.*, COALESCE(%s, s.wh_clock) AS wh_own",
-		wh_dimension_instant(model, "s"));
+		"CASE WHEN NOT s.wh_live AND s.wh_was_live THEN s.wh_clock WHEN s.wh_live AND NOT "
+		"s.wh_same THEN s.wh_own END) OVER o) END AS wh_effective FROM (SELECT s.*, "
+		"s.wh_live AND s.wh_was_live AND ");
+	append_same(sql, model, is_build);
+	wh_sql_append(sql, " AS wh_same FROM (SELECT s.*, COALESCE(%s, s.wh_clock) AS wh_own",
+				  wh_dimension_instant(model, "s"));
 	if (is_build)
 		wh_sql_append(sql, ", COALESCE(s.wh_previous, false) AS wh_was_live, "
 						   "NULL::pg_catalog.timestamptz AS wh_until");
@@ -247,14 +252,59 @@ append_closing(StringInfo sql, const WhModel *model, bool is_build)
 			"CASE WHEN s.wh_number = 1 THEN (SELECT e.wh_effective FROM %T e WHERE %s "
 			"ORDER BY e.wh_effective DESC LIMIT 1) END AS wh_until",
 			events, match.data, events, match.data);
-	wh_sql_append(sql, " FROM (SELECT s.*, pg_catalog.row_number() OVER o AS wh_number, "
-					   "pg_catalog.lag(s.wh_live) OVER o AS wh_previous FROM (");
-	wh_dimension_events_sql(sql, model, is_build);
+	wh_sql_append(sql, " FROM (");
+	append_numbered(sql, model, is_build);
 	wh_sql_append(sql,
-				  ") s WINDOW o AS (PARTITION BY %s ORDER BY s.wh_lsn)) s) s "
-				  "WINDOW o AS (PARTITION BY %s ORDER BY s.wh_lsn)) p "
-				  "WHERE p.wh_live OR p.wh_was_live",
-				  key.data, key.data);
+				  ") s) s) s WINDOW o AS (PARTITION BY %s ORDER BY s.wh_lsn)) p "
+				  "WHERE (p.wh_live OR p.wh_was_live) AND NOT p.wh_same",
+				  key.data);
+}
+
+/* append_numbered: the events of each key in order (wh_number), each with what the one before says:
+ * whether it is live, and whether it has the same image. */
+static void
+append_numbered(StringInfo sql, const WhModel *model, bool is_build)
+{
+	StringInfoData key;
+	StringInfoData columns;
+
+	initStringInfo(&key);
+	wh_model_column_list(&key, model->key, "s");
+	initStringInfo(&columns);
+	wh_model_column_list(&columns, model->columns, "s");
+	wh_sql_append(sql,
+				  "SELECT s.*, pg_catalog.row_number() OVER o AS wh_number, "
+				  "pg_catalog.lag(s.wh_live) OVER o AS wh_previous, pg_catalog.lag(ROW(%s)) OVER o "
+				  "OPERATOR(pg_catalog.*=) ROW(%s) AS wh_repeats FROM (",
+				  columns.data, columns.data);
+	wh_dimension_events_sql(sql, model, is_build);
+	wh_sql_append(sql, ") s WINDOW o AS (PARTITION BY %s ORDER BY s.wh_lsn)", key.data);
+}
+
+/* append_same: whether the image is that of the key's event before, which for the first of a load
+ * the table has. */
+static void
+append_same(StringInfo sql, const WhModel *model, bool is_build)
+{
+	StringInfoData ours;
+	StringInfoData theirs;
+
+	if (is_build)
+	{
+		wh_sql_append(sql, "COALESCE(s.wh_repeats, false)");
+		return;
+	}
+	initStringInfo(&ours);
+	wh_model_column_list(&ours, model->columns, "s");
+	initStringInfo(&theirs);
+	wh_model_column_list(&theirs, model->columns, "e");
+	wh_sql_append(
+		sql,
+		"CASE WHEN s.wh_number > 1 THEN s.wh_repeats ELSE COALESCE((SELECT ROW(%s)::record "
+		"OPERATOR(pg_catalog.*=) ROW(%s)::record FROM %T e WHERE ",
+		theirs.data, ours.data, wh_dimension_events(model));
+	wh_model_key_join(sql, model, "e", "s");
+	wh_sql_append(sql, " ORDER BY e.wh_lsn DESC LIMIT 1), false) END");
 }
 
 /* remember writes the rows of wh_event to the table of events, in the place of what had their

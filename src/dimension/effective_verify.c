@@ -65,56 +65,66 @@ append_raw(StringInfo sql, const WhModel *model, bool seeded)
 	wh_sql_append(sql, ") q)");
 }
 
-/* append_past: a row for each key that had been there by the start: whether it was live, and its
- * greatest instant. */
+/*
+ * append_past: a row for each key that had been there by the start: whether it was live, its last
+ * image as far as that counts, and its greatest instant.  The state has the images of live keys; of
+ * others, where deletes do not close, the table has the last one.
+ */
 static void
 append_past(StringInfo sql, const WhModel *model)
 {
 	char *key = columns_of(model->key, "q");
+	char *columns = columns_of(model->columns, "q");
 	ListCell *cell;
 
-	wh_sql_append(
-		sql, "SELECT '0/0'::pg_lsn AS wh_lsn, '-infinity'::timestamptz AS wh_clock, "
-			 "pg_catalog.bool_or(q.wh_live) AS wh_live, pg_catalog.max(q.wh_until) AS wh_until");
+	wh_sql_append(sql,
+				  "(SELECT DISTINCT ON (%s) '0/0'::pg_lsn AS wh_lsn, '-infinity'::timestamptz AS "
+				  "wh_clock, q.wh_live, pg_catalog.max(q.wh_until) OVER (PARTITION BY %s) AS "
+				  "wh_until, %s FROM (SELECT true AS wh_live, NULL::timestamptz AS wh_until, "
+				  "NULL::pg_lsn AS wh_at, %s FROM (",
+				  key, key, columns, columns);
+	wh_model_state_sql(sql, model);
+	wh_sql_append(sql, ") q UNION ALL SELECT false, e.wh_effective, e.wh_lsn");
 	foreach(cell, model->columns)
 	{
 		WhModelColumn *column = lfirst(cell);
 
-		wh_sql_append(sql, column->is_key ? ", q.%I" : ", NULL AS %I", column->name);
+		wh_sql_append(sql, column->is_key ? ", e.%I" : ", CASE WHEN e.wh_lsn <= $1 THEN e.%I END",
+					  column->name);
 	}
-	wh_sql_append(sql, " FROM (SELECT true AS wh_live, NULL::timestamptz AS wh_until, %s FROM (",
-				  key);
-	wh_model_state_sql(sql, model);
-	wh_sql_append(
-		sql,
-		") q UNION ALL SELECT false, e.wh_effective, %s FROM %s e WHERE e.wh_since <= $1) "
-		"q GROUP BY %s",
-		columns_of(model->key, "e"), events_of(model), key);
+	wh_sql_append(sql,
+				  " FROM %s e WHERE e.wh_since <= $1) q ORDER BY %s, q.wh_live DESC, "
+				  "q.wh_at <= $1 DESC, q.wh_at DESC)",
+				  events_of(model), key);
 }
 
 /* append_history: wh_history, what makes history of these, each with whether the key was live
- * before it.  Deletes alone do where they close. */
+ * before it, and whether it has the image of before.  Deletes alone do where they close. */
 static void
 append_history(StringInfo sql, const WhModel *model)
 {
 	WhOnDelete on_delete = wh_dimension_on_delete(model);
 	char *key = columns_of(model->key, "r");
+	char *columns = columns_of(model->columns, "r");
 
-	wh_sql_append(sql,
-				  ", wh_history AS (SELECT r.*, COALESCE(pg_catalog.lag(r.wh_live) OVER (PARTITION "
-				  "BY %s ORDER BY r.wh_lsn), false) AS wh_was_live FROM ",
-				  key);
+	wh_sql_append(
+		sql,
+		", wh_history AS (SELECT r.*, COALESCE(pg_catalog.lag(r.wh_live) OVER o, false) AS "
+		"wh_was_live, COALESCE(pg_catalog.lag(ROW(%s)) OVER o OPERATOR(pg_catalog.*=) "
+		"ROW(%s), false) AS wh_same FROM ",
+		columns, columns);
 	if (on_delete == WH_DELETE_CLOSE)
-		wh_sql_append(sql, "wh_raw r)");
+		wh_sql_append(sql, "wh_raw r");
 	else if (on_delete == WH_DELETE_PURGE)
 		wh_sql_append(
 			sql,
 			"(SELECT r.*, COALESCE(pg_catalog.max(r.wh_lsn) FILTER (WHERE NOT r.wh_live "
 			"AND r.wh_lsn > '0/0') OVER (PARTITION BY %s), '0/0') AS wh_gone FROM wh_raw r) "
-			"r WHERE r.wh_live AND (r.wh_lsn > r.wh_gone OR r.wh_gone = '0/0'))",
+			"r WHERE r.wh_live AND (r.wh_lsn > r.wh_gone OR r.wh_gone = '0/0')",
 			key);
 	else
-		wh_sql_append(sql, "wh_raw r WHERE r.wh_live)");
+		wh_sql_append(sql, "wh_raw r WHERE r.wh_live OR r.wh_lsn = '0/0'");
+	wh_sql_append(sql, " WINDOW o AS (PARTITION BY %s ORDER BY r.wh_lsn))", key);
 }
 
 /* append_placed: wh_placed, the events of the log at their instants. */
@@ -128,8 +138,9 @@ append_placed(StringInfo sql, const WhModel *model, bool seeded)
 		wh_sql_append(
 			sql,
 			"CASE WHEN h.wh_live AND h.wh_was_live THEN h.wh_own ELSE pg_catalog.max("
-			"CASE WHEN %s THEN h.wh_until WHEN h.wh_live THEN h.wh_own WHEN h.wh_was_live THEN "
-			"h.wh_clock END) OVER (PARTITION BY %s ORDER BY h.wh_lsn) END",
+			"CASE WHEN %s THEN h.wh_until WHEN NOT h.wh_live AND h.wh_was_live THEN h.wh_clock "
+			"WHEN h.wh_live AND NOT (h.wh_was_live AND h.wh_same) THEN h.wh_own END) OVER "
+			"(PARTITION BY %s ORDER BY h.wh_lsn) END",
 			seeded ? "h.wh_lsn = '0/0'" : "false", key);
 	else
 		wh_sql_append(sql, "h.wh_own");
@@ -150,9 +161,11 @@ append_standing(StringInfo sql, const WhModel *model, bool seeded)
 	wh_sql_append(
 		sql,
 		", wh_standing AS MATERIALIZED (SELECT DISTINCT ON (%s, p.wh_effective) p.* FROM "
-		"(SELECT p.wh_lsn, p.wh_live, p.wh_effective, %s FROM wh_placed p WHERE (p.wh_live "
-		"OR p.wh_was_live)",
-		key, columns);
+		"(SELECT p.wh_lsn, p.wh_live, p.wh_effective, %s FROM wh_placed p WHERE %s",
+		key, columns,
+		wh_dimension_on_delete(model) == WH_DELETE_CLOSE ?
+			"(p.wh_live OR p.wh_was_live) AND NOT (p.wh_live AND p.wh_was_live AND p.wh_same)" :
+			"NOT p.wh_same");
 	if (seeded)
 	{
 		wh_sql_append(sql,
@@ -191,8 +204,7 @@ append_turns(StringInfo sql, const WhModel *model)
 		sql,
 		" FROM wh_standing s WINDOW o AS (PARTITION BY %s ORDER BY s.wh_effective)), wh_turn AS ("
 		"SELECT s.*, pg_catalog.lead(s.wh_effective) OVER (PARTITION BY %s ORDER BY "
-		"s.wh_effective) "
-		"AS wh_end FROM wh_step s WHERE s.wh_live <> s.wh_was_live%s)",
+		"s.wh_effective) AS wh_end FROM wh_step s WHERE s.wh_live <> s.wh_was_live%s)",
 		key, key, versioned != NIL ? " OR s.wh_live AND s.wh_differs" : "");
 	wh_sql_append(sql, ", wh_live AS (SELECT s.*");
 	foreach(cell, wh_dimension_keeping(attributes, WH_KEEP_PREVIOUS))
