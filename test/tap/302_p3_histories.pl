@@ -24,7 +24,7 @@ ok(close($run), 'no model differs from the oracle');
 like($summary // '', qr/^$histories histories, 0 differences/, 'all histories were told');
 
 # What is new in the extension, and not in the histories, is not proven.
-my @must = ('dimension', 'dimension over joins', 'outriggers', 'bridge', 'bridge with weight', 'mini', 'fact', 'fact over joins', 'milestones', 'lags', 'corrections reverse',
+my @must = ('dimension', 'effective', 'dimension over joins', 'outriggers', 'bridge', 'bridge with weight', 'mini', 'fact', 'fact over joins', 'milestones', 'lags', 'corrections reverse',
 	'event time booked_at', 'junk',
 	(map { "rollup by $_" } qw(hour day week month quarter year none)), (map { ("rollup with $_", "snapshot with $_") } 'count', 'count distinct', qw(sum avg min max)),
 	(map { "snapshot by $_" } qw(day week month)), 'snapshot with balance', 'snapshot with last', 'snapshot with fill', (map { "type $_" } 0, 1, 2, 3, 6),

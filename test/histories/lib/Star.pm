@@ -40,7 +40,6 @@ sub has_feature
 		$feature{$name} = eval { $pg->query($probe{$name}); 1 } || $@->state !~ /^(0A000|42883)$/;
 		$pg->query('ROLLBACK');
 	}
-	$feature{$_} &&= $ENV{EARLY} for qw(effective); # it does not stand yet
 	return \%feature;
 }
 
