@@ -562,8 +562,10 @@ sub known
 		. Pg::quote($name) . "::regclass) AND l.load_id >= (SELECT max(x.load_id) FROM walhouse.load x JOIN walhouse.load_model y USING (load_id) WHERE x.kind = 'build' AND y.model_id = l.model_id) ORDER BY md5(l.to_lsn::text) LIMIT 1")->[0];
 	return unless $load;
 	my $at = $self->{ingest}->commit_of($load->[1]);
-	# As it stood, a fact has the versions of a dimension with business time replayed, too.
-	return if grep { $_->{effective} && ($self->log_start($_) > $state{ $_->{table} }{start} || $at < $state{ $_->{table} }{start}) } needs($model);
+	# As it stood, a fact may have the versions of its dimensions replayed, too: always those with business time and of profiles, others for rows
+	# ahead of the clock.
+	return if grep { $_ && (!defined $_->{start} || $self->log_start($_->{of}) > $_->{start} || $at < $_->{start}) }
+		map { $state{ $_->{table} } && { %{ $state{ $_->{table} } }, of => $_ } } needs($model);
 	my (@columns, @expected);
 	if ($model->{kind} eq 'dimension')
 	{
