@@ -350,13 +350,16 @@ check_type(WhModelText *text, TargetEntry *entry)
 				 errmsg("column \"%s\" has pseudo-type %s", entry->resname, format_type_be(type)),
 				 errhint("Cast it to the type that the model's table shall have."),
 				 wh_model_position(text, exprLocation((Node *) entry->expr))));
-	if (kind == TYPTYPE_DOMAIN && DomainHasConstraints(type))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_TABLE_DEFINITION),
-						errmsg("column \"%s\" has type %s, a domain with constraints",
-							   entry->resname, format_type_be(type)),
-						errdetail("Unknown and inferred members have NULL there."),
-						errhint("Cast it to %s.", format_type_be(getBaseType(type))),
-						wh_model_position(text, exprLocation((Node *) entry->expr))));
+	if (kind == TYPTYPE_DOMAIN)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+				 errmsg("column \"%s\" has type %s, a domain", entry->resname,
+						format_type_be(type)),
+				 errdetail("Images are compared as values of %s, and members that stand for what "
+						   "is not known have NULL there.",
+						   format_type_be(getBaseType(type))),
+				 errhint("Cast it to %s.", format_type_be(getBaseType(type))),
+				 wh_model_position(text, exprLocation((Node *) entry->expr))));
 }
 
 WhQuery *
