@@ -63,7 +63,6 @@ static bool run_once(int32 feed_id, bool may_end, List **missing);
 static bool choose(Run *run, int32 feed_id, XLogRecPtr to);
 static void choose_model(Run *run, WhModel *model, XLogRecPtr to, XLogRecPtr *lowest,
 						 XLogRecPtr *highest);
-static bool is_cut_off(const WhModel *model);
 static void run_together(void *arg);
 static void run_apart(Run *run, List *ids);
 static void evaluate_apart(Run *run, List *ids);
@@ -175,7 +174,8 @@ choose_model(Run *run, WhModel *model, XLogRecPtr to, XLogRecPtr *lowest, XLogRe
 
 	if (wh_model_routine(model->kind)->missed != NULL)
 		run->followers = lappend_int(run->followers, model->id);
-	if (is_cut_off(model))
+	if ((strcmp(model->state, "live") == 0 || strcmp(model->state, "stopped") == 0) &&
+		wh_model_is_cut_off(model))
 	{
 		wh_load_revive(model->id, "rebuild");
 		run->waiting = lappend_int(run->waiting, model->id);
@@ -206,17 +206,6 @@ choose_model(Run *run, WhModel *model, XLogRecPtr to, XLogRecPtr *lowest, XLogRe
 	else if (waits_for == 0 || !list_member_int(run->stopped, waits_for) ||
 			 list_member_int(run->due, waits_for))
 		run->due = lappend_int(run->due, model->id);
-}
-
-/* is_cut_off says that the log does not reach back to a model's position: its table was copied
- * again. */
-static bool
-is_cut_off(const WhModel *model)
-{
-	return model->sources != NIL &&
-		   (strcmp(model->state, "live") == 0 || strcmp(model->state, "stopped") == 0) &&
-		   wh_model_unready(model) == NULL &&
-		   !XLogRecPtrIsInvalid(model->position) && model->position < wh_model_horizon(model);
 }
 
 bool

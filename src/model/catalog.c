@@ -515,6 +515,13 @@ wh_model_unready(const WhModel *model)
 	return NULL;
 }
 
+bool
+wh_model_is_cut_off(const WhModel *model)
+{
+	return model->sources != NIL && wh_model_unready(model) == NULL &&
+		   !XLogRecPtrIsInvalid(model->position) && model->position < wh_model_horizon(model);
+}
+
 XLogRecPtr
 wh_model_verify_start(const WhModel *model)
 {

@@ -219,6 +219,8 @@ extern const WhFeedTable *wh_model_unready(const WhModel *model);
 /* The position from which the logs of the model's tables are complete, and the one from which
  * verify() recomputes. */
 extern XLogRecPtr wh_model_horizon(const WhModel *model);
+/* The log does not reach back to where the model stands: its table was copied again. */
+extern bool wh_model_is_cut_off(const WhModel *model);
 extern XLogRecPtr wh_model_verify_start(const WhModel *model);
 
 /* -------- analyse.c, functions.c, declare.c -------- */

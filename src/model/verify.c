@@ -249,6 +249,16 @@ read_positions(WhModel *model, WhVerdict *verdict)
 								  (WhArg[]){WH_ARG_REGCLASS(table->mirror)}),
 			0, 1);
 	}
+	if (wh_model_is_cut_off(model))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("%s is about to be built again", model->name),
+				 errdetail("It stands at %X/%X; the log of a table that it reads begins at %X/%X, "
+						   "where that was copied again.",
+						   LSN_FORMAT_ARGS(model->position),
+						   LSN_FORMAT_ARGS(wh_model_horizon(model))),
+				 errhint("The feed's worker builds it; without one, CALL walhouse.run(%s).",
+						 wh_sql_literal(model->feed->name))));
 	verdict->position = model->position;
 	verdict->horizon = wh_model_verify_start(model);
 }
