@@ -4,11 +4,12 @@
 # The same changes wait in a slot for each side; each takes them in turn, while the others are idle, beginning with another one in
 # each repeat. The clock runs from the start until the last change is committed. CPU is what the scheduler counted for the process that
 # applies, source CPU what the source's walsender took (its server counts in hundredths of a second); WAL is the target's.
-#   SIDES    which: copy ingest star triggers     PHASES   which: inserts big updates small moves deletes
+#   SIDES    which: copy ingest star triggers     PHASES   which: inserts big updates small moves deletes, and those of steps.sh:
+#            type2 build batches latency
 #   PERF=DIR  perf record of each side's process while it works, into DIR/<phase>.<side>.perf
 
 sides=${SIDES:-copy ingest star triggers}
-phases=${PHASES:-inserts big updates small moves deletes}
+phases=${PHASES:-inserts big updates small moves deletes type2 build batches latency}
 
 # set_up_load: the source's tables with their first rows, and each side, with its slot.
 set_up_load()
@@ -25,8 +26,8 @@ set_up_load()
 		ask target postgres -c "DROP DATABASE IF EXISTS $side" -c "CREATE DATABASE $side" || die "no target database"
 		case $side in
 			copy | triggers) set_up_subscription "$side" ;;
-			ingest) ask target ingest -f load_house.sql -v host="$box/source" -v feed=ingest -v star=0 >/dev/null || die "no feed" ;;
-			star) ask target star -f load_house.sql -v host="$box/source" -v feed=star -v star=1 >/dev/null || die "no star" ;;
+			ingest) ask target ingest -f load_house.sql -v host="$box/source" -v db=shop -v feed=ingest -v star=0 >/dev/null || die "no feed" ;;
+			star) ask target star -f load_house.sql -v host="$box/source" -v db=shop -v feed=star -v star=1 >/dev/null || die "no star" ;;
 			*) die "SIDES are of: copy ingest star triggers" ;;
 		esac
 	done
@@ -132,7 +133,7 @@ take_feed()
 # slot_is_free SLOT: waits until its walsender has ended.
 slot_is_free()
 {
-	ask source shop >/dev/null <<-END
+	ask source postgres >/dev/null <<-END
 		DO \$\$
 		BEGIN
 			WHILE EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = '$1' AND active) LOOP
@@ -193,11 +194,18 @@ check_load()
 
 bring_in()
 {
-	local mark=0 phase
-	for repeat in $(seq "$repeats"); do
+	local mark=0 phase own="" shared=""
+	for phase in $phases; do
+		case $phase in
+			inserts | big | updates | small | moves | deletes) shared+=" $phase" ;;
+			type2 | build | batches | latency) own+=" $phase" ;;
+			*) die "PHASES are of: inserts big updates small moves deletes type2 build batches latency" ;;
+		esac
+	done
+	for repeat in $([ -z "$shared" ] || seq "$repeats"); do
 		set_up_load
 		mark=0
-		for phase in $phases; do
+		for phase in $shared; do
 			case $phase in
 				inserts) measure inserts "$scale" "CALL do_inserts($scale, $customers)" ;;
 				big) measure big "$scale" "CALL do_big($scale, $customers)" ;;
@@ -205,10 +213,10 @@ bring_in()
 				small) measure small $((scale / 4)) "CALL do_small($((scale / 4)), $customers)" ;;
 				moves) measure moves $((scale / 4)) "CALL do_moves($((scale / 4)), $customers)" ;;
 				deletes) measure deletes $((scale / 4)) "CALL do_deletes($((scale / 4)))" ;;
-				*) die "PHASES are of: inserts big updates small moves deletes" ;;
 			esac
 		done
 		check_load
 		clear_load
 	done
+	for phase in $own; do $phase; done
 }

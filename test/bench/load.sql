@@ -33,3 +33,25 @@ BEGIN
 		COMMIT;
 	END LOOP;
 END $$;
+
+-- Changes of n members, spread over all keys; other ones in each round.
+CREATE OR REPLACE PROCEDURE do_members(keys bigint, n bigint, round bigint) LANGUAGE plpgsql AS $$
+BEGIN
+	FOR b IN 0 .. n / 100 - 1 LOOP
+		UPDATE members SET city = 'town ' || round, updated_at = clock_timestamp()
+		WHERE member_id = ANY (ARRAY(SELECT 1 + ((b * 100 + i) * 611953 + round * 15485863) % keys FROM generate_series(0, 99) i));
+		COMMIT;
+	END LOOP;
+END $$;
+
+-- The i-th transaction of n new rows, and of an update of so many other tables; the time of its commit.
+CREATE OR REPLACE PROCEDURE do_send(i bigint, n bigint, customers bigint, others integer, INOUT at double precision DEFAULT 0)
+LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO items SELECT * FROM item_rows(12000000000 + i * 4 * n, n, customers);
+	FOR o IN 1 .. others LOOP
+		EXECUTE format('UPDATE other_%s SET city = $1 WHERE id = 1', o) USING 'city ' || i;
+	END LOOP;
+	COMMIT;
+	at := extract(epoch FROM clock_timestamp());
+END $$;

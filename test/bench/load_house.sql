@@ -1,8 +1,8 @@
 -- A warehouse of the bench's part `load`: change log and mirrors alone, or with a star over them: a type-2 dimension, a fact with
--- three look-ups in monthly partitions. Variables: host, feed, and star (0 or 1).
+-- three look-ups in monthly partitions. Variables: host, db (the source's database), feed, and star (0 or 1).
 \set ON_ERROR_STOP on
 CREATE EXTENSION walhouse;
-CREATE SERVER source FOREIGN DATA WRAPPER walhouse OPTIONS (host :'host', dbname 'shop');
+CREATE SERVER source FOREIGN DATA WRAPPER walhouse OPTIONS (host :'host', dbname :'db');
 CREATE USER MAPPING FOR CURRENT_USER SERVER source OPTIONS (user 'bench');
 CALL walhouse.create_feed(:'feed', server => 'source', publication => 'shop');
 \if :star
@@ -12,10 +12,6 @@ SELECT walhouse.create_dimension('dw.customer', $$ SELECT customer_id, name, cit
 	key => '{customer_id}', scd => '{"*": 2, "name": 1}');
 SELECT walhouse.create_dimension('dw.product', $$ SELECT product_id, name, category FROM star.products $$,
 	key => '{product_id}', scd => '{"*": 1}');
-SELECT walhouse.create_fact('dw.sales',
-	$$ SELECT order_id, line_no, ordered_at, customer_id, product_id, quantity, quantity * unit_price AS amount FROM star.items $$,
-	key => '{order_id,line_no}', event_time => 'ordered_at',
-	dimensions => '{"customer_sk": "dw.customer(customer_id)", "product_sk": "dw.product(product_id)", "date_sk": "dw.date(ordered_at)"}',
-	partition_by => 'month');
+\ir load_fact.sql
 CALL walhouse.run('star');
 \endif
