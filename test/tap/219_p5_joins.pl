@@ -3,7 +3,6 @@
 # nothing to do, touch next to none.
 use strict;
 use warnings;
-use FindBin;
 use WalhouseTest;
 use WalhouseProof;
 use Test::More;
@@ -32,11 +31,7 @@ sub star
 	my ($rows) = @_;
 	my $db = "star$rows";
 	my %touched;
-	open my $file, '<', "$FindBin::Bin/../lib/handfeed.sql" or die "handfeed.sql: $!";
-
-	sql($node, "CREATE DATABASE $db");
-	sql($node, 'CREATE EXTENSION walhouse', $db);
-	sql($node, join('', <$file>), $db);
+	hand_database($node, $db);
 	# Each order has 4 lines, each product 20 of them, each of 50 groups its products; each customer an address and half a profile.
 	sql($node, qq{
 		SET client_min_messages = warning;
@@ -78,7 +73,7 @@ sub star
 		DELETE FROM shop.profile WHERE customer_id BETWEEN 201 AND 250;
 		DELETE FROM shop.customer WHERE customer_id BETWEEN 251 AND 260;
 	});
-	$touched{dimension} = pages($db);
+	$touched{dimension} = pages_touched($node, q{CALL walhouse.load('shop')}, $db);
 	batch($db, q{
 		UPDATE shop.lines SET qty = qty + 1 WHERE order_id <= 50;
 		UPDATE shop.orders SET at = at + interval '45 days' WHERE order_id BETWEEN 51 AND 100;
@@ -89,11 +84,11 @@ sub star
 		INSERT INTO shop.orders SELECT 1000000 + i, '2026-03-01', i, '' FROM generate_series(1, 50) i;
 		INSERT INTO shop.lines SELECT 1000000 + i, 1, i, 1 FROM generate_series(1, 50) i;
 	});
-	$touched{fact} = pages($db);
+	$touched{fact} = pages_touched($node, q{CALL walhouse.load('shop')}, $db);
 	# Group 1 has half of all products.
 	batch($db, q{UPDATE shop.grouping SET unused = 'x' WHERE group_id = 1; UPDATE shop.orders SET note = 'y' WHERE order_id = 7});
-	$touched{unused} = pages($db);
-	$touched{idle} = pages($db);
+	$touched{unused} = pages_touched($node, q{CALL walhouse.load('shop')}, $db);
+	$touched{idle} = pages_touched($node, q{CALL walhouse.load('shop')}, $db);
 	is(value($node, q{SELECT count(*) FROM walhouse.verify() WHERE missing + unexpected + different > 0}, $db), '0', "$rows rows: the star is right");
 	return \%touched;
 }
@@ -103,21 +98,4 @@ sub batch
 	my ($db, $statements) = @_;
 	sql($node, "$statements; SELECT handfeed.commit('shop', '2026-10-02 12:00+00'); SELECT handfeed.reach('shop')", $db);
 	return;
-}
-
-# pages DATABASE: loads, and returns how many pages of tables and indexes of users and of walhouse that touched.
-sub pages
-{
-	my ($db) = @_;
-	my $sum = q{(SELECT sum(coalesce(heap_blks_read, 0) + coalesce(heap_blks_hit, 0) + coalesce(idx_blks_read, 0) + coalesce(idx_blks_hit, 0))
-		FROM pg_statio_user_tables)};
-	my $out = sql($node, qq{
-		SELECT pg_stat_force_next_flush();
-		SELECT 'pages', $sum;
-		CALL walhouse.load('shop');
-		SELECT pg_stat_force_next_flush();
-		SELECT 'pages', $sum;
-	}, $db);
-	my ($before, $after) = $out =~ /^pages\|(\d+)$/mg;
-	return $after - $before;
 }

@@ -3,7 +3,6 @@
 # pages that a look into a view touches. A load with nothing to do touches next to none.
 use strict;
 use warnings;
-use FindBin;
 use WalhouseTest;
 use WalhouseProof;
 use Test::More;
@@ -30,11 +29,7 @@ sub star
 	my ($rows) = @_;
 	my $db = "star$rows";
 	my %touched;
-	open my $file, '<', "$FindBin::Bin/../lib/handfeed.sql" or die "handfeed.sql: $!";
-
-	sql($node, "CREATE DATABASE $db");
-	sql($node, 'CREATE EXTENSION walhouse', $db);
-	sql($node, join('', <$file>), $db);
+	hand_database($node, $db);
 	# Each person has 5 sales, a profile that is one of 24, and one of 50 clubs.
 	sql($node, qq{
 		SET client_min_messages = warning;
@@ -67,20 +62,20 @@ sub star
 		DELETE FROM shop.sale WHERE id BETWEEN 151 AND 170;
 		INSERT INTO shop.sale SELECT 1000000 + i, i, '2026-03-01', '' FROM generate_series(1, 50) i;
 	});
-	$touched{changes} = pages($db, q{CALL walhouse.load('shop')});
+	$touched{changes} = pages_touched($node, q{CALL walhouse.load('shop')}, $db);
 	batch($db, '2026-10-03 12:00+00', q{INSERT INTO shop.sale SELECT 2000000 + i, 1000000 + i % 10, '2026-03-01', '' FROM generate_series(1, 100) i});
-	$touched{inferred} = pages($db, q{CALL walhouse.load('shop')});
+	$touched{inferred} = pages_touched($node, q{CALL walhouse.load('shop')}, $db);
 	batch($db, '2026-10-04 12:00+00', q{INSERT INTO shop.person SELECT 1000000 + i, 'late', 'band ' || i % 6, 9 FROM generate_series(0, 9) i});
-	$touched{filled} = pages($db, q{CALL walhouse.load('shop')});
+	$touched{filled} = pages_touched($node, q{CALL walhouse.load('shop')}, $db);
 	is(value($node, q{SELECT count(*) FROM dw.sale_as_was WHERE person >= 1000000 AND profile_level = 9}, $db), '100', "$rows rows: sales have the profiles that came late");
 	batch($db, '2026-10-05 12:00+00', q{INSERT INTO shop.sale SELECT 3000000 + i, i, '2026-12-01', '' FROM generate_series(1, 30) i});
 	sql($node, q{CALL walhouse.load('shop')}, $db);
 	batch($db, '2026-10-06 12:00+00', q{UPDATE shop.person SET band = 'late' WHERE id <= 30});
-	$touched{ahead} = pages($db, q{CALL walhouse.load('shop')});
-	$touched{idle} = pages($db, q{CALL walhouse.load('shop')});
+	$touched{ahead} = pages_touched($node, q{CALL walhouse.load('shop')}, $db);
+	$touched{idle} = pages_touched($node, q{CALL walhouse.load('shop')}, $db);
 	is(value($node, q{SELECT count(*) FROM dw.sale_as_was WHERE id > 3000000 AND profile_band = 'late'}, $db), '30', "$rows rows: sales ahead of the clock have them, too");
-	$touched{outrigger} = pages($db, 'SELECT count(profile_band) FROM dw.person_as_was WHERE id = 7');
-	$touched{bridge} = pages($db, 'SELECT count(profile_sk) FROM dw.club_members WHERE person = 7');
+	$touched{outrigger} = pages_touched($node, 'SELECT count(profile_band) FROM dw.person_as_was WHERE id = 7', $db);
+	$touched{bridge} = pages_touched($node, 'SELECT count(profile_sk) FROM dw.club_members WHERE person = 7', $db);
 	is(value($node, q{SELECT count(*) FROM walhouse.verify() WHERE missing + unexpected + different > 0}, $db), '0', "$rows rows: the star is right");
 	return \%touched;
 }
@@ -90,21 +85,4 @@ sub batch
 	my ($db, $time, $statements) = @_;
 	sql($node, "$statements; SELECT handfeed.commit('shop', '$time'); SELECT handfeed.reach('shop')", $db);
 	return;
-}
-
-# pages DATABASE, STATEMENT: runs it, and returns how many pages of tables and indexes of users and of walhouse that touched.
-sub pages
-{
-	my ($db, $statement) = @_;
-	my $sum = q{(SELECT sum(coalesce(heap_blks_read, 0) + coalesce(heap_blks_hit, 0) + coalesce(idx_blks_read, 0) + coalesce(idx_blks_hit, 0))
-		FROM pg_statio_user_tables)};
-	my $out = sql($node, qq{
-		SELECT pg_stat_force_next_flush();
-		SELECT 'pages', $sum;
-		$statement;
-		SELECT pg_stat_force_next_flush();
-		SELECT 'pages', $sum;
-	}, $db);
-	my ($before, $after) = $out =~ /^pages\|(\d+)$/mg;
-	return $after - $before;
 }

@@ -2,7 +2,6 @@
 # groups; the pages that the load of each rollup touches grow by less than 10 %. A load with nothing to do touches next to none.
 use strict;
 use warnings;
-use FindBin;
 use WalhouseTest;
 use WalhouseProof;
 use Test::More;
@@ -30,11 +29,7 @@ sub star
 	my ($rows) = @_;
 	my $db = "star$rows";
 	my %touched;
-	open my $file, '<', "$FindBin::Bin/../lib/handfeed.sql" or die "handfeed.sql: $!";
-
-	sql($node, "CREATE DATABASE $db");
-	sql($node, 'CREATE EXTENSION walhouse', $db);
-	sql($node, join('', <$file>), $db);
+	hand_database($node, $db);
 	sql($node, qq{
 		SET client_min_messages = warning;
 		SELECT handfeed.make('shop', 'UTC');
@@ -62,8 +57,8 @@ sub star
 			DELETE FROM shop.moves WHERE id BETWEEN 101 AND 110;
 			INSERT INTO shop.moves SELECT 1000000 + i, i, '2026-01-05', 1, 1 FROM generate_series(1, 20) i;
 		});
-		$touched{$kind} = pages($db);
-		$touched{"idle $kind"} = pages($db);
+		$touched{$kind} = pages_touched($node, q{CALL walhouse.load('shop')}, $db);
+		$touched{"idle $kind"} = pages_touched($node, q{CALL walhouse.load('shop')}, $db);
 		is(value($node, q{SELECT count(*) FROM walhouse.verify() WHERE missing + unexpected + different > 0}, $db), '0', "$rows rows: the $kind is right");
 		batch($db, q{DELETE FROM shop.moves WHERE id >= 1000000; INSERT INTO shop.moves SELECT i, 10, '2026-01-03', 1, 1 FROM generate_series(101, 110) i});
 		sql($node, "CALL walhouse.load('shop'); SELECT walhouse.drop_model('dw.sum')", $db);
@@ -76,21 +71,4 @@ sub batch
 	my ($db, $statements) = @_;
 	sql($node, "$statements; SELECT handfeed.commit('shop', '2026-01-20 13:00+00'); SELECT handfeed.reach('shop')", $db);
 	return;
-}
-
-# pages DATABASE: loads, and returns how many pages of tables and indexes of users and of walhouse that touched.
-sub pages
-{
-	my ($db) = @_;
-	my $sum = q{(SELECT sum(coalesce(heap_blks_read, 0) + coalesce(heap_blks_hit, 0) + coalesce(idx_blks_read, 0) + coalesce(idx_blks_hit, 0))
-		FROM pg_statio_user_tables)};
-	my $out = sql($node, qq{
-		SELECT pg_stat_force_next_flush();
-		SELECT 'pages', $sum;
-		CALL walhouse.load('shop');
-		SELECT pg_stat_force_next_flush();
-		SELECT 'pages', $sum;
-	}, $db);
-	my ($before, $after) = $out =~ /^pages\|(\d+)$/mg;
-	return $after - $before;
 }

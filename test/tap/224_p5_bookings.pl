@@ -3,7 +3,6 @@
 # do touch next to none.
 use strict;
 use warnings;
-use FindBin;
 use WalhouseTest;
 use WalhouseProof;
 use Test::More;
@@ -29,11 +28,7 @@ sub star
 	my ($rows) = @_;
 	my $db = "star$rows";
 	my %touched;
-	open my $file, '<', "$FindBin::Bin/../lib/handfeed.sql" or die "handfeed.sql: $!";
-
-	sql($node, "CREATE DATABASE $db");
-	sql($node, 'CREATE EXTENSION walhouse', $db);
-	sql($node, join('', <$file>), $db);
+	hand_database($node, $db);
 	sql($node, qq{
 		SET client_min_messages = warning;
 		SELECT handfeed.make('shop', 'UTC');
@@ -66,8 +61,8 @@ sub star
 			VACUUM ANALYZE;
 		}, $db);
 		batch($db);
-		$touched{$kind} = pages($db);
-		$touched{"$kind idle"} = pages($db);
+		$touched{$kind} = pages_touched($node, q{CALL walhouse.load('shop')}, $db);
+		$touched{"$kind idle"} = pages_touched($node, q{CALL walhouse.load('shop')}, $db);
 		is(value($node, "SELECT missing + unexpected + different FROM walhouse.verify('dw.$kind')", $db), '0', "$rows rows: $kind is right");
 		sql($node, "SELECT walhouse.drop_model('dw.$kind')", $db);
 	}
@@ -93,21 +88,4 @@ sub batch
 		SELECT handfeed.reach('shop');
 	}, $db);
 	return;
-}
-
-# pages DATABASE: loads, and returns how many pages of tables and indexes of users and of walhouse that touched.
-sub pages
-{
-	my ($db) = @_;
-	my $sum = q{(SELECT sum(coalesce(heap_blks_read, 0) + coalesce(heap_blks_hit, 0) + coalesce(idx_blks_read, 0) + coalesce(idx_blks_hit, 0))
-		FROM pg_statio_user_tables)};
-	my $out = sql($node, qq{
-		SELECT pg_stat_force_next_flush();
-		SELECT 'pages', $sum;
-		CALL walhouse.load('shop');
-		SELECT pg_stat_force_next_flush();
-		SELECT 'pages', $sum;
-	}, $db);
-	my ($before, $after) = $out =~ /^pages\|(\d+)$/mg;
-	return $after - $before;
 }

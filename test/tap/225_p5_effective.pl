@@ -3,7 +3,6 @@
 # fact's rows among them, grow by less than 10 %.
 use strict;
 use warnings;
-use FindBin;
 use WalhouseTest;
 use WalhouseProof;
 use Test::More;
@@ -28,11 +27,7 @@ sub star
 	my ($rows) = @_;
 	my $db = "star$rows";
 	my %touched;
-	open my $file, '<', "$FindBin::Bin/../lib/handfeed.sql" or die "handfeed.sql: $!";
-
-	sql($node, "CREATE DATABASE $db");
-	sql($node, 'CREATE EXTENSION walhouse', $db);
-	sql($node, join('', <$file>), $db);
+	hand_database($node, $db);
 	# Each item has three versions; each has four sales, one in each of them and one more.
 	sql($node, qq{
 		SET client_min_messages = warning;
@@ -86,17 +81,6 @@ sub star
 sub batch
 {
 	my ($db, $statements) = @_;
-	my $sum = q{(SELECT sum(coalesce(heap_blks_read, 0) + coalesce(heap_blks_hit, 0) + coalesce(idx_blks_read, 0) + coalesce(idx_blks_hit, 0))
-		FROM pg_statio_user_tables)};
-
 	sql($node, "$statements; SELECT handfeed.commit('shop', '2026-10-02'); SELECT handfeed.reach('shop')", $db);
-	my $out = sql($node, qq{
-		SELECT pg_stat_force_next_flush();
-		SELECT 'pages', $sum;
-		CALL walhouse.load('shop');
-		SELECT pg_stat_force_next_flush();
-		SELECT 'pages', $sum;
-	}, $db);
-	my ($before, $after) = $out =~ /^pages\|(\d+)$/mg;
-	return $after - $before;
+	return scalar pages_touched($node, q{CALL walhouse.load('shop')}, $db);
 }

@@ -4,12 +4,13 @@ package WalhouseProof;
 use strict;
 use warnings;
 use Exporter 'import';
+use FindBin;
 use Test::More;
 use WalhouseTest;
 use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw(create_server same empty verify_clean models_reach reach source_lsn lsn_diff fails_with worker_pid
-	mirrors_equal star_holds value ask until_true);
+	mirrors_equal star_holds value ask until_true hand_database pages_touched);
 
 # value NODE, QUERY[, DATABASE]: one value, without the newline.
 sub value
@@ -42,6 +43,35 @@ sub until_true
 		return 0 if time() > $until;
 		usleep(10_000);
 	}
+}
+
+# hand_database NODE, DATABASE: makes a database with walhouse and feeds without a source (test/lib/handfeed.sql).
+sub hand_database
+{
+	my ($node, $database) = @_;
+	open my $file, '<', "$FindBin::Bin/../lib/handfeed.sql" or die "handfeed.sql: $!";
+	sql($node, "CREATE DATABASE $database");
+	sql($node, 'CREATE EXTENSION walhouse', $database);
+	sql($node, join('', <$file>), $database);
+	return;
+}
+
+# pages_touched NODE, STATEMENTS, DATABASE: runs them, and returns how many pages of tables and indexes of users and of walhouse they
+# touched; in a list what they printed, too.
+sub pages_touched
+{
+	my ($node, $statement, $database) = @_;
+	my $sum = q{(SELECT sum(coalesce(heap_blks_read, 0) + coalesce(heap_blks_hit, 0) + coalesce(idx_blks_read, 0) + coalesce(idx_blks_hit, 0))
+		FROM pg_statio_user_tables)};
+	my $out = sql($node, qq{
+		SELECT pg_stat_force_next_flush();
+		SELECT 'pages', $sum;
+		$statement;
+		SELECT pg_stat_force_next_flush();
+		SELECT 'pages', $sum;
+	}, $database);
+	my ($before, $after) = $out =~ /^pages\|(\d+)$/mg;
+	return wantarray ? ($after - $before, $out) : $after - $before;
 }
 
 # create_server HOUSE, NAME, SOURCE[, DATABASE of the source[, DATABASE of the house]]: server and user mapping.
