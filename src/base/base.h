@@ -233,11 +233,17 @@ typedef struct WhUser
 {
 	Oid userid;
 	int sec_context;
+	int settings; /* nest level */
 } WhUser;
 
-/* wh_user_become acts as `owner` under SECURITY_RESTRICTED_OPERATION until wh_user_restore;
- * restore before a commit. */
+/*
+ * wh_user_become acts as `owner` under SECURITY_RESTRICTED_OPERATION until wh_user_restore, with
+ * search_path pinned; restore before a commit.  Settings that are changed meanwhile, which the
+ * owner's functions may do, are taken back.
+ */
 extern void wh_user_become(Oid owner, WhUser *saved);
+/* The same as the extension's owner, for SQL in which no user had a hand. */
+extern void wh_user_become_extension(WhUser *saved);
 extern void wh_user_restore(const WhUser *saved);
 
 /* wh_user_check_owner raises unless the current user has the role `owner`; `what` is e.g. feed

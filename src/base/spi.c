@@ -141,15 +141,12 @@ wh_spi_copy_result(MemoryContext context)
 static uint64
 run_as_extension(const char *sql, int nargs, const WhArg *args, WhRows **rows)
 {
-	int level = wh_settings_push_path();
 	WhUser saved;
 	uint64 processed;
 
-	GetUserIdAndSecContext(&saved.userid, &saved.sec_context);
-	SetUserIdAndSecContext(wh_extension_owner(), saved.sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	wh_user_become_extension(&saved);
 	processed = run(sql, nargs, args, false, rows);
 	wh_user_restore(&saved);
-	wh_settings_pop(level);
 	return processed;
 }
 

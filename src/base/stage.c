@@ -135,15 +135,12 @@ uint64
 wh_stage_fill_catalog(WhStage *stage, const char *name, const char *sql, int nargs,
 					  const WhArg *args)
 {
-	int level = wh_settings_push_path();
 	WhUser saved;
 	uint64 count;
 
-	GetUserIdAndSecContext(&saved.userid, &saved.sec_context);
-	SetUserIdAndSecContext(wh_extension_owner(), saved.sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	wh_user_become_extension(&saved);
 	count = wh_stage_fill(stage, name, sql, nargs, args);
 	wh_user_restore(&saved);
-	wh_settings_pop(level);
 	return count;
 }
 
@@ -173,15 +170,12 @@ wh_stage_query(const WhStage *stage, const char *sql, int nargs, const WhArg *ar
 uint64
 wh_stage_catalog(const WhStage *stage, const char *sql, int nargs, const WhArg *args)
 {
-	int level = wh_settings_push_path();
 	WhUser saved;
 	uint64 processed;
 
-	GetUserIdAndSecContext(&saved.userid, &saved.sec_context);
-	SetUserIdAndSecContext(wh_extension_owner(), saved.sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	wh_user_become_extension(&saved);
 	processed = run(stage, sql, nargs, args, NULL, NULL, NULL);
 	wh_user_restore(&saved);
-	wh_settings_pop(level);
 	return processed;
 }
 

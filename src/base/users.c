@@ -22,14 +22,25 @@
 void
 wh_user_become(Oid owner, WhUser *saved)
 {
+	saved->settings = wh_settings_push_path();
 	GetUserIdAndSecContext(&saved->userid, &saved->sec_context);
 	SetUserIdAndSecContext(owner, saved->sec_context | SECURITY_RESTRICTED_OPERATION);
+}
+
+void
+wh_user_become_extension(WhUser *saved)
+{
+	saved->settings = wh_settings_push_path();
+	GetUserIdAndSecContext(&saved->userid, &saved->sec_context);
+	SetUserIdAndSecContext(wh_extension_owner(),
+						   saved->sec_context | SECURITY_LOCAL_USERID_CHANGE);
 }
 
 void
 wh_user_restore(const WhUser *saved)
 {
 	SetUserIdAndSecContext(saved->userid, saved->sec_context);
+	wh_settings_pop(saved->settings);
 }
 
 void
