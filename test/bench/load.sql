@@ -39,7 +39,7 @@ CREATE OR REPLACE PROCEDURE do_members(keys bigint, n bigint, round bigint) LANG
 BEGIN
 	FOR b IN 0 .. n / 100 - 1 LOOP
 		UPDATE members SET city = 'town ' || round, updated_at = clock_timestamp()
-		WHERE member_id = ANY (ARRAY(SELECT 1 + ((b * 100 + i) * 611953 + round * 15485863) % keys FROM generate_series(0, 99) i));
+		WHERE member_id = ANY (ARRAY(SELECT 1 + ((b * 100 + i) * 611953::bigint + round * 15485863) % keys FROM generate_series(0, 99) i));
 		COMMIT;
 	END LOOP;
 END $$;
