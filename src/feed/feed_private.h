@@ -306,6 +306,9 @@ extern WhKeymap *wh_keymap_open(const WhTarget *target, Relation mirror);
 extern void wh_keymap_close(WhKeymap *map);
 /* Empties the map; rows live in the context that is current when they are found. */
 extern void wh_keymap_reset(WhKeymap *map);
+/* Empties it, but for which keys a transaction has touched: for one by chunks whose rows cannot be
+ * kept in the mirror meanwhile. */
+extern void wh_keymap_reset_to_touched(WhKeymap *map, XLogRecPtr txn_lsn);
 /*
  * wh_keymap_find returns the row of a key, read from the mirror on first sight; with is_new it is
  * not looked for there, because the source says that it is new and the mirror's index will tell

@@ -14,7 +14,9 @@
  * stream then (replica identity FULL), each with its change; the map still tells which of them
  * this source transaction has touched before.  Of a transaction by chunks the mirror holds the rows
  * that it has touched until it ends, so that the same rule applies.  What a TRUNCATE removes nobody
- * knows: the log begins anew there.
+ * knows: the log begins anew there.  A mirror that was switched on again has a copy from further on
+ * than what is ingested: it is left alone until then, and of a transaction by chunks the map
+ * remembers the keys that it has touched.
  *
  * A change that does not fit the mirror is an error with the table named in `current`; the caller
  * puts that table in state resync and does the ingest again without it.
@@ -436,7 +438,8 @@ apply_truncate(Work *work, Table *table, int64 seq)
 {
 	end_chunk(work);
 	work->ingest->current = table->target;
-	remove_rows(work, table, seq, table->is_mirrored);
+	if (reads_mirror(work, table))
+		remove_rows(work, table, seq, table->is_mirrored);
 	table->is_truncated = !table->is_mirrored;
 	log_row(work, table, seq, 'T', NULL);
 	end_chunk(work);
@@ -635,7 +638,7 @@ log_transaction(Work *work)
 static bool
 reads_mirror(const Work *work, const Table *table)
 {
-	return table->is_mirrored || work->by_chunks;
+	return table->is_mirrored || (work->by_chunks && !table->target->table->has_mirror);
 }
 
 /* end_chunk brings logs and mirrors to what the maps hold, and empties them. */
@@ -650,7 +653,10 @@ end_chunk(Work *work)
 		wh_changelog_append_flush(table->log);
 		if (reads_mirror(work, table))
 			write_mirror(work, table);
-		wh_keymap_reset(table->map);
+		if (work->by_chunks && !reads_mirror(work, table))
+			wh_keymap_reset_to_touched(table->map, work->txn->end_lsn);
+		else
+			wh_keymap_reset(table->map);
 	}
 	work->ingest->current = current;
 	wh_changelog_append_flush(work->txns);
@@ -670,10 +676,10 @@ end_unmirrored(Work *work)
 		if (table->is_mirrored)
 			continue;
 		work->ingest->current = table->target;
-		if (work->by_chunks)
+		if (reads_mirror(work, table))
 			remove_rows(work, table, 0, false);
-		if (!table->is_truncated)
-			continue;
+		if (!table->is_truncated || table->target->table->has_mirror)
+			continue; /* where it was copied, the log begins at the copy */
 		wh_changelog_set_table_state(table->target->table, "ready", work->txn->end_lsn, NULL);
 		ereport(LOG,
 				(errmsg("the change log of table \"%s\" of feed \"%s\" begins anew at %X/%X", table->target->table->source_name,

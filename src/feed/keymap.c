@@ -79,9 +79,12 @@ struct WhKeymap
 	rows_hash *table;
 	List *rows;
 	Datum *probe;
+	MemoryContext kept_context; /* not a child of what a chunk may fill; NULL: nothing is kept */
+	rows_hash *kept; /* keys without rows, touched by this transaction before the map was emptied */
 };
 
 static void open_column(WhKeymap *map, int i);
+static void keep_key(WhKeymap *map, const Datum *key);
 static void begin_scan(WhKeymap *map);
 static void end_scan(WhKeymap *map);
 static void read_row(WhKeymap *map, WhRow *row, XLogRecPtr txn_lsn);
@@ -144,6 +147,8 @@ void
 wh_keymap_close(WhKeymap *map)
 {
 	end_scan(map);
+	if (map->kept_context != NULL)
+		MemoryContextDelete(map->kept_context);
 	ExecDropSingleTupleTableSlot(map->slot);
 	index_close(map->index, NoLock);
 }
@@ -157,6 +162,45 @@ wh_keymap_reset(WhKeymap *map)
 	MemoryContextReset(map->context);
 	map->table = rows_create(map->context, size, map);
 	map->rows = NIL;
+}
+
+void
+wh_keymap_reset_to_touched(WhKeymap *map, XLogRecPtr txn_lsn)
+{
+	if (map->kept_context == NULL)
+	{
+		map->kept_context =
+			AllocSetContextCreate(MemoryContextGetParent(GetMemoryChunkContext(map)),
+								  "walhouse touched keys", ALLOCSET_DEFAULT_SIZES);
+		map->kept = rows_create(map->kept_context, 256, map);
+	}
+	foreach_ptr(WhRow, row, map->rows)
+	{
+		if (row->touched == txn_lsn)
+			keep_key(map, row->key);
+	}
+	wh_keymap_reset(map);
+}
+
+static void
+keep_key(WhKeymap *map, const Datum *key)
+{
+	MemoryContext old = MemoryContextSwitchTo(map->kept_context);
+	int nkeys = map->target->nkeys;
+	bool found;
+	Slot *slot;
+
+	memcpy(map->probe, key, sizeof(Datum) * nkeys);
+	slot = rows_insert(map->kept, map->probe, &found);
+	if (!found)
+	{
+		slot->row = NULL;
+		slot->key = palloc(sizeof(Datum) * nkeys);
+		for (int i = 0; i < nkeys; i++)
+			slot->key[i] = datumCopy(key[i], map->columns[i].attribute->attbyval,
+									 map->columns[i].attribute->attlen);
+	}
+	MemoryContextSwitchTo(old);
 }
 
 static void
@@ -252,6 +296,8 @@ wh_keymap_find(WhKeymap *map, const WhImage *image, bool is_new, XLogRecPtr txn_
 	old = MemoryContextSwitchTo(map->context);
 	map->rows = lappend(map->rows, row);
 	MemoryContextSwitchTo(old);
+	if (map->kept != NULL && rows_lookup(map->kept, map->probe) != NULL)
+		row->touched = txn_lsn;
 	if (!is_new)
 		read_row(map, row, txn_lsn);
 	return row;
