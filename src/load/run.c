@@ -433,7 +433,7 @@ attempt_missed(void *arg)
 	WhModel *model = wh_model_get_by_id(attempt->model_id);
 	WhUser saved;
 
-	if (strcmp(model->state, "new") == 0 || strcmp(model->state, "rebuild") == 0)
+	if (wh_model_waits_for_build(model))
 		return;
 	wh_user_become(model->owner, &saved);
 	wh_model_routine(model->kind)->missed(model, attempt->run->load);

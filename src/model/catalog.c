@@ -516,6 +516,28 @@ wh_model_unready(const WhModel *model)
 }
 
 bool
+wh_model_waits_for_build(const WhModel *model)
+{
+	if (strcmp(model->state, "stopped") == 0)
+		return wh_catalog_query("SELECT FROM walhouse.load_retry WHERE model_id = $1 AND build", 1,
+								(WhArg[]){WH_ARG_INT4(model->id)})
+				   ->count > 0;
+	return strcmp(model->state, "new") == 0 || strcmp(model->state, "rebuild") == 0;
+}
+
+int64
+wh_model_pages(Oid relid)
+{
+	return wh_rows_int8(
+		wh_spi_query("SELECT ((pg_catalog.pg_table_size($1) + COALESCE((SELECT pg_catalog.sum("
+					 "pg_catalog.pg_table_size(t.relid)) FROM pg_catalog.pg_partition_tree($1) "
+					 "t WHERE t.isleaf), 0)) / pg_catalog.current_setting('block_size')"
+					 "::pg_catalog.int8)::pg_catalog.int8",
+					 1, (WhArg[]){WH_ARG_REGCLASS(relid)}),
+		0, 1);
+}
+
+bool
 wh_model_is_cut_off(const WhModel *model)
 {
 	return model->sources != NIL && wh_model_unready(model) == NULL &&

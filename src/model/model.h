@@ -219,6 +219,10 @@ extern const WhFeedTable *wh_model_unready(const WhModel *model);
 /* The position from which the logs of the model's tables are complete, and the one from which
  * verify() recomputes. */
 extern XLogRecPtr wh_model_horizon(const WhModel *model);
+/* It goes on by being built, whatever it misses until then. */
+extern bool wh_model_waits_for_build(const WhModel *model);
+/* Pages of a table without its indexes, with all its partitions. */
+extern int64 wh_model_pages(Oid relid);
 /* The log does not reach back to where the model stands: its table was copied again. */
 extern bool wh_model_is_cut_off(const WhModel *model);
 extern XLogRecPtr wh_model_verify_start(const WhModel *model);

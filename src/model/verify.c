@@ -212,13 +212,7 @@ pages_of(const WhModel *model)
 	foreach(cell, wh_model_needs(model))
 		relids = lappend_oid(relids, wh_model_get_by_id(lfirst_int(cell))->relid);
 	foreach(cell, relids)
-		pages += wh_rows_int8(
-			wh_spi_query("SELECT ((pg_catalog.pg_table_size($1) + COALESCE((SELECT pg_catalog.sum("
-						 "pg_catalog.pg_table_size(t.relid)) FROM pg_catalog.pg_partition_tree($1) "
-						 "t WHERE t.isleaf), 0)) / pg_catalog.current_setting('block_size')"
-						 "::pg_catalog.int8)::pg_catalog.int8",
-						 1, (WhArg[]){WH_ARG_REGCLASS(lfirst_oid(cell))}),
-			0, 1);
+		pages += wh_model_pages(lfirst_oid(cell));
 	return pages;
 }
 

@@ -16,6 +16,10 @@
 #include "rollup/rollup.h"
 #include "rollup/rollup_private.h"
 
+/* So many pages of what a rollup missed are kept in any case. */
+#define PENDING_PAGES 128
+
+static void check_pending(const WhRollup *rollup);
 static void append_net(StringInfo sql, const WhRollup *rollup, const char *projections);
 static char *project_changes(const WhRollup *rollup);
 static char *project_pending(const WhRollup *rollup);
@@ -86,6 +90,8 @@ wh_rollup_missed(WhModel *model, WhLoad *load)
 
 	if (!has_changes(rollup, load))
 		return;
+	if (strcmp(model->state, "stopped") == 0)
+		check_pending(rollup);
 	initStringInfo(&net);
 	initStringInfo(&sql);
 	append_net(&net, rollup, project_changes(rollup));
@@ -95,6 +101,17 @@ wh_rollup_missed(WhModel *model, WhLoad *load)
 	wh_rollup_projection(&sql, rollup, "t");
 	wh_sql_append(&sql, " FROM (%s) t", net.data);
 	wh_stage_execute(load->changes, sql.data, 0, NULL);
+}
+
+/* check_pending refuses to keep more for a rollup that stopped than its fact has. */
+static void
+check_pending(const WhRollup *rollup)
+{
+	int64 pages = wh_model_pages(rollup->pending);
+
+	if (pages > PENDING_PAGES && pages > wh_model_pages(rollup->fact))
+		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+						errmsg("%s missed more than its fact has rows", rollup->model->name)));
 }
 
 /* append_net adds projections up. */

@@ -27,9 +27,15 @@ void
 wh_rollup_verify(WhModel *model, WhVerdict *verdict)
 {
 	WhRollup *rollup = wh_rollup_open(model);
-	WhStage *stage = wh_stage_create_snapshot();
+	WhStage *stage;
 	ListCell *cell;
 
+	if (wh_model_waits_for_build(model))
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("%s waits to be built", model->name),
+						errdetail("What it misses until then is not kept."),
+						errhint("CALL walhouse.build(%s);", wh_sql_literal(model->name))));
+	stage = wh_stage_create_snapshot();
 	stage_rows(rollup, stage);
 	compare_rows(rollup, stage, verdict);
 	foreach(cell, rollup->inputs)
