@@ -43,6 +43,8 @@ struct WhAppend
 	ResultRelInfo *info;
 	BulkInsertState bulk;
 	bool multi; /* the fast path may be taken */
+	int *not_null; /* columns, from 0 */
+	int not_null_count;
 	WhTree **trees; /* by index; NULL: a row's entries are inserted by the executor */
 	int count; /* rows waiting in slots */
 	TupleDesc desc; /* of the slots: a copy, which nobody counts references to */
@@ -60,6 +62,8 @@ struct WhAppend
 };
 
 static bool may_multi_insert(Relation rel);
+static void find_not_null(WhAppend *append);
+static void check_not_null(const WhAppend *append, const TupleTableSlot *slot);
 static WhTree **open_trees(const WhAppend *append);
 static bool is_plain(Relation index, const IndexInfo *info);
 static void insert_entries(WhAppend *append, int i);
@@ -95,6 +99,7 @@ wh_changelog_append_open(Oid relid)
 	InitResultRelInfo(append->info, append->rel, 0, NULL, 0);
 	ExecOpenIndices(append->info, false);
 	append->multi = may_multi_insert(append->rel);
+	find_not_null(append);
 	append->trees = open_trees(append);
 	append->bulk = GetBulkInsertState();
 	return append;
@@ -109,6 +114,37 @@ may_multi_insert(Relation rel)
 
 	return rel->trigdesc == NULL &&
 		   (constr == NULL || (constr->num_check == 0 && !constr->has_generated_stored));
+}
+
+static void
+find_not_null(WhAppend *append)
+{
+	TupleDesc desc = RelationGetDescr(append->rel); /* the copy is without constraints */
+
+	append->not_null = palloc(sizeof(int) * desc->natts);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		if (TupleDescAttr(desc, i)->attnotnull)
+			append->not_null[append->not_null_count++] = i;
+	}
+}
+
+/* check_not_null raises what the executor would: not only keys may have got the constraint. */
+static void
+check_not_null(const WhAppend *append, const TupleTableSlot *slot)
+{
+	for (int i = 0; i < append->not_null_count; i++)
+	{
+		int column = append->not_null[i];
+
+		if (slot->tts_isnull[column])
+			ereport(ERROR,
+					(errcode(ERRCODE_NOT_NULL_VIOLATION),
+					 errmsg("null value in column \"%s\" of relation \"%s\" violates not-null constraint",
+							NameStr(TupleDescAttr(append->desc, column)->attname),
+							RelationGetRelationName(append->rel)),
+					 errtablecol(append->rel, column + 1)));
+	}
 }
 
 /* open_trees: entries are made here where all indexes hold plain columns of all rows. */
@@ -209,6 +245,7 @@ wh_changelog_append_done(WhAppend *append)
 		end_row(append);
 		return;
 	}
+	check_not_null(append, append->slots[append->count]);
 	ExecStoreVirtualTuple(append->slots[append->count]);
 	append->count++;
 	if (append->count == APPEND_ROWS)
@@ -357,6 +394,7 @@ update_here(WhAppend *append, ItemPointer tid, const Datum *values, const bool *
 		append->update = MakeSingleTupleTableSlot(append->desc, &TTSOpsVirtual);
 	MemoryContextSwitchTo(append->flush);
 	slot = fill_slot(append->update, values, nulls);
+	check_not_null(append, slot);
 	simple_table_tuple_update(append->rel, tid, slot, GetActiveSnapshot(), &updated);
 	for (int i = 0; i < info->ri_NumIndices; i++)
 	{

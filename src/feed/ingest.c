@@ -80,6 +80,7 @@ static bool chunk_is_full(Work *work);
 static void walk_truncate(Work *work, WhSlice payload);
 static Table *find_table(Work *work, const WhDefinition *definition);
 static Table *open_table(Work *work, WhTarget *target);
+static void check_columns(const Table *table, WhAppend *append, TupleDesc desc);
 static bool same_columns(Relation rel, TupleDesc desc);
 static void open_log(Work *work, Table *table);
 static void apply_insert(Work *work, Table *table, int64 seq, WhImage *after);
@@ -332,14 +333,21 @@ open_table(Work *work, WhTarget *target)
 	table->mirror = wh_changelog_append_open(target->table->mirror);
 	open_log(work, table);
 	table->map = wh_keymap_open(target, wh_changelog_append_relation(table->mirror));
-	if (!same_columns(wh_changelog_append_relation(table->mirror), target->desc) ||
-		!same_columns(wh_changelog_append_relation(table->log), target->log_desc))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("mirror or change log of \"%s\" was altered", target->table->source_name)));
+	check_columns(table, table->mirror, target->desc);
 	work->tables = lappend(work->tables, table);
 	MemoryContextSwitchTo(old);
 	return table;
+}
+
+/* check_columns holds a mirror, or a partition of a log, to the columns that values are made for. */
+static void
+check_columns(const Table *table, WhAppend *append, TupleDesc desc)
+{
+	if (!same_columns(wh_changelog_append_relation(append), desc))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("mirror or change log of \"%s\" was altered",
+						table->target->table->source_name)));
 }
 
 /* same_columns says whether a relation has the columns that it had when its target was opened. */
@@ -371,6 +379,7 @@ open_log(Work *work, Table *table)
 	table->log = wh_changelog_append_open(
 		wh_changelog_partition(feed, table->target->table->log, lsn));
 	wh_changelog_partition_range(feed, lsn, &table->log_from, &table->log_to);
+	check_columns(table, table->log, table->target->log_desc);
 	MemoryContextSwitchTo(old);
 }
 

@@ -72,6 +72,21 @@ for my $case (
 	verify_clean($house, $name, 'dw.person', 'dw.thing');
 }
 
+# Constraints of one's own hold, or the table stops.
+for my $change ('UPDATE public.person SET extra = NULL WHERE id = 2', 'INSERT INTO public.person VALUES (30, \'new\', \'city\', NULL)')
+{
+	sql($house, 'ALTER TABLE shop.person ALTER extra SET NOT NULL');
+	sql($source, $change);
+	moves($change, 0);
+	is(value($house, q{SELECT state || ' ' || error FROM walhouse.stat_table WHERE source_name = 'person'}),
+		'resync null value in column "extra" of relation "person" violates not-null constraint', 'a NULL where none may be stops the table');
+	sql($house, q{ALTER TABLE shop.person ALTER extra DROP NOT NULL; CALL walhouse.resync_table('shop', 'person')});
+	ok(models_reach($house, 'shop'), 'the model is built again');
+	moves('and goes on', 1);
+	sql($source, 'UPDATE public.person SET extra = 0 WHERE extra IS NULL');
+	moves('with the value', 1);
+}
+
 # A mirror that is dropped with all that reads it.
 sql($house, 'DROP TABLE shop.person CASCADE');
 sql($source, q{UPDATE public.person SET city = city || '-' WHERE id = 1; UPDATE public.thing SET name = name || '!' WHERE id = 2});
