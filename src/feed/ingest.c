@@ -339,7 +339,8 @@ open_table(Work *work, WhTarget *target)
 	return table;
 }
 
-/* check_columns holds a mirror, or a partition of a log, to the columns that values are made for. */
+/* check_columns holds a mirror, or a partition of a log, to the columns that values are made for.
+ */
 static void
 check_columns(const Table *table, WhAppend *append, TupleDesc desc)
 {
