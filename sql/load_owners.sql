@@ -66,7 +66,33 @@ SHOW search_path;
 SELECT name FROM sly.item WHERE id = 1 ORDER BY valid_from;
 SELECT name FROM dw.item WHERE id = 1 ORDER BY valid_from;
 
+-- Another owner gets what stands beside the model, too, and goes on with it.
+CREATE ROLE walhouse_test_heir;
+GRANT USAGE ON SCHEMA shop, shop_log TO walhouse_test_heir;
+GRANT USAGE, CREATE ON SCHEMA dw TO walhouse_test_heir;
+GRANT SELECT ON shop.item, shop_log.item, shop_log.txn TO walhouse_test_heir;
+SELECT walhouse.create_dimension('dw.since', 'SELECT id, name, sold FROM shop.item', '{id}', effective => 'sold') \g /dev/null
+SELECT walhouse.create_fact('dw.sale', 'SELECT id, sold, 1.5 AS price FROM shop.item', '{id}', 'sold') \g /dev/null
+SELECT walhouse.create_rollup('dw.sales', 'dw.sale', '{}', '{"least": "min(price)", "sum": "sum(price)"}', bucket => 'none') \g /dev/null
+CALL walhouse.build('dw.since'); CALL walhouse.build('dw.sale'); CALL walhouse.build('dw.sales');
+ALTER TABLE dw.since OWNER TO walhouse_test_heir;
+ALTER TABLE dw.sale OWNER TO walhouse_test_heir;
+ALTER TABLE dw.sales OWNER TO walhouse_test_heir;
+SELECT relname, pg_get_userbyid(relowner) FROM pg_class WHERE relnamespace = 'dw'::regnamespace AND relkind IN ('r', 'p', 'v') AND NOT relispartition
+    AND relname ~ '^s' ORDER BY 1;
+INSERT INTO shop.item VALUES (2, 'c', '2026-01-03');
+UPDATE shop.item SET name = 'd', sold = '2026-01-02' WHERE id = 1;
+SELECT handfeed.commit('shop', '2026-01-03'), handfeed.reach('shop') \g /dev/null
+CALL walhouse.load('shop');
+SELECT relation::regclass, state, error FROM walhouse.model WHERE relation::text LIKE 'dw.s%' ORDER BY relation::text;
+SET ROLE walhouse_test_heir;
+SELECT model, missing, unexpected, different FROM walhouse.verify() ORDER BY model::text;
+SELECT walhouse.drop_model('dw.sales'), walhouse.drop_model('dw.sale'), walhouse.drop_model('dw.since');
+RESET ROLE;
+
 \set QUIET on
+DROP OWNED BY walhouse_test_heir;
+DROP ROLE walhouse_test_heir;
 SELECT walhouse.drop_model('dw.item'), walhouse.drop_model('sly.item'), walhouse.drop_model('sly.kind'), walhouse.drop_model('sly.sale'), walhouse.drop_model('sly.book') \g /dev/null
 SELECT handfeed.remove('shop') \g /dev/null
 SET client_min_messages = error;

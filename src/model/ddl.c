@@ -6,7 +6,8 @@
  * catalog has; a query's view is the query.  So what they stand on is not to be altered behind
  * their back: columns of models, mirrors and logs, keys, partitions, views with queries.  What can
  * be followed passes: another name, schema or owner of a model, indexes, storage, columns of one's
- * own, constraints, partitions that are attached.  walhouse.allow_writes lets everything through.
+ * own, constraints, partitions that are attached.  What stands beside a model, and its query's
+ * view, get its new owner, too.  walhouse.allow_writes lets everything through.
  *
  * A hook of ProcessUtility sees the commands.  Dropping a table with CASCADE, or its schema, is no
  * accident and passes: the model stops, and says so.  Where walhouse is not preloaded, or
@@ -39,6 +40,8 @@ static void check_statement(Node *statement);
 static void check_alter(const AlterTableStmt *statement);
 static const char *refusal(Oid relid, const AlterTableCmd *command, WhManaged managed);
 static bool is_key(Oid relid, const char *constraint);
+static bool changes_owner(Node *statement);
+static void follow_owner(Oid relid);
 static void check_rename(const RenameStmt *statement);
 static void check_view(const ViewStmt *statement);
 static void check_drop(const DropStmt *statement);
@@ -63,13 +66,21 @@ utility_hook(PlannedStmt *statement, const char *query, bool read_only,
 			 ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment,
 			 DestReceiver *dest, QueryCompletion *completion)
 {
+	Oid given = InvalidOid; /* the model that is given another owner */
+
 	if (!wh_model_may_write())
+	{
 		check_statement(statement->utilityStmt);
+		if (changes_owner(statement->utilityStmt))
+			given = relid_of(((AlterTableStmt *) statement->utilityStmt)->relation);
+	}
 	if (next_utility != NULL)
 		next_utility(statement, query, read_only, context, params, environment, dest, completion);
 	else
 		standard_ProcessUtility(statement, query, read_only, context, params, environment, dest,
 								completion);
+	if (wh_model_managed(given) == WH_MANAGED_MODEL)
+		follow_owner(given);
 }
 
 static void
@@ -143,6 +154,41 @@ refusal(Oid relid, const AlterTableCmd *command, WhManaged managed)
 		default:
 			return NULL;
 	}
+}
+
+static bool
+changes_owner(Node *statement)
+{
+	ListCell *cell;
+
+	if (!IsA(statement, AlterTableStmt))
+		return false;
+	foreach(cell, ((AlterTableStmt *) statement)->cmds)
+	{
+		if (((AlterTableCmd *) lfirst(cell))->subtype == AT_ChangeOwner)
+			return true;
+	}
+	return false;
+}
+
+/* follow_owner gives what stands beside a model, and the view with its query, to its owner, as the
+ * one who gave the model: loads use all of it as the owner, and drop_model() drops it. */
+static void
+follow_owner(Oid relid)
+{
+	WhRows *rows = wh_catalog_query(
+		"SELECT c.oid, c.relkind = 'v', pg_catalog.pg_get_userbyid(n.relowner)::pg_catalog.text "
+		"FROM walhouse.model m JOIN pg_catalog.pg_class n ON n.oid = m.relation CROSS JOIN LATERAL "
+		"(SELECT m.query UNION SELECT v.view FROM walhouse.model_view v WHERE v.model_id = "
+		"m.model_id) x (relid) JOIN pg_catalog.pg_class c ON c.oid = x.relid WHERE m.relation = $1 "
+		"AND c.relkind IN ('r', 'p', 'v') AND c.relowner <> n.relowner ORDER BY 1",
+		1, (WhArg[]){WH_ARG_REGCLASS(relid)});
+
+	for (uint64 i = 0; i < rows->count; i++)
+		wh_spi_execute(wh_sql("ALTER %s %T OWNER TO %I",
+							  wh_rows_bool(rows, i, 2) ? "VIEW" : "TABLE", wh_rows_oid(rows, i, 1),
+							  wh_rows_text(rows, i, 3)),
+					   0, NULL);
 }
 
 /* is_key tells the constraints that walhouse has made from those of one's own. */
