@@ -34,8 +34,9 @@
 #   a commit that cannot be computed is not passed over
 use strict;
 use warnings;
-use FindBin;
 use WalhouseTest;
+use WalhouseProof;
+use WalhouseHistory;
 use Test::More;
 
 my $transactions = $ENV{TRANSACTIONS} || 100;
@@ -82,9 +83,7 @@ sub run_seed
 	my ($seed) = @_;
 	my $db = "seed$seed";
 	srand($seed);
-	sql($node, "CREATE DATABASE $db");
-	query($db, 'CREATE EXTENSION walhouse');
-	query($db, slurp('../lib/handfeed.sql'));
+	hand_database($node, $db);
 	query($db, "SELECT handfeed.make('shop', '$zones[$seed % @zones]')");
 	query($db, tables());
 	query($db, join("\n", map { insert_row() } 1 .. 120));
@@ -97,17 +96,8 @@ sub run_seed
 
 	my @lsns = split /\n/, query($db, 'SELECT end_lsn FROM shop_log.txn ORDER BY end_lsn');
 	my $expected = query($db, 'SELECT oracle.expected()');
-	my $last = $lsns[-1];
 	cmp_ok(scalar(split /\n/, $expected), '>', 50, 'enough is expected');
-	compare($db, $expected, 'one batch', [$last], '0/1000');
-	compare($db, $expected, 'one transaction at a time', [@lsns], '0/1000');
-	compare($db, $expected, 'built at the end', [], $last);
-	for my $n (1 .. 3)
-	{
-		my @cuts = random_cuts(@lsns);
-		my $start = $n == 1 ? '0/1000' : shift @cuts;
-		compare($db, $expected, "random batches $n", [@cuts, $last], $start, 1);
-	}
+	cut_in_many_ways(sub { compare($db, $expected, @_) }, @lsns);
 }
 
 # compare builds the star at $start, loads it in batches up to each of $cuts, and compares it with the oracle.
@@ -115,34 +105,13 @@ sub compare
 {
 	my ($db, $expected, $name, $cuts, $start, $rebuild) = @_;
 	my @models = map { "dw.$_" } qw(customer product tagged ratio sales heads);
-	my $verify = join ' UNION ALL ',
-		map { "SELECT model::text || ' ' || missing || ' ' || unexpected || ' ' || different FROM walhouse.verify('$_')" .
-			" WHERE missing + unexpected + different > 0" } grep { $_ ne 'dw.ratio' } @models;
+	my $verify = verification(grep { $_ ne 'dw.ratio' } @models);
 
 	query($db, declare());
 	query($db, "DELETE FROM walhouse.feed_position WHERE position > '0/1000'; SELECT handfeed.reach('shop', '$start')");
 	# The query of dw.ratio may fail at the start: it stops then, and is tried again.
 	$_ eq 'dw.ratio' ? $node->psql($db, "CALL walhouse.build('$_')") : query($db, "CALL walhouse.build('$_')") for @models;
-	for my $cut (@$cuts)
-	{
-		query($db, "SELECT handfeed.reach('shop', '$cut')");
-		query($db, "SELECT walhouse.resume(relation) FROM walhouse.model WHERE state = 'stopped'");
-		query($db, "CALL walhouse.load('shop')");
-		if ($rebuild && rand() < 0.1)
-		{
-			query($db, "CALL walhouse.build('dw.customer')");
-			query($db, "CALL walhouse.build('$_')")
-				for split /\n/, query($db, "SELECT relation FROM walhouse.model WHERE state = 'rebuild' ORDER BY model_id");
-		}
-		next if !$rebuild || rand() > 0.2;
-		is(query($db, $verify), '', "$name: verify at $cut");
-		# A sample of everything, and one of a few keys, over a stretch of the log.
-		for my $keys (1_000_000, 5)
-		{
-			(my $sample = $verify) =~ s/verify\('(.*?)'\)/verify('$1', $keys)/g;
-			is(query($db, 'SET walhouse.verify_log_rows = ' . int(rand(400)) . "; $sample"), '', "$name: verify of $keys keys at $cut");
-		}
-	}
+	load_and_verify(sub { query($db, @_) }, $name, $cuts, $verify, $rebuild);
 	for my $model (split /\n/, query($db, "SELECT relation FROM walhouse.model WHERE state IN ('stopped', 'rebuild')"))
 	{
 		query($db, "CALL walhouse.build('$model')");
@@ -155,36 +124,10 @@ sub compare
 	query($db, 'DROP SCHEMA dw CASCADE');
 }
 
-sub show_difference
-{
-	my ($expected, $found) = @_;
-	my %found = map { $_ => 1 } split /\n/, $found;
-	my %expected = map { $_ => 1 } split /\n/, $expected;
-	my @lines = ((map { "expected $_" } grep { !$found{$_} } sort keys %expected),
-		(map { "found    $_" } grep { !$expected{$_} } sort keys %found));
-	diag(substr($_, 0, 300)) for @lines[0 .. ($#lines > 20 ? 20 : $#lines)];
-}
-
 sub query
 {
 	my ($db, $statement) = @_;
 	return $node->safe_psql($db, "SET client_min_messages = warning;\n$statement");
-}
-
-# slurp: a file beside the tests, as text.
-sub slurp
-{
-	my ($name) = @_;
-	local $/;
-	open my $file, '<', "$FindBin::Bin/$name" or die "$name: $!";
-	return <$file>;
-}
-
-sub random_cuts
-{
-	my @lsns = @_;
-	my $many = rand() < 0.5 ? 0.5 : 0.1;
-	return grep { rand() < $many } @lsns[0 .. $#lsns - 1];
 }
 
 # ---- the source
@@ -299,7 +242,6 @@ sub change_key
 		. " UPDATE shop.$table SET $column = $b WHERE $column = -1;";
 }
 
-sub pick { return $_[int(rand(@_))] }
 sub id { return 1 + int(rand(8)) }
 sub nid { return rand() < 0.1 ? 'NULL' : rand() < 0.1 ? 77 : id() }
 sub line { return pick('1', '1.0', '1.00', '2', '3') }
