@@ -189,6 +189,18 @@ CALL walhouse.load('shop');
 SELECT relation, state, error FROM dw.models WHERE relation::text IN ('dw.one', 'dw.two');
 SELECT * FROM dw.proof;
 
+-- what stopped and is to be built again says no longer why it stopped
+UPDATE shop.customers SET divisor = 0 WHERE id = 1;
+SELECT handfeed.commit('shop', '2026-02-24'), handfeed.reach('shop') \g /dev/null
+CALL walhouse.load('shop');
+SELECT relation, state, error FROM dw.models WHERE relation::text IN ('dw.customer', 'dw.sales');
+UPDATE shop.customers SET divisor = 1 WHERE id = 1;
+SELECT handfeed.commit('shop', '2026-02-25'), handfeed.reach('shop') \g /dev/null
+CALL walhouse.build('dw.customer');
+SELECT relation, state, error FROM dw.models WHERE relation::text IN ('dw.customer', 'dw.sales');
+CALL walhouse.build('dw.sales');
+SELECT relation, state, error FROM dw.models WHERE relation::text IN ('dw.customer', 'dw.sales');
+
 -- who may, and where
 CREATE ROLE regress_walhouse_stranger;
 SET ROLE regress_walhouse_stranger;

@@ -309,9 +309,9 @@ rebuild_models(const WhFeedTable *table)
 	WhArg args[] = {WH_ARG_INT4(table->feed_id), WH_ARG_OID(table->mirror)};
 
 	wh_catalog_execute(
-		"UPDATE walhouse.model m SET state = 'rebuild' WHERE m.feed_id = $1 AND m.state <> 'new'"
-		" AND EXISTS (SELECT FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_rewrite r ON r.oid = "
-		"d.objid"
+		"UPDATE walhouse.model m SET state = 'rebuild', error = NULL, error_time = NULL"
+		" WHERE m.feed_id = $1 AND m.state <> 'new' AND EXISTS (SELECT FROM pg_catalog.pg_depend d"
+		"             JOIN pg_catalog.pg_rewrite r ON r.oid = d.objid"
 		"             WHERE d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass"
 		"             AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass"
 		"             AND d.refobjid = $2 AND r.ev_class = m.query::pg_catalog.oid)",

@@ -205,7 +205,7 @@ finish(WhModel *model, WhLoad *load, TimestampTz started, WhDone *done)
 	/* New surrogate keys, new rows: what was made of the old ones is built again. */
 	foreach(cell, wh_model_dependents(model))
 		wh_catalog_execute(
-			"UPDATE walhouse.model m SET state = 'rebuild'"
+			"UPDATE walhouse.model m SET state = 'rebuild', error = NULL, error_time = NULL"
 			" WHERE m.state IN ('live', 'stopped', 'building') AND m.relation = $1",
 			1, (WhArg[]){WH_ARG_REGCLASS(lfirst_oid(cell))});
 }
