@@ -10,7 +10,6 @@
 
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "pgstat.h"
 #include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -20,10 +19,9 @@
 #include "worker/worker_private.h"
 
 #define ROUND_MS 100
-#define FOLLOW_MS 20
 
 static void catch_up(WhFeed *feed, XLogRecPtr target);
-static bool follow(const WhFeed *feed, XLogRecPtr target);
+static void ingest_up_to(WhStream *stream, XLogRecPtr target);
 static bool is_reached(const WhFeed *feed, XLogRecPtr target);
 
 PG_FUNCTION_INFO_V1(walhouse_set_mirror);
@@ -60,17 +58,12 @@ catch_up(WhFeed *feed, XLogRecPtr target)
 
 	do
 		stream = wh_feed_open(feed, &holder);
-	while (stream == NULL && !follow(feed, target));
+	while (stream == NULL && !wh_round_follow(feed, target, is_reached));
 	if (stream == NULL)
 		return;
 	PG_TRY();
 	{
-		while (!wh_feed_reached(stream, target, true))
-		{
-			CHECK_FOR_INTERRUPTS();
-			(void) wh_round_ingest(stream, ROUND_MS);
-			ResetLatch(MyLatch);
-		}
+		ingest_up_to(stream, target);
 	}
 	PG_CATCH();
 	{
@@ -81,42 +74,26 @@ catch_up(WhFeed *feed, XLogRecPtr target)
 	wh_feed_close(stream);
 }
 
-/* follow waits while another process reads the stream; false when that has left before the
- * target. */
-static bool
-follow(const WhFeed *feed, XLogRecPtr target)
+static void
+ingest_up_to(WhStream *stream, XLogRecPtr target)
 {
-	MemoryContext poll =
-		AllocSetContextCreate(CurrentMemoryContext, "walhouse wait", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(poll);
-	bool reached;
-	int holder;
+	MemoryContext round =
+		AllocSetContextCreate(CurrentMemoryContext, "walhouse round", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(round);
 
-	while (!(reached = is_reached(feed, target)))
+	while (!wh_feed_reached(stream, target, true))
 	{
-		if (wh_lock_stream(feed->id, &holder))
-		{
-			wh_unlock_stream(feed->id);
-			break;
-		}
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, FOLLOW_MS,
-						 PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
-		MemoryContextReset(poll);
+		MemoryContextReset(round);
+		(void) wh_round_ingest(stream, ROUND_MS);
+		ResetLatch(MyLatch);
 	}
 	MemoryContextSwitchTo(old);
-	MemoryContextDelete(poll);
-	return reached;
+	MemoryContextDelete(round);
 }
 
-/* is_reached tells the feed's worker what is waited for, and says whether it is there. */
 static bool
 is_reached(const WhFeed *feed, XLogRecPtr target)
 {
-	ConditionVariable *moved;
-
-	(void) wh_slots_wish(feed->id, target, &moved);
-	wh_txn_commit();
 	return wh_changelog_position(feed->id, NULL) >= target;
 }

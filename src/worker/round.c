@@ -1,12 +1,15 @@
 /*
  * round.c
- *		What the feed worker and run() have in common: ingest what has come, and ask how far things
- * are.
+ *		What the feed worker and procedures have in common: ingest what has come, wait for somebody
+ * who does, and ask how far things are.
  */
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/latch.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "base/base.h"
@@ -15,6 +18,8 @@
 
 /* Ingest goes on for so long while more bytes wait, before the models get their turn. */
 #define INGEST_MS 500
+/* Who waits for another process looks so often. */
+#define FOLLOW_MS 20
 
 /*
  * wh_round_ingest waits up to timeout_ms for something to come, and ingests it together with what
@@ -35,6 +40,41 @@ wh_round_ingest(WhStream *stream, long timeout_ms)
 			break;
 	}
 	return true;
+}
+
+/* wh_round_follow tells the feed's worker again and again what is waited for, while it waits. */
+bool
+wh_round_follow(const WhFeed *feed, XLogRecPtr target,
+				bool (*is_reached)(const WhFeed *feed, XLogRecPtr target))
+{
+	MemoryContext poll =
+		AllocSetContextCreate(CurrentMemoryContext, "walhouse wait", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(poll);
+	ConditionVariable *moved;
+	bool reached;
+	int holder;
+
+	for (;;)
+	{
+		(void) wh_slots_wish(feed->id, target, &moved);
+		wh_txn_commit();
+		reached = is_reached(feed, target);
+		if (reached)
+			break;
+		if (wh_lock_stream(feed->id, &holder))
+		{
+			wh_unlock_stream(feed->id);
+			break;
+		}
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, FOLLOW_MS,
+						 PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		MemoryContextReset(poll);
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(poll);
+	return reached;
 }
 
 /*

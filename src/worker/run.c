@@ -11,7 +11,6 @@
 
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "pgstat.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/pg_lsn.h"
@@ -22,12 +21,10 @@
 #include "worker/worker_private.h"
 
 #define ROUND_MS 100
-#define FOLLOW_MS 20
 
 PG_FUNCTION_INFO_V1(walhouse_run);
 
 static WhStream *get_stream(WhFeed *feed, XLogRecPtr target);
-static bool follow(const WhFeed *feed, XLogRecPtr target, int holder);
 static bool followed(const WhFeed *feed, XLogRecPtr target);
 static void bring_on(WhStream *stream, const WhFeed *feed, XLogRecPtr target);
 static void ingest_up_to(WhStream *stream, XLogRecPtr target, int32 feed_id);
@@ -74,52 +71,21 @@ get_stream(WhFeed *feed, XLogRecPtr target)
 	WhStream *stream;
 	int holder = 0;
 
-	do
-		stream = wh_feed_open(feed, &holder);
-	while (stream == NULL && !follow(feed, target, holder));
-	return stream;
-}
-
-/*
- * follow waits while another process has the stream; true when that has brought everything to the
- * target, false when it has left before.
- */
-static bool
-follow(const WhFeed *feed, XLogRecPtr target, int holder)
-{
-	MemoryContext poll =
-		AllocSetContextCreate(CurrentMemoryContext, "walhouse wait", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(poll);
-	bool reached;
-
-	ereport(NOTICE, (errmsg("waiting for process %d, which reads the stream of feed \"%s\"", holder,
-							feed->name)));
-	while (!(reached = followed(feed, target)))
+	for (;;)
 	{
-		if (wh_lock_stream(feed->id, &holder))
-		{
-			wh_unlock_stream(feed->id);
-			break;
-		}
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, FOLLOW_MS,
-						 PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-		MemoryContextReset(poll);
+		stream = wh_feed_open(feed, &holder);
+		if (stream != NULL)
+			return stream;
+		ereport(NOTICE, (errmsg("waiting for process %d, which reads the stream of feed \"%s\"",
+								holder, feed->name)));
+		if (wh_round_follow(feed, target, followed))
+			return NULL;
 	}
-	MemoryContextSwitchTo(old);
-	MemoryContextDelete(poll);
-	return reached;
 }
 
-/* followed tells the feed's worker what is waited for, and says whether everything is there. */
 static bool
 followed(const WhFeed *feed, XLogRecPtr target)
 {
-	ConditionVariable *moved;
-
-	(void) wh_slots_wish(feed->id, target, &moved);
-	wh_txn_commit();
 	return wh_round_reached(feed->id, target) && wh_round_built(feed->id);
 }
 

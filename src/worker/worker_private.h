@@ -152,8 +152,14 @@ extern void wh_build_start_pending(WhSlot *slot, const WhFeed *feed);
  */
 extern TimestampTz wh_verify_start_due(WhSlot *slot, const WhFeed *feed, bool is_idle);
 
-/* -------- round.c: what worker and run() have in common -------- */
+/* -------- round.c: what worker and procedures have in common -------- */
 extern bool wh_round_ingest(WhStream *stream, long timeout_ms);
+/*
+ * wh_round_follow waits while another process reads a feed's stream: true when is_reached says that
+ * it has brought everything to the target, false when it has left before.
+ */
+extern bool wh_round_follow(const WhFeed *feed, XLogRecPtr target,
+							bool (*is_reached)(const WhFeed *feed, XLogRecPtr target));
 extern bool wh_round_reached(int32 feed_id, XLogRecPtr lsn);
 extern bool wh_round_retry_due(int32 feed_id);
 extern bool wh_round_built(int32 feed_id);
