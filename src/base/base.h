@@ -11,6 +11,7 @@
 #include "access/htup.h"
 #include "access/tupdesc.h"
 #include "access/xlogdefs.h"
+#include "executor/tuptable.h"
 #include "lib/stringinfo.h"
 #include "nodes/pg_list.h"
 #include "utils/elog.h"
@@ -138,6 +139,11 @@ extern uint64 wh_stage_fill_from(WhStage *stage, const char *name, const WhStage
 extern uint64 wh_stage_append(WhStage *stage, const char *name, const WhStage *reads,
 							  const char *sql, int nargs, const WhArg *args);
 
+/* wh_stage_add adds a row of the caller's own to what is kept under `name`; desc is that of its
+ * first row. */
+extern void wh_stage_add(WhStage *stage, const char *name, TupleDesc desc, const Datum *values,
+						 const bool *nulls);
+
 /* wh_stage_forget gives up what is kept under a name. */
 extern void wh_stage_forget(WhStage *stage, const char *name);
 
@@ -150,6 +156,41 @@ extern uint64 wh_stage_fill_catalog(WhStage *stage, const char *name, const char
 extern uint64 wh_stage_execute(const WhStage *stage, const char *sql, int nargs, const WhArg *args);
 extern WhRows *wh_stage_query(const WhStage *stage, const char *sql, int nargs, const WhArg *args);
 extern uint64 wh_stage_catalog(const WhStage *stage, const char *sql, int nargs, const WhArg *args);
+
+/* -------- formula.c: expressions without statements -------- */
+
+/*
+ * wh_formula_compile prepares what stands between SELECT and FROM in a statement over one row,
+ * whose columns desc names and which is called alias; NULL when only a plan can compute it
+ * (subqueries, aggregates, whole rows).  It lives in the current context and this transaction;
+ * the user, who needs the rights to call what it calls, and the settings must stay.
+ *
+ * wh_formula_compute gives the results for a row in a slot of the formula's own: values by
+ * reference are valid until wh_formula_reset, the slot until the next call.
+ */
+typedef struct WhFormula WhFormula;
+
+extern WhFormula *wh_formula_compile(const char *targets, const char *alias, TupleDesc desc);
+extern TupleDesc wh_formula_desc(const WhFormula *formula);
+extern TupleTableSlot *wh_formula_compute(WhFormula *formula, TupleTableSlot *row);
+extern void wh_formula_reset(WhFormula *formula);
+extern void wh_formula_close(WhFormula *formula);
+
+/* -------- keys.c: keys in hash tables of C -------- */
+
+/*
+ * wh_keys_open says how keys of some columns are hashed and compared: as the default B-trees of
+ * their types would; NULL when a type has no hash, or a collation calls different bytes equal. In
+ * the current context.  nulls may be NULL where there are none.
+ */
+typedef struct WhKeys WhKeys;
+
+extern WhKeys *wh_keys_open(int count, const Oid *types, const Oid *collations);
+extern uint32 wh_keys_hash(const WhKeys *keys, const Datum *values, const bool *nulls);
+extern bool wh_keys_equal(const WhKeys *keys, const Datum *a, const bool *a_nulls, const Datum *b,
+						  const bool *b_nulls);
+/* Copies values into the current context. */
+extern void wh_keys_copy(const WhKeys *keys, Datum *to, const Datum *values, const bool *nulls);
 
 /* -------- txn.c: transactions of procedures and workers -------- */
 

@@ -121,6 +121,24 @@ wh_stage_append(WhStage *stage, const char *name, const WhStage *reads, const ch
 }
 
 void
+wh_stage_add(WhStage *stage, const char *name, TupleDesc desc, const Datum *values,
+			 const bool *nulls)
+{
+	EphemeralNamedRelation relation = find(stage, name);
+	MemoryContext caller = MemoryContextSwitchTo(stage->context);
+
+	if (relation == NULL)
+	{
+		keep(stage, name, CreateTupleDescCopy(desc), make_store(stage), 0);
+		relation = find(stage, name);
+	}
+	tuplestore_putvalues(relation->reldata, relation->md.tupdesc, unconstify(Datum *, values),
+						 unconstify(bool *, nulls));
+	relation->md.enrtuples++;
+	MemoryContextSwitchTo(caller);
+}
+
+void
 wh_stage_forget(WhStage *stage, const char *name)
 {
 	EphemeralNamedRelation relation = find(stage, name);
