@@ -65,6 +65,7 @@ wh_model_init(void)
 {
 	wh_model_protect_init();
 	wh_model_sample_init();
+	wh_model_range_init();
 }
 
 WhModel *

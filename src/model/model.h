@@ -16,6 +16,7 @@
 #include "access/xlogdefs.h"
 #include "lib/stringinfo.h"
 #include "nodes/pg_list.h"
+#include "storage/itemptr.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
@@ -354,6 +355,57 @@ extern void wh_model_guard(WhModel *model, void (*body)(void *arg), void *arg);
 /* wh_model_state_sql appends a SELECT of the query's rows at position $1, $1 not below the
  * horizon: the query's columns. */
 extern void wh_model_state_sql(StringInfo sql, const WhModel *model);
+
+/* -------- range.c: the same changes without SQL -------- */
+
+/* walhouse.load_path: what loads may do. */
+typedef enum WhPath
+{
+	WH_PATH_AUTO, /* without statements, where that can be */
+	WH_PATH_SQL /* by SQL alone */
+} WhPath;
+
+extern WhPath wh_model_load_path(void);
+
+/* Where a row of a range stands. */
+typedef struct WhPlace
+{
+	uint16 part;
+	ItemPointerData tid;
+} WhPlace;
+
+typedef struct WhRangeState WhRangeState;
+
+/* The changes of a range, and the row that it is at. */
+typedef struct WhRange
+{
+	TupleDesc desc; /* of rows: the log's columns, under the mirror's names */
+	XLogRecPtr lsn;
+	int64 seq;
+	char op;
+	TupleTableSlot *row; /* until the next call */
+	WhPlace place;
+	bool is_disordered; /* rows of a change came in another order than B, D, I, T, U */
+	WhRangeState *state;
+} WhRange;
+
+/*
+ * wh_model_range_open gets ready to read the changes of ($1, $2] of a model over one table, with
+ * a snapshot of now, as the current user; NULL: statements must.  wh_model_range_next goes to the
+ * next row in commit order, and returns false behind the last; wh_model_range_rewind goes before
+ * the first again.  wh_model_range_fetch gives a row that was met before, valid until the next
+ * call of either kind.  Close it in the transaction.
+ */
+extern WhRange *wh_model_range_open(const WhModel *model, XLogRecPtr from, XLogRecPtr to);
+extern bool wh_model_range_next(WhRange *range);
+extern void wh_model_range_rewind(WhRange *range);
+extern TupleTableSlot *wh_model_range_fetch(WhRange *range, WhPlace place);
+extern void wh_model_range_close(WhRange *range);
+
+/* The query's columns, and whether its condition holds, as formulas over rows of a range; NULL:
+ * statements must.  The second one is for queries that have a condition. */
+extern WhFormula *wh_model_formula(const WhModel *model, const WhRange *range);
+extern WhFormula *wh_model_condition_formula(const WhModel *model, const WhRange *range);
 
 /* -------- sample.c: verify() of a sample -------- */
 

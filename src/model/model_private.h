@@ -137,6 +137,9 @@ extern void wh_model_sample_table(const WhModel *model, WhStage *stage, XLogRecP
 /* Takes the keys in "wh.bad" out of the sample. */
 extern void wh_model_sample_leave_out(const WhModel *model, WhStage *stage);
 
+/* -------- range.c -------- */
+extern void wh_model_range_init(void);
+
 /* -------- guard.c -------- */
 extern bool wh_model_is_data_error(const ErrorData *error);
 
