@@ -93,6 +93,10 @@ wh_changelog_append_open(Oid relid)
 	append->keys =
 		AllocSetContextCreate(append->context, "walhouse keys", ALLOCSET_DEFAULT_SIZES);
 	append->rel = table_open(relid, RowExclusiveLock);
+	if (append->rel->rd_rel->relkind != RELKIND_RELATION)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("%s is not a table that rows can be written to", wh_sql_relation(relid))));
 	append->desc = CreateTupleDescCopy(RelationGetDescr(append->rel));
 	append->info = makeNode(ResultRelInfo);
 	/* Not in a range table: no update here changes a column of an index. */

@@ -81,6 +81,7 @@ static void walk_truncate(Work *work, WhSlice payload);
 static Table *find_table(Work *work, const WhDefinition *definition);
 static Table *open_table(Work *work, WhTarget *target);
 static void check_columns(const Table *table, WhAppend *append, TupleDesc desc);
+pg_noreturn static void refuse_altered(const Table *table);
 static bool same_columns(Relation rel, TupleDesc desc);
 static void open_log(Work *work, Table *table);
 static void apply_insert(Work *work, Table *table, int64 seq, WhImage *after);
@@ -345,10 +346,16 @@ static void
 check_columns(const Table *table, WhAppend *append, TupleDesc desc)
 {
 	if (!same_columns(wh_changelog_append_relation(append), desc))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("mirror or change log of \"%s\" was altered",
-						table->target->table->source_name)));
+		refuse_altered(table);
+}
+
+static void
+refuse_altered(const Table *table)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("mirror or change log of \"%s\" was altered",
+					table->target->table->source_name)));
 }
 
 /* same_columns says whether a relation has the columns that it had when its target was opened. */
@@ -369,7 +376,8 @@ same_columns(Relation rel, TupleDesc desc)
 	return now->natts == desc->natts;
 }
 
-/* open_log opens the partition of a table's log that the transaction's rows go to. */
+/* open_log opens the partition of a table's log that the transaction's rows go to; it was found by
+ * its name. */
 static void
 open_log(Work *work, Table *table)
 {
@@ -381,6 +389,8 @@ open_log(Work *work, Table *table)
 		wh_changelog_partition(feed, table->target->table->log, lsn));
 	wh_changelog_partition_range(feed, lsn, &table->log_from, &table->log_to);
 	check_columns(table, table->log, table->target->log_desc);
+	if (!wh_changelog_append_relation(table->log)->rd_rel->relispartition)
+		refuse_altered(table);
 	MemoryContextSwitchTo(old);
 }
 

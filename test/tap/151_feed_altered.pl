@@ -87,6 +87,26 @@ for my $change ('UPDATE public.person SET extra = NULL WHERE id = 2', 'INSERT IN
 	moves('with the value', 1);
 }
 
+# A partition of the log that is none any more, and something else that has its name.
+sql($house, q{
+	CREATE TABLE public.part AS SELECT inhrelid::regclass::text AS name, split_part(inhrelid::regclass::text, '.', 2) AS short, pg_get_expr(relpartbound, oid) AS bounds
+		FROM pg_inherits JOIN pg_class ON oid = inhrelid WHERE inhparent = 'shop_log.person'::regclass;
+	CREATE PROCEDURE public.each(command text) LANGUAGE plpgsql SET walhouse.allow_writes = on AS $$
+		DECLARE p record; BEGIN FOR p IN SELECT * FROM public.part LOOP EXECUTE replace(replace(replace(command, '#name', p.name), '#short', p.short), '#bounds', p.bounds); END LOOP; END $$});
+for my $case ([ 'detached', 'SELECT', 'SELECT' ],
+	[ 'a view', 'ALTER TABLE #name RENAME TO hidden; CREATE VIEW #name AS SELECT * FROM shop_log.hidden', 'DROP VIEW #name; ALTER TABLE shop_log.hidden RENAME TO #short' ],
+	[ 'a table with partitions', 'ALTER TABLE #name RENAME TO hidden; CREATE TABLE #name (LIKE shop_log.person) PARTITION BY RANGE (lsn)', 'DROP TABLE #name; ALTER TABLE shop_log.hidden RENAME TO #short' ])
+{
+	my ($name, $alter, $back) = @$case;
+	sql($house, "CALL public.each('ALTER TABLE shop_log.person DETACH PARTITION #name; $alter')");
+	moves("a partition of the log is $name", 0);
+	like(value($house, q{SELECT state || ' ' || error FROM walhouse.stat_table WHERE source_name = 'person'}), qr/^resync .*(was altered|is not a table)/, 'the table stops');
+	sql($house, "CALL public.each('$back; ALTER TABLE shop_log.person ATTACH PARTITION #name #bounds')");
+	sql($house, q{CALL walhouse.resync_table('shop', 'person')});
+	ok(models_reach($house, 'shop'), 'the model is built again');
+	moves('and goes on', 1);
+}
+
 # A mirror that is dropped with all that reads it.
 sql($house, 'DROP TABLE shop.person CASCADE');
 sql($source, q{UPDATE public.person SET city = city || '-' WHERE id = 1; UPDATE public.thing SET name = name || '!' WHERE id = 2});
