@@ -3,7 +3,8 @@
  *		What every room stands on: SQL text and SPI, settings, transactions, users, locks, names.
  *
  * Nothing here knows of feeds or models.  base is linked into both libraries, so it defines no
- * setting and holds no global state of its own; wh_base_init() is called by walhouse alone.
+ * setting and holds no global state of its own but the plans that walhouse keeps; wh_base_init() is
+ * called by walhouse alone.
  */
 #ifndef WH_BASE_H
 #define WH_BASE_H
@@ -84,6 +85,12 @@ extern uint64 wh_spi_execute(const char *sql, int nargs, const WhArg *args);
 extern WhRows *wh_spi_query(const char *sql, int nargs, const WhArg *args);
 
 /*
+ * wh_spi_query_kept is wh_spi_query of a statement of the rooms' own over walhouse's tables that
+ * comes again and again: its plan is kept for the session (plans.c), so its text holds no values.
+ */
+extern WhRows *wh_spi_query_kept(const char *sql, int nargs, const WhArg *args);
+
+/*
  * wh_spi_query_snapshot is wh_spi_query for a SELECT that must see the active snapshot, and none
  * newer: several of them under one pushed snapshot see one state, also in READ COMMITTED.
  */
@@ -91,7 +98,8 @@ extern WhRows *wh_spi_query_snapshot(const char *sql, int nargs, const WhArg *ar
 
 /*
  * The same as the owner of the extension, for walhouse's own catalog tables alone: the caller has
- * checked that the user may do it.  Never with SQL that a user wrote.
+ * checked that the user may do it.  Never with SQL that a user wrote.  Plans are kept as those of
+ * wh_spi_query_kept.
  */
 extern uint64 wh_catalog_execute(const char *sql, int nargs, const WhArg *args);
 extern WhRows *wh_catalog_query(const char *sql, int nargs, const WhArg *args);

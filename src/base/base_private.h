@@ -5,9 +5,17 @@
 #ifndef WH_BASE_PRIVATE_H
 #define WH_BASE_PRIVATE_H
 
+#include "executor/spi.h"
+
 #include "base/base.h"
 
 /* wh_spi_copy_result copies SPI's current result into a memory context. */
 extern WhRows *wh_spi_copy_result(MemoryContext context);
+
+/* -------- plans.c -------- */
+extern void wh_plans_init(void);
+/* wh_plans_get returns the kept plan of a statement, making it if there is none: any values, types
+ * of the arguments.  NULL: it cannot be kept.  Needs a connection to SPI. */
+extern SPIPlanPtr wh_plans_get(const char *sql, int nargs, const WhArg *args);
 
 #endif /* WH_BASE_PRIVATE_H */

@@ -21,7 +21,16 @@
 #include "base/base.h"
 #include "base/base_private.h"
 
-static uint64 run(const char *sql, int nargs, const WhArg *args, bool read_only, WhRows **rows);
+/* How a statement is run. */
+typedef enum How
+{
+	ONCE, /* parsed and planned for these values */
+	IN_SNAPSHOT, /* the same, read-only, in the active snapshot */
+	KEPT /* by a plan that is kept for the session */
+} How;
+
+static uint64 run(const char *sql, int nargs, const WhArg *args, How how, WhRows **rows);
+static int execute(const char *sql, int nargs, const WhArg *args, How how);
 static uint64 run_as_extension(const char *sql, int nargs, const WhArg *args, WhRows **rows);
 
 WhArg
@@ -40,7 +49,7 @@ wh_arg_text(const char *value)
 uint64
 wh_spi_execute(const char *sql, int nargs, const WhArg *args)
 {
-	return run(sql, nargs, args, false, NULL);
+	return run(sql, nargs, args, ONCE, NULL);
 }
 
 WhRows *
@@ -48,7 +57,19 @@ wh_spi_query(const char *sql, int nargs, const WhArg *args)
 {
 	WhRows *rows;
 
-	run(sql, nargs, args, false, &rows);
+	run(sql, nargs, args, ONCE, &rows);
+	return rows;
+}
+
+WhRows *
+wh_spi_query_kept(const char *sql, int nargs, const WhArg *args)
+{
+	int level = wh_settings_push_path();
+	WhRows *rows;
+
+	wh_settings_avoid_scans();
+	run(sql, nargs, args, KEPT, &rows);
+	wh_settings_pop(level);
 	return rows;
 }
 
@@ -57,7 +78,7 @@ wh_spi_query_snapshot(const char *sql, int nargs, const WhArg *args)
 {
 	WhRows *rows;
 
-	run(sql, nargs, args, true, &rows);
+	run(sql, nargs, args, IN_SNAPSHOT, &rows);
 	return rows;
 }
 
@@ -76,25 +97,15 @@ wh_catalog_query(const char *sql, int nargs, const WhArg *args)
 	return rows;
 }
 
-/* run executes one statement, read_only in the active snapshot; with rows, its result is copied
- * there. */
+/* run executes one statement; with rows, its result is copied there. */
 static uint64
-run(const char *sql, int nargs, const WhArg *args, bool read_only, WhRows **rows)
+run(const char *sql, int nargs, const WhArg *args, How how, WhRows **rows)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	Oid *types = palloc(sizeof(Oid) * (nargs + 1));
-	Datum *values = palloc(sizeof(Datum) * (nargs + 1));
-	char *nulls = palloc(nargs + 1);
 	bool snapshot_pushed = false;
 	uint64 processed;
 	int code;
 
-	for (int i = 0; i < nargs; i++)
-	{
-		types[i] = args[i].type;
-		values[i] = args[i].value;
-		nulls[i] = args[i].isnull ? 'n' : ' ';
-	}
 	if (!ActiveSnapshotSet())
 	{
 		PushActiveSnapshot(GetTransactionSnapshot());
@@ -102,7 +113,7 @@ run(const char *sql, int nargs, const WhArg *args, bool read_only, WhRows **rows
 	}
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "could not connect to SPI");
-	code = SPI_execute_with_args(sql, nargs, types, values, nulls, read_only, 0);
+	code = execute(sql, nargs, args, how);
 	if (code < 0)
 		elog(ERROR, "statement failed in SPI: %s: %s", SPI_result_code_string(code), sql);
 	processed = SPI_processed;
@@ -113,10 +124,27 @@ run(const char *sql, int nargs, const WhArg *args, bool read_only, WhRows **rows
 	if (snapshot_pushed)
 		PopActiveSnapshot();
 	MemoryContextSwitchTo(caller);
-	pfree(types);
-	pfree(values);
-	pfree(nulls);
 	return processed;
+}
+
+/* execute runs it in the memory of SPI's connection. */
+static int
+execute(const char *sql, int nargs, const WhArg *args, How how)
+{
+	Oid *types = palloc(sizeof(Oid) * (nargs + 1));
+	Datum *values = palloc(sizeof(Datum) * (nargs + 1));
+	char *nulls = palloc(nargs + 1);
+	SPIPlanPtr plan = how == KEPT ? wh_plans_get(sql, nargs, args) : NULL;
+
+	for (int i = 0; i < nargs; i++)
+	{
+		types[i] = args[i].type;
+		values[i] = args[i].value;
+		nulls[i] = args[i].isnull ? 'n' : ' ';
+	}
+	if (plan != NULL)
+		return SPI_execute_plan(plan, values, nulls, false, 0);
+	return SPI_execute_with_args(sql, nargs, types, values, nulls, how == IN_SNAPSHOT, 0);
 }
 
 WhRows *
@@ -145,7 +173,8 @@ run_as_extension(const char *sql, int nargs, const WhArg *args, WhRows **rows)
 	uint64 processed;
 
 	wh_user_become_extension(&saved);
-	processed = run(sql, nargs, args, false, rows);
+	wh_settings_avoid_scans();
+	processed = run(sql, nargs, args, KEPT, rows);
 	wh_user_restore(&saved);
 	return processed;
 }

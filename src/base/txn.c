@@ -21,6 +21,7 @@
 #include "utils/memutils.h"
 
 #include "base/base.h"
+#include "base/base_private.h"
 
 static void clear_origin(XactEvent event, void *arg);
 static void begin_work(void);
@@ -29,6 +30,7 @@ void
 wh_base_init(void)
 {
 	RegisterXactCallback(clear_origin, NULL);
+	wh_plans_init();
 }
 
 /* clear_origin takes the origin away when the transaction that set it is over; the commit record

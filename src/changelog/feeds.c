@@ -31,7 +31,7 @@ WhFeed *
 wh_changelog_feed(const char *name, bool missing_ok)
 {
 	WhArg arg = WH_ARG_TEXT(name);
-	WhRows *rows = wh_spi_query(FEED_COLUMNS "WHERE name = $1", 1, &arg);
+	WhRows *rows = wh_spi_query_kept(FEED_COLUMNS "WHERE name = $1", 1, &arg);
 
 	if (rows->count == 0 && !missing_ok)
 		ereport(ERROR,
@@ -45,7 +45,7 @@ WhFeed *
 wh_changelog_feed_by_id(int32 feed_id, bool missing_ok)
 {
 	WhArg arg = WH_ARG_INT4(feed_id);
-	WhRows *rows = wh_spi_query(FEED_COLUMNS "WHERE feed_id = $1", 1, &arg);
+	WhRows *rows = wh_spi_query_kept(FEED_COLUMNS "WHERE feed_id = $1", 1, &arg);
 
 	if (rows->count == 0 && !missing_ok)
 		ereport(ERROR,
@@ -99,7 +99,7 @@ wh_changelog_table_of_mirror(Oid mirror)
 static List *
 read_tables(const char *condition, WhArg arg)
 {
-	WhRows *rows = wh_spi_query(
+	WhRows *rows = wh_spi_query_kept(
 		wh_sql("SELECT feed_id, source_relid, source_schema, source_name, mirror::pg_catalog.oid,"
 			   " log::pg_catalog.oid, state, sync_lsn, key, row_filter, column_list, mirrored,"
 			   " mirrored_from"
@@ -137,7 +137,7 @@ static void
 read_columns(WhFeedTable *table)
 {
 	WhArg args[] = {WH_ARG_INT4(table->feed_id), WH_ARG_OID(table->source_relid)};
-	WhRows *rows = wh_spi_query(
+	WhRows *rows = wh_spi_query_kept(
 		"SELECT attnum::integer, source_name, source_type, log_column, mirror_column, dropped"
 		" FROM walhouse.feed_column WHERE feed_id = $1 AND source_relid = $2 ORDER BY attnum",
 		2, args);
@@ -180,9 +180,9 @@ XLogRecPtr
 wh_changelog_position(int32 feed_id, TimestampTz *clock)
 {
 	WhArg arg = WH_ARG_INT4(feed_id);
-	WhRows *rows = wh_spi_query("SELECT position, clock FROM walhouse.feed_position"
-								" WHERE feed_id = $1 ORDER BY position DESC LIMIT 1",
-								1, &arg);
+	WhRows *rows = wh_spi_query_kept("SELECT position, clock FROM walhouse.feed_position"
+									 " WHERE feed_id = $1 ORDER BY position DESC LIMIT 1",
+									 1, &arg);
 	bool isnull;
 
 	if (rows->count == 0)

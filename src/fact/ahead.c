@@ -169,7 +169,7 @@ wh_fact_clock(const WhModel *model)
 	bool isnull;
 
 	args[0] = WH_ARG_LSN(model->position);
-	rows = wh_spi_query(
+	rows = wh_spi_query_kept(
 		wh_sql("SELECT t.clock FROM %T t WHERE t.end_lsn <= $1 ORDER BY t.end_lsn DESC LIMIT 1",
 			   wh_changelog_txn_relid(model->feed)),
 		1, args);

@@ -333,11 +333,11 @@ WhFactChoice *
 wh_fact_choice(const WhModel *model)
 {
 	WhFactChoice *choice = palloc0(sizeof(WhFactChoice));
-	WhRows *rows = wh_spi_query(
+	WhRows *rows = wh_spi_query_kept(
 		"SELECT COALESCE($1 OPERATOR(pg_catalog.->>) 'corrections', 'replace'),"
 		" $1 OPERATOR(pg_catalog.->) 'milestones', $1 OPERATOR(pg_catalog.->) 'lags'",
 		1, (WhArg[]){WH_ARG_JSONB(JsonbPGetDatum(model->options))});
-	WhRows *measures = wh_spi_query(
+	WhRows *measures = wh_spi_query_kept(
 		"SELECT m.name FROM pg_catalog.jsonb_array_elements_text(COALESCE($1"
 		" OPERATOR(pg_catalog.->) 'measures', '[]')) WITH ORDINALITY m (name, place)"
 		" ORDER BY m.place",

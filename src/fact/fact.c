@@ -50,7 +50,7 @@ wh_fact_dimensions(const WhModel *fact)
 	List *ids = NIL;
 
 	args[0] = WH_ARG_INT4(fact->id);
-	rows = wh_spi_query(
+	rows = wh_spi_query_kept(
 		"SELECT DISTINCT dimension_id FROM walhouse.fact_dimension WHERE model_id = $1"
 		" ORDER BY dimension_id",
 		1, args);
@@ -103,12 +103,12 @@ read_roles(WhFact *fact)
 	WhFactRole *role = NULL;
 
 	args[0] = WH_ARG_INT4(fact->model->id);
-	rows = wh_spi_query("SELECT f.role, f.column_name, f.dimension_id, k.name, f.null_sk,"
-						" f.not_applicable_if, f.error_if, COALESCE(f.history_role, 0)"
-						" FROM walhouse.fact_dimension f CROSS JOIN LATERAL"
-						"      pg_catalog.unnest(f.key) WITH ORDINALITY k (name, place)"
-						" WHERE f.model_id = $1 ORDER BY f.role, k.place",
-						1, args);
+	rows = wh_spi_query_kept("SELECT f.role, f.column_name, f.dimension_id, k.name, f.null_sk,"
+							 " f.not_applicable_if, f.error_if, COALESCE(f.history_role, 0)"
+							 " FROM walhouse.fact_dimension f CROSS JOIN LATERAL"
+							 "      pg_catalog.unnest(f.key) WITH ORDINALITY k (name, place)"
+							 " WHERE f.model_id = $1 ORDER BY f.role, k.place",
+							 1, args);
 	for (uint64 i = 0; i < rows->count; i++)
 	{
 		int number = wh_rows_int4(rows, i, 1);
@@ -180,7 +180,7 @@ referrers(const WhModel *model)
 	List *relations = NIL;
 
 	args[0] = WH_ARG_INT4(model->id);
-	rows = wh_spi_query(
+	rows = wh_spi_query_kept(
 		"SELECT DISTINCT m.relation::pg_catalog.oid FROM walhouse.fact_dimension f"
 		" JOIN walhouse.model m USING (model_id) WHERE f.dimension_id = $1 ORDER BY 1",
 		1, args);

@@ -156,12 +156,12 @@ is_read(WhFact *fact, const WhLoad *load)
 static List *
 read_columns(const WhFact *fact)
 {
-	WhRows *rows = wh_spi_query("SELECT DISTINCT u.name FROM walhouse.fact_reader r"
-								" JOIN walhouse.model m USING (model_id)"
-								" CROSS JOIN LATERAL pg_catalog.unnest(r.columns) u (name)"
-								" WHERE r.fact_id = $1 AND m.state NOT IN ('new', 'rebuild')"
-								" ORDER BY 1",
-								1, (WhArg[]){WH_ARG_INT4(fact->model->id)});
+	WhRows *rows = wh_spi_query_kept("SELECT DISTINCT u.name FROM walhouse.fact_reader r"
+									 " JOIN walhouse.model m USING (model_id)"
+									 " CROSS JOIN LATERAL pg_catalog.unnest(r.columns) u (name)"
+									 " WHERE r.fact_id = $1 AND m.state NOT IN ('new', 'rebuild')"
+									 " ORDER BY 1",
+									 1, (WhArg[]){WH_ARG_INT4(fact->model->id)});
 	List *attributes = NIL;
 
 	for (uint64 i = 0; i < rows->count; i++)

@@ -5,6 +5,8 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "catalog/pg_type.h"
 #include "utils/timestamp.h"
 
@@ -33,7 +35,7 @@ wh_load_record(const WhLoad *load, const char *kind, TimestampTz started, List *
 			   const char *error)
 {
 	XLogRecPtr from = lowest_position(done, load->to);
-	WhArg args[9];
+	WhArg args[10];
 	ListCell *cell;
 
 	args[0] = WH_ARG_INT8(load->id);
@@ -66,14 +68,13 @@ wh_load_record(const WhLoad *load, const char *kind, TimestampTz started, List *
 		args[6] = WH_ARG_INT8(model->counts.deleted);
 		args[7] = WH_ARG_INT8(model->counts.inferred);
 		args[8] = WH_ARG_INT8(model->counts.rejected);
+		args[9] = (WhArg){FLOAT8OID, Float8GetDatum(rint(model->duration_ms * 1000) / 1000),
+						  false};
 		wh_catalog_execute(
-			wh_sql(
-				"INSERT INTO walhouse.load_model (load_id, model_id, from_lsn, inserted,"
-				" to_lsn, updated,"
-				" deleted, inferred, rejected, duration_ms)"
-				" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, %L::pg_catalog.float8)",
-				psprintf("%.3f", model->duration_ms)),
-			9, args);
+			"INSERT INTO walhouse.load_model (load_id, model_id, from_lsn, inserted, to_lsn,"
+			" updated, deleted, inferred, rejected, duration_ms)"
+			" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+			10, args);
 	}
 }
 

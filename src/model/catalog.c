@@ -474,11 +474,15 @@ wh_model_set_history_start(int32 model_id, XLogRecPtr lsn)
 char *
 wh_model_option(const WhModel *model, const char *key)
 {
-	WhRows *rows =
-		wh_spi_query("SELECT $1 OPERATOR(pg_catalog.->>) $2", 2,
-					 (WhArg[]){WH_ARG_JSONB(JsonbPGetDatum(model->options)), WH_ARG_TEXT(key)});
+	LOCAL_FCINFO(fcinfo, 2);
+	Datum value;
 
-	return wh_rows_text(rows, 0, 1);
+	InitFunctionCallInfoData(*fcinfo, NULL, 2, InvalidOid, NULL, NULL);
+	fcinfo->args[0].value = JsonbPGetDatum(model->options);
+	fcinfo->args[1].value = CStringGetTextDatum(key);
+	fcinfo->args[0].isnull = fcinfo->args[1].isnull = false;
+	value = jsonb_object_field_text(fcinfo);
+	return fcinfo->isnull ? NULL : TextDatumGetCString(value);
 }
 
 WhModelColumn *

@@ -211,7 +211,7 @@ wh_rollup_open(WhModel *model)
 static void
 read_fact(WhRollup *rollup)
 {
-	WhRows *rows = wh_spi_query(
+	WhRows *rows = wh_spi_query_kept(
 		"SELECT m.model_id, m.relation::pg_catalog.oid, l.to_lsn, COALESCE(l.load_id, 0)"
 		" FROM walhouse.fact_reader r JOIN walhouse.model m ON m.model_id = r.fact_id"
 		" LEFT JOIN LATERAL (SELECT x.to_lsn, x.load_id FROM walhouse.load_model x"
@@ -235,7 +235,7 @@ read_options(WhRollup *rollup)
 {
 	WhModel *model = rollup->model;
 	char *unit = wh_model_option(model, "bucket");
-	WhRows *rows = wh_spi_query(
+	WhRows *rows = wh_spi_query_kept(
 		"SELECT pg_catalog.jsonb_array_elements_text($1 OPERATOR(pg_catalog.->) 'group_by')", 1,
 		(WhArg[]){WH_ARG_JSONB(JsonbPGetDatum(model->options))});
 
@@ -253,7 +253,7 @@ read_options(WhRollup *rollup)
 static void
 read_measures(WhRollup *rollup)
 {
-	WhRows *rows = wh_spi_query(
+	WhRows *rows = wh_spi_query_kept(
 		"SELECT m.name, m.function, m.\"column\" FROM pg_catalog.jsonb_to_recordset"
 		"($1 OPERATOR(pg_catalog.->) 'measures') AS m (name text, function text, \"column\" text)",
 		1, (WhArg[]){WH_ARG_JSONB(JsonbPGetDatum(rollup->model->options))});
@@ -309,10 +309,10 @@ read_bounds(WhRollup *rollup)
 	appendStringInfoString(&sql, "::pg_catalog.date, ");
 	appendStringInfo(&sql, date, 2);
 	appendStringInfoString(&sql, "::pg_catalog.date WHERE $3 IS NOT NULL");
-	rows = wh_spi_query(sql.data, 3,
-						(WhArg[]){WH_ARG_TEXT(wh_model_option(fact, "bounds_from")),
-								  WH_ARG_TEXT(wh_model_option(fact, "bounds_to")),
-								  WH_ARG_TEXT(rollup->model->feed->time_zone)});
+	rows = wh_spi_query_kept(sql.data, 3,
+							 (WhArg[]){WH_ARG_TEXT(wh_model_option(fact, "bounds_from")),
+									   WH_ARG_TEXT(wh_model_option(fact, "bounds_to")),
+									   WH_ARG_TEXT(rollup->model->feed->time_zone)});
 	rollup->bounds_from = wh_sql("%L::pg_catalog.date", wh_rows_text(rows, 0, 1));
 	rollup->bounds_to = wh_sql("%L::pg_catalog.date", wh_rows_text(rows, 0, 2));
 }
@@ -320,8 +320,9 @@ read_bounds(WhRollup *rollup)
 static List *
 needs(const WhModel *model)
 {
-	WhRows *rows = wh_spi_query("SELECT fact_id FROM walhouse.fact_reader WHERE model_id = $1", 1,
-								(WhArg[]){WH_ARG_INT4(model->id)});
+	WhRows *rows =
+		wh_spi_query_kept("SELECT fact_id FROM walhouse.fact_reader WHERE model_id = $1", 1,
+						  (WhArg[]){WH_ARG_INT4(model->id)});
 
 	return rows->count == 0 ? NIL : list_make1_int(wh_rows_int4(rows, 0, 1));
 }
@@ -330,10 +331,10 @@ needs(const WhModel *model)
 static List *
 referrers(const WhModel *model)
 {
-	WhRows *rows = wh_spi_query("SELECT m.relation::pg_catalog.oid FROM walhouse.fact_reader r"
-								" JOIN walhouse.model m USING (model_id)"
-								" WHERE r.fact_id = $1 ORDER BY 1",
-								1, (WhArg[]){WH_ARG_INT4(model->id)});
+	WhRows *rows = wh_spi_query_kept("SELECT m.relation::pg_catalog.oid FROM walhouse.fact_reader r"
+									 " JOIN walhouse.model m USING (model_id)"
+									 " WHERE r.fact_id = $1 ORDER BY 1",
+									 1, (WhArg[]){WH_ARG_INT4(model->id)});
 	List *relations = NIL;
 
 	for (uint64 i = 0; i < rows->count; i++)

@@ -90,9 +90,9 @@ wh_round_reached(int32 feed_id, XLogRecPtr lsn)
 
 	if (wh_changelog_position(feed_id, NULL) < lsn)
 		return false;
-	lowest = wh_rows_lsn(wh_spi_query("SELECT min(COALESCE(position, '0/0'))"
-									  "  FROM walhouse.current_model WHERE feed_id = $1",
-									  1, args),
+	lowest = wh_rows_lsn(wh_spi_query_kept("SELECT min(COALESCE(position, '0/0'))"
+										   "  FROM walhouse.current_model WHERE feed_id = $1",
+										   1, args),
 						 0, 1);
 	if (XLogRecPtrIsInvalid(lowest) || lowest >= lsn)
 		return true;
@@ -110,7 +110,7 @@ wh_round_retry_due(int32 feed_id)
 {
 	WhArg args[] = {WH_ARG_INT4(feed_id)};
 
-	return wh_spi_query(
+	return wh_spi_query_kept(
 			   "SELECT FROM walhouse.load_retry r JOIN walhouse.model m USING (model_id)"
 			   " WHERE m.feed_id = $1 AND m.state = 'stopped'"
 			   "   AND CASE WHEN r.waits_for IS NULL"
@@ -131,7 +131,7 @@ bool
 wh_round_built(int32 feed_id)
 {
 	WhArg args[] = {WH_ARG_INT4(feed_id)};
-	WhRows *rows = wh_spi_query(
+	WhRows *rows = wh_spi_query_kept(
 		"SELECT NOT EXISTS (SELECT FROM walhouse.model"
 		"                    WHERE feed_id = $1 AND state IN ('new', 'building', 'rebuild'))",
 		1, args);
