@@ -91,6 +91,10 @@ extern TimestampTz wh_changelog_clock(const WhFeed *feed, XLogRecPtr position);
 /* The feed's table of transactions, <feed>_log.txn (end_lsn, xid, commit_time, origin, clock). */
 extern Oid wh_changelog_txn_relid(const WhFeed *feed);
 
+/* touched.c: whether the log has anything of a table in (from, to]; by one probe of an index for
+ * each of its partitions. */
+extern bool wh_changelog_is_touched(const WhFeedTable *table, XLogRecPtr from, XLogRecPtr to);
+
 extern void wh_changelog_init(void);
 
 /* -------- what a source says of a table, in the snapshot or in the stream -------- */

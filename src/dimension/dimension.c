@@ -34,6 +34,7 @@ static void drop(WhModel *model);
 static const WhModelRoutine dimension_routine = {
 	.build = wh_dimension_build,
 	.load = wh_dimension_load,
+	.rests = true,
 	.verify = wh_dimension_verify,
 	.samples = true,
 	.known = wh_dimension_known,

@@ -342,9 +342,12 @@ load_model(Run *run, WhModel *model)
 	done->model_id = model->id;
 	done->from = model->position;
 	INSTR_TIME_SET_CURRENT(start);
-	wh_user_become(model->owner, &saved);
-	routine->load(model, run->load, &done->counts);
-	wh_user_restore(&saved);
+	if (!routine->rests || wh_model_is_touched(model, model->position, run->load->to))
+	{
+		wh_user_become(model->owner, &saved);
+		routine->load(model, run->load, &done->counts);
+		wh_user_restore(&saved);
+	}
 	INSTR_TIME_SET_CURRENT(end);
 	INSTR_TIME_SUBTRACT(end, start);
 	done->duration_ms = INSTR_TIME_GET_MILLISEC(end);

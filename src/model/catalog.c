@@ -543,6 +543,19 @@ wh_model_pages(Oid relid)
 }
 
 bool
+wh_model_is_touched(const WhModel *model, XLogRecPtr from, XLogRecPtr to)
+{
+	ListCell *cell;
+
+	foreach(cell, model->sources)
+	{
+		if (wh_changelog_is_touched(lfirst(cell), from, to))
+			return true;
+	}
+	return false;
+}
+
+bool
 wh_model_is_cut_off(const WhModel *model)
 {
 	return model->sources != NIL && wh_model_unready(model) == NULL &&

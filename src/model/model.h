@@ -150,6 +150,7 @@ typedef struct WhModelRoutine
 	void (*release)(WhModel *model);
 	/* Brings the model from its position to load->to. */
 	void (*load)(WhModel *model, WhLoad *load, WhCounts *counts);
+	bool rests; /* load is not called for a range that has nothing of the model's tables */
 	/*
 	 * Ids of the models that this one needs: they load before it, and it stops and waits with
 	 * them.  Dimensions that belong to no feed may be among them.  May be NULL.
@@ -226,6 +227,8 @@ extern bool wh_model_waits_for_build(const WhModel *model);
 extern int64 wh_model_pages(Oid relid);
 /* The log does not reach back to where the model stands: its table was copied again. */
 extern bool wh_model_is_cut_off(const WhModel *model);
+/* Whether the logs have anything of the model's tables in (from, to]. */
+extern bool wh_model_is_touched(const WhModel *model, XLogRecPtr from, XLogRecPtr to);
 extern XLogRecPtr wh_model_verify_start(const WhModel *model);
 
 /* -------- analyse.c, functions.c, declare.c -------- */
