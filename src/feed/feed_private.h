@@ -176,6 +176,9 @@ extern WhWant wh_target_want(const WhTarget *target, XLogRecPtr end_lsn);
 extern bool wh_target_exists(const WhFeedTable *table); /* mirror and log are both there */
 /* Mirror and log, which are there, are not as ingest needs them. */
 extern bool wh_target_is_altered(const WhFeedTable *table);
+/* Whether the first columns of a log, and those of txn, have the types that ingest writes. */
+extern bool wh_target_fits_log(Oid log);
+extern bool wh_target_fits_txn(Oid txn);
 /* What the stream said of a table, in the form that the changelog room compares; relation is a
  * Walhouse__V1__Relation. */
 extern WhSourceTable *wh_relation_describe(const void *relation, const WhFeedTable *table);

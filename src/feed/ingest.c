@@ -72,6 +72,7 @@ typedef struct Work
 	uint64 logged_before; /* when the transaction began */
 } Work;
 
+static WhAppend *open_txn(const WhFeed *feed);
 static void walk_transaction(Work *work);
 static void walk_rows(Work *work, WhWireRows *rows);
 static void walk_change(Work *work, Table *table, WhReader *reader, const WhWireRows *rows,
@@ -124,7 +125,7 @@ wh_ingest(void *arg)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	work.chunks = wh_chunks_create();
 	work.tallies = wh_tally_create();
-	work.txns = wh_changelog_append_open(wh_changelog_txn_relid(ingest->feed));
+	work.txns = open_txn(ingest->feed);
 	foreach_ptr(WhTransaction, txn, ingest->transactions)
 	{
 		work.txn = txn;
@@ -148,6 +149,20 @@ wh_ingest(void *arg)
 	MemoryContextReset(work.chunk);
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(work.context);
+}
+
+static WhAppend *
+open_txn(const WhFeed *feed)
+{
+	Oid txn = wh_changelog_txn_relid(feed);
+	WhAppend *append = wh_changelog_append_open(txn);
+
+	if (!wh_target_fits_txn(txn))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table %s was altered", wh_sql_relation(txn)),
+				 errhint("Alter it back.")));
+	return append;
 }
 
 static void
@@ -389,7 +404,8 @@ open_log(Work *work, Table *table)
 		wh_changelog_partition(feed, table->target->table->log, lsn));
 	wh_changelog_partition_range(feed, lsn, &table->log_from, &table->log_to);
 	check_columns(table, table->log, table->target->log_desc);
-	if (!wh_changelog_append_relation(table->log)->rd_rel->relispartition)
+	if (!wh_changelog_append_relation(table->log)->rd_rel->relispartition ||
+		!wh_target_fits_log(RelationGetRelid(wh_changelog_append_relation(table->log))))
 		refuse_altered(table);
 	MemoryContextSwitchTo(old);
 }
@@ -633,8 +649,8 @@ log_transaction(Work *work)
 	WhIngest *ingest = work->ingest;
 	WhTransaction *txn = work->txn;
 	MemoryContext old = MemoryContextSwitchTo(work->chunk);
-	Datum values[5];
-	bool nulls[5] = {false};
+	TupleTableSlot *slot = wh_changelog_append_next(work->txns);
+	Datum *values = slot->tts_values;
 
 	ingest->current = NULL;
 	if (txn->commit_time > ingest->source_time + CLOCK_AHEAD)
@@ -644,13 +660,15 @@ log_transaction(Work *work)
 						   ingest->feed->name)));
 	else
 		ingest->clock = Max(ingest->clock, txn->commit_time);
+	memset(slot->tts_isnull, true, sizeof(bool) * slot->tts_tupleDescriptor->natts);
+	slot->tts_isnull[0] = slot->tts_isnull[1] = slot->tts_isnull[2] = slot->tts_isnull[4] = false;
+	slot->tts_isnull[3] = txn->origin == NULL;
 	values[0] = LSNGetDatum(txn->end_lsn);
 	values[1] = Int64GetDatum((int64) txn->xid);
 	values[2] = TimestampTzGetDatum(txn->commit_time);
-	nulls[3] = txn->origin == NULL;
-	values[3] = nulls[3] ? (Datum) 0 : CStringGetTextDatum(txn->origin);
+	values[3] = txn->origin == NULL ? (Datum) 0 : CStringGetTextDatum(txn->origin);
 	values[4] = TimestampTzGetDatum(ingest->clock);
-	wh_changelog_append(work->txns, values, nulls);
+	wh_changelog_append_done(work->txns);
 	MemoryContextSwitchTo(old);
 }
 

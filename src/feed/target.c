@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -16,6 +17,7 @@
 
 static void stop_target(const WhFeed *feed, const WhFeedTable *table, const char *reason,
 						const char *command);
+static bool has_types(Oid relid, const Oid *types, int count);
 static WhTarget *open_target(WhFeedTable *table);
 static List *identity_key(const Walhouse__V1__Relation *relation, const WhFeedTable *table);
 static bool same_members(List *a, List *b);
@@ -51,6 +53,8 @@ wh_target_open_all(const WhFeed *feed)
 bool
 wh_target_is_altered(const WhFeedTable *table)
 {
+	if (!wh_target_fits_log(table->log))
+		return true;
 	foreach_ptr(WhFeedColumn, column, table->columns)
 	{
 		AttrNumber in_mirror = get_attnum(table->mirror, column->mirror_column);
@@ -61,6 +65,33 @@ wh_target_is_altered(const WhFeedTable *table)
 			return true;
 	}
 	return false;
+}
+
+bool
+wh_target_fits_log(Oid log)
+{
+	static const Oid types[] = {PG_LSNOID, INT8OID, CHAROID};
+
+	return has_types(log, types, lengthof(types));
+}
+
+bool
+wh_target_fits_txn(Oid txn)
+{
+	static const Oid types[] = {PG_LSNOID, INT8OID, TIMESTAMPTZOID, TEXTOID, TIMESTAMPTZOID};
+
+	return has_types(txn, types, lengthof(types));
+}
+
+static bool
+has_types(Oid relid, const Oid *types, int count)
+{
+	for (int i = 0; i < count; i++)
+	{
+		if (get_atttype(relid, i + 1) != types[i])
+			return false;
+	}
+	return true;
 }
 
 WhWant

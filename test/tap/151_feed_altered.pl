@@ -56,6 +56,7 @@ for my $case (
 	[ 'a column of the mirror renamed', 'ALTER TABLE shop.person RENAME COLUMN city TO town', 'ALTER TABLE shop.person RENAME COLUMN town TO city' ],
 	[ 'a type of the mirror changed', 'ALTER TABLE shop.person ALTER extra TYPE text', 'ALTER TABLE shop.person ALTER extra TYPE int USING extra::int' ],
 	[ 'a column of the log renamed', 'ALTER TABLE shop_log.person RENAME COLUMN city TO town', 'ALTER TABLE shop_log.person RENAME COLUMN town TO city' ],
+	[ 'a type of the log\'s own changed', 'ALTER TABLE shop_log.person ALTER seq TYPE text', 'ALTER TABLE shop_log.person ALTER seq TYPE bigint USING seq::bigint' ],
 	[ 'a column of the mirror dropped', 'ALTER TABLE shop.person DROP COLUMN extra', 'ALTER TABLE shop.person ADD COLUMN extra int' ],
 	[ 'the key of the mirror dropped', 'ALTER TABLE shop.person DROP CONSTRAINT person_pkey', 'ALTER TABLE shop.person ADD PRIMARY KEY (id)' ])
 {
@@ -106,6 +107,15 @@ for my $case ([ 'detached', 'SELECT', 'SELECT' ],
 	ok(models_reach($house, 'shop'), 'the model is built again');
 	moves('and goes on', 1);
 }
+
+# The table of transactions belongs to the whole feed.
+sql($house, q{SELECT walhouse.stop('shop')});
+sql($house, 'SET walhouse.allow_writes = on; ALTER TABLE shop_log.txn ALTER xid TYPE text');
+sql($source, q{UPDATE public.thing SET name = name || '?' WHERE id = 3});
+fails_with($house, 'a type of it changed', q{CALL walhouse.ingest('shop')}, qr/table shop_log\.txn was altered/);
+sql($house, q{SET walhouse.allow_writes = on; ALTER TABLE shop_log.txn ALTER xid TYPE bigint USING xid::bigint, ADD COLUMN mine text, ADD COLUMN more int;
+	ALTER TABLE shop_log.txn DROP COLUMN more; SELECT walhouse.start('shop')});
+moves('altered back', 1);
 
 # A mirror that is dropped with all that reads it.
 sql($house, 'DROP TABLE shop.person CASCADE');
