@@ -44,7 +44,7 @@ EXTRA_CLEAN = build walhouse_output$(DLSUFFIX) walhouse_recv $(OUTPUT_OBJS) $(CL
 	$(OBJS:.o=.bc)
 
 # Without PostgreSQL's build files there are still the targets that bring them, or do without.
-HOUSE_TARGETS = help deps test one accept lint lint-selftest format proto proto-check demo bench stress leak histories matrix mutants
+HOUSE_TARGETS = help deps test one accept lint lint-selftest format proto proto-check demo bench stress leak histories matrix mutants perturbation
 PGXS := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
 ifneq ($(PGXS),)
 include $(PGXS)
@@ -103,6 +103,11 @@ build/unit/%: test/unit/%.c test/unit/tap.h $$(call unit_sources,$$*) $(ROOM_HEA
 build/repack: test/tap/lib/repack.c src/wire/walhouse.pb-c.c src/wire/walhouse.pb-c.h
 	@mkdir -p build
 	$(CC) $(CFLAGS) $(CPPFLAGS) $(filter %.c,$^) $(LDFLAGS) -lprotobuf-c -o $@
+
+# What the parser says of the columns of queries, beside which lineage is held.
+build/origins: test/tap/lib/origins.c
+	@mkdir -p build
+	$(CC) $(CFLAGS) -I$(libpq_srcdir) $< $(LDFLAGS) $(libpq) -o $@
 
 unit: proto-check $(UNIT_TESTS) ## unit tests in C, without a server
 	@for t in $(UNIT_TESTS); do echo "# $$t"; ASAN_OPTIONS=detect_leaks=0 $$t || exit 1; done
@@ -184,6 +189,9 @@ leak: ## does memory stay flat over ten million changes in one session? CHANGES=
 
 histories: ## random histories against an oracle: HISTORIES=10000 JOBS=2; SEED=17: one of them, made smaller if it differs
 	@test/sandbox bash -c 'test/build && exec test/histories/run'
+
+perturbation: ## column lineage beside what happens to random queries when a column changes: QUERIES=5000 SEED=1
+	@QUERIES=$(or $(QUERIES),5000) SEED=$(or $(SEED),1) T=320_lineage_perturbation TEST_LIMIT=7200 test/sandbox test/suites
 
 matrix: ## build with -Werror and test on other PostgreSQL versions (slow; as root): VERSIONS="17 18"
 	@test/matrix $(VERSIONS)

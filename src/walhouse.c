@@ -12,6 +12,7 @@
 #include "dimension/dimension.h"
 #include "fact/fact.h"
 #include "feed/feed.h"
+#include "lineage/lineage.h"
 #include "load/load.h"
 #include "model/model.h"
 #include "monitor/monitor.h"
@@ -33,6 +34,7 @@ _PG_init(void)
 	wh_fact_init();
 	wh_rollup_init();
 	wh_load_init();
+	wh_lineage_init();
 	wh_worker_init();
 	wh_monitor_init();
 	MarkGUCPrefixReserved("walhouse");

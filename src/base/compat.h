@@ -89,6 +89,48 @@
 #define wh_compat_is_virtual(attribute) false
 #endif
 
+#if PG_VERSION_NUM >= 180000
+#define wh_compat_has_virtual(constraints) ((constraints)->has_generated_virtual)
+#else
+#define wh_compat_has_virtual(constraints) false
+#endif
+
+/* 17: the condition of MERGE stands apart from what it is fed by */
+#if PG_VERSION_NUM >= 170000
+#define wh_compat_merge_condition(query) ((query)->mergeJoinCondition)
+#else
+#define wh_compat_merge_condition(query) NULL
+#endif
+
+/* 17: JSON_TABLE, what it is passed, and its columns FOR ORDINALITY; users include
+ * nodes/primnodes.h */
+#if PG_VERSION_NUM >= 170000
+#define wh_compat_passed_values(function) ((function)->passingvalexprs)
+#define wh_compat_counts_rows(function, column) \
+	((function)->ordinalitycol == (column) || \
+	 ((function)->functype == TFT_JSON_TABLE && \
+	  list_nth((function)->colvalexprs, (column)) == NULL))
+#else
+#define wh_compat_passed_values(function) NIL
+#define wh_compat_counts_rows(function, column) ((function)->ordinalitycol == (column))
+#endif
+
+/* 18: what a query groups by stands in FROM, as if it were a relation; users include
+ * nodes/parsenodes.h */
+#if PG_VERSION_NUM >= 180000
+#define wh_compat_group_expressions(entry) \
+	((entry)->rtekind == RTE_GROUP ? (entry)->groupexprs : NIL)
+#else
+#define wh_compat_group_expressions(entry) NIL
+#endif
+
+/* 18: RETURNING may ask for the row as it was */
+#if PG_VERSION_NUM >= 180000
+#define wh_compat_var_is_old(var) ((var)->varreturningtype == VAR_RETURNING_OLD)
+#else
+#define wh_compat_var_is_old(var) false
+#endif
+
 /* 18: publications say whether stored generated columns are published */
 #if PG_VERSION_NUM >= 180000
 #define wh_compat_publishes_generated(publication) \
