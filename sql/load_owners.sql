@@ -66,6 +66,31 @@ SHOW search_path;
 SELECT name FROM sly.item WHERE id = 1 ORDER BY valid_from;
 SELECT name FROM dw.item WHERE id = 1 ORDER BY valid_from;
 
+-- Who looks at inferred members runs no casts of the dimension's owner.
+SET ROLE walhouse_test_sly;
+SET walhouse.allow_writes = on;
+CREATE TYPE sly.odd AS (id int);
+CREATE FUNCTION sly.shown(sly.odd) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    IF current_user <> 'walhouse_test_sly' THEN
+        RAISE WARNING 'another role runs this cast';
+    END IF;
+    RETURN ($1).id;
+END $$;
+CREATE CAST (sly.odd AS text) WITH FUNCTION sly.shown(sly.odd);
+ALTER TABLE sly.item ALTER COLUMN id TYPE sly.odd USING CASE WHEN id IS NOT NULL THEN ROW(id)::sly.odd END;
+UPDATE sly.item SET is_inferred = true WHERE (id).id = 1 AND is_current;
+RESET walhouse.allow_writes;
+RESET ROLE;
+SELECT dimension, key FROM walhouse.inferred_member WHERE dimension = 'sly.item'::regclass;
+-- Rows that row security hides from the caller are not shown through it.
+GRANT USAGE ON SCHEMA sly TO pg_monitor;
+GRANT SELECT ON sly.item TO pg_monitor;
+ALTER TABLE sly.item ENABLE ROW LEVEL SECURITY;
+SET ROLE pg_monitor;
+SELECT dimension, key FROM walhouse.inferred_member WHERE dimension = 'sly.item'::regclass;
+RESET ROLE;
+
 -- Another owner gets what stands beside the model, too, and goes on with it.
 CREATE ROLE walhouse_test_heir;
 GRANT USAGE ON SCHEMA shop, shop_log TO walhouse_test_heir;

@@ -57,7 +57,7 @@ SELECT pg_catalog.pg_extension_config_dump('walhouse.dimension_reference', '');
 CREATE FUNCTION walhouse.inferred_members(OUT dimension regclass, OUT key text[], OUT since timestamptz, OUT load_id bigint)
 RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'walhouse_inferred_members';
 COMMENT ON FUNCTION walhouse.inferred_members() IS
-    'The inferred members of all dimensions that the caller may read; walhouse.inferred_member shows them with their age. Reads these dimensions whole.';
+    'The inferred members of all dimensions that the caller may read, but for those whose row security holds for the caller; walhouse.inferred_member shows them with their age. Reads these dimensions whole.';
 
 CREATE VIEW walhouse.inferred_member AS
     SELECT i.dimension, i.key, i.since, pg_catalog.now() - i.since AS age, i.load_id
