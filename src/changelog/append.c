@@ -218,6 +218,12 @@ wh_changelog_append_relation(WhAppend *append)
 	return append->rel;
 }
 
+bool
+wh_changelog_append_is_plain(const WhAppend *append)
+{
+	return append->multi && append->trees != NULL;
+}
+
 TupleTableSlot *
 wh_changelog_append_next(WhAppend *append)
 {

@@ -190,6 +190,9 @@ typedef struct WhAppend WhAppend;
 
 extern WhAppend *wh_changelog_append_open(Oid relid);
 extern Relation wh_changelog_append_relation(WhAppend *append);
+/* Whether heap and indexes of plain columns are all there is to a row; else the executor writes
+ * it. */
+extern bool wh_changelog_append_is_plain(const WhAppend *append);
 /* Values must live until the flush: rows are kept and inserted by the hundreds. */
 extern void wh_changelog_append(WhAppend *append, const Datum *values, const bool *nulls);
 /* The same in two steps: the caller fills the values of the slot that it gets. */

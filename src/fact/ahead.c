@@ -27,7 +27,6 @@
 #include "fact/fact_private.h"
 
 static bool may_be_ahead(const WhFactRole *role);
-static bool has_rows(const WhFact *fact);
 static bool find_moved(WhFact *fact, WhFactRole *role, WhLoad *load);
 static void repoint_role(WhFact *fact, WhFactRole *role, WhLoad *load, WhCounts *counts);
 static void stage_points(WhFact *fact, WhFactRole *role);
@@ -38,7 +37,7 @@ wh_fact_ahead_forget(WhFact *fact)
 {
 	WhArg args[1];
 
-	if (!has_rows(fact))
+	if (!wh_fact_ahead_has_rows(fact))
 		return;
 	args[0] = WH_ARG_INT4(fact->model->id);
 	wh_fact_catalog_narrow(fact,
@@ -91,7 +90,7 @@ wh_fact_ahead_repoint(WhFact *fact, WhLoad *load, bool all, WhCounts *counts)
 {
 	ListCell *cell;
 
-	if (!has_rows(fact))
+	if (!wh_fact_ahead_has_rows(fact))
 		return;
 	foreach(cell, fact->roles)
 	{
@@ -254,8 +253,8 @@ may_be_ahead(const WhFactRole *role)
 		   !wh_dimension_is_effective(role->dimension);
 }
 
-static bool
-has_rows(const WhFact *fact)
+bool
+wh_fact_ahead_has_rows(const WhFact *fact)
 {
 	WhArg args[1];
 

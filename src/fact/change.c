@@ -28,7 +28,7 @@
 
 static void replace_rows(WhFact *fact, WhLoad *load, WhCounts *counts);
 static void stage_changes(WhFact *fact);
-static uint64 infer_members(WhFact *fact, WhFactRole *role, WhLoad *load);
+static void append_old(StringInfo sql, const WhFact *fact, const char *reason);
 static void look_up(WhFact *fact);
 static bool has_changes(WhFact *fact, const char *condition);
 static void delete_rows(WhFact *fact, WhLoad *load, WhCounts *counts);
@@ -38,11 +38,15 @@ void
 wh_fact_load(WhModel *model, WhLoad *load, WhCounts *counts)
 {
 	WhFact *fact = wh_fact_open(model);
+	bool is_direct = wh_fact_direct_begin(fact, load);
 
-	wh_fact_read_changes(fact, load);
+	if (!is_direct)
+		wh_fact_read_changes(fact, load);
 	wh_fact_follow_purges(fact, load, counts);
 	wh_fact_follow_fills(fact, load, counts);
-	if (wh_stage_count(fact->stage, "wh_new") > 0 || wh_stage_count(fact->stage, "wh_old") > 0)
+	if (is_direct)
+		wh_fact_direct_load(fact, load, counts);
+	else if (wh_stage_count(fact->stage, "wh_new") > 0 || wh_stage_count(fact->stage, "wh_old") > 0)
 	{
 		wh_fact_resolve(fact, load, counts);
 		if (fact->books)
@@ -78,8 +82,12 @@ wh_fact_release(WhModel *model)
 {
 	WhFact *fact = wh_fact_open(model);
 
+	if (fact->direct != NULL)
+		wh_fact_direct_close(fact->direct);
 	if (fact->stage != NULL)
 		wh_stage_drop(fact->stage);
+	fact->direct = NULL;
+	fact->direct_refused = false;
 	fact->stage = NULL;
 }
 
@@ -119,14 +127,32 @@ wh_fact_read_changes(WhFact *fact, WhLoad *load)
 		return;
 
 	resetStringInfo(&sql);
-	wh_sql_append(&sql, "SELECT ");
-	wh_fact_query_columns(&sql, fact, "o");
-	wh_sql_append(&sql, ", %s AS reason, %s AS row_key, %s AS key FROM (",
-				  wh_fact_reason(fact, "o"), wh_fact_row_text(fact, "o"),
-				  wh_fact_key_text(fact, "o"));
+	append_old(&sql, fact, wh_fact_reason(fact, "o"));
+	wh_sql_append(&sql, "(");
 	wh_model_before_sql(&sql, fact->model);
 	wh_sql_append(&sql, ") o %s", wh_fact_query_names(fact));
 	wh_stage_fill(fact->stage, "wh_old", sql.data, 2, args);
+}
+
+void
+wh_fact_stage_old(WhFact *fact)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	append_old(&sql, fact, "o.reason");
+	wh_sql_append(&sql, "wh_was o");
+	wh_stage_fill(fact->stage, "wh_old", sql.data, 0, NULL);
+}
+
+/* append_old begins the SELECT that fills wh_old from rows o (c…). */
+static void
+append_old(StringInfo sql, const WhFact *fact, const char *reason)
+{
+	wh_sql_append(sql, "SELECT ");
+	wh_fact_query_columns(sql, fact, "o");
+	wh_sql_append(sql, ", %s AS reason, %s AS row_key, %s AS key FROM ", reason,
+				  wh_fact_row_text(fact, "o"), wh_fact_key_text(fact, "o"));
 }
 
 /* wh_fact_resolve fills wh_row (c…, sk…) with the rows of wh_new that can be placed, each with
@@ -139,7 +165,7 @@ wh_fact_resolve(WhFact *fact, WhLoad *load, WhCounts *counts)
 
 	look_up(fact);
 	foreach(cell, fact->roles)
-		inferred += infer_members(fact, lfirst(cell), load);
+		inferred += wh_fact_infer_members(fact, lfirst(cell), load, "wh_row");
 	if (inferred > 0)
 		look_up(fact);
 	counts->inferred += inferred;
@@ -158,10 +184,8 @@ look_up(WhFact *fact)
 	wh_stage_fill(fact->stage, "wh_row", sql.data, 0, NULL);
 }
 
-/* infer_members makes the members that rows of wh_row need and that are not there; returns how
- * many. */
-static uint64
-infer_members(WhFact *fact, WhFactRole *role, WhLoad *load)
+uint64
+wh_fact_infer_members(WhFact *fact, WhFactRole *role, WhLoad *load, const char *rows)
 {
 	List *keys = wh_fact_role_keys(fact, role, "r");
 	StringInfoData sql;
@@ -180,7 +204,7 @@ infer_members(WhFact *fact, WhFactRole *role, WhLoad *load)
 					  (char *) lfirst(cell), i);
 		wh_sql_append(&names, "%sk%d", i == 1 ? "SELECT " : ", ", i);
 	}
-	wh_sql_append(&sql, " FROM wh_row r WHERE r.sk%d IS NULL", role->number);
+	wh_sql_append(&sql, " FROM %s r WHERE r.sk%d IS NULL", rows, role->number);
 	if (wh_stage_fill(fact->stage, "wh_key", sql.data, 0, NULL) == 0)
 		return 0;
 	wh_sql_append(&names, " FROM wh_key");
@@ -322,6 +346,8 @@ wh_fact_reject(WhFact *fact, WhLoad *load, WhCounts *counts)
 			" WHERE r.model_id = $1 AND o.reason IS NOT NULL AND r.key OPERATOR(pg_catalog.=)"
 			" o.key",
 			1, args);
+	if (wh_stage_count(fact->stage, "wh_new") == 0)
+		return;
 	initStringInfo(&sql);
 	wh_fact_rejected_rows(&sql, fact, "wh_new n WHERE n.live AND n.reason IS NOT NULL");
 	if (wh_stage_fill(fact->stage, "wh_reject", sql.data, 0, NULL) == 0)

@@ -83,6 +83,8 @@ typedef struct WhFact
 	WhStage *stage; /* NULL, or the rows of the load that is going on */
 	bool read_known;
 	List *read; /* of int: attribute numbers that rollups read (write.c); valid when read_known */
+	struct WhFactDirect *direct; /* of the load that is going on, when it does without statements */
+	bool direct_refused; /* it cannot */
 } WhFact;
 
 /* fact.c */
@@ -170,6 +172,11 @@ extern void wh_fact_read_changes(WhFact *fact, WhLoad *load);
 extern void wh_fact_resolve(WhFact *fact, WhLoad *load, WhCounts *counts);
 extern void wh_fact_insert(WhFact *fact, WhLoad *load, const char *from, WhCounts *counts);
 extern void wh_fact_reject(WhFact *fact, WhLoad *load, WhCounts *counts);
+/* Makes the members that rows of a relation of the stage (c…, sk…) lack; returns how many. */
+extern uint64 wh_fact_infer_members(WhFact *fact, WhFactRole *role, WhLoad *load,
+									const char *rows);
+/* Fills wh_old from the rows (c…, reason) of wh_was. */
+extern void wh_fact_stage_old(WhFact *fact);
 /* Fills wh_rejected (key, reason, row) with what walhouse.fact_rejected has of the keys that a
  * SELECT of one text[] column (key) gives. */
 extern void wh_fact_stage_rejected(const WhFact *fact, WhStage *stage, const char *keys);
@@ -197,7 +204,25 @@ extern uint64 wh_fact_update_rows(WhFact *fact, const WhLoad *load, const char *
 extern uint64 wh_fact_insert_rows(WhFact *fact, const WhLoad *load, const char *values,
 								  const char *from);
 
+/* Whether what a load does to the fact's rows is to be kept for rollups. */
+extern bool wh_fact_is_read(WhFact *fact, const WhLoad *load);
+
+/*
+ * direct.c: a load without statements.  wh_fact_direct_prepare reads the range, once for each
+ * load, and says whether the load can be of that kind: then all of its rows have partitions.
+ * wh_fact_direct_begin says so for the last time, when the dimensions have been brought on, and
+ * makes the fact's stage; wh_fact_direct_load writes, and leaves in the stage what
+ * wh_fact_ahead_add wants.
+ */
+typedef struct WhFactDirect WhFactDirect;
+
+extern bool wh_fact_direct_prepare(WhFact *fact, const WhLoad *load);
+extern bool wh_fact_direct_begin(WhFact *fact, WhLoad *load);
+extern void wh_fact_direct_load(WhFact *fact, WhLoad *load, WhCounts *counts);
+extern void wh_fact_direct_close(WhFactDirect *direct);
+
 /* ahead.c */
+extern bool wh_fact_ahead_has_rows(const WhFact *fact);
 extern TimestampTz wh_fact_clock(const WhModel *model);
 extern void wh_fact_ahead_forget(WhFact *fact);
 extern void wh_fact_ahead_add(WhFact *fact, WhLoad *load);

@@ -34,10 +34,13 @@ List *
 wh_fact_missing_partitions(WhModel *model, WhLoad *load)
 {
 	WhFact *fact = wh_fact_open(model);
-	WhRows *days = read_buckets(fact, load);
+	WhRows *days;
 	List *missing = NIL;
 	Relation rel;
 
+	if (wh_fact_direct_prepare(fact, load))
+		return NIL;
+	days = read_buckets(fact, load);
 	if (days->count == 0)
 		return NIL;
 	rel = table_open(model->relid, AccessShareLock);

@@ -21,7 +21,6 @@
 #include "fact/fact.h"
 #include "fact/fact_private.h"
 
-static bool is_read(WhFact *fact, const WhLoad *load);
 static List *read_columns(const WhFact *fact);
 static void append_captured(StringInfo sql, const WhFact *fact, const char *alias,
 							const char *prefix);
@@ -65,7 +64,7 @@ wh_fact_delete_rows(WhFact *fact, const WhLoad *load, const char *from, const ch
 	initStringInfo(&sql);
 	wh_sql_append(&sql, "DELETE FROM %T f USING %s WHERE %s", fact->model->relid, from, where);
 	nest = wh_fact_push_narrow();
-	if (is_read(fact, load))
+	if (wh_fact_is_read(fact, load))
 	{
 		wh_sql_append(&sql, " RETURNING -1 AS wh_n");
 		append_captured(&sql, fact, "f", "c");
@@ -89,7 +88,7 @@ wh_fact_update_rows(WhFact *fact, const WhLoad *load, const char *columns, const
 	wh_sql_append(&sql, "UPDATE %T f SET (%s, load_id) = ROW(%s, %l) FROM %s", fact->model->relid,
 				  columns, values, load->id, from);
 	nest = wh_fact_push_narrow();
-	if (is_read(fact, load))
+	if (wh_fact_is_read(fact, load))
 	{
 		StringInfoData whole;
 
@@ -127,16 +126,15 @@ wh_fact_insert_rows(WhFact *fact, const WhLoad *load, const char *values, const 
 	wh_sql_append(&sql, "INSERT INTO %T AS f (", fact->model->relid);
 	wh_fact_table_columns(&sql, fact, NULL);
 	wh_sql_append(&sql, ", load_id) SELECT %s, %l FROM %s", values, load->id, from);
-	if (!is_read(fact, load))
+	if (!wh_fact_is_read(fact, load))
 		return wh_stage_execute(fact->stage, sql.data, 0, NULL);
 	wh_sql_append(&sql, " RETURNING 1 AS wh_n");
 	append_captured(&sql, fact, "f", "c");
 	return capture(fact, load, sql.data);
 }
 
-/* is_read says whether what the load does to the fact's rows is to be kept for rollups. */
-static bool
-is_read(WhFact *fact, const WhLoad *load)
+bool
+wh_fact_is_read(WhFact *fact, const WhLoad *load)
 {
 	if (load->changes == NULL)
 		return false;

@@ -201,7 +201,7 @@ open_parts(WhRange *range, XLogRecPtr from, XLogRecPtr to)
 		if (!open_part(range, &state->parts[state->count], desc->oids[bounds->indexes[i]]))
 			return false;
 	}
-	return !partition_bound_has_default(bounds);
+	return !partition_bound_has_default(bounds) && state->count <= PG_UINT16_MAX;
 }
 
 static bool
@@ -254,9 +254,13 @@ wh_model_range_next(WhRange *range)
 
 	while (state->scan != NULL || begin_part(state))
 	{
+		MemoryContext caller =
+			MemoryContextSwitchTo(state->context); /* a scan allocates at any time */
 		Part *part = &state->parts[state->next - 1];
+		bool found = index_getnext_slot(state->scan, ForwardScanDirection, part->slot);
 
-		if (index_getnext_slot(state->scan, ForwardScanDirection, part->slot))
+		MemoryContextSwitchTo(caller);
+		if (found)
 		{
 			range->place.part = state->next - 1;
 			range->place.tid = part->slot->tts_tid;

@@ -1,0 +1,460 @@
+/*
+ * apply.c
+ *		What a load without statements writes (direct.c): the row of each key is brought from what
+ * it was to what it is.
+ *
+ * What is rare stays with the statements that are there for it: rows that cannot be placed, rows
+ * ahead of the feed clock, and members that are missing are put into the fact's stage, under the
+ * names that change.c and ahead.c read.  Rows whose members are missing wait until these are
+ * made.
+ *
+ * Values of rows live until their partitions are flushed, in memory that is bounded by rows and
+ * bytes.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "base/base.h"
+#include "fact/direct_private.h"
+#include "fact/fact.h"
+
+/* Rows are flushed when there are so many, or when they take so much memory. */
+#define FLUSH_ROWS 10000
+#define FLUSH_BYTES (8 * 1024 * 1024)
+
+/* A row that was, or shall be, of one key. */
+typedef struct Side
+{
+	bool is_there;
+	char *reason; /* NULL: it is in the fact, or shall be */
+	Datum identity[INDEX_MAX_KEYS];
+	bool nulls[INDEX_MAX_KEYS];
+} Side;
+
+static void apply_part(WhFactDirect *direct);
+static void apply_end(WhFactDirect *direct, uint64 number, bool is_again);
+static void read_old(WhFactDirect *direct, const WhFactEnd *end, Side *old);
+static void keep_identity(const TupleTableSlot *identity, Side *side);
+static bool read_new(WhFactDirect *direct, const WhFactEnd *end, Side *new, bool is_again);
+static bool look_up(WhFactDirect *direct, TupleTableSlot *row, TimestampTz *instant);
+static void keep_values(WhFactDirect *direct, const TupleTableSlot *row);
+static bool may_move(const WhFactDirect *direct, TimestampTz instant);
+static void replace(WhFactDirect *direct, const Side *old, const Side *new);
+static bool differs(const WhFactDirect *direct, TupleTableSlot *row);
+static void wait_for_members(WhFactDirect *direct, uint64 number);
+static void make_members(WhFactDirect *direct);
+static void flush(WhFactDirect *direct);
+static void stage_reason(WhFactDirect *direct, const char *name, TupleTableSlot *row,
+						 const char *reason);
+static void stage_row(WhFactDirect *direct, const char *name, TupleTableSlot *row);
+static TupleDesc describe_staged(const WhFactDirect *direct, bool has_reason);
+
+void
+wh_fact_direct_load(WhFact *fact, WhLoad *load, WhCounts *counts)
+{
+	WhFactDirect *direct = fact->direct;
+	MemoryContext caller = MemoryContextSwitchTo(direct->context);
+
+	direct->load = load;
+	direct->counts = counts;
+	direct->forgets = wh_fact_ahead_has_rows(fact);
+	direct->values[direct->targets[fact->width + list_length(fact->roles)] - 1] =
+		Int64GetDatum(load->id);
+	direct->nulls[direct->targets[fact->width + list_length(fact->roles)] - 1] = false;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	wh_fact_leaves_see(direct->leaves);
+	for (int part = 0; part < wh_fact_ends_parts(direct->ends); part++)
+	{
+		if (!wh_fact_ends_read(direct->ends, part))
+			elog(ERROR, "the changes of fact %s cannot be read", fact->model->name);
+		apply_part(direct);
+	}
+	PopActiveSnapshot();
+	MemoryContextSwitchTo(caller);
+	CommandCounterIncrement();
+	if (wh_stage_count(fact->stage, "wh_was") > 0)
+	{
+		wh_fact_stage_old(fact);
+		wh_fact_ahead_forget(fact);
+	}
+	wh_fact_reject(fact, load, counts);
+}
+
+static void
+apply_part(WhFactDirect *direct)
+{
+	for (uint64 i = 0; i < wh_fact_ends_count(direct->ends); i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		apply_end(direct, i, false);
+	}
+	if (direct->waiting_count > 0)
+	{
+		make_members(direct);
+		for (int i = 0; i < direct->waiting_count; i++)
+			apply_end(direct, direct->waiting[i], true);
+		direct->waiting_count = 0;
+	}
+	flush(direct);
+}
+
+/* apply_end brings the row of one key from what it was to what it is; is_again: its members have
+ * been made. */
+static void
+apply_end(WhFactDirect *direct, uint64 number, bool is_again)
+{
+	WhFactEnd *end = wh_fact_ends_get(direct->ends, number);
+	MemoryContext caller = MemoryContextSwitchTo(direct->one);
+	Side old;
+	Side new;
+
+	read_old(direct, end, &old);
+	if (!read_new(direct, end, &new, is_again))
+		wait_for_members(direct, number);
+	else
+	{
+		if (old.is_there && (old.reason != NULL || direct->forgets))
+		{
+			wh_fact_direct_know(direct, old.identity, old.nulls);
+			stage_reason(direct, "wh_was", direct->known, old.reason);
+		}
+		replace(direct, &old, &new);
+	}
+	MemoryContextSwitchTo(caller);
+	MemoryContextReset(direct->one);
+	wh_formula_reset(direct->columns);
+	wh_formula_reset(direct->derived);
+	if (direct->gathered >= FLUSH_ROWS || direct->gathered_bytes >= FLUSH_BYTES)
+		flush(direct);
+}
+
+/* read_old reads what stood in the fact: what identifies the row, in memory of one key. */
+static void
+read_old(WhFactDirect *direct, const WhFactEnd *end, Side *old)
+{
+	TupleTableSlot *image;
+	TupleTableSlot *identity;
+
+	old->is_there = false;
+	old->reason = NULL;
+	if (!end->was_there)
+		return;
+	image = wh_model_range_fetch(direct->range, end->first);
+	old->is_there = wh_fact_direct_meets(direct, image);
+	if (old->is_there)
+	{
+		identity = wh_formula_compute(direct->identity, image);
+		wh_fact_direct_know(direct, identity->tts_values, identity->tts_isnull);
+		old->reason = wh_fact_direct_reason(direct, direct->known);
+		keep_identity(identity, old);
+		wh_formula_reset(direct->identity);
+		wh_formula_reset(direct->reason);
+	}
+	if (direct->condition != NULL)
+		wh_formula_reset(direct->condition);
+}
+
+/* keep_identity copies what identifies a row out of a slot into the current context. */
+static void
+keep_identity(const TupleTableSlot *identity, Side *side)
+{
+	TupleDesc desc = identity->tts_tupleDescriptor;
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(desc, i);
+
+		side->nulls[i] = identity->tts_isnull[i];
+		side->identity[i] =
+			side->nulls[i] ?
+				(Datum) 0 :
+				datumCopy(identity->tts_values[i], attribute->attbyval, attribute->attlen);
+	}
+}
+
+/*
+ * read_new computes the row that shall stand in the fact, into values and nulls; false: a member
+ * that it refers to is missing, which is staged.  Of what identifies it new has the event time
+ * alone.
+ */
+static bool
+read_new(WhFactDirect *direct, const WhFactEnd *end, Side *new, bool is_again)
+{
+	const WhFact *fact = direct->fact;
+	TupleTableSlot *image;
+	TupleTableSlot *row;
+	TimestampTz instant;
+
+	new->is_there = false;
+	new->reason = NULL;
+	if (!wh_fact_ends_lives(direct->ends, end))
+		return true;
+	image = wh_model_range_fetch(direct->range, end->last);
+	if (wh_fact_direct_meets(direct, image))
+	{
+		row = wh_formula_compute(direct->columns, image);
+		new->is_there = true;
+		new->reason = wh_fact_direct_reason(direct, row);
+		wh_formula_reset(direct->reason);
+		if (new->reason != NULL)
+			stage_reason(direct, "wh_new", row, new->reason);
+		else if (!look_up(direct, row, &instant))
+		{
+			if (is_again)
+				elog(ERROR, "fact %s refers to a member that could not be made",
+					 fact->model->name);
+			stage_row(direct, "wh_lack", row);
+			return false;
+		}
+		else
+		{
+			if (may_move(direct, instant))
+				stage_row(direct, "wh_row", row);
+			new->identity[direct->event_place] = row->tts_values[fact->event_time - 1];
+			keep_values(direct, row);
+		}
+	}
+	if (direct->condition != NULL)
+		wh_formula_reset(direct->condition);
+	return true;
+}
+
+/* look_up finds the surrogate keys of a row; false: a member is missing. */
+static bool
+look_up(WhFactDirect *direct, TupleTableSlot *row, TimestampTz *instant)
+{
+	TupleTableSlot *derived = wh_formula_compute(direct->derived, row);
+	bool is_complete = true;
+	int place = 1;
+	ListCell *cell;
+
+	*instant = DatumGetTimestampTz(derived->tts_values[0]);
+	foreach(cell, direct->fact->roles)
+	{
+		WhFactRole *role = lfirst(cell);
+		int i = foreach_current_index(cell);
+		Datum *values = derived->tts_values + place;
+		bool *nulls = derived->tts_isnull + place;
+
+		direct->lacks[i] = false;
+		if (!nulls[0] && DatumGetBool(values[0]))
+			direct->surrogates[i] = -3;
+		else if (!nulls[1] && DatumGetBool(values[1]))
+			direct->surrogates[i] = -2;
+		else
+			direct->lacks[i] = !wh_fact_lookup_find(direct->lookups[i], values + 2, nulls + 2,
+													*instant, &direct->surrogates[i]);
+		is_complete = is_complete && !direct->lacks[i];
+		place += 2 + list_length(role->keys);
+	}
+	return is_complete;
+}
+
+/* may_move says that another version may begin before the instant of a row: the clock has not
+ * passed it. */
+static bool
+may_move(const WhFactDirect *direct, TimestampTz instant)
+{
+	return instant >= direct->load->clock;
+}
+
+/* keep_values sets the values of a row of the table, those by reference in memory that lasts
+ * until the flush. */
+static void
+keep_values(WhFactDirect *direct, const TupleTableSlot *row)
+{
+	const WhFact *fact = direct->fact;
+	TupleDesc desc = row->tts_tupleDescriptor;
+	MemoryContext caller = MemoryContextSwitchTo(direct->rows);
+
+	for (int i = 0; i < fact->width; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(desc, i);
+		int target = direct->targets[i] - 1;
+
+		direct->nulls[target] = row->tts_isnull[i];
+		direct->values[target] = row->tts_values[i];
+		if (attribute->attbyval || row->tts_isnull[i])
+			continue;
+		direct->values[target] = datumCopy(row->tts_values[i], false, attribute->attlen);
+		direct->gathered_bytes += datumGetSize(row->tts_values[i], false, attribute->attlen);
+	}
+	for (int i = 0; i < list_length(fact->roles); i++)
+	{
+		int target = direct->targets[fact->width + i] - 1;
+
+		direct->values[target] = Int64GetDatum(direct->surrogates[i]);
+		direct->nulls[target] = false;
+	}
+	MemoryContextSwitchTo(caller);
+}
+
+/* replace deletes, updates or inserts the row of one key. */
+static void
+replace(WhFactDirect *direct, const Side *old, const Side *new)
+{
+	bool was_placed = old->is_there && old->reason == NULL;
+	bool is_placed = new->is_there &&new->reason == NULL;
+	int event = direct->event_place;
+	bool stays = was_placed && is_placed && old->identity[event] == new->identity[event];
+	TupleTableSlot *row;
+	WhFactLeaf *leaf;
+
+	if (was_placed)
+	{
+		leaf = wh_fact_leaves_find(direct->leaves, old->identity[event]);
+		if (leaf != NULL && wh_fact_leaf_find(leaf, old->identity, &row))
+		{
+			if (!stays)
+			{
+				wh_fact_leaf_delete(leaf, row);
+				direct->counts->deleted++;
+			}
+			else if (differs(direct, row))
+			{
+				wh_fact_leaf_update(leaf, row, direct->values, direct->nulls);
+				direct->counts->updated++;
+			}
+		}
+	}
+	if (!is_placed || stays)
+		return;
+	leaf = wh_fact_leaves_find(direct->leaves, new->identity[event]);
+	if (leaf == NULL)
+		ereport(ERROR, (errcode(ERRCODE_CHECK_VIOLATION),
+						errmsg("no partition of fact %s found for a row", direct->fact->model->name)));
+	wh_fact_leaf_insert(leaf, direct->values, direct->nulls);
+	direct->gathered++;
+	direct->counts->inserted++;
+}
+
+/* differs compares a row of the fact with the new values, image by image, but for load_id. */
+static bool
+differs(const WhFactDirect *direct, TupleTableSlot *row)
+{
+	int count = direct->fact->width + list_length(direct->fact->roles);
+
+	slot_getallattrs(row);
+	for (int i = 0; i < count; i++)
+	{
+		int target = direct->targets[i] - 1;
+		Form_pg_attribute attribute = TupleDescAttr(row->tts_tupleDescriptor, target);
+
+		if (row->tts_isnull[target] != direct->nulls[target])
+			return true;
+		if (!direct->nulls[target] &&
+			!datum_image_eq(row->tts_values[target], direct->values[target], attribute->attbyval,
+							attribute->attlen))
+			return true;
+	}
+	return false;
+}
+
+/* flush writes the rows that were gathered, and gives their memory back. */
+static void
+flush(WhFactDirect *direct)
+{
+	wh_fact_leaves_flush(direct->leaves);
+	MemoryContextReset(direct->rows);
+	direct->gathered = 0;
+	direct->gathered_bytes = 0;
+}
+
+/* -------- what is left to statements -------- */
+
+static void
+wait_for_members(WhFactDirect *direct, uint64 number)
+{
+	if (direct->waiting_count == direct->waiting_room)
+	{
+		direct->waiting_room = Max(direct->waiting_room * 2, 64);
+		direct->waiting =
+			direct->waiting == NULL ?
+				MemoryContextAlloc(direct->context, sizeof(uint32) * direct->waiting_room) :
+				repalloc_huge(direct->waiting, sizeof(uint32) * (Size) direct->waiting_room);
+	}
+	direct->waiting[direct->waiting_count++] = number;
+}
+
+/* make_members makes the members that rows of wh_lack miss. */
+static void
+make_members(WhFactDirect *direct)
+{
+	WhFact *fact = direct->fact;
+	ListCell *cell;
+
+	foreach(cell, fact->roles)
+		direct->counts->inferred +=
+			wh_fact_infer_members(fact, lfirst(cell), direct->load, "wh_lack");
+	wh_stage_forget(fact->stage, "wh_lack");
+	for (int i = 0; i < list_length(fact->roles); i++)
+		wh_fact_lookup_renew(direct->lookups[i]);
+}
+
+/* stage_reason adds a row that is not placed to wh_new or wh_was: live, c…, reason. */
+static void
+stage_reason(WhFactDirect *direct, const char *name, TupleTableSlot *row, const char *reason)
+{
+	int width = direct->fact->width;
+	Datum *values = palloc(sizeof(Datum) * (width + 2));
+	bool *nulls = palloc(sizeof(bool) * (width + 2));
+
+	if (direct->with_reason == NULL)
+		direct->with_reason = describe_staged(direct, true);
+	values[0] = BoolGetDatum(true);
+	nulls[0] = false;
+	memcpy(values + 1, row->tts_values, sizeof(Datum) * width);
+	memcpy(nulls + 1, row->tts_isnull, sizeof(bool) * width);
+	values[width + 1] = reason == NULL ? (Datum) 0 : CStringGetTextDatum(reason);
+	nulls[width + 1] = reason == NULL;
+	wh_stage_add(direct->fact->stage, name, direct->with_reason, values, nulls);
+}
+
+/* stage_row adds a row to wh_row or wh_lack: c…, sk…. */
+static void
+stage_row(WhFactDirect *direct, const char *name, TupleTableSlot *row)
+{
+	int width = direct->fact->width;
+	int roles = list_length(direct->fact->roles);
+	Datum *values = palloc(sizeof(Datum) * (width + roles));
+	bool *nulls = palloc(sizeof(bool) * (width + roles));
+
+	if (direct->with_surrogates == NULL)
+		direct->with_surrogates = describe_staged(direct, false);
+	memcpy(values, row->tts_values, sizeof(Datum) * width);
+	memcpy(nulls, row->tts_isnull, sizeof(bool) * width);
+	for (int i = 0; i < roles; i++)
+	{
+		values[width + i] = Int64GetDatum(direct->surrogates[i]);
+		nulls[width + i] = direct->lacks[i];
+	}
+	wh_stage_add(direct->fact->stage, name, direct->with_surrogates, values, nulls);
+}
+
+static TupleDesc
+describe_staged(const WhFactDirect *direct, bool has_reason)
+{
+	MemoryContext caller = MemoryContextSwitchTo(direct->context);
+	TupleDesc query = direct->known->tts_tupleDescriptor;
+	int before = has_reason ? 1 : 0;
+	int after = has_reason ? 1 : list_length(direct->fact->roles);
+	TupleDesc desc = CreateTemplateTupleDesc(before + query->natts + after);
+
+	if (has_reason)
+		TupleDescInitEntry(desc, 1, "live", BOOLOID, -1, 0);
+	for (int i = 1; i <= query->natts; i++)
+		TupleDescCopyEntry(desc, before + i, query, i);
+	for (int i = 1; i <= after; i++)
+		TupleDescInitEntry(desc, before + query->natts + i,
+						   has_reason ? "reason" : psprintf("sk%d", i),
+						   has_reason ? TEXTOID : INT8OID, -1, 0);
+	MemoryContextSwitchTo(caller);
+	return desc;
+}

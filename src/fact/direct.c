@@ -1,0 +1,406 @@
+/*
+ * direct.c
+ *		The load of a plain fact without statements.
+ *
+ * It does what change.c says in SQL, and what is written is the same: of each key that a range
+ * touched, the row before and the one after (ends.c), the query's expressions on these two images
+ * (formulas, base), surrogate keys (lookup.c), and rows of partitions deleted, updated and
+ * inserted in place (leaves.c).  No statement is planned, nothing is staged but exceptions, and
+ * each image is looked at once.
+ *
+ * A fact is plain when its rows follow the ends of a range alone (no bookings, milestones, lags),
+ * it reads one table, nobody keeps rollups on it, and its dimensions are of members or dates.
+ * Whatever the parts refuse beside that (policies, triggers, rights, expressions that need a plan)
+ * is refused before anything is written; then the load goes through SQL, as it does with
+ * walhouse.load_path = sql.
+ *
+ * This file chooses, compiles and opens; apply.c writes.  What is opened and read for the search of
+ * missing partitions is kept for the load that follows in the same transaction.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "base/base.h"
+#include "dimension/dimension.h"
+#include "fact/direct_private.h"
+#include "fact/fact.h"
+
+static bool may_be_direct(WhFact *fact, const WhLoad *load);
+static WhFactDirect *prepare(WhFact *fact, const WhLoad *load);
+static bool compile(WhFactDirect *direct);
+static bool compile_derived(WhFactDirect *direct, TupleDesc desc);
+static TupleDesc name_columns(const WhFact *fact, TupleDesc desc);
+static bool find_targets(WhFactDirect *direct);
+static bool open_ends(WhFactDirect *direct);
+static bool check_places(WhFactDirect *direct);
+static bool has_place(WhFactDirect *direct, WhPlace image);
+static bool open_lookups(WhFactDirect *direct);
+static void close_lookups(WhFactDirect *direct);
+static void close_formula(WhFormula *formula);
+
+bool
+wh_fact_direct_prepare(WhFact *fact, const WhLoad *load)
+{
+	if (fact->direct == NULL && !fact->direct_refused)
+	{
+		if (may_be_direct(fact, load))
+			fact->direct = prepare(fact, load);
+		fact->direct_refused = fact->direct == NULL;
+		ereport(DEBUG1, (errmsg_internal("fact %s is loaded %s", fact->model->name,
+										 fact->direct_refused ? "by SQL" : "without statements")));
+	}
+	return fact->direct != NULL;
+}
+
+static bool
+may_be_direct(WhFact *fact, const WhLoad *load)
+{
+	if (wh_model_load_path() != WH_PATH_AUTO || fact->stage != NULL ||
+		XLogRecPtrIsInvalid(fact->model->position) || fact->model->join != NULL ||
+		wh_fact_has_history(fact) || fact->width != fact->query_width ||
+		wh_fact_is_read(fact, load))
+		return false;
+	foreach_ptr(WhFactRole, role, fact->roles)
+	{
+		if (role->history != 0 || (role->dimension->kind != WH_MODEL_DIMENSION &&
+								   role->dimension->kind != WH_MODEL_DATE))
+			return false;
+	}
+	return true;
+}
+
+/* prepare reads the range and sees that all of it can be written in place; NULL: it cannot. */
+static WhFactDirect *
+prepare(WhFact *fact, const WhLoad *load)
+{
+	MemoryContext context =
+		AllocSetContextCreate(fact->context, "walhouse direct load", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(context);
+	WhFactDirect *direct = palloc0(sizeof(WhFactDirect));
+	bool is_done;
+
+	direct->fact = fact;
+	direct->context = context;
+	direct->rows = AllocSetContextCreate(context, "walhouse rows", ALLOCSET_DEFAULT_SIZES);
+	direct->one = AllocSetContextCreate(context, "walhouse key", ALLOCSET_DEFAULT_SIZES);
+	direct->range = wh_model_range_open(fact->model, fact->model->position, load->to);
+	direct->leaves = direct->range == NULL ? NULL : wh_fact_leaves_open(fact);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	is_done = direct->leaves != NULL && compile(direct) && find_targets(direct) &&
+			  open_ends(direct) && check_places(direct);
+	PopActiveSnapshot();
+	MemoryContextSwitchTo(caller);
+	if (is_done)
+		return direct;
+	wh_fact_direct_close(direct);
+	return NULL;
+}
+
+void
+wh_fact_direct_close(WhFactDirect *direct)
+{
+	close_lookups(direct);
+	close_formula(direct->condition);
+	close_formula(direct->identity);
+	close_formula(direct->columns);
+	close_formula(direct->reason);
+	close_formula(direct->derived);
+	if (direct->leaves != NULL)
+		wh_fact_leaves_close(direct->leaves);
+	if (direct->range != NULL)
+		wh_model_range_close(direct->range);
+	MemoryContextDelete(direct->context);
+}
+
+static void
+close_formula(WhFormula *formula)
+{
+	if (formula != NULL)
+		wh_formula_close(formula);
+}
+
+/* -------- what is computed -------- */
+
+static bool
+compile(WhFactDirect *direct)
+{
+	const WhFact *fact = direct->fact;
+	const WhModel *model = fact->model;
+	StringInfoData targets;
+	TupleDesc desc;
+	ListCell *cell;
+
+	direct->columns = wh_model_formula(model, direct->range);
+	if (direct->columns == NULL)
+		return false;
+	if (model->condition != NULL)
+	{
+		direct->condition = wh_model_condition_formula(model, direct->range);
+		if (direct->condition == NULL)
+			return false;
+	}
+	initStringInfo(&targets);
+	foreach(cell, fact->identity)
+	{
+		if (lfirst_int(cell) == fact->event_time)
+			direct->event_place = foreach_current_index(cell);
+		wh_sql_append(&targets, "%s%s", targets.len > 0 ? ", " : "",
+					  wh_fact_column(fact, lfirst_int(cell))->expression);
+	}
+	direct->identity = wh_formula_compile(targets.data, "s", direct->range->desc);
+	desc = name_columns(fact, wh_formula_desc(direct->columns));
+	direct->known = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
+	direct->reason = wh_formula_compile(
+		wh_sql("(%s)::pg_catalog.text", wh_fact_reason(fact, "n")), "n", desc);
+	return direct->identity != NULL && direct->reason != NULL && compile_derived(direct, desc);
+}
+
+/* compile_derived: the instant, then for each role what says -3, what says -2, and its key. */
+static bool
+compile_derived(WhFactDirect *direct, TupleDesc desc)
+{
+	const WhFact *fact = direct->fact;
+	StringInfoData targets;
+	ListCell *cell;
+
+	initStringInfo(&targets);
+	wh_sql_append(&targets, "%s", wh_fact_instant(fact, "n"));
+	foreach(cell, fact->roles)
+	{
+		WhFactRole *role = lfirst(cell);
+
+		wh_sql_append(&targets, ", %s, %s",
+					  role->error == 0 ? "false" : wh_sql("n.c%d", role->error),
+					  role->not_applicable == 0 ? "false" : wh_sql("n.c%d", role->not_applicable));
+		foreach_ptr(char, key, wh_fact_role_keys(fact, role, "n"))
+			wh_sql_append(&targets, ", CASE WHEN %s THEN %s END",
+						  role->error == 0 && role->not_applicable == 0 ?
+							  "true" :
+							  wh_sql("(%s) IS NOT TRUE AND (%s) IS NOT TRUE",
+									 role->error == 0 ? "false" : wh_sql("n.c%d", role->error),
+									 role->not_applicable == 0 ?
+										 "false" :
+										 wh_sql("n.c%d", role->not_applicable)),
+						  key);
+	}
+	direct->derived = wh_formula_compile(targets.data, "n", desc);
+	return direct->derived != NULL;
+}
+
+/* name_columns names the query's columns as stages do, c1, c2, … */
+static TupleDesc
+name_columns(const WhFact *fact, TupleDesc desc)
+{
+	TupleDesc named = CreateTupleDescCopy(desc);
+
+	for (int i = 0; i < fact->width; i++)
+		namestrcpy(&TupleDescAttr(named, i)->attname, psprintf("c%d", i + 1));
+	return named;
+}
+
+/* find_targets finds the attributes of the fact's table; false: the query's columns are not of its
+ * types. */
+static bool
+find_targets(WhFactDirect *direct)
+{
+	const WhFact *fact = direct->fact;
+	TupleDesc table = wh_fact_leaves_desc(direct->leaves);
+	TupleDesc query = wh_formula_desc(direct->columns);
+	int count = fact->width + list_length(fact->roles) + 1;
+	ListCell *cell;
+
+	direct->surrogates = palloc(sizeof(int64) * count);
+	direct->lacks = palloc(sizeof(bool) * count);
+	direct->targets = palloc(sizeof(AttrNumber) * count);
+	direct->values = palloc(sizeof(Datum) * count);
+	direct->nulls = palloc(sizeof(bool) * count);
+	foreach(cell, fact->columns)
+	{
+		int i = foreach_current_index(cell);
+		Form_pg_attribute attribute;
+
+		direct->targets[i] =
+			wh_fact_leaves_attribute(direct->leaves, wh_fact_column(fact, i + 1)->name);
+		attribute = TupleDescAttr(table, direct->targets[i] - 1);
+		if (attribute->atttypid != TupleDescAttr(query, i)->atttypid ||
+			attribute->atttypmod != TupleDescAttr(query, i)->atttypmod)
+			return false;
+	}
+	foreach(cell, fact->roles)
+		direct->targets[fact->width + foreach_current_index(cell)] =
+			wh_fact_leaves_attribute(direct->leaves, ((WhFactRole *) lfirst(cell))->column);
+	direct->targets[count - 1] = wh_fact_leaves_attribute(direct->leaves, "load_id");
+	return true;
+}
+
+/* open_ends: keys are those of the source's rows. */
+static bool
+open_ends(WhFactDirect *direct)
+{
+	const WhFeedTable *source = direct->fact->model->source;
+	TupleDesc desc = direct->range->desc;
+	int count = list_length(source->key);
+	AttrNumber *columns = palloc0(sizeof(AttrNumber) * count);
+	Oid *types = palloc(sizeof(Oid) * count);
+	Oid *collations = palloc(sizeof(Oid) * count);
+	WhKeys *keys;
+	ListCell *cell;
+
+	foreach(cell, source->key)
+	{
+		int i = foreach_current_index(cell);
+		const char *name = wh_model_mirror_column(source, lfirst_int(cell));
+
+		for (int attribute = 0; attribute < desc->natts; attribute++)
+		{
+			if (strcmp(NameStr(TupleDescAttr(desc, attribute)->attname), name) == 0)
+				columns[i] = attribute + 1;
+		}
+		if (columns[i] == 0)
+			return false;
+		types[i] = TupleDescAttr(desc, columns[i] - 1)->atttypid;
+		collations[i] = TupleDescAttr(desc, columns[i] - 1)->attcollation;
+	}
+	keys = wh_keys_open(count, types, collations);
+	if (keys == NULL)
+		return false;
+	direct->ends = wh_fact_ends_open(direct->range, keys, count, columns);
+	return true;
+}
+
+/* check_places says whether every row of the range has a partition that can be written, so that
+ * nothing stands in the way once writing has begun. */
+static bool
+check_places(WhFactDirect *direct)
+{
+	for (int part = 0; part == 0 || part < wh_fact_ends_parts(direct->ends); part++)
+	{
+		if (!wh_fact_ends_read(direct->ends, part))
+			return false;
+		for (uint64 i = 0; i < wh_fact_ends_count(direct->ends); i++)
+		{
+			WhFactEnd *end = wh_fact_ends_get(direct->ends, i);
+
+			if ((end->was_there && !has_place(direct, end->first)) ||
+				(wh_fact_ends_lives(direct->ends, end) && !has_place(direct, end->last)))
+				return false;
+		}
+	}
+	return true;
+}
+
+static bool
+has_place(WhFactDirect *direct, WhPlace place)
+{
+	TupleTableSlot *image = wh_model_range_fetch(direct->range, place);
+	TupleTableSlot *identity;
+	bool has = true;
+
+	if (wh_fact_direct_meets(direct, image))
+	{
+		identity = wh_formula_compute(direct->identity, image);
+		wh_fact_direct_know(direct, identity->tts_values, identity->tts_isnull);
+		if (wh_fact_direct_reason(direct, direct->known) == NULL)
+			has = wh_fact_leaves_find(direct->leaves,
+									  identity->tts_values[direct->event_place]) != NULL;
+		wh_formula_reset(direct->reason);
+		wh_formula_reset(direct->identity);
+	}
+	if (direct->condition != NULL)
+		wh_formula_reset(direct->condition);
+	return has;
+}
+
+bool
+wh_fact_direct_meets(WhFactDirect *direct, TupleTableSlot *image)
+{
+	return direct->condition == NULL ||
+		   DatumGetBool(wh_formula_compute(direct->condition, image)->tts_values[0]);
+}
+
+/* reason_of: why a row cannot be placed, in memory of the formula; NULL: it can. */
+char *
+wh_fact_direct_reason(WhFactDirect *direct, TupleTableSlot *row)
+{
+	TupleTableSlot *result = wh_formula_compute(direct->reason, row);
+
+	return result->tts_isnull[0] ? NULL : TextDatumGetCString(result->tts_values[0]);
+}
+
+/* know sets what identifies a row in the slot `known`. */
+void
+wh_fact_direct_know(WhFactDirect *direct, const Datum *identity, const bool *nulls)
+{
+	TupleTableSlot *known = direct->known;
+	ListCell *cell;
+
+	ExecClearTuple(known);
+	memset(known->tts_isnull, true, sizeof(bool) * known->tts_tupleDescriptor->natts);
+	foreach(cell, direct->fact->identity)
+	{
+		int i = foreach_current_index(cell);
+
+		known->tts_values[lfirst_int(cell) - 1] = identity[i];
+		known->tts_isnull[lfirst_int(cell) - 1] = nulls[i];
+	}
+	ExecStoreVirtualTuple(known);
+}
+
+/* -------- what is written -------- */
+
+bool
+wh_fact_direct_begin(WhFact *fact, WhLoad *load)
+{
+	MemoryContext caller;
+	bool is_open;
+
+	if (fact->stage != NULL || !wh_fact_direct_prepare(fact, load))
+		return false;
+	caller = MemoryContextSwitchTo(fact->direct->context);
+	is_open = open_lookups(fact->direct);
+	MemoryContextSwitchTo(caller);
+	if (is_open)
+	{
+		caller = MemoryContextSwitchTo(fact->context);
+		fact->stage = wh_stage_create();
+		MemoryContextSwitchTo(caller);
+		return true;
+	}
+	wh_fact_direct_close(fact->direct);
+	fact->direct = NULL;
+	fact->direct_refused = true;
+	ereport(DEBUG1, (errmsg_internal("fact %s is loaded by SQL after all", fact->model->name)));
+	return false;
+}
+
+static bool
+open_lookups(WhFactDirect *direct)
+{
+	ListCell *cell;
+
+	direct->lookups = palloc0(sizeof(WhFactLookup *) * (list_length(direct->fact->roles) + 1));
+	foreach(cell, direct->fact->roles)
+	{
+		int i = foreach_current_index(cell);
+
+		direct->lookups[i] = wh_fact_lookup_open(lfirst(cell));
+		if (direct->lookups[i] == NULL)
+			return false;
+	}
+	return true;
+}
+
+static void
+close_lookups(WhFactDirect *direct)
+{
+	for (int i = 0; direct->lookups != NULL && i < list_length(direct->fact->roles); i++)
+	{
+		if (direct->lookups[i] != NULL)
+			wh_fact_lookup_close(direct->lookups[i]);
+	}
+	direct->lookups = NULL;
+}

@@ -1,0 +1,132 @@
+/*
+ * direct_private.h
+ *		The load of a plain fact without statements: what the files that do it share (direct.c).
+ */
+#ifndef WH_FACT_DIRECT_PRIVATE_H
+#define WH_FACT_DIRECT_PRIVATE_H
+
+#include "fact/fact_private.h"
+#include "utils/relcache.h"
+
+/* -------- ends.c: what a range did to each key -------- */
+
+typedef struct WhFactEnds WhFactEnds;
+
+typedef struct WhFactEnd
+{
+	WhPlace first; /* of the row as it was before the range, when was_there */
+	WhPlace last; /* of the key's last row in the range */
+	uint32 truncates; /* met before that */
+	char op; /* of the last row */
+	bool was_there;
+	Datum key[FLEXIBLE_ARRAY_MEMBER];
+} WhFactEnd;
+
+/* wh_fact_ends_open reads nothing yet; key_columns are the key's columns in the range's rows, and
+ * stay the caller's. */
+extern WhFactEnds *wh_fact_ends_open(WhRange *range, WhKeys *keys, int key_count,
+									 AttrNumber *key_columns);
+/*
+ * wh_fact_ends_read brings the ends of one part of the keys into memory, where that of another
+ * was; how many parts there are is known when the first one, 0, has been read.  False: the range
+ * can only be read by SQL, which is known after the first one, too.
+ */
+extern bool wh_fact_ends_read(WhFactEnds *ends, int part);
+extern int wh_fact_ends_parts(const WhFactEnds *ends);
+/* The ends of the part, in the order in which their keys were met first; valid until the next
+ * read. */
+extern uint64 wh_fact_ends_count(const WhFactEnds *ends);
+extern WhFactEnd *wh_fact_ends_get(const WhFactEnds *ends, uint64 number);
+/* Whether the last row of a key stands at the end of the range. */
+extern bool wh_fact_ends_lives(const WhFactEnds *ends, const WhFactEnd *end);
+
+/* -------- lookup.c: surrogate keys -------- */
+
+typedef struct WhFactLookup WhFactLookup;
+
+/* wh_fact_lookup_open gets ready to look a role's dimension up with the active snapshot; NULL:
+ * only SQL can.  In the current context. */
+extern WhFactLookup *wh_fact_lookup_open(const WhFactRole *role);
+/* wh_fact_lookup_find gives the member of a key as of an instant, as wh_dimension_lookup_sql does;
+ * false: there is none. */
+extern bool wh_fact_lookup_find(WhFactLookup *lookup, const Datum *key, const bool *nulls,
+								TimestampTz instant, int64 *sk);
+/* Forgets what was found, and sees what there is by now. */
+extern void wh_fact_lookup_renew(WhFactLookup *lookup);
+extern void wh_fact_lookup_close(WhFactLookup *lookup);
+
+/* -------- leaves.c: the partitions of a fact -------- */
+
+typedef struct WhFactLeaves WhFactLeaves;
+typedef struct WhFactLeaf WhFactLeaf;
+
+/* wh_fact_leaves_open opens a fact for writing by the current user; NULL: only SQL may.  In the
+ * current context. */
+extern WhFactLeaves *wh_fact_leaves_open(const WhFact *fact);
+/* The attribute of a column of the fact, of the columns that roles have, and of load_id. */
+extern AttrNumber wh_fact_leaves_attribute(const WhFactLeaves *leaves, const char *column);
+extern TupleDesc wh_fact_leaves_desc(const WhFactLeaves *leaves);
+/* The partition of an event time; NULL: there is none, or none that can be written without SQL. */
+extern WhFactLeaf *wh_fact_leaves_find(WhFactLeaves *leaves, Datum event_time);
+/*
+ * wh_fact_leaf_find finds a row by what identifies it (fact->identity, in its order) as the
+ * snapshot of wh_fact_leaves_see saw it; false: there is none.  The slot is valid until the next
+ * call.
+ */
+extern void wh_fact_leaves_see(WhFactLeaves *leaves);
+extern bool wh_fact_leaf_find(WhFactLeaf *leaf, const Datum *identity, TupleTableSlot **row);
+extern void wh_fact_leaf_delete(WhFactLeaf *leaf, TupleTableSlot *row);
+extern void wh_fact_leaf_update(WhFactLeaf *leaf, TupleTableSlot *row, const Datum *values,
+								const bool *nulls);
+/* Rows are gathered; their values must live until wh_fact_leaves_flush. */
+extern void wh_fact_leaf_insert(WhFactLeaf *leaf, const Datum *values, const bool *nulls);
+extern void wh_fact_leaves_flush(WhFactLeaves *leaves);
+extern void wh_fact_leaves_close(WhFactLeaves *leaves);
+
+/* -------- direct.c -------- */
+
+/* A load without statements: what it has opened. */
+struct WhFactDirect
+{
+	WhFact *fact;
+	MemoryContext context;
+	WhRange *range;
+	WhFactEnds *ends;
+	WhFactLeaves *leaves;
+	WhFormula *condition; /* of an image; NULL: there is none */
+	WhFormula *identity; /* of an image: the columns that identify a row */
+	WhFormula *columns; /* of an image: c… */
+	WhFormula *reason; /* of c…: why the row cannot be placed */
+	WhFormula *derived; /* of c…: the instant, then for each role its flags and key */
+	TupleTableSlot *known; /* c… of which what identifies a row is set, and NULL the rest */
+	int event_place; /* of the event time in what identifies a row */
+	WhFactLookup **lookups; /* by role; open while rows are written */
+	AttrNumber *targets; /* attributes of c…, of the roles' columns, and of load_id */
+	bool forgets; /* rows stand in walhouse.ahead */
+
+	/* while rows are written */
+	WhLoad *load;
+	WhCounts *counts;
+	Datum *values; /* of a new row, by attribute */
+	bool *nulls;
+	MemoryContext rows; /* of what these point to, until the flush */
+	int gathered;
+	Size gathered_bytes;
+	MemoryContext one; /* of one key */
+	uint32 *waiting; /* numbers of ends whose members are missing */
+	int waiting_count;
+	int waiting_room;
+	int64 *surrogates; /* by role, of the row that was looked up */
+	bool *lacks; /* by role: there was no member */
+	TupleDesc with_reason; /* of wh_new and wh_was; NULL: not needed yet */
+	TupleDesc with_surrogates; /* of wh_row and wh_lack */
+};
+
+/* Whether an image meets the query's condition. */
+extern bool wh_fact_direct_meets(WhFactDirect *direct, TupleTableSlot *image);
+/* Why a row (c…) cannot be placed, in the current context; NULL: it can. */
+extern char *wh_fact_direct_reason(WhFactDirect *direct, TupleTableSlot *row);
+/* Sets what identifies a row in the slot `known`, and NULL the rest. */
+extern void wh_fact_direct_know(WhFactDirect *direct, const Datum *identity, const bool *nulls);
+
+#endif /* WH_FACT_DIRECT_PRIVATE_H */

@@ -1,0 +1,245 @@
+/*
+ * ends.c
+ *		What a range of changes did to each key, in memory: where its row was before, and where the
+ * last one is.
+ *
+ * A fact wants the two ends of a range alone.  Of each key two places in the log are kept, not the
+ * images, so that a key takes some 60 bytes; images are fetched again when it is their turn, in the
+ * order in which they were written, from pages that were read a moment ago.  Where the keys of a
+ * range do not fit into maintenance_work_mem, they are divided by their hash, and the log is read
+ * once for each part: so memory is bounded, whatever a source transaction holds.
+ *
+ * The first row of a key is a B where there was a row before.  The last one says what is left,
+ * unless a TRUNCATE came after it.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+#include "base/base.h"
+#include "fact/direct_private.h"
+#include "fact/fact.h"
+
+#define BLOCK_ENDS 1024
+#define LOOK_EVERY 1024
+#define MAX_PARTS 16384
+
+/* An end by its key, which is a part of it. */
+typedef struct Entry
+{
+	Datum *key;
+	uint32 hash;
+	char status;
+} Entry;
+
+#define SH_PREFIX ends
+#define SH_ELEMENT_TYPE Entry
+#define SH_KEY_TYPE Datum *
+#define SH_KEY key
+#define SH_STORE_HASH
+#define SH_GET_HASH(tb, a) (a)->hash
+#define SH_HASH_KEY(tb, k) wh_keys_hash((WhKeys *) (tb)->private_data, k, NULL)
+#define SH_EQUAL(tb, a, b) wh_keys_equal((WhKeys *) (tb)->private_data, a, NULL, b, NULL)
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+
+struct WhFactEnds
+{
+	WhRange *range;
+	WhKeys *keys;
+	int key_count;
+	AttrNumber *key_columns; /* of the range's rows */
+	int parts; /* by which the keys are divided: a power of 2 */
+	int part; /* that is here; -1: none */
+	uint64 count;
+	uint32 truncates; /* TRUNCATEs that were met */
+	MemoryContext scratch; /* of what comparing keys leaves behind */
+	MemoryContext context; /* of what follows, emptied for each part */
+	ends_hash *table;
+	char **blocks; /* of BLOCK_ENDS ends each */
+	int block_count;
+	int block_room;
+};
+
+static bool read_part(WhFactEnds *ends);
+static bool take_row(WhFactEnds *ends);
+static WhFactEnd *add_end(WhFactEnds *ends, const Datum *key);
+static bool is_full(const WhFactEnds *ends);
+static Size end_size(const WhFactEnds *ends);
+
+WhFactEnds *
+wh_fact_ends_open(WhRange *range, WhKeys *keys, int key_count, AttrNumber *key_columns)
+{
+	WhFactEnds *ends = palloc0(sizeof(WhFactEnds));
+
+	ends->range = range;
+	ends->keys = keys;
+	ends->key_count = key_count;
+	ends->key_columns = key_columns;
+	ends->parts = 1;
+	ends->part = -1;
+	ends->scratch =
+		AllocSetContextCreate(CurrentMemoryContext, "walhouse keys", ALLOCSET_DEFAULT_SIZES);
+	ends->context =
+		AllocSetContextCreate(CurrentMemoryContext, "walhouse ends", ALLOCSET_DEFAULT_SIZES);
+	return ends;
+}
+
+int
+wh_fact_ends_parts(const WhFactEnds *ends)
+{
+	return ends->parts;
+}
+
+bool
+wh_fact_ends_read(WhFactEnds *ends, int part)
+{
+	if (ends->part == part)
+		return true;
+	ends->part = part;
+	while (!read_part(ends))
+	{
+		if (ends->range->is_disordered || part > 0)
+			return false;
+		ends->parts *= 2;
+	}
+	return true;
+}
+
+/* read_part reads the keys of the part that is to be here; false: they do not fit, or the range
+ * is disordered. */
+static bool
+read_part(WhFactEnds *ends)
+{
+	MemoryContext caller = MemoryContextSwitchTo(ends->scratch);
+	uint64 rows = 0;
+
+	MemoryContextReset(ends->context);
+	ends->table = ends_create(ends->context, 1024, ends->keys);
+	ends->count = 0;
+	ends->truncates = 0;
+	ends->blocks = NULL;
+	ends->block_count = 0;
+	ends->block_room = 0;
+	wh_model_range_rewind(ends->range);
+	while (wh_model_range_next(ends->range))
+	{
+		if (ends->range->is_disordered || !take_row(ends))
+			break;
+		if (++rows % LOOK_EVERY != 0)
+			continue;
+		CHECK_FOR_INTERRUPTS();
+		MemoryContextReset(ends->scratch);
+		if (is_full(ends))
+			break;
+	}
+	MemoryContextSwitchTo(caller);
+	return !ends->range->is_disordered && !is_full(ends);
+}
+
+/* take_row takes note of the row that the range is at; false: it has no key. */
+static bool
+take_row(WhFactEnds *ends)
+{
+	WhRange *range = ends->range;
+	Datum key[INDEX_MAX_KEYS];
+	WhFactEnd *end;
+	Entry *entry;
+	uint32 hash;
+	bool found;
+
+	if (range->op == 'T')
+	{
+		ends->truncates++;
+		return true;
+	}
+	for (int i = 0; i < ends->key_count; i++)
+	{
+		bool isnull;
+
+		key[i] = slot_getattr(range->row, ends->key_columns[i], &isnull);
+		if (isnull)
+			range->is_disordered = true;
+	}
+	if (range->is_disordered)
+		return false;
+	hash = wh_keys_hash(ends->keys, key, NULL);
+	if (((hash >> 16) & (ends->parts - 1)) != ends->part)
+		return true;
+	entry = ends_insert_hash(ends->table, key, hash, &found);
+	if (!found)
+	{
+		end = add_end(ends, key);
+		entry->key = end->key;
+		end->was_there = range->op == 'B';
+		end->first = range->place;
+	}
+	else
+		end = (WhFactEnd *) ((char *) entry->key - offsetof(WhFactEnd, key));
+	end->op = range->op;
+	end->last = range->place;
+	end->truncates = ends->truncates;
+	return true;
+}
+
+/* add_end makes room for one more. */
+static WhFactEnd *
+add_end(WhFactEnds *ends, const Datum *key)
+{
+	MemoryContext caller = MemoryContextSwitchTo(ends->context);
+	WhFactEnd *end;
+
+	if (ends->count == (uint64) ends->block_count * BLOCK_ENDS)
+	{
+		if (ends->block_count == ends->block_room)
+		{
+			int room = Max(ends->block_room * 2, 64);
+			char **blocks = palloc(sizeof(char *) * room);
+
+			if (ends->block_count > 0)
+				memcpy(blocks, ends->blocks, sizeof(char *) * ends->block_count);
+			ends->blocks = blocks;
+			ends->block_room = room;
+		}
+		ends->blocks[ends->block_count++] = palloc(end_size(ends) * BLOCK_ENDS);
+	}
+	end = wh_fact_ends_get(ends, ends->count++);
+	wh_keys_copy(ends->keys, end->key, key, NULL);
+	MemoryContextSwitchTo(caller);
+	return end;
+}
+
+uint64
+wh_fact_ends_count(const WhFactEnds *ends)
+{
+	return ends->count;
+}
+
+WhFactEnd *
+wh_fact_ends_get(const WhFactEnds *ends, uint64 number)
+{
+	return (WhFactEnd *) (ends->blocks[number / BLOCK_ENDS] +
+						  number % BLOCK_ENDS * end_size(ends));
+}
+
+bool
+wh_fact_ends_lives(const WhFactEnds *ends, const WhFactEnd *end)
+{
+	return (end->op == 'I' || end->op == 'U') && end->truncates == ends->truncates;
+}
+
+static bool
+is_full(const WhFactEnds *ends)
+{
+	return ends->parts < MAX_PARTS &&
+		   MemoryContextMemAllocated(ends->context, true) / 1024 > maintenance_work_mem;
+}
+
+static Size
+end_size(const WhFactEnds *ends)
+{
+	return MAXALIGN(offsetof(WhFactEnd, key) + sizeof(Datum) * ends->key_count);
+}
