@@ -54,6 +54,8 @@ static void flush(WhFactDirect *direct);
 static void stage_reason(WhFactDirect *direct, const char *name, TupleTableSlot *row,
 						 const char *reason);
 static void stage_row(WhFactDirect *direct, const char *name, TupleTableSlot *row);
+static void keep_change(WhFactDirect *direct, int sign, const Datum *values, const bool *nulls);
+static TupleDesc describe_changes(const WhFactDirect *direct);
 static TupleDesc describe_staged(const WhFactDirect *direct, bool has_reason);
 
 void
@@ -65,6 +67,8 @@ wh_fact_direct_load(WhFact *fact, WhLoad *load, WhCounts *counts)
 	direct->load = load;
 	direct->counts = counts;
 	direct->forgets = wh_fact_ahead_has_rows(fact);
+	if (wh_fact_is_read(fact, load))
+		direct->with_sign = describe_changes(direct);
 	direct->values[direct->targets[fact->width + list_length(fact->roles)] - 1] =
 		Int64GetDatum(load->id);
 	direct->nulls[direct->targets[fact->width + list_length(fact->roles)] - 1] = false;
@@ -312,13 +316,17 @@ replace(WhFactDirect *direct, const Side *old, const Side *new)
 		leaf = wh_fact_leaves_find(direct->leaves, old->identity[event]);
 		if (leaf != NULL && wh_fact_leaf_find(leaf, old->identity, &row))
 		{
+			slot_getallattrs(row);
 			if (!stays)
 			{
+				keep_change(direct, -1, row->tts_values, row->tts_isnull);
 				wh_fact_leaf_delete(leaf, row);
 				direct->counts->deleted++;
 			}
 			else if (differs(direct, row))
 			{
+				keep_change(direct, -1, row->tts_values, row->tts_isnull);
+				keep_change(direct, 1, direct->values, direct->nulls);
 				wh_fact_leaf_update(leaf, row, direct->values, direct->nulls);
 				direct->counts->updated++;
 			}
@@ -330,18 +338,19 @@ replace(WhFactDirect *direct, const Side *old, const Side *new)
 	if (leaf == NULL)
 		ereport(ERROR, (errcode(ERRCODE_CHECK_VIOLATION),
 						errmsg("no partition of fact %s found for a row", direct->fact->model->name)));
+	keep_change(direct, 1, direct->values, direct->nulls);
 	wh_fact_leaf_insert(leaf, direct->values, direct->nulls);
 	direct->gathered++;
 	direct->counts->inserted++;
 }
 
-/* differs compares a row of the fact with the new values, image by image, but for load_id. */
+/* differs compares a row of the fact, whose values have been taken apart, with the new values,
+ * image by image, but for load_id. */
 static bool
 differs(const WhFactDirect *direct, TupleTableSlot *row)
 {
 	int count = direct->fact->width + list_length(direct->fact->roles);
 
-	slot_getallattrs(row);
 	for (int i = 0; i < count; i++)
 	{
 		int target = direct->targets[i] - 1;
@@ -436,6 +445,47 @@ stage_row(WhFactDirect *direct, const char *name, TupleTableSlot *row)
 		nulls[width + i] = direct->lacks[i];
 	}
 	wh_stage_add(direct->fact->stage, name, direct->with_surrogates, values, nulls);
+}
+
+/* keep_change keeps for rollups what is done to a row, as the statements of write.c do. */
+static void
+keep_change(WhFactDirect *direct, int sign, const Datum *values, const bool *nulls)
+{
+	WhFact *fact = direct->fact;
+	Datum *kept;
+	bool *are_null;
+	int i = 0;
+
+	if (direct->with_sign == NULL)
+		return;
+	kept = palloc(sizeof(Datum) * direct->with_sign->natts);
+	are_null = palloc(sizeof(bool) * direct->with_sign->natts);
+	kept[i] = Int32GetDatum(sign);
+	are_null[i++] = false;
+	foreach_int(attribute, fact->read)
+	{
+		kept[i] = values[attribute - 1];
+		are_null[i++] = nulls[attribute - 1];
+	}
+	wh_stage_add(direct->load->changes, wh_fact_changes(fact->model->id), direct->with_sign, kept,
+				 are_null);
+}
+
+/* describe_changes: wh_n, c<attnum>, … (fact.h) */
+static TupleDesc
+describe_changes(const WhFactDirect *direct)
+{
+	TupleDesc table = wh_fact_leaves_desc(direct->leaves);
+	TupleDesc desc = CreateTemplateTupleDesc(1 + list_length(direct->fact->read));
+	int i = 1;
+
+	TupleDescInitEntry(desc, i++, "wh_n", INT4OID, -1, 0);
+	foreach_int(attribute, direct->fact->read)
+	{
+		TupleDescCopyEntry(desc, i, table, attribute);
+		namestrcpy(&TupleDescAttr(desc, i++ - 1)->attname, psprintf("c%d", attribute));
+	}
+	return desc;
 }
 
 static TupleDesc

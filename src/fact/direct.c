@@ -9,7 +9,7 @@
  * each image is looked at once.
  *
  * A fact is plain when its rows follow the ends of a range alone (no bookings, milestones, lags),
- * it reads one table, nobody keeps rollups on it, and its dimensions are of members or dates.
+ * it reads one table, and its dimensions are of members or dates.
  * Whatever the parts refuse beside that (policies, triggers, rights, expressions that need a plan)
  * is refused before anything is written; then the load goes through SQL, as it does with
  * walhouse.load_path = sql.
@@ -29,7 +29,7 @@
 #include "fact/direct_private.h"
 #include "fact/fact.h"
 
-static bool may_be_direct(WhFact *fact, const WhLoad *load);
+static bool may_be_direct(const WhFact *fact);
 static WhFactDirect *prepare(WhFact *fact, const WhLoad *load);
 static bool compile(WhFactDirect *direct);
 static bool compile_derived(WhFactDirect *direct, TupleDesc desc);
@@ -47,7 +47,7 @@ wh_fact_direct_prepare(WhFact *fact, const WhLoad *load)
 {
 	if (fact->direct == NULL && !fact->direct_refused)
 	{
-		if (may_be_direct(fact, load))
+		if (may_be_direct(fact))
 			fact->direct = prepare(fact, load);
 		fact->direct_refused = fact->direct == NULL;
 		ereport(DEBUG1, (errmsg_internal("fact %s is loaded %s", fact->model->name,
@@ -57,12 +57,11 @@ wh_fact_direct_prepare(WhFact *fact, const WhLoad *load)
 }
 
 static bool
-may_be_direct(WhFact *fact, const WhLoad *load)
+may_be_direct(const WhFact *fact)
 {
 	if (wh_model_load_path() != WH_PATH_AUTO || fact->stage != NULL ||
 		XLogRecPtrIsInvalid(fact->model->position) || fact->model->join != NULL ||
-		wh_fact_has_history(fact) || fact->width != fact->query_width ||
-		wh_fact_is_read(fact, load))
+		wh_fact_has_history(fact) || fact->width != fact->query_width)
 		return false;
 	foreach_ptr(WhFactRole, role, fact->roles)
 	{

@@ -120,6 +120,7 @@ struct WhFactDirect
 	bool *lacks; /* by role: there was no member */
 	TupleDesc with_reason; /* of wh_new and wh_was; NULL: not needed yet */
 	TupleDesc with_surrogates; /* of wh_row and wh_lack */
+	TupleDesc with_sign; /* of what is kept for rollups; NULL: there are none */
 };
 
 /* Whether an image meets the query's condition. */

@@ -1,13 +1,14 @@
 /*
  * write.c
- *		The one place where a load writes rows of a fact.
+ *		The one place where statements of a load write rows of a fact.
  *
  * Rollups stand on a fact, and a load brings them on from what it did to the fact's rows.  So each
  * delete, update and insert of a load goes through the three functions here, whatever it is for:
  * where the fact has rollups, the rows that it took away (wh_n −1) and those that it put there
  * (wh_n 1) are added to a relation of load->changes, with the columns that any of them reads.
  * test/lint refuses such statements in other files; a build's alone are elsewhere, since the
- * rollups of a fact that was built are built again.
+ * rollups of a fact that was built are built again.  A load without statements does the same in
+ * apply.c.
  *
  * Old rows of an update come from a join of the fact with itself along what identifies a row.
  * Without rollups that are up, a statement is what it would be without this file.
