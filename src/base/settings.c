@@ -76,6 +76,8 @@ void
 wh_settings_avoid_scans(void)
 {
 	set_for_now("enable_seqscan", "off");
+	/* Likewise the price of a scan that cannot be avoided. */
+	set_for_now("jit", "off");
 }
 
 void
