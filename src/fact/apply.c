@@ -38,15 +38,30 @@ typedef struct Side
 	bool nulls[INDEX_MAX_KEYS];
 } Side;
 
+/* What becomes of an image. */
+typedef enum Fate
+{
+	ABSENT, /* the query has no row of it */
+	REJECTED,
+	INCOMPLETE, /* a member is missing */
+	COMPLETE
+} Fate;
+
+static void begin(WhFactDirect *direct, WhLoad *load, WhCounts *counts);
 static void apply_part(WhFactDirect *direct);
 static void apply_end(WhFactDirect *direct, uint64 number, bool is_again);
 static void read_old(WhFactDirect *direct, const WhFactEnd *end, Side *old);
 static void keep_identity(const TupleTableSlot *identity, Side *side);
 static bool read_new(WhFactDirect *direct, const WhFactEnd *end, Side *new, bool is_again);
+static Fate compute(WhFactDirect *direct, TupleTableSlot *image, TupleTableSlot **row,
+					char **reason);
 static bool look_up(WhFactDirect *direct, TupleTableSlot *row, TimestampTz *instant);
 static void keep_values(WhFactDirect *direct, const TupleTableSlot *row);
 static bool may_move(const WhFactDirect *direct, TimestampTz instant);
+static bool fill_row(void *arg, TupleTableSlot *image);
 static void replace(WhFactDirect *direct, const Side *old, const Side *new);
+static void insert(WhFactDirect *direct, Datum event_time);
+static void end_row(WhFactDirect *direct);
 static bool differs(const WhFactDirect *direct, TupleTableSlot *row);
 static void wait_for_members(WhFactDirect *direct, uint64 number);
 static void make_members(WhFactDirect *direct);
@@ -64,14 +79,10 @@ wh_fact_direct_load(WhFact *fact, WhLoad *load, WhCounts *counts)
 	WhFactDirect *direct = fact->direct;
 	MemoryContext caller = MemoryContextSwitchTo(direct->context);
 
-	direct->load = load;
-	direct->counts = counts;
+	begin(direct, load, counts);
 	direct->forgets = wh_fact_ahead_has_rows(fact);
 	if (wh_fact_is_read(fact, load))
 		direct->with_sign = describe_changes(direct);
-	direct->values[direct->targets[fact->width + list_length(fact->roles)] - 1] =
-		Int64GetDatum(load->id);
-	direct->nulls[direct->targets[fact->width + list_length(fact->roles)] - 1] = false;
 	PushActiveSnapshot(GetTransactionSnapshot());
 	wh_fact_leaves_see(direct->leaves);
 	for (int part = 0; part < wh_fact_ends_parts(direct->ends); part++)
@@ -89,6 +100,59 @@ wh_fact_direct_load(WhFact *fact, WhLoad *load, WhCounts *counts)
 		wh_fact_ahead_forget(fact);
 	}
 	wh_fact_reject(fact, load, counts);
+}
+
+void
+wh_fact_direct_fill(WhFact *fact, WhLoad *load, WhCounts *counts)
+{
+	WhFactDirect *direct = fact->direct;
+	MemoryContext caller = MemoryContextSwitchTo(direct->context);
+
+	begin(direct, load, counts);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	(void) wh_fact_images_each(direct->images, fill_row, direct);
+	flush(direct);
+	PopActiveSnapshot();
+	MemoryContextSwitchTo(caller);
+	CommandCounterIncrement();
+}
+
+/* begin sets what all rows have in common. */
+static void
+begin(WhFactDirect *direct, WhLoad *load, WhCounts *counts)
+{
+	int last = direct->fact->width + list_length(direct->fact->roles);
+
+	direct->load = load;
+	direct->counts = counts;
+	direct->values[direct->targets[last] - 1] = Int64GetDatum(load->id);
+	direct->nulls[direct->targets[last] - 1] = false;
+}
+
+/* fill_row inserts the row of an image of a build, or leaves it for later. */
+static bool
+fill_row(void *arg, TupleTableSlot *image)
+{
+	WhFactDirect *direct = arg;
+	MemoryContext caller = MemoryContextSwitchTo(direct->one);
+	TupleTableSlot *row;
+	char *reason = NULL;
+
+	switch (compute(direct, image, &row, &reason))
+	{
+		case ABSENT:
+			break;
+		case REJECTED:
+		case INCOMPLETE:
+			stage_reason(direct, "wh_new", row, reason);
+			break;
+		case COMPLETE:
+			insert(direct, row->tts_values[direct->fact->event_time - 1]);
+			break;
+	}
+	MemoryContextSwitchTo(caller);
+	end_row(direct);
+	return true;
 }
 
 static void
@@ -132,6 +196,13 @@ apply_end(WhFactDirect *direct, uint64 number, bool is_again)
 		replace(direct, &old, &new);
 	}
 	MemoryContextSwitchTo(caller);
+	end_row(direct);
+}
+
+/* end_row gives back what one row took, but for what waits to be flushed. */
+static void
+end_row(WhFactDirect *direct)
+{
 	MemoryContextReset(direct->one);
 	wh_formula_reset(direct->columns);
 	wh_formula_reset(direct->derived);
@@ -192,42 +263,54 @@ static bool
 read_new(WhFactDirect *direct, const WhFactEnd *end, Side *new, bool is_again)
 {
 	const WhFact *fact = direct->fact;
-	TupleTableSlot *image;
 	TupleTableSlot *row;
-	TimestampTz instant;
+	Fate fate;
 
 	new->is_there = false;
 	new->reason = NULL;
 	if (!wh_fact_ends_lives(direct->ends, end))
 		return true;
-	image = wh_model_range_fetch(direct->range, end->last);
-	if (wh_fact_direct_meets(direct, image))
+	fate = compute(direct, wh_model_range_fetch(direct->range, end->last), &row, &new->reason);
+	new->is_there = fate != ABSENT;
+	if (fate == REJECTED)
+		stage_reason(direct, "wh_new", row, new->reason);
+	if (fate == INCOMPLETE)
 	{
-		row = wh_formula_compute(direct->columns, image);
-		new->is_there = true;
-		new->reason = wh_fact_direct_reason(direct, row);
-		wh_formula_reset(direct->reason);
-		if (new->reason != NULL)
-			stage_reason(direct, "wh_new", row, new->reason);
-		else if (!look_up(direct, row, &instant))
-		{
-			if (is_again)
-				elog(ERROR, "fact %s refers to a member that could not be made",
-					 fact->model->name);
-			stage_row(direct, "wh_lack", row);
-			return false;
-		}
-		else
-		{
-			if (may_move(direct, instant))
-				stage_row(direct, "wh_row", row);
-			new->identity[direct->event_place] = row->tts_values[fact->event_time - 1];
-			keep_values(direct, row);
-		}
+		if (is_again)
+			elog(ERROR, "fact %s refers to a member that could not be made", fact->model->name);
+		stage_row(direct, "wh_lack", row);
+		return false;
 	}
+	if (fate == COMPLETE)
+		new->identity[direct->event_place] = row->tts_values[fact->event_time - 1];
+	return true;
+}
+
+/*
+ * compute computes the row of an image, its reason where it is rejected, and where it is
+ * complete, values and nulls; one that may move is staged, too.
+ */
+static Fate
+compute(WhFactDirect *direct, TupleTableSlot *image, TupleTableSlot **row, char **reason)
+{
+	bool is_there = wh_fact_direct_meets(direct, image);
+	TimestampTz instant;
+
 	if (direct->condition != NULL)
 		wh_formula_reset(direct->condition);
-	return true;
+	if (!is_there)
+		return ABSENT;
+	*row = wh_formula_compute(direct->columns, image);
+	*reason = wh_fact_direct_reason(direct, *row);
+	wh_formula_reset(direct->reason);
+	if (*reason != NULL)
+		return REJECTED;
+	if (!look_up(direct, *row, &instant))
+		return INCOMPLETE;
+	if (may_move(direct, instant))
+		stage_row(direct, "wh_row", *row);
+	keep_values(direct, *row);
+	return COMPLETE;
 }
 
 /* look_up finds the surrogate keys of a row; false: a member is missing. */
@@ -332,12 +415,20 @@ replace(WhFactDirect *direct, const Side *old, const Side *new)
 			}
 		}
 	}
-	if (!is_placed || stays)
-		return;
-	leaf = wh_fact_leaves_find(direct->leaves, new->identity[event]);
+	if (is_placed && !stays)
+		insert(direct, new->identity[event]);
+}
+
+/* insert inserts values and nulls. */
+static void
+insert(WhFactDirect *direct, Datum event_time)
+{
+	WhFactLeaf *leaf = wh_fact_leaves_find(direct->leaves, event_time);
+
 	if (leaf == NULL)
-		ereport(ERROR, (errcode(ERRCODE_CHECK_VIOLATION),
-						errmsg("no partition of fact %s found for a row", direct->fact->model->name)));
+		ereport(ERROR,
+				(errcode(ERRCODE_CHECK_VIOLATION),
+				 errmsg("no partition of fact %s found for a row", direct->fact->model->name)));
 	keep_change(direct, 1, direct->values, direct->nulls);
 	wh_fact_leaf_insert(leaf, direct->values, direct->nulls);
 	direct->gathered++;

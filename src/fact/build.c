@@ -19,6 +19,7 @@
 #include "fact/fact.h"
 #include "fact/fact_private.h"
 
+static void stage_left(WhFact *fact);
 static void empty(WhFact *fact, WhCounts *counts);
 static void fill(WhFact *fact, WhLoad *load, WhCounts *counts);
 static char *incomplete(const WhFact *fact, const char *alias);
@@ -27,11 +28,31 @@ void
 wh_fact_build(WhModel *model, WhLoad *load, WhCounts *counts)
 {
 	WhFact *fact = wh_fact_open(model);
-	StringInfoData sql;
 
-	wh_fact_stage_build(fact, load);
-	empty(fact, counts);
-	fill(fact, load, counts);
+	if (wh_fact_direct_begin(fact, load))
+	{
+		empty(fact, counts);
+		wh_fact_direct_fill(fact, load, counts);
+		wh_fact_direct_close(fact->direct);
+		fact->direct = NULL;
+	}
+	else
+	{
+		wh_fact_stage_build(fact, load);
+		empty(fact, counts);
+		fill(fact, load, counts);
+		stage_left(fact);
+	}
+	wh_fact_reject(fact, load, counts);
+	if (wh_stage_count(fact->stage, "wh_row") > 0)
+		wh_fact_ahead_add(fact, load);
+}
+
+/* stage_left fills wh_new and wh_row from wh_left. */
+static void
+stage_left(WhFact *fact)
+{
+	StringInfoData sql;
 
 	initStringInfo(&sql);
 	wh_sql_append(&sql, "SELECT true AS live, ");
@@ -40,7 +61,6 @@ wh_fact_build(WhModel *model, WhLoad *load, WhCounts *counts)
 				  ", l.reason FROM wh_left l WHERE l.is_there AND (l.reason IS NOT NULL OR %s)",
 				  incomplete(fact, "l"));
 	wh_stage_fill(fact->stage, "wh_new", sql.data, 0, NULL);
-	wh_fact_reject(fact, load, counts);
 
 	resetStringInfo(&sql);
 	wh_sql_append(&sql, "SELECT ");
@@ -48,8 +68,7 @@ wh_fact_build(WhModel *model, WhLoad *load, WhCounts *counts)
 	wh_fact_role_columns(&sql, fact, "l");
 	wh_sql_append(&sql, " FROM wh_left l WHERE l.is_there AND l.reason IS NULL AND NOT (%s)",
 				  incomplete(fact, "l"));
-	if (wh_stage_fill(fact->stage, "wh_row", sql.data, 0, NULL) > 0)
-		wh_fact_ahead_add(fact, load);
+	wh_stage_fill(fact->stage, "wh_row", sql.data, 0, NULL);
 }
 
 void

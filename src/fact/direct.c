@@ -21,6 +21,7 @@
 
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
+#include "utils/date.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
@@ -35,9 +36,15 @@ static bool compile(WhFactDirect *direct);
 static bool compile_derived(WhFactDirect *direct, TupleDesc desc);
 static TupleDesc name_columns(const WhFact *fact, TupleDesc desc);
 static bool find_targets(WhFactDirect *direct);
+static bool open_source(WhFactDirect *direct, const WhLoad *load);
 static bool open_ends(WhFactDirect *direct);
 static bool check_places(WhFactDirect *direct);
-static bool has_place(WhFactDirect *direct, WhPlace image);
+static bool old_has_place(WhFactDirect *direct, TupleTableSlot *image);
+static bool new_has_place(void *arg, TupleTableSlot *image);
+static bool has_place(WhFactDirect *direct, TupleTableSlot *image, bool is_new);
+static void lack(WhFactDirect *direct, Datum event_time);
+static int64 stretch_of(Timestamp time);
+static bool refuse(WhFact *fact);
 static bool open_lookups(WhFactDirect *direct);
 static void close_lookups(WhFactDirect *direct);
 static void close_formula(WhFormula *formula);
@@ -50,7 +57,9 @@ wh_fact_direct_prepare(WhFact *fact, const WhLoad *load)
 		if (may_be_direct(fact))
 			fact->direct = prepare(fact, load);
 		fact->direct_refused = fact->direct == NULL;
-		ereport(DEBUG1, (errmsg_internal("fact %s is loaded %s", fact->model->name,
+		ereport(DEBUG1, (errmsg_internal("fact %s is %s %s", fact->model->name,
+										 XLogRecPtrIsInvalid(fact->model->position) ? "built" :
+																					  "loaded",
 										 fact->direct_refused ? "by SQL" : "without statements")));
 	}
 	return fact->direct != NULL;
@@ -60,8 +69,8 @@ static bool
 may_be_direct(const WhFact *fact)
 {
 	if (wh_model_load_path() != WH_PATH_AUTO || fact->stage != NULL ||
-		XLogRecPtrIsInvalid(fact->model->position) || fact->model->join != NULL ||
-		wh_fact_has_history(fact) || fact->width != fact->query_width)
+		fact->model->join != NULL || wh_fact_has_history(fact) ||
+		fact->width != fact->query_width)
 		return false;
 	foreach_ptr(WhFactRole, role, fact->roles)
 	{
@@ -72,7 +81,8 @@ may_be_direct(const WhFact *fact)
 	return true;
 }
 
-/* prepare reads the range and sees that all of it can be written in place; NULL: it cannot. */
+/* prepare reads what there is to be written, and sees that all of it can be written in place, once
+ * there are partitions; NULL: it cannot. */
 static WhFactDirect *
 prepare(WhFact *fact, const WhLoad *load)
 {
@@ -86,17 +96,31 @@ prepare(WhFact *fact, const WhLoad *load)
 	direct->context = context;
 	direct->rows = AllocSetContextCreate(context, "walhouse rows", ALLOCSET_DEFAULT_SIZES);
 	direct->one = AllocSetContextCreate(context, "walhouse key", ALLOCSET_DEFAULT_SIZES);
-	direct->range = wh_model_range_open(fact->model, fact->model->position, load->to);
-	direct->leaves = direct->range == NULL ? NULL : wh_fact_leaves_open(fact);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	is_done = direct->leaves != NULL && compile(direct) && find_targets(direct) &&
-			  open_ends(direct) && check_places(direct);
+	is_done = open_source(direct, load) && (direct->leaves = wh_fact_leaves_open(fact)) != NULL &&
+			  compile(direct) && find_targets(direct) && check_places(direct);
 	PopActiveSnapshot();
 	MemoryContextSwitchTo(caller);
 	if (is_done)
 		return direct;
 	wh_fact_direct_close(direct);
 	return NULL;
+}
+
+/* open_source opens the range of a load; or mirror and log of a build. */
+static bool
+open_source(WhFactDirect *direct, const WhLoad *load)
+{
+	const WhModel *model = direct->fact->model;
+	bool is_build = XLogRecPtrIsInvalid(model->position);
+
+	direct->range = wh_model_range_open(model, is_build ? load->to : model->position,
+										is_build ? PG_UINT64_MAX : load->to);
+	if (direct->range == NULL || !open_ends(direct))
+		return false;
+	if (is_build)
+		direct->images = wh_fact_images_open(model, direct->range, direct->ends);
+	return !is_build || direct->images != NULL;
 }
 
 void
@@ -110,6 +134,10 @@ wh_fact_direct_close(WhFactDirect *direct)
 	close_formula(direct->derived);
 	if (direct->leaves != NULL)
 		wh_fact_leaves_close(direct->leaves);
+	if (direct->lacking != NULL)
+		wh_stage_drop(direct->lacking);
+	if (direct->images != NULL)
+		wh_fact_images_close(direct->images);
 	if (direct->range != NULL)
 		wh_model_range_close(direct->range);
 	MemoryContextDelete(direct->context);
@@ -130,15 +158,17 @@ compile(WhFactDirect *direct)
 	const WhFact *fact = direct->fact;
 	const WhModel *model = fact->model;
 	StringInfoData targets;
+	TupleDesc source;
 	TupleDesc desc;
 	ListCell *cell;
 
-	direct->columns = wh_model_formula(model, direct->range);
+	source = direct->images == NULL ? direct->range->desc : wh_fact_images_desc(direct->images);
+	direct->columns = wh_model_formula_over(model, source);
 	if (direct->columns == NULL)
 		return false;
 	if (model->condition != NULL)
 	{
-		direct->condition = wh_model_condition_formula(model, direct->range);
+		direct->condition = wh_model_condition_over(model, source);
 		if (direct->condition == NULL)
 			return false;
 	}
@@ -150,7 +180,7 @@ compile(WhFactDirect *direct)
 		wh_sql_append(&targets, "%s%s", targets.len > 0 ? ", " : "",
 					  wh_fact_column(fact, lfirst_int(cell))->expression);
 	}
-	direct->identity = wh_formula_compile(targets.data, "s", direct->range->desc);
+	direct->identity = wh_formula_compile(targets.data, "s", source);
 	desc = name_columns(fact, wh_formula_desc(direct->columns));
 	direct->known = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
 	direct->reason = wh_formula_compile(
@@ -271,11 +301,13 @@ open_ends(WhFactDirect *direct)
 	return true;
 }
 
-/* check_places says whether every row of the range has a partition that can be written, so that
- * nothing stands in the way once writing has begun. */
+/* check_places says whether every row has a partition that can be written, or will have one, so
+ * that nothing stands in the way once writing has begun. */
 static bool
 check_places(WhFactDirect *direct)
 {
+	if (direct->images != NULL)
+		return wh_fact_images_each(direct->images, new_has_place, direct);
 	for (int part = 0; part == 0 || part < wh_fact_ends_parts(direct->ends); part++)
 	{
 		if (!wh_fact_ends_read(direct->ends, part))
@@ -284,8 +316,11 @@ check_places(WhFactDirect *direct)
 		{
 			WhFactEnd *end = wh_fact_ends_get(direct->ends, i);
 
-			if ((end->was_there && !has_place(direct, end->first)) ||
-				(wh_fact_ends_lives(direct->ends, end) && !has_place(direct, end->last)))
+			if (end->was_there &&
+				!old_has_place(direct, wh_model_range_fetch(direct->range, end->first)))
+				return false;
+			if (wh_fact_ends_lives(direct->ends, end) &&
+				!new_has_place(direct, wh_model_range_fetch(direct->range, end->last)))
 				return false;
 		}
 	}
@@ -293,9 +328,21 @@ check_places(WhFactDirect *direct)
 }
 
 static bool
-has_place(WhFactDirect *direct, WhPlace place)
+old_has_place(WhFactDirect *direct, TupleTableSlot *image)
 {
-	TupleTableSlot *image = wh_model_range_fetch(direct->range, place);
+	return has_place(direct, image, false);
+}
+
+static bool
+new_has_place(void *arg, TupleTableSlot *image)
+{
+	return has_place(arg, image, true);
+}
+
+static bool
+has_place(WhFactDirect *direct, TupleTableSlot *image, bool is_new)
+{
+	MemoryContext caller = MemoryContextSwitchTo(direct->one);
 	TupleTableSlot *identity;
 	bool has = true;
 
@@ -304,14 +351,68 @@ has_place(WhFactDirect *direct, WhPlace place)
 		identity = wh_formula_compute(direct->identity, image);
 		wh_fact_direct_know(direct, identity->tts_values, identity->tts_isnull);
 		if (wh_fact_direct_reason(direct, direct->known) == NULL)
-			has = wh_fact_leaves_find(direct->leaves,
-									  identity->tts_values[direct->event_place]) != NULL;
+		{
+			Datum event_time = identity->tts_values[direct->event_place];
+
+			has = wh_fact_leaves_find(direct->leaves, event_time) != NULL;
+			if (!has && is_new && wh_fact_leaves_lack(direct->leaves, event_time))
+			{
+				lack(direct, event_time);
+				has = true;
+			}
+		}
 		wh_formula_reset(direct->reason);
 		wh_formula_reset(direct->identity);
 	}
 	if (direct->condition != NULL)
 		wh_formula_reset(direct->condition);
+	MemoryContextSwitchTo(caller);
+	MemoryContextReset(direct->one);
 	return has;
+}
+
+/* lack keeps the row that is known, whose partition is to be made: one of each stretch of time in
+ * which no bucket can end. */
+static void
+lack(WhFactDirect *direct, Datum event_time)
+{
+	int64 stretch = direct->fact->event_type == DATEOID ?
+						DatumGetDateADT(event_time) :
+						stretch_of(DatumGetTimestamp(event_time));
+	bool found;
+
+	if (direct->lacking == NULL)
+	{
+		HASHCTL control = {.keysize = sizeof(int64), .entrysize = sizeof(int64)};
+		MemoryContext caller = MemoryContextSwitchTo(direct->context);
+
+		direct->lacking = wh_stage_create();
+		control.hcxt = direct->context;
+		direct->lacked =
+			hash_create("walhouse lacking", 256, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+		MemoryContextSwitchTo(caller);
+	}
+	(void) hash_search(direct->lacked, &stretch, HASH_ENTER, &found);
+	if (!found)
+		wh_stage_add(direct->lacking, "wh_lacking", direct->known->tts_tupleDescriptor,
+					 direct->known->tts_values, direct->known->tts_isnull);
+}
+
+/* stretch_of: days begin at quarters of an hour in every zone since 1980, and before at some
+ * second. */
+static int64
+stretch_of(Timestamp time)
+{
+	const Timestamp year_1980 = (Timestamp) -7305 * USECS_PER_DAY;
+
+	return time >= year_1980 ? (time - year_1980) / (15 * USECS_PER_MINUTE) :
+							   (time - year_1980) / USECS_PER_SEC - 1;
+}
+
+const WhStage *
+wh_fact_direct_lacking(const WhFactDirect *direct)
+{
+	return direct->lacking;
 }
 
 bool
@@ -359,6 +460,8 @@ wh_fact_direct_begin(WhFact *fact, WhLoad *load)
 
 	if (fact->stage != NULL || !wh_fact_direct_prepare(fact, load))
 		return false;
+	if (fact->direct->lacking != NULL)
+		return refuse(fact);
 	caller = MemoryContextSwitchTo(fact->direct->context);
 	is_open = open_lookups(fact->direct);
 	MemoryContextSwitchTo(caller);
@@ -369,10 +472,17 @@ wh_fact_direct_begin(WhFact *fact, WhLoad *load)
 		MemoryContextSwitchTo(caller);
 		return true;
 	}
+	return refuse(fact);
+}
+
+/* refuse leaves to SQL what has been prepared. */
+static bool
+refuse(WhFact *fact)
+{
 	wh_fact_direct_close(fact->direct);
 	fact->direct = NULL;
 	fact->direct_refused = true;
-	ereport(DEBUG1, (errmsg_internal("fact %s is loaded by SQL after all", fact->model->name)));
+	ereport(DEBUG1, (errmsg_internal("fact %s is left to SQL", fact->model->name)));
 	return false;
 }
 

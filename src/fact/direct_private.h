@@ -6,6 +6,7 @@
 #define WH_FACT_DIRECT_PRIVATE_H
 
 #include "fact/fact_private.h"
+#include "utils/hsearch.h"
 #include "utils/relcache.h"
 
 /* -------- ends.c: what a range did to each key -------- */
@@ -37,8 +38,22 @@ extern int wh_fact_ends_parts(const WhFactEnds *ends);
  * read. */
 extern uint64 wh_fact_ends_count(const WhFactEnds *ends);
 extern WhFactEnd *wh_fact_ends_get(const WhFactEnds *ends, uint64 number);
+extern bool wh_fact_ends_has(const WhFactEnds *ends, Datum *key);
 /* Whether the last row of a key stands at the end of the range. */
 extern bool wh_fact_ends_lives(const WhFactEnds *ends, const WhFactEnd *end);
+
+/* -------- images.c: the rows of a build -------- */
+
+typedef struct WhFactImages WhFactImages;
+
+/* wh_fact_images_open gets ready to read the images of the table's rows at the position after which
+ * the range begins; NULL: only SQL can.  In the current context. */
+extern WhFactImages *wh_fact_images_open(const WhModel *model, WhRange *range, WhFactEnds *ends);
+extern TupleDesc wh_fact_images_desc(const WhFactImages *images);
+/* wh_fact_images_each calls body for each image in the active snapshot, until it returns false. */
+extern bool wh_fact_images_each(WhFactImages *images,
+								bool (*body)(void *arg, TupleTableSlot *image), void *arg);
+extern void wh_fact_images_close(WhFactImages *images);
 
 /* -------- lookup.c: surrogate keys -------- */
 
@@ -66,8 +81,10 @@ extern WhFactLeaves *wh_fact_leaves_open(const WhFact *fact);
 /* The attribute of a column of the fact, of the columns that roles have, and of load_id. */
 extern AttrNumber wh_fact_leaves_attribute(const WhFactLeaves *leaves, const char *column);
 extern TupleDesc wh_fact_leaves_desc(const WhFactLeaves *leaves);
-/* The partition of an event time; NULL: there is none, or none that can be written without SQL. */
+/* The partition of an event time; NULL: there is none, or none that can be written without SQL.
+ * wh_fact_leaves_lack says that it is to be made. */
 extern WhFactLeaf *wh_fact_leaves_find(WhFactLeaves *leaves, Datum event_time);
+extern bool wh_fact_leaves_lack(const WhFactLeaves *leaves, Datum event_time);
 /*
  * wh_fact_leaf_find finds a row by what identifies it (fact->identity, in its order) as the
  * snapshot of wh_fact_leaves_see saw it; false: there is none.  The slot is valid until the next
@@ -90,9 +107,13 @@ struct WhFactDirect
 {
 	WhFact *fact;
 	MemoryContext context;
-	WhRange *range;
+	WhRange *range; /* of a load; of a build all that came after its position */
 	WhFactEnds *ends;
+	WhFactImages *images; /* of a build; NULL: a load */
 	WhFactLeaves *leaves;
+	WhStage *lacking; /* wh_lacking: rows (c…) without a partition, some for each; NULL: there are
+						 none */
+	HTAB *lacked; /* by a stretch of event time: a row of it is there */
 	WhFormula *condition; /* of an image; NULL: there is none */
 	WhFormula *identity; /* of an image: the columns that identify a row */
 	WhFormula *columns; /* of an image: c… */

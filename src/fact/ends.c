@@ -226,6 +226,17 @@ wh_fact_ends_get(const WhFactEnds *ends, uint64 number)
 }
 
 bool
+wh_fact_ends_has(const WhFactEnds *ends, Datum *key)
+{
+	MemoryContext caller = MemoryContextSwitchTo(ends->scratch);
+	bool has = ends_lookup(ends->table, key) != NULL;
+
+	MemoryContextSwitchTo(caller);
+	MemoryContextReset(ends->scratch);
+	return has;
+}
+
+bool
 wh_fact_ends_lives(const WhFactEnds *ends, const WhFactEnd *end)
 {
 	return (end->op == 'I' || end->op == 'U') && end->truncates == ends->truncates;

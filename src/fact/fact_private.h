@@ -217,8 +217,14 @@ extern bool wh_fact_is_read(WhFact *fact, const WhLoad *load);
 typedef struct WhFactDirect WhFactDirect;
 
 extern bool wh_fact_direct_prepare(WhFact *fact, const WhLoad *load);
+/* Rows (c…: key and event time) in wh_lacking that stand for partitions which are to be made
+ * first; NULL: there are all. */
+extern const WhStage *wh_fact_direct_lacking(const WhFactDirect *direct);
 extern bool wh_fact_direct_begin(WhFact *fact, WhLoad *load);
 extern void wh_fact_direct_load(WhFact *fact, WhLoad *load, WhCounts *counts);
+/* The same for a build: inserts the complete rows, and leaves in the stage what is left to do,
+ * wh_new (live, c…, reason) and wh_row. */
+extern void wh_fact_direct_fill(WhFact *fact, WhLoad *load, WhCounts *counts);
 extern void wh_fact_direct_close(WhFactDirect *direct);
 
 /* ahead.c */

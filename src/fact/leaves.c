@@ -58,6 +58,7 @@ struct WhFactLeaves
 
 static bool may_write(Relation rel);
 static bool is_like_parent(const WhFactLeaves *leaves, Relation rel);
+static int number_of(const WhFactLeaves *leaves, Datum event_time);
 static WhFactLeaf *open_leaf(WhFactLeaves *leaves, Oid relid);
 static bool open_key(WhFactLeaf *leaf);
 static int place_of(const WhFact *fact, const char *name);
@@ -125,25 +126,40 @@ wh_fact_leaves_desc(const WhFactLeaves *leaves)
 WhFactLeaf *
 wh_fact_leaves_find(WhFactLeaves *leaves, Datum event_time)
 {
-	PartitionDesc desc = leaves->desc;
+	int number = number_of(leaves, event_time);
 	WhFactLeaf *leaf;
-	bool is_equal;
-	int number;
 
-	if (desc->nparts == 0)
-		return NULL;
-	number = partition_range_datum_bsearch(leaves->key->partsupfunc, leaves->key->partcollation,
-										   desc->boundinfo, 1, &event_time, &is_equal);
-	number = desc->boundinfo->indexes[number + 1];
 	if (number < 0)
 		return NULL;
 	leaf = leaves->leaves[number];
 	if (leaf == NULL)
 	{
-		leaf = open_leaf(leaves, desc->oids[number]);
+		leaf = open_leaf(leaves, leaves->desc->oids[number]);
 		leaves->leaves[number] = leaf;
 	}
 	return leaf->is_plain ? leaf : NULL;
+}
+
+bool
+wh_fact_leaves_lack(const WhFactLeaves *leaves, Datum event_time)
+{
+	return number_of(leaves, event_time) < 0 &&
+		   (leaves->desc->nparts == 0 || !partition_bound_has_default(leaves->desc->boundinfo));
+}
+
+/* number_of gives the number of an event time's partition; -1: it has none of its own. */
+static int
+number_of(const WhFactLeaves *leaves, Datum event_time)
+{
+	PartitionBoundInfo bounds = leaves->desc->boundinfo;
+	bool is_equal;
+	int offset;
+
+	if (leaves->desc->nparts == 0)
+		return -1;
+	offset = partition_range_datum_bsearch(leaves->key->partsupfunc, leaves->key->partcollation,
+										   bounds, 1, &event_time, &is_equal);
+	return bounds->indexes[offset + 1];
 }
 
 static WhFactLeaf *

@@ -23,6 +23,9 @@
 #include "fact/fact.h"
 #include "fact/fact_private.h"
 
+/* Days from 2000-01-01 to the beginnings of buckets. */
+#define BUCKETS "SELECT DISTINCT (%s) - '2000-01-01'::pg_catalog.date FROM "
+
 static WhRows *read_buckets(WhFact *fact, WhLoad *load);
 static char *bucket_expression(const WhFact *fact);
 static bool has_partition(Relation rel, Datum value);
@@ -38,9 +41,14 @@ wh_fact_missing_partitions(WhModel *model, WhLoad *load)
 	List *missing = NIL;
 	Relation rel;
 
-	if (wh_fact_direct_prepare(fact, load))
+	if (!wh_fact_direct_prepare(fact, load))
+		days = read_buckets(fact, load);
+	else if (wh_fact_direct_lacking(fact->direct) == NULL)
 		return NIL;
-	days = read_buckets(fact, load);
+	else
+		days = wh_stage_query(wh_fact_direct_lacking(fact->direct),
+							  wh_sql(BUCKETS "wh_lacking n ORDER BY 1", bucket_expression(fact)),
+							  0, NULL);
 	if (days->count == 0)
 		return NIL;
 	rel = table_open(model->relid, AccessShareLock);
@@ -68,8 +76,7 @@ read_buckets(WhFact *fact, WhLoad *load)
 	WhArg args[1];
 
 	initStringInfo(&sql);
-	wh_sql_append(&sql, "SELECT DISTINCT (%s) - '2000-01-01'::pg_catalog.date FROM ",
-				  bucket_expression(fact));
+	wh_sql_append(&sql, BUCKETS, bucket_expression(fact));
 	if (!XLogRecPtrIsInvalid(fact->model->position) || wh_fact_has_history(fact))
 	{
 		if (!XLogRecPtrIsInvalid(fact->model->position))

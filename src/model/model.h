@@ -409,6 +409,9 @@ extern void wh_model_range_close(WhRange *range);
  * statements must.  The second one is for queries that have a condition. */
 extern WhFormula *wh_model_formula(const WhModel *model, const WhRange *range);
 extern WhFormula *wh_model_condition_formula(const WhModel *model, const WhRange *range);
+/* The same over rows of the mirror, or whatever has its names. */
+extern WhFormula *wh_model_formula_over(const WhModel *model, TupleDesc desc);
+extern WhFormula *wh_model_condition_over(const WhModel *model, TupleDesc desc);
 
 /* -------- sample.c: verify() of a sample -------- */
 

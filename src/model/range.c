@@ -368,16 +368,28 @@ wh_model_range_close(WhRange *range)
 WhFormula *
 wh_model_formula(const WhModel *model, const WhRange *range)
 {
-	StringInfoData targets;
-
-	initStringInfo(&targets);
-	foreach_ptr(WhModelColumn, column, model->columns)
-		wh_sql_append(&targets, "%s%s", targets.len > 0 ? ", " : "", column->expression);
-	return wh_formula_compile(targets.data, "s", range->desc);
+	return wh_model_formula_over(model, range->desc);
 }
 
 WhFormula *
 wh_model_condition_formula(const WhModel *model, const WhRange *range)
 {
-	return wh_formula_compile(wh_sql("COALESCE(%s, false)", model->condition), "s", range->desc);
+	return wh_model_condition_over(model, range->desc);
+}
+
+WhFormula *
+wh_model_formula_over(const WhModel *model, TupleDesc desc)
+{
+	StringInfoData targets;
+
+	initStringInfo(&targets);
+	foreach_ptr(WhModelColumn, column, model->columns)
+		wh_sql_append(&targets, "%s%s", targets.len > 0 ? ", " : "", column->expression);
+	return wh_formula_compile(targets.data, "s", desc);
+}
+
+WhFormula *
+wh_model_condition_over(const WhModel *model, TupleDesc desc)
+{
+	return wh_formula_compile(wh_sql("COALESCE(%s, false)", model->condition), "s", desc);
 }
