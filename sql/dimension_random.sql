@@ -1,6 +1,6 @@
 -- P3 for dimensions: one random log, cut into random loads and built at a random position, gives the rows of an oracle that walks
 -- through the history of each key in a loop, and those of one build at the end; for dimensions of type 2, of both types, and of
--- type 1. Inferred members appear on the way.  Other logs: \set seed 0.7 before the file, or more transactions.
+-- type 1, by statements and without. Inferred members appear on the way.  Other logs: \set seed 0.7 before the file, or more transactions.
 -- Mistakes that were made on purpose, and made this test fail, each alone: comparing with <> instead of *<>; the last boundary of a
 -- closed version taken from valid_from; the first version of an inferred key not from -infinity; within one seq the first
 -- op instead of the last; no event for keys that only a TRUNCATE touched; rows inserted before a TRUNCATE kept; the
@@ -175,7 +175,8 @@ CALL walhouse.build('dw.all');
 CALL walhouse.build('dw.some');
 CALL walhouse.build('dw.none');
 \o /dev/null
-SELECT step FROM (SELECT end_lsn, 1 AS n, format('SELECT handfeed.reach(''shop'', %L)', end_lsn) AS step FROM oracle.cut
+SELECT step FROM (SELECT end_lsn, 0 AS n, 'SET walhouse.load_path = ' || oracle.pick('auto', 'sql') AS step FROM oracle.cut
+    UNION ALL SELECT end_lsn, 1 AS n, format('SELECT handfeed.reach(''shop'', %L)', end_lsn) AS step FROM oracle.cut
     UNION ALL SELECT end_lsn, 2, 'CALL walhouse.load(''shop'')' FROM oracle.cut
     UNION ALL SELECT end_lsn, 3, 'SELECT oracle.infer()' FROM oracle.cut WHERE random() < .3) s ORDER BY end_lsn, n \gexec
 SELECT oracle.history(m) FROM unnest('{all,some,none}'::text[]) m;
@@ -195,6 +196,7 @@ CALL walhouse.build('dw.none');
 SELECT m, oracle.differing(format('dw.%I', m), m) FROM unnest('{all,some,none}'::text[]) m ORDER BY 1;
 
 \set QUIET on
+RESET walhouse.load_path;
 SELECT walhouse.drop_model(relation) FROM walhouse.model \g /dev/null
 DELETE FROM walhouse.feed_column; DELETE FROM walhouse.feed_table; DELETE FROM walhouse.feed_position; DELETE FROM walhouse.load; DELETE FROM walhouse.feed;
 DROP SCHEMA shop, shop_log, dw, oracle, handfeed CASCADE;

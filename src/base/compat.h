@@ -234,6 +234,16 @@
 	_bt_search((index), (key), (buffer), BT_WRITE, NULL)
 #endif
 
+/* 17: a relation for its OID; the sequence of an identity column, or InvalidOid; users include
+ * catalog/dependency.h */
+#if PG_VERSION_NUM >= 170000
+#define wh_compat_identity_sequence(relation, attnum) \
+	getIdentitySequence((relation), (attnum), true)
+#else
+#define wh_compat_identity_sequence(relation, attnum) \
+	getIdentitySequence(RelationGetRelid(relation), (attnum), true)
+#endif
+
 /* 17: loops over lists that declare their variable */
 #if PG_VERSION_NUM < 170000
 #define WH_FOREACH(type, var, lst, get) \

@@ -149,6 +149,11 @@ extern void wh_dimension_effective_expected_sql(StringInfo sql, const WhModel *m
 extern void wh_dimension_build(WhModel *model, WhLoad *load, WhCounts *counts);
 extern void wh_dimension_load(WhModel *model, WhLoad *load, WhCounts *counts);
 
+/* -------- direct.c -------- */
+/* The versions of a load without statements, from *from on; false: statements must write those
+ * after *from, which was moved to what is done. */
+extern bool wh_dimension_direct(WhModel *model, WhLoad *load, WhCounts *counts, XLogRecPtr *from);
+
 /* -------- verify.c, date.c -------- */
 extern void wh_dimension_verify(WhModel *model, WhVerdict *verdict);
 extern void wh_dimension_known(WhModel *model, WhKnown *known);

@@ -193,9 +193,12 @@ apply_versions(Work *work)
 {
 	WhModel *model = work->model;
 	WhLoad *load = work->load;
+	XLogRecPtr from = model->position;
 	StringInfoData sql;
 	WhRows *rows;
 
+	if (wh_dimension_direct(model, load, work->counts, &from))
+		return;
 	initStringInfo(&sql);
 	wh_sql_append(&sql, "WITH wh_event AS MATERIALIZED (");
 	wh_dimension_events_sql(&sql, model, false);
@@ -211,7 +214,7 @@ apply_versions(Work *work)
 		" SELECT (SELECT pg_catalog.count(*) FROM wh_updated), (SELECT pg_catalog.count(*) FROM "
 		"wh_inserted)");
 	rows = wh_stage_query(work->stage, sql.data, 2,
-						  (WhArg[]){WH_ARG_LSN(model->position), WH_ARG_LSN(load->to)});
+						  (WhArg[]){WH_ARG_LSN(from), WH_ARG_LSN(load->to)});
 	work->counts->updated += wh_rows_int8(rows, 0, 1);
 	work->counts->inserted += wh_rows_int8(rows, 0, 2);
 }

@@ -67,8 +67,9 @@ for my $keys (@keys)
 {
 	my $phase = "type2 $keys";
 	my $million = $keys >= 1e6 ? sprintf('%gM', $keys / 1e6) : $keys;
-	print "\nLoad, changes of $rows{$phase} of $keys members of a type-2 dimension, ratios beside dbt's snapshot\n\n| | changed keys/s | ratio |\n|-|-|-|\n";
-	print "| $_->[1] | ", figure($phase, $_->[0], 'rate', '%.0f'), ' | ', ratio_text($phase, $_->[0], 'rate', 'dbt'), " |\n"
+	print "\nLoad, changes of $rows{$phase} of $keys members of a type-2 dimension, ratios beside dbt's snapshot\n\n| | changed keys/s | ratio | CPU, µs a key | ratio |\n|-|-|-|-|-|\n";
+	print "| $_->[1] | ", join(' | ', figure($phase, $_->[0], 'rate', '%.0f'), ratio_text($phase, $_->[0], 'rate', 'dbt'),
+		figure($phase, $_->[0], 'cpu', '%.1f'), ratio_text($phase, $_->[0], 'cpu', 'dbt')), " |\n"
 		for [ load => 'walhouse: load' ], [ both => 'walhouse: ingest and load' ], [ dbt => 'dbt: snapshot' ];
 	goal("type-2 changes, $million keys: changed keys/s of the load", '%.0f', 50000, median_of($phase, 'load', 'rate'));
 	goal("type-2 changes, $million keys: the load beside dbt's snapshot", '%.1f', 30, (ratio($phase, 'load', 'rate', 'dbt'))[0]);
@@ -79,8 +80,9 @@ goal("type-2 changes: $keys[-1] keys beside $keys[0]", '%.2f', 0.9, median_of("t
 if ($figures{build})
 {
 	print "\nLoad, build of a fact with three look-ups from its mirror: $rows{build} rows, beside COPY (binary) into the same partitions\n\n",
-		"| | rows/s | ratio |\n|-|-|-|\n";
-	print "| $_->[1] | ", figure('build', $_->[0], 'rate', '%.0f'), ' | ', ratio_text('build', $_->[0], 'rate', 'copy'), " |\n"
+		"| | rows/s | ratio | CPU, µs a row | ratio |\n|-|-|-|-|-|\n";
+	print "| $_->[1] | ", join(' | ', figure('build', $_->[0], 'rate', '%.0f'), ratio_text('build', $_->[0], 'rate', 'copy'),
+		figure('build', $_->[0], 'cpu', '%.2f'), ratio_text('build', $_->[0], 'cpu', 'copy')), " |\n"
 		for [ build => 'walhouse: build' ], [ copy => 'COPY' ];
 	goal('build of a fact, rows/s beside COPY', '%.2f', 0.6, (ratio('build', 'build', 'rate', 'copy'))[0]);
 }

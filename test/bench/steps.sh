@@ -33,29 +33,39 @@ clear_own()
 	for model; do ask target own -c "SELECT walhouse.drop_model('$model')" >/dev/null || die "$model stays"; done
 	ask target own -c "CALL walhouse.drop_feed('star')" >/dev/null || die "the feed stays"
 }
-# timed SQL: seconds that a statement takes, by the clock of the server; timed_rate PHASE SIDE ROWS SQL records rows a second.
+# timed SQL [FILE]: seconds that a statement takes by the clock of the server, and the CPU seconds of its process; with PERF, perf of it into
+# FILE. timed_rate PHASE SIDE ROWS SQL records rows a second, and CPU in µs a row.
 timed()
 {
-	ask target own <<-END
+	local recorder="true"
+	[ -z "${PERF:-}" ] || recorder="mkdir -p $PERF; perf record -q -F 1999 -e cpu-clock --call-graph dwarf,8192 -p \$PID -o $PERF/$2.perf >/dev/null 2>&1 </dev/null & sleep 0.5"
+	ask target own <<-END | tail -n 3
+		SELECT pg_backend_pid() AS pid \gset
+		\setenv PID :pid
+		\! $recorder
+		\! awk '{print \$1 / 1e9}' /proc/\$PID/schedstat
 		SELECT clock_timestamp() AS since \gset
 		$1
 		SELECT round(extract(epoch FROM clock_timestamp() - :'since'), 6);
+		\! awk '{print \$1 / 1e9}' /proc/\$PID/schedstat
 	END
 }
 timed_rate()
 {
-	local seconds
-	seconds=$(timed "$4" | tail -n 1) || die "$1: $2 has failed"
+	local before seconds after
+	read -r before seconds after < <(timed "$4" "${1// /_}.$2" | tr '\n' ' ')
+	[ -n "$after" ] || die "$1: $2 has failed"
 	record "load $1" "$2" rate "$(echo "$3 $seconds" | awk '{print $1 / $2}')"
+	record "load $1" "$2" cpu "$(echo "$3 $before $after" | awk '{print ($3 - $2) * 1e6 / $1}')"
 	record "load $1" "$2" seconds "$seconds"
-	say "repeat $repeat, $1: $2 took $seconds s"
+	say "repeat $repeat, $1: $2 took $seconds s, $(echo "$before $after" | awk '{print $2 - $1}') s of CPU"
 }
 
 # ---- type2
 
 type2()
 {
-	local members repeat seconds at
+	local members repeat
 	for members in $keys; do
 		own_source -c "CREATE TABLE members (member_id bigint PRIMARY KEY, name text NOT NULL, city text NOT NULL, segment text NOT NULL,
 				updated_at timestamptz NOT NULL)" \
@@ -69,8 +79,7 @@ type2()
 		for repeat in $(seq "$repeats"); do
 			ask source own -c "CALL do_members($members, $changed, $repeat)" || die "the source refuses"
 			ask target postgres -c CHECKPOINT
-			seconds=$(timed "CALL walhouse.ingest('star');" | tail -n 1) || die "ingest has failed"
-			record "load type2 $members" ingest seconds "$seconds"
+			timed_rate "type2 $members" ingest "$changed" "CALL walhouse.ingest('star');"
 			if [ $((repeat % 2)) = 1 ]; then
 				timed_rate "type2 $members" load "$changed" "CALL walhouse.load('star');"
 				timed_rate "type2 $members" dbt "$changed" "\\i dbt.sql"
@@ -78,8 +87,9 @@ type2()
 				timed_rate "type2 $members" dbt "$changed" "\\i dbt.sql"
 				timed_rate "type2 $members" load "$changed" "CALL walhouse.load('star');"
 			fi
-			at=$(grep -F "load type2 $members|load|seconds|" "$results" | tail -n 1 | cut -d '|' -f 4)
-			record "load type2 $members" both rate "$(echo "$changed $seconds $at" | awk '{print $1 / ($2 + $3)}')"
+			record "load type2 $members" both rate "$(tail -n 20 "$results" | awk -F '|' -v n="$changed" \
+				'$3 == "seconds" && $2 != "dbt" {s[$2] = $4} END {print n / (s["ingest"] + s["load"])}')"
+			record "load type2 $members" both cpu "$(tail -n 20 "$results" | awk -F '|' '$3 == "cpu" && $2 != "dbt" {s[$2] = $4} END {print s["ingest"] + s["load"]}')"
 			record "load type2 $members" rows rows "$changed"
 		done
 		[ "$(ask target own -c "SELECT count(*) FROM dw.member WHERE member_sk > 0")" = $((members + changed * repeats)) ] ||
