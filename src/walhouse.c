@@ -16,6 +16,7 @@
 #include "load/load.h"
 #include "model/model.h"
 #include "monitor/monitor.h"
+#include "partition/partition.h"
 #include "rollup/rollup.h"
 #include "worker/worker.h"
 
@@ -27,6 +28,7 @@ void
 _PG_init(void)
 {
 	wh_base_init();
+	wh_partition_init();
 	wh_changelog_init();
 	wh_feed_init();
 	wh_model_init();

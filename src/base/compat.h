@@ -244,6 +244,15 @@
 	getIdentitySequence(RelationGetRelid(relation), (attnum), true)
 #endif
 
+/* 18: no argument for portals that are run once; users include tcop/pquery.h */
+#if PG_VERSION_NUM >= 180000
+#define wh_compat_portal_run(portal, dest, completion) \
+	PortalRun((portal), FETCH_ALL, true, (dest), (dest), (completion))
+#else
+#define wh_compat_portal_run(portal, dest, completion) \
+	PortalRun((portal), FETCH_ALL, true, true, (dest), (dest), (completion))
+#endif
+
 /* 17: loops over lists that declare their variable */
 #if PG_VERSION_NUM < 170000
 #define WH_FOREACH(type, var, lst, get) \

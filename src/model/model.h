@@ -355,6 +355,10 @@ extern void wh_model_last_sql(StringInfo sql, const WhModel *model);
  */
 extern void wh_model_guard(WhModel *model, void (*body)(void *arg), void *arg);
 
+/* wh_model_why_partitions_stay says why partitions of a table must not be retired; NULL: they
+ * may. */
+extern const char *wh_model_why_partitions_stay(Oid relid);
+
 /* wh_model_state_sql appends a SELECT of the query's rows at position $1, $1 not below the
  * horizon: the query's columns. */
 extern void wh_model_state_sql(StringInfo sql, const WhModel *model);

@@ -207,6 +207,20 @@ wh_model_managed(Oid relid)
 	return result;
 }
 
+const char *
+wh_model_why_partitions_stay(Oid relid)
+{
+	switch (wh_model_managed(relid))
+	{
+		case WH_MANAGED_MODEL:
+			return "It is a model, whose rows are what its change log says.";
+		case WH_MANAGED_FEED:
+			return "It is a feed's, and its models may still need the rows.";
+		default:
+			return NULL;
+	}
+}
+
 bool
 wh_model_is_installed(void)
 {

@@ -10,10 +10,12 @@
 #include "postgres.h"
 
 #include "catalog/partition.h"
+#include "catalog/pg_type.h"
 #include "utils/lsyscache.h"
 
 #include "base/base.h"
 #include "partition/partition.h"
+#include "partition/partition_private.h"
 
 bool
 wh_partition_attach(Oid parent, const char *name, const char *from_literal,
@@ -42,5 +44,11 @@ wh_partition_attach(Oid parent, const char *name, const char *from_literal,
 	wh_spi_execute(wh_sql("ALTER TABLE %T ATTACH PARTITION %I.%I FOR VALUES FROM (%s) TO (%s)",
 						  parent, schema, name, from_literal, to_literal),
 				   0, NULL);
+	/* Where the parent is a set, it is looked at, and so knows of the new one. */
+	if (wh_catalog_execute("UPDATE walhouse.partition_step t SET due = pg_catalog.now() FROM"
+						   " walhouse.partition_set s WHERE s.parent = $1 AND s.enabled AND"
+						   " t.set_id = s.set_id AND t.step = 'make'",
+						   1, (WhArg[]){WH_ARG_OID(parent)}) > 0)
+		wh_set_changed();
 	return true;
 }

@@ -52,6 +52,35 @@ extern char *wh_partition_date_text(int64 days);
  */
 extern void wh_partition_lsn_range(XLogRecPtr lsn, uint64 size, XLogRecPtr *from, XLogRecPtr *to);
 
+/*
+ * The grid of a partition set: buckets of `size` months, days, microseconds or numbers, counted
+ * from an origin.
+ */
+typedef enum WhStepKind
+{
+	WH_STEP_MONTHS,
+	WH_STEP_DAYS,
+	WH_STEP_TIME, /* microseconds that have passed, whatever clocks do */
+	WH_STEP_COUNT
+} WhStepKind;
+
+typedef struct WhStep
+{
+	WhStepKind kind;
+	int64 size;
+	int64 origin; /* a month since the year 0, a day since 2000-01-01, microseconds, a number */
+} WhStep;
+
+/*
+ * wh_partition_step_bucket gives the bucket [*from, *to) that `at` is in: days for steps of months
+ * and days, else what the step counts.  The last ones end at the bounds of int64.
+ */
+extern void wh_partition_step_bucket(const WhStep *step, int64 at, int64 *from, int64 *to);
+
+/* The ending of a partition's name for the bucket that begins at `from`: _p2026, _p2026_01,
+ * _p2026_01_31, _p2026_01_31_1300, _p1000, _pm1000. */
+extern char *wh_partition_step_suffix(const WhStep *step, int64 from);
+
 /* create.c */
 
 /*
@@ -64,5 +93,43 @@ extern void wh_partition_lsn_range(XLogRecPtr lsn, uint64 size, XLogRecPtr *from
  */
 extern bool wh_partition_attach(Oid parent, const char *name, const char *from_literal,
 								const char *to_literal, const char *with);
+
+extern void wh_partition_init(void);
+
+/* due.c: what is due, done */
+
+typedef struct WhPartitionRun
+{
+	Oid parent; /* this set alone, which is looked at in any case; InvalidOid: all that is due */
+	Oid role; /* sets whose owner this role may act as; InvalidOid: all */
+	TimestampTz at; /* what is due by then; 0: by now */
+} WhPartitionRun;
+
+/*
+ * wh_partition_run does, step by step, what is due; errors of a step are kept with it and end
+ * nothing else.  To be called by a process of walhouse's own, outside of any transaction, as
+ * a superuser: DETACH CONCURRENTLY and VACUUM are statements of their own.
+ */
+extern void wh_partition_run(const WhPartitionRun *run);
+
+/* wh_partition_next_due returns when the next step is due, by one probe of an index; DT_NOEND:
+ * never. */
+extern TimestampTz wh_partition_next_due(void);
+
+/* wh_partition_check_owner raises unless a table is a set that the current user may change. */
+extern void wh_partition_check_owner(Oid parent);
+
+/* wh_partition_report warns of steps that have failed since. */
+extern void wh_partition_report(const WhPartitionRun *run, TimestampTz since);
+
+/* wh_partition_on_change has a function called when something may be due earlier than before. */
+extern void wh_partition_on_change(void (*changed)(void));
+
+/*
+ * wh_partition_guard has a function asked why partitions of a table may not be taken away; it
+ * returns NULL where they may.  Rooms above this one know who needs them.
+ */
+typedef const char *(*WhPartitionGuard)(Oid parent);
+extern void wh_partition_guard(WhPartitionGuard guard);
 
 #endif /* WH_PARTITION_H */

@@ -2,6 +2,8 @@
  * plan.c
  *		The arithmetic of partition bounds: pure, no catalog, no clock.
  *
+ * Facts and change logs have grids of their own; partition sets count steps from an origin.
+ *
  * Days are counted from 2000-01-01 in the proleptic Gregorian calendar, as PostgreSQL's date type
  * does; years are astronomical here (year 0 is 1 BC).  All of it is exact for every day that the
  * date type has.  Time zones are none of this file's business: a bucket is a range of local days,
@@ -108,6 +110,82 @@ wh_partition_bucket(WhGrid grid, int64 days, int64 *from, int64 *to)
 			return;
 	}
 	elog(ERROR, "unknown grid %d", (int) grid);
+}
+
+/* remainder_of is that of a division rounded down. */
+static int64
+remainder_of(int64 value, int64 size)
+{
+	int64 rest = value % size;
+
+	return rest < 0 ? rest + size : rest;
+}
+
+/* cut gives the range of `size` that `at` is in, counted from `origin`; no sum of it overflows. */
+static void
+cut(int64 at, int64 origin, int64 size, int64 *from, int64 *to)
+{
+	int64 offset = remainder_of(at, size) - remainder_of(origin, size);
+
+	if (offset < 0)
+		offset += size;
+	*from = at < PG_INT64_MIN + offset ? PG_INT64_MIN : at - offset;
+	*to = at > PG_INT64_MAX - (size - offset) ? PG_INT64_MAX : at + (size - offset);
+}
+
+static int64
+first_of_month(int64 month)
+{
+	WhCivil civil = {0, 0, 1};
+
+	civil.year = (month - remainder_of(month, 12)) / 12;
+	civil.month = (int) remainder_of(month, 12) + 1;
+	return wh_partition_days(civil);
+}
+
+void
+wh_partition_step_bucket(const WhStep *step, int64 at, int64 *from, int64 *to)
+{
+	WhCivil civil;
+
+	if (step->kind != WH_STEP_MONTHS)
+	{
+		cut(at, step->origin, step->size, from, to);
+		return;
+	}
+	civil = wh_partition_civil(at);
+	cut(civil.year * 12 + civil.month - 1, step->origin, step->size, from, to);
+	*from = first_of_month(*from);
+	*to = first_of_month(*to);
+}
+
+char *
+wh_partition_step_suffix(const WhStep *step, int64 from)
+{
+	int64 day;
+	int64 second;
+
+	switch (step->kind)
+	{
+		case WH_STEP_MONTHS:
+			return wh_partition_suffix(
+				step->size % 12 == 0 && step->origin % 12 == 0 ? WH_GRID_YEAR : WH_GRID_MONTH,
+				from);
+		case WH_STEP_DAYS:
+			return wh_partition_suffix(WH_GRID_DAY, from);
+		case WH_STEP_TIME:
+			day = (from - remainder_of(from, USECS_PER_DAY)) / USECS_PER_DAY;
+			second = remainder_of(from, USECS_PER_DAY) / USECS_PER_SEC;
+			if (step->size % USECS_PER_MINUTE == 0 && second % 60 == 0)
+				return psprintf("%s_%02d%02d", wh_partition_suffix(WH_GRID_DAY, day),
+								(int) (second / 3600), (int) (second / 60 % 60));
+			return psprintf("%s_%02d%02d%02d", wh_partition_suffix(WH_GRID_DAY, day),
+							(int) (second / 3600), (int) (second / 60 % 60), (int) (second % 60));
+		case WH_STEP_COUNT:
+			return from < 0 ? psprintf("_pm%llu", 0 - (unsigned long long) from) :
+							  psprintf("_p%lld", (long long) from);
+	}
+	elog(ERROR, "unknown step %d", (int) step->kind);
 }
 
 /* print_year gives the year as people write it: four digits at least, and no year 0. */

@@ -60,7 +60,8 @@ wh_build_start_pending(WhSlot *slot, const WhFeed *feed)
 			continue;
 		snprintf(title, sizeof(title), "walhouse build %d of feed %s", build_ticket.model_id,
 				 feed->name);
-		if (wh_start_process("walhouse build worker", title, "wh_worker_build_main", &build_ticket))
+		if (wh_start_process("walhouse build worker", title, "wh_worker_build_main",
+							 &build_ticket, NULL))
 			continue;
 		/* No process to be had: the next look tries again. */
 		LWLockAcquire(wh_shared->lock, LW_EXCLUSIVE);

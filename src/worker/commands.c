@@ -51,6 +51,13 @@ wh_commands_init(void)
 	RegisterXactCallback(at_transaction_end, NULL);
 }
 
+void
+wh_commands_visit_at_commit(void)
+{
+	if (wh_shared != NULL)
+		visit_at_commit = true;
+}
+
 static void
 at_transaction_end(XactEvent event, void *arg)
 {
@@ -61,7 +68,7 @@ at_transaction_end(XactEvent event, void *arg)
 		case XACT_EVENT_PRE_PREPARE:
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("cannot prepare a transaction that has started or stopped a feed")));
+					 errmsg("cannot prepare a transaction that has started or stopped a feed, or changed a partition set")));
 			break;
 		case XACT_EVENT_COMMIT:
 			visit_at_commit = false;
@@ -177,8 +184,7 @@ set_enabled(int32 feed_id, bool enabled)
 
 	wh_txn_mark_own();
 	wh_catalog_execute("UPDATE walhouse.feed SET enabled = $2 WHERE feed_id = $1", 2, args);
-	if (wh_shared != NULL)
-		visit_at_commit = true;
+	wh_commands_visit_at_commit();
 }
 
 /*

@@ -12,6 +12,10 @@
  * process that is killed by the launcher has only what its transaction had; nothing of P1 depends
  * on an orderly end.
  *
+ * A visit also finds when the next step of a database's partition sets is due (partition.c).  At
+ * that time, and no sooner, the launcher starts a process that does it, and says when the next one
+ * is.
+ *
  * With walhouse.worker = off nothing is started or visited, and what runs is ended.
  */
 #include "postgres.h"
@@ -140,6 +144,11 @@ round_of(Launcher *launcher)
 		retry_soon = start_visit(launcher);
 	}
 	retry_soon |= tend_slots(launcher, now);
+	if (wh_houses_tend(now))
+	{
+		report_no_process(launcher);
+		retry_soon = true;
+	}
 	return retry_soon ? NO_PROCESS_RETRY_MS : sleep_ms(launcher, now);
 }
 
@@ -291,7 +300,7 @@ start_visit(Launcher *launcher)
 		return false;
 	ticket.database = errand->database;
 	if (!wh_start_process("walhouse database worker", "walhouse database worker",
-						  "wh_worker_database_main", &ticket))
+						  "wh_worker_database_main", &ticket, NULL))
 	{
 		LWLockAcquire(wh_shared->lock, LW_EXCLUSIVE);
 		memset(&wh_shared->visit, 0, sizeof(WhVisit));
@@ -371,7 +380,7 @@ start_feed(Launcher *launcher, WhSlot *slot)
 	slot->process = WH_PROCESS_STARTING;
 	slot->launched = GetCurrentTimestamp();
 	LWLockRelease(wh_shared->lock);
-	if (wh_start_process("walhouse feed worker", title, "wh_worker_feed_main", &ticket))
+	if (wh_start_process("walhouse feed worker", title, "wh_worker_feed_main", &ticket, NULL))
 		return false;
 	LWLockAcquire(wh_shared->lock, LW_EXCLUSIVE);
 	slot->process = WH_PROCESS_NONE;
@@ -456,6 +465,7 @@ sleep_ms(const Launcher *launcher, TimestampTz now)
 			next = Min(next, TimestampTzPlusMilliseconds(now, TERMINATE_AGAIN_MS));
 	}
 	LWLockRelease(wh_shared->lock);
+	next = Min(next, wh_houses_next(now));
 	return Max(TimestampDifferenceMilliseconds(now, next), 10);
 }
 

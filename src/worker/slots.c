@@ -46,9 +46,9 @@ wh_slots_init(void)
 static Size
 shared_size(void)
 {
-	Size size = MAXALIGN(offsetof(WhShared, slots));
+	Size size = add_size(offsetof(WhShared, slots), mul_size(wh_worker_max_feeds, sizeof(WhSlot)));
 
-	size = add_size(size, mul_size(wh_worker_max_feeds, sizeof(WhSlot)));
+	size = add_size(MAXALIGN(size), mul_size(wh_worker_max_feeds, sizeof(WhHouse)));
 	return add_size(MAXALIGN(size), mul_size(wh_worker_max_feeds, sizeof(Oid)));
 }
 
@@ -77,6 +77,10 @@ startup_shared(void)
 		wh_shared->nslots = wh_worker_max_feeds;
 		wh_shared->requests =
 			(Oid *) ((char *) wh_shared + shared_size() - wh_worker_max_feeds * sizeof(Oid));
+		wh_shared->houses =
+			(WhHouse *) ((char *) wh_shared +
+						 MAXALIGN(offsetof(WhShared, slots) +
+								  (Size) wh_worker_max_feeds * sizeof(WhSlot)));
 		for (int i = 0; i < wh_shared->nslots; i++)
 			ConditionVariableInit(&wh_shared->slots[i].moved);
 	}

@@ -19,10 +19,12 @@ StaticAssertDecl(sizeof(WhTicket) <= BGW_EXTRALEN, "a ticket fits into bgw_extra
 
 /*
  * wh_start_process registers a process that nobody but us restarts; the caller is woken when it
- * starts and ends.  False when max_worker_processes leaves none.
+ * starts and ends; *handle, if given, is the process's.  False when max_worker_processes leaves
+ * none.
  */
 bool
-wh_start_process(const char *kind, const char *title, const char *function, const WhTicket *ticket)
+wh_start_process(const char *kind, const char *title, const char *function,
+				 const WhTicket *ticket, BackgroundWorkerHandle **handle)
 {
 	BackgroundWorker worker;
 
@@ -36,7 +38,7 @@ wh_start_process(const char *kind, const char *title, const char *function, cons
 	strlcpy(worker.bgw_name, title, sizeof(worker.bgw_name));
 	strlcpy(worker.bgw_type, kind, sizeof(worker.bgw_type));
 	memcpy(worker.bgw_extra, ticket, sizeof(WhTicket));
-	return RegisterDynamicBackgroundWorker(&worker, NULL);
+	return RegisterDynamicBackgroundWorker(&worker, handle);
 }
 
 /* wh_start_signals is the first call of each process: ended at once by SIGTERM, wherever it

@@ -67,7 +67,7 @@ wh_verify_start_due(WhSlot *slot, const WhFeed *feed, bool is_idle)
 		return now;
 	snprintf(title, sizeof(title), "walhouse verification %d of feed %s", model_id, feed->name);
 	if (!wh_start_process("walhouse verify worker", title, "wh_worker_verify_main",
-						  &verify_ticket))
+						  &verify_ticket, NULL))
 	{
 		/* No process to be had: it is tried again. */
 		LWLockAcquire(wh_shared->lock, LW_EXCLUSIVE);

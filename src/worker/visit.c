@@ -1,7 +1,7 @@
 /*
  * visit.c
- *		The database worker: looks which feeds of a database are started, tells the launcher's
- * slots, and ends.
+ *		The database worker: looks which feeds of a database are started, and when a step of its
+ * partition sets is due, tells the launcher's slots, and ends.
  *
  * It connects as the bootstrap superuser, but reads nothing except walhouse's own catalog, and
  * only where the extension is.  It lives for some milliseconds, so that DROP DATABASE and CREATE
@@ -18,6 +18,7 @@
 #include "utils/timestamp.h"
 
 #include "base/base.h"
+#include "partition/partition.h"
 #include "worker/worker.h"
 #include "worker/worker_private.h"
 
@@ -26,6 +27,7 @@ extern PGDLLEXPORT void wh_worker_database_main(Datum arg);
 static void leave(int code, Datum arg);
 static WhRows *started_feeds(void);
 static void fill_slots(const WhRows *feeds);
+static TimestampTz first_due(void);
 
 static bool succeeded = false;
 
@@ -54,6 +56,7 @@ wh_worker_database_main(Datum arg)
 	MemoryContextSwitchTo(PortalContext);
 	feeds = started_feeds();
 	fill_slots(feeds);
+	wh_houses_set_due(MyDatabaseId, first_due());
 	CommitTransactionCommand();
 	succeeded = true;
 	proc_exit(0);
@@ -80,6 +83,13 @@ started_feeds(void)
 	return wh_catalog_query("SELECT feed_id, owner::pg_catalog.oid, name FROM walhouse.feed"
 							" WHERE enabled AND state = 'ready' ORDER BY feed_id",
 							0, NULL);
+}
+
+/* first_due is when a step of partitions is due here; DT_NOEND: never. */
+static TimestampTz
+first_due(void)
+{
+	return OidIsValid(get_extension_oid("walhouse", true)) ? wh_partition_next_due() : DT_NOEND;
 }
 
 /* fill_slots makes this database's slots say what the catalog says. */

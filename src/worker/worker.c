@@ -10,6 +10,8 @@
 #include "postmaster/bgworker.h"
 #include "utils/guc.h"
 
+#include "model/model.h"
+#include "partition/partition.h"
 #include "worker/worker.h"
 #include "worker/worker_private.h"
 
@@ -26,6 +28,8 @@ void
 wh_worker_init(void)
 {
 	define_settings();
+	wh_partition_on_change(wh_commands_visit_at_commit);
+	wh_partition_guard(wh_model_why_partitions_stay);
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	wh_slots_init();

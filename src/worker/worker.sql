@@ -54,3 +54,8 @@ CREATE FUNCTION walhouse.wait_for(feed text, lsn pg_lsn, timeout interval DEFAUL
     AS 'MODULE_PATHNAME', 'walhouse_wait_for';
 COMMENT ON FUNCTION walhouse.wait_for(text, pg_lsn, interval) IS
     'Waits until everything that the source committed up to lsn is in the feed''s mirrors and its live models, and returns true; an error (query_canceled) when that takes longer than timeout. Refused in a transaction that has written, or whose snapshot is fixed.';
+
+CREATE PROCEDURE walhouse.maintain_partitions(parent regclass DEFAULT NULL, at timestamptz DEFAULT NULL)
+    LANGUAGE c AS 'MODULE_PATHNAME', 'walhouse_maintain_partitions';
+COMMENT ON PROCEDURE walhouse.maintain_partitions(regclass, timestamptz) IS
+    'Does what is due for the partition sets of the caller''s roles, all of them or that of parent, which is looked at in any case and whose failed steps are tried again at once, and waits for it; errors of steps become warnings. at: what is due by then, as if it were that time. In a background worker of its own; not needed where walhouse is preloaded, which does so when it is due. Refused in a transaction block.';

@@ -9,6 +9,7 @@
 #include "changelog/changelog.h"
 #include "datatype/timestamp.h"
 #include "feed/feed.h"
+#include "postmaster/bgworker.h"
 #include "storage/condition_variable.h"
 #include "storage/latch.h"
 #include "storage/lwlock.h"
@@ -86,6 +87,17 @@ typedef struct WhVisit
 	bool succeeded;
 } WhVisit;
 
+/* A database with partition sets: when the next step is due there, and who does it. */
+typedef struct WhHouse
+{
+	Oid database; /* InvalidOid: free */
+	TimestampTz due; /* DT_NOEND: never */
+	WhProcess process;
+	pid_t pid;
+	TimestampTz launched;
+	int failures;
+} WhHouse;
+
 /* Everything is guarded by the lock. */
 typedef struct WhShared
 {
@@ -96,6 +108,7 @@ typedef struct WhShared
 	bool visit_all;
 	int nrequests;
 	Oid *requests; /* databases whose feeds changed; max_feeds places, then visit_all */
+	WhHouse *houses; /* max_feeds places */
 	int nslots;
 	WhSlot slots[FLEXIBLE_ARRAY_MEMBER];
 } WhShared;
@@ -109,6 +122,8 @@ typedef struct WhTicket
 	Oid owner;
 	int32 feed_id;
 	int32 model_id;
+	Oid parent; /* of a partition set */
+	TimestampTz at;
 } WhTicket;
 
 /* Settings. */
@@ -133,13 +148,25 @@ extern bool wh_slots_wish(int32 feed_id, XLogRecPtr lsn, ConditionVariable **mov
 
 /* -------- start.c: registering processes -------- */
 extern bool wh_start_process(const char *kind, const char *title, const char *function,
-							 const WhTicket *ticket);
+							 const WhTicket *ticket, BackgroundWorkerHandle **handle);
 extern void wh_start_signals(void);
 extern void wh_start_ticket(WhTicket *ticket);
 extern void wh_start_connect(Oid database, Oid owner);
 
 /* -------- commands.c -------- */
 extern void wh_commands_init(void);
+/* wh_commands_visit_at_commit has the launcher look at this database when the transaction
+ * commits. */
+extern void wh_commands_visit_at_commit(void);
+
+/* -------- partition.c -------- */
+/* wh_houses_set_due says when a step of partitions is due in a database; DT_NOEND frees its
+ * place. */
+extern void wh_houses_set_due(Oid database, TimestampTz due);
+/* wh_houses_tend starts, or ends, the launcher's partition workers; true when no process was to be
+ * had. */
+extern bool wh_houses_tend(TimestampTz now);
+extern TimestampTz wh_houses_next(TimestampTz now);
 
 /* -------- build.c -------- */
 extern void wh_build_start_pending(WhSlot *slot, const WhFeed *feed);

@@ -78,7 +78,7 @@ is(join(' ', grep { $reference !~ /--\Q$_\E\b/ } @options), '', 'each option of 
 my %there = map { $_ => 1 } split /\n/, sql($house, q{
 	SELECT proname FROM pg_proc WHERE pronamespace = 'walhouse'::regnamespace
 	UNION SELECT relname FROM pg_class WHERE relnamespace = 'walhouse'::regnamespace});
-is(join(' ', grep { !$there{$_} } $reference =~ /^#+ [^\n]*?`walhouse\.([a-z_]+)/mg), '', 'what has a heading exists');
+is(join(' ', grep { !$there{$_} } $reference =~ /^#+ [^\n]*?`walhouse\.([a-z_0-9]+)/mg), '', 'what has a heading exists');
 
 $house->stop;
 done_testing();

@@ -200,9 +200,74 @@ test_lsn(void)
 	ok(to == PG_UINT64_MAX, "the last one ends with the LSNs");
 }
 
+/* test_step checks that buckets of a step hold what they are asked for, touch, and begin at the
+ * origin. */
+static void
+test_step(const char *name, WhStep step, int64 first, int64 last, int64 stride)
+{
+	bool holds = true;
+	bool touches = true;
+	int64 from;
+	int64 to;
+
+	for (int64 at = first; at < last; at += stride)
+	{
+		int64 next_from;
+		int64 next_to;
+
+		wh_partition_step_bucket(&step, at, &from, &to);
+		wh_partition_step_bucket(&step, to, &next_from, &next_to);
+		holds = holds && from <= at && at < to;
+		touches = touches && next_from == to;
+	}
+	ok(holds, psprintf("%s: each bucket holds what it is asked for", name));
+	ok(touches, psprintf("%s: the next one begins where it ends", name));
+}
+
+static void
+test_steps(void)
+{
+	WhStep quarter = {WH_STEP_MONTHS, 3, 2000 * 12};
+	WhStep fiscal = {WH_STEP_MONTHS, 12, 2000 * 12 + 6};
+	WhStep week = {WH_STEP_DAYS, 7, 2};
+	WhStep hour = {WH_STEP_TIME, USECS_PER_HOUR, 30 * USECS_PER_MINUTE};
+	WhStep count = {WH_STEP_COUNT, 1000, 7};
+	int64 from;
+	int64 to;
+
+	test_step("quarter", quarter, -2451545, 3652059, 1);
+	test_step("fiscal year", fiscal, -2451545, 3652059, 1);
+	test_step("week", week, -2451545, 3652059, 1);
+	test_step("hour", hour, -USECS_PER_DAY, USECS_PER_DAY, USECS_PER_MINUTE - 1);
+	test_step("count", count, -10000, 10000, 1);
+	wh_partition_step_bucket(&fiscal, wh_partition_days((WhCivil){2026, 6, 30}), &from, &to);
+	ok(from == wh_partition_days((WhCivil){2025, 7, 1}) &&
+		   to == wh_partition_days((WhCivil){2026, 7, 1}),
+	   "a year that begins in July");
+	wh_partition_step_bucket(&week, wh_partition_days((WhCivil){2026, 11, 27}), &from, &to);
+	ok(from == wh_partition_days((WhCivil){2026, 11, 23}) && to == from + 7,
+	   "a week begins on Monday");
+	wh_partition_step_bucket(&count, -1, &from, &to);
+	ok(from == -993 && to == 7, "numbers below the origin");
+	wh_partition_step_bucket(&count, PG_INT64_MIN, &from, &to);
+	ok(from == PG_INT64_MIN && to > from && to - from <= 1000, "the least number");
+	wh_partition_step_bucket(&count, PG_INT64_MAX - 1, &from, &to);
+	ok(to == PG_INT64_MAX && from < PG_INT64_MAX - 1 && to - from <= 1000, "the greatest number");
+	ok(strcmp(wh_partition_step_suffix(&quarter, 0), "_p2000_01") == 0, "name of a quarter");
+	ok(strcmp(wh_partition_step_suffix(&fiscal, wh_partition_days((WhCivil){2025, 7, 1})),
+			  "_p2025_07") == 0,
+	   "name of a fiscal year");
+	ok(strcmp(wh_partition_step_suffix(&hour, -30 * USECS_PER_MINUTE), "_p1999_12_31_2330") == 0,
+	   "name of an hour");
+	ok(strcmp(wh_partition_step_suffix(&count, -993), "_pm993") == 0, "name of a negative number");
+	ok(strcmp(wh_partition_step_suffix(&count, PG_INT64_MIN), "_pm9223372036854775808") == 0,
+	   "name of the least number");
+}
+
 int
 main(void)
 {
+	test_steps();
 	test_walk();
 	test_known();
 	test_buckets(WH_GRID_DAY);

@@ -1,0 +1,186 @@
+/*
+ * partition_private.h
+ *		What the files of partition/ share: keys as numbers, sets and their members, steps.
+ */
+#ifndef WH_PARTITION_PRIVATE_H
+#define WH_PARTITION_PRIVATE_H
+
+#include "nodes/pg_list.h"
+#include "pgtime.h"
+#include "utils/timestamp.h"
+
+#include "base/base.h"
+#include "partition/partition.h"
+
+/* -------- axis.c: keys as numbers -------- */
+
+typedef enum WhKeyKind
+{
+	WH_KEY_TIMESTAMPTZ,
+	WH_KEY_TIMESTAMP,
+	WH_KEY_DATE,
+	WH_KEY_INTEGER,
+	WH_KEY_EPOCH, /* an integer that counts seconds, or parts of them, since 1970 */
+	WH_KEY_UUIDV7, /* positions are its milliseconds since 1970 */
+	WH_KEY_LSN
+} WhKeyKind;
+
+/*
+ * A partition key and its grid.  A position is the key as a number: microseconds since 2000, days
+ * since 2000, or what the key counts itself; PG_INT64_MIN and PG_INT64_MAX are without end.
+ */
+typedef struct WhAxis
+{
+	WhKeyKind kind;
+	Oid type;
+	char *column;
+	const char *name; /* of the kind, as in partition_set.key */
+	int64 per_second; /* of WH_KEY_EPOCH */
+	pg_tz *zone;
+	WhStep step;
+} WhAxis;
+
+/*
+ * wh_axis_open looks at a table's partition key and reads the grid; raises where the table is none
+ * that a set can be, or the grid does not fit the key.
+ */
+extern void wh_axis_open(WhAxis *axis, Oid parent, const char *key, const char *every,
+						 const char *zone, const char *origin);
+extern bool wh_axis_has_time(const WhAxis *axis);
+
+/* Positions from a value of the key's type (as an upper bound rounded up) or its text, and the
+ * text of one as the server reads it; MINVALUE and MAXVALUE at the ends. */
+extern int64 wh_axis_position(const WhAxis *axis, Datum value, bool is_upper);
+extern int64 wh_axis_read(const WhAxis *axis, const char *text);
+extern char *wh_axis_text(const WhAxis *axis, int64 position);
+/* The same as it stands in FOR VALUES and in comparisons: a literal. */
+extern char *wh_axis_literal(const WhAxis *axis, int64 position);
+
+extern void wh_axis_bucket(const WhAxis *axis, int64 position, int64 *from, int64 *to);
+extern char *wh_axis_suffix(const WhAxis *axis, int64 from);
+
+/* Of keys that have a time: the instant of a position, and back.  Without end stays so. */
+extern TimestampTz wh_axis_instant(const WhAxis *axis, int64 position);
+extern int64 wh_axis_at(const WhAxis *axis, TimestampTz instant);
+
+/* wh_axis_later adds a span to an instant by the calendar of the set's zone, or takes it away. */
+extern TimestampTz wh_axis_later(const WhAxis *axis, TimestampTz instant, const char *span,
+								 int sign);
+/* wh_axis_count reads a span of keys without time: a number, of LSNs also bytes with a unit. */
+extern int64 wh_axis_count(const WhAxis *axis, const char *span);
+/* wh_axis_check_span raises where a span does not fit the key, or is negative; NULL passes. */
+extern void wh_axis_check_span(const WhAxis *axis, const char *what, const char *span);
+
+/* -------- set.c: sets as the catalog knows them -------- */
+
+typedef struct WhSet
+{
+	int32 id;
+	Oid parent;
+	Oid owner;
+	WhAxis axis;
+	char *lead; /* NULL: none */
+	int lead_count;
+	char *horizon; /* NULL: HORIZON_BUCKETS of the grid */
+	char *outside;
+	char *seal_after;
+	char *retire_after;
+	char *retire;
+	char *drop_after; /* NULL: as soon as it is detached */
+	char *retire_schema;
+	char *subpartition; /* jsonb as text; NULL: none */
+	Oid overflow;
+	bool enabled;
+	bool has_retired; /* retired_to holds */
+	int64 retired_to; /* what lies below was retired */
+	TimestampTz looked; /* when its lead was looked at last; DT_NOBEGIN: never */
+	int64 head; /* greatest key that was seen of keys without time; PG_INT64_MIN: none */
+} WhSet;
+
+/* wh_set_read returns a set, in the caller's context; NULL when it, or its table, is gone and
+ * missing_ok. */
+extern WhSet *wh_set_read(int32 set_id, bool missing_ok);
+extern WhSet *wh_set_of(Oid parent, bool missing_ok);
+/* The set whose member a table is, checked against the current user. */
+extern WhSet *wh_set_own(Oid parent);
+extern void wh_set_changed(void);
+extern const char *wh_set_guarded(Oid parent);
+
+/* -------- members.c: what partitions there are, and what is next for each -------- */
+
+typedef struct WhRange
+{
+	Oid relid;
+	int64 lo;
+	int64 hi;
+	bool is_pending; /* its detaching was cut off */
+} WhRange;
+
+/* wh_members_ranges lists the partitions that the catalog has, in order. */
+extern List *wh_members_ranges(const WhSet *set);
+
+/* wh_members_gaps lists what of [lo, hi) no partition has, as WhRange without relid. */
+extern List *wh_members_gaps(List *ranges, int64 lo, int64 hi);
+
+/* wh_members_reconcile makes the register say what the catalog has. */
+extern void wh_members_reconcile(const WhSet *set, List *ranges);
+
+/* wh_members_schedule works out what is next, and when, for the partitions of a set (one alone
+ * with relid).  A new head of keys without time, else PG_INT64_MIN, does so for those that waited
+ * for it; `all`: for all, also those whose next step is known. */
+extern void wh_members_schedule(const WhSet *set, Oid relid, int64 head, bool all);
+
+/* wh_members_note registers a partition that was just made, where its parent is a set. */
+extern void wh_members_note(const WhSet *set, Oid relid, int64 lo, int64 hi);
+
+/* wh_members_next names the step after a state, NULL for none, and when it is due (DT_NOEND: not
+ * known yet); `kept` says that nothing may be taken away. */
+extern const char *wh_members_next(const WhSet *set, const char *state, bool kept, int64 hi,
+								   int64 head, TimestampTz now, TimestampTz *due);
+
+/* wh_members_head returns the greatest key of a set without time; PG_INT64_MIN: no row. */
+extern int64 wh_members_head(const WhSet *set, List *ranges);
+
+/* -------- make.c: new partitions -------- */
+
+typedef struct WhNewPartition
+{
+	char *name;
+	int64 lo;
+	int64 hi;
+} WhNewPartition;
+
+/* wh_make_wanted lists what a set lacks at an instant, and says when it will lack the next. */
+extern List *wh_make_wanted(const WhSet *set, List *ranges, int64 head, TimestampTz now,
+							TimestampTz *next);
+/* wh_make_lead returns where the partitions that follow upon each other from `position` end. */
+extern int64 wh_make_covered_to(List *ranges, int64 position);
+/* wh_make_bucket appends what is missing of the bucket that a position is in. */
+extern List *wh_make_bucket(const WhSet *set, List *ranges, int64 position, List *wanted);
+/* wh_make_one makes one partition in the caller's transaction, which should be short. */
+extern void wh_make_one(const WhSet *set, const WhNewPartition *partition);
+/* The statements of it, for those who look. */
+extern char *wh_make_sql(const WhSet *set, const WhNewPartition *partition);
+
+/* wh_make_horizon gives the bounds within which rows may have partitions made. */
+extern void wh_make_horizon(const WhSet *set, List *ranges, TimestampTz now, int64 *from,
+							int64 *to);
+
+/* -------- steps.c: one step of one partition -------- */
+extern void wh_step_run(int32 set_id, Oid relid, const char *step, TimestampTz now);
+
+/* -------- toplevel.c -------- */
+/* wh_toplevel_run runs a statement that must be one of its own, as a role, in transactions of its
+ * own. */
+extern void wh_toplevel_run(Oid role, const char *sql);
+/* wh_toplevel_begin and wh_toplevel_commit enclose a transaction of walhouse's process; what is
+ * allocated lives in PortalContext, and so beyond it. */
+extern void wh_toplevel_begin(void);
+extern void wh_toplevel_commit(void);
+/* wh_toplevel_point is a place where a test may have the process stand still. */
+extern void wh_toplevel_point(const char *name);
+
+extern char *wh_partition_debug_point;
+extern int wh_partition_lock_timeout; /* ms */
+
+#endif /* WH_PARTITION_PRIVATE_H */
