@@ -88,7 +88,8 @@ extern XLogRecPtr wh_changelog_position(int32 feed_id, TimestampTz *clock);
 /* The feed clock at a position, as the log has it: the greatest at or below it. */
 extern TimestampTz wh_changelog_clock(const WhFeed *feed, XLogRecPtr position);
 
-/* The feed's table of transactions, <feed>_log.txn (end_lsn, xid, commit_time, origin, clock). */
+/* The feed's table of transactions, <feed>_log.txn (end_lsn, xid, commit_time, origin, clock,
+ * inserts, updates, deletes, truncates, context). */
 extern Oid wh_changelog_txn_relid(const WhFeed *feed);
 
 /* touched.c: whether the log has anything of a table in (from, to]; by one probe of an index for

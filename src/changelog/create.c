@@ -61,14 +61,18 @@ wh_changelog_create_schemas(const WhFeed *feed)
 		wh_sql(
 			"CREATE TABLE %I.txn (end_lsn pg_lsn NOT NULL CONSTRAINT txn_pkey PRIMARY KEY,"
 			" xid bigint NOT NULL, commit_time timestamptz NOT NULL, origin text, clock "
-			"timestamptz NOT NULL)",
+			"timestamptz NOT NULL, inserts bigint NOT NULL DEFAULT 0, updates bigint NOT NULL"
+			" DEFAULT 0, deletes bigint NOT NULL DEFAULT 0, truncates integer NOT NULL DEFAULT 0,"
+			" context text[])",
 			log),
 		0, NULL);
 	wh_spi_execute(
 		wh_sql(
 			"COMMENT ON TABLE %I.txn IS"
 			" 'One row per source transaction in the change log. clock: the running maximum of "
-			"commit times.'",
+			"commit times. inserts, updates, deletes, truncates: how many came of the feed''s "
+			"tables. context: what the application said with pg_logical_emit_message(true, "
+			"''walhouse'', …).'",
 			log),
 		0, NULL);
 	wh_user_restore(&saved);

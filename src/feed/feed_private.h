@@ -224,6 +224,11 @@ extern WhImage *wh_image_create(int natts);
 
 /* -------- spool.c: source transactions as they arrive -------- */
 
+/* Transactional messages of this prefix say in what context a transaction was made; so many bytes
+ * of a transaction's are kept, and those that go beyond are left out. */
+#define WH_CONTEXT_PREFIX "walhouse"
+#define WH_CONTEXT_BYTES 8192
+
 /* One message of the stream; start is where the batch begins in libpq's buffer. */
 typedef struct WhMessage
 {
@@ -249,6 +254,8 @@ typedef struct WhTransaction
 	List *schemas; /* of int: definitions that it uses, in order of their last use */
 	List *rewrites; /* of int: definitions of tables that were written anew */
 	List *partitions; /* of WhSlice *: Partitions messages */
+	List *told; /* of char *: what the application said of it, in messages */
+	Size context_bytes; /* of these, as they came */
 	uint32 *voids; /* xids of subtransactions that were aborted */
 	int void_count;
 	int void_room;

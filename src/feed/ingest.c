@@ -30,6 +30,7 @@
 #include "executor/tuptable.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/pg_lsn.h"
@@ -70,6 +71,8 @@ typedef struct Work
 	WhTallies *tallies;
 	uint64 changes;
 	uint64 logged_before; /* when the transaction began */
+	int64 operations[3]; /* of its changes that are wanted: inserts, updates, deletes */
+	int32 truncates;
 } Work;
 
 static WhAppend *open_txn(const WhFeed *feed);
@@ -100,6 +103,7 @@ static TupleTableSlot *start_log_row(Work *work, Table *table, int64 seq, char o
 static void log_row(Work *work, Table *table, int64 seq, char op, const WhImage *image);
 static void log_key(Work *work, Table *table, int64 seq, const WhImage *image);
 static void log_transaction(Work *work);
+static Datum told_array(List *told);
 static bool reads_mirror(const Work *work, const Table *table);
 static void end_unmirrored(Work *work);
 static void end_chunk(Work *work);
@@ -170,6 +174,8 @@ walk_transaction(Work *work)
 {
 	WhSlice message;
 
+	memset(work->operations, 0, sizeof(work->operations));
+	work->truncates = 0;
 	wh_spool_rewind(work->txn);
 	while (wh_spool_next(work->txn, &message))
 	{
@@ -257,6 +263,8 @@ walk_change(Work *work, Table *table, WhReader *reader, const WhWireRows *rows, 
 				(errcode(ERRCODE_PROTOCOL_VIOLATION),
 				 errmsg("a change of table \"%s\" came without its row", table->target->table->source_name),
 				 errdetail("Its replica identity does not send a key.")));
+	work->operations[op == WH_OP_INSERT ? 0 : op == WH_OP_UPDATE ? 1 :
+																   2]++;
 	MemoryContextSwitchTo(work->context);
 	if (chunk_is_full(work))
 		end_chunk(work);
@@ -300,8 +308,10 @@ walk_truncate(Work *work, WhSlice payload)
 		Table *table = find_table(work, definition);
 
 		wh_tally_of(work->tallies, definition->relid)->truncates++;
-		if (table != NULL)
-			apply_truncate(work, table, seq);
+		if (table == NULL)
+			continue;
+		apply_truncate(work, table, seq);
+		work->truncates++;
 	}
 }
 
@@ -661,15 +671,33 @@ log_transaction(Work *work)
 	else
 		ingest->clock = Max(ingest->clock, txn->commit_time);
 	memset(slot->tts_isnull, true, sizeof(bool) * slot->tts_tupleDescriptor->natts);
-	slot->tts_isnull[0] = slot->tts_isnull[1] = slot->tts_isnull[2] = slot->tts_isnull[4] = false;
+	memset(slot->tts_isnull, false, sizeof(bool) * 9);
 	slot->tts_isnull[3] = txn->origin == NULL;
+	slot->tts_isnull[9] = txn->told == NIL;
 	values[0] = LSNGetDatum(txn->end_lsn);
 	values[1] = Int64GetDatum((int64) txn->xid);
 	values[2] = TimestampTzGetDatum(txn->commit_time);
 	values[3] = txn->origin == NULL ? (Datum) 0 : CStringGetTextDatum(txn->origin);
 	values[4] = TimestampTzGetDatum(ingest->clock);
+	for (int i = 0; i < lengthof(work->operations); i++)
+		values[5 + i] = Int64GetDatum(work->operations[i]);
+	values[8] = Int32GetDatum(work->truncates);
+	values[9] = txn->told == NIL ? (Datum) 0 : told_array(txn->told);
 	wh_changelog_append_done(work->txns);
 	MemoryContextSwitchTo(old);
+}
+
+/* told_array makes the text[] of what the application said. */
+static Datum
+told_array(List *told)
+{
+	Datum *elements = palloc(sizeof(Datum) * list_length(told));
+	int count = 0;
+
+	foreach_ptr(char, text, told)
+		elements[count++] = CStringGetTextDatum(text);
+	return PointerGetDatum(
+		construct_array(elements, count, TEXTOID, -1, false, TYPALIGN_INT));
 }
 
 /* reads_mirror says whether the mirror holds rows of a table that the map may not know. */

@@ -19,8 +19,10 @@
  */
 #include "postgres.h"
 
+#include "common/string.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -43,6 +45,8 @@ static void note_entry(WhTransaction *txn, const WhEntry *entry);
 static void note_truncate(WhTransaction *txn, WhSlice payload);
 static void note_rewrite(WhTransaction *txn, WhSlice payload);
 static void note_partitions(WhTransaction *txn, WhSlice payload);
+static void note_message(WhTransaction *txn, WhSlice payload);
+static char *message_text(const WhTransaction *txn, const uint8_t *data, int len);
 static void note_schema(WhTransaction *txn, int32 schema);
 static void note_origin(WhTransaction *txn, WhSlice origin);
 static void review(WhTransaction *txn);
@@ -139,6 +143,9 @@ take_entry(WhStream *stream, const WhEntry *entry, WhTransaction **owner)
 				malformed("changes outside a transaction");
 			break;
 		case WH_ENTRY_MESSAGE:
+			if (stream->current != NULL)
+				note_entry(stream->current, entry);
+			break;
 		case WH_ENTRY_UNKNOWN:
 			break;
 	}
@@ -328,6 +335,8 @@ note_entry(WhTransaction *txn, const WhEntry *entry)
 		note_rewrite(txn, entry->payload);
 	else if (entry->kind == WH_ENTRY_PARTITIONS)
 		note_partitions(txn, entry->payload);
+	else if (entry->kind == WH_ENTRY_MESSAGE)
+		note_message(txn, entry->payload);
 	else if (entry->kind == WH_ENTRY_ROWS && !wh_spool_is_void(txn, entry->u.rows.subxid))
 	{
 		note_schema(txn, entry->u.rows.schema);
@@ -397,6 +406,53 @@ note_partitions(WhTransaction *txn, WhSlice payload)
 	walhouse__v1__partitions__free_unpacked(partitions, NULL);
 }
 
+/* note_message keeps what the application says of its transaction; one that is not transactional
+ * belongs to none. */
+static void
+note_message(WhTransaction *txn, WhSlice payload)
+{
+	Walhouse__V1__Message *message =
+		walhouse__v1__message__unpack(NULL, payload.len, payload.data);
+	MemoryContext old;
+
+	if (message == NULL)
+		malformed("message");
+	if (message->transactional && strcmp(message->prefix, WH_CONTEXT_PREFIX) == 0 &&
+		txn->context_bytes + message->content.len <= WH_CONTEXT_BYTES &&
+		!wh_spool_is_void(txn, message->subxid))
+	{
+		old = MemoryContextSwitchTo(txn->context);
+		txn->told =
+			lappend(txn->told, message_text(txn, message->content.data, message->content.len));
+		txn->context_bytes += message->content.len;
+		MemoryContextSwitchTo(old);
+	}
+	walhouse__v1__message__free_unpacked(message, NULL);
+}
+
+/* message_text is a message as text of this database; what is no text, in hexadecimal as bytea
+ * is. */
+static char *
+message_text(const WhTransaction *txn, const uint8_t *data, int len)
+{
+	int encoding = txn->stream->source_encoding;
+	char *copy = palloc(len + 1);
+	char *hex;
+
+	memcpy(copy, data, len);
+	copy[len] = '\0';
+	if (encoding == PG_SQL_ASCII)
+		encoding = GetDatabaseEncoding();
+	if (pg_verify_mbstr(encoding, copy, len, true) &&
+		(encoding == GetDatabaseEncoding() || GetDatabaseEncoding() == PG_UTF8 ||
+		 GetDatabaseEncoding() == PG_SQL_ASCII || pg_is_ascii(copy)))
+		return pg_any_to_server(copy, len, encoding);
+	hex = palloc(2 + 2 * len + 1);
+	strcpy(hex, "\\x");
+	hex[2 + hex_encode(copy, len, hex + 2)] = '\0';
+	return hex;
+}
+
 /* note_schema keeps definitions in the order of their last use: the last one of a table holds. */
 static void
 note_schema(WhTransaction *txn, int32 schema)
@@ -430,7 +486,8 @@ review(WhTransaction *txn)
 {
 	WhSlice message;
 
-	txn->schemas = txn->rewrites = txn->partitions = NIL;
+	txn->schemas = txn->rewrites = txn->partitions = txn->told = NIL;
+	txn->context_bytes = 0;
 	txn->has_truncate = false;
 	txn->changes = 0;
 	wh_spool_rewind(txn);

@@ -78,7 +78,8 @@ wh_target_fits_log(Oid log)
 bool
 wh_target_fits_txn(Oid txn)
 {
-	static const Oid types[] = {PG_LSNOID, INT8OID, TIMESTAMPTZOID, TEXTOID, TIMESTAMPTZOID};
+	static const Oid types[] = {PG_LSNOID, INT8OID, TIMESTAMPTZOID, TEXTOID, TIMESTAMPTZOID,
+								INT8OID, INT8OID, INT8OID, INT4OID, TEXTARRAYOID};
 
 	return has_types(txn, types, lengthof(types));
 }

@@ -3,14 +3,16 @@
 -- then any statements on shop.t, and SELECT handfeed.commit('shop', '2026-01-01 12:00+00') to end a source transaction.
 -- handfeed.reach('shop') moves the feed's position to the last one, or to a given lsn.
 CREATE SCHEMA handfeed;
-CREATE TABLE handfeed.state (feed text PRIMARY KEY, lsn pg_lsn NOT NULL, clock timestamptz NOT NULL, seq bigint NOT NULL);
+CREATE TABLE handfeed.state (feed text PRIMARY KEY, lsn pg_lsn NOT NULL, clock timestamptz NOT NULL, seq bigint NOT NULL,
+    operations bigint[] NOT NULL DEFAULT '{0,0,0,0}'); -- inserts, updates, deletes, truncates
 
 CREATE FUNCTION handfeed.make(f text, zone text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     EXECUTE format('CREATE SCHEMA %I', f);
     EXECUTE format('CREATE SCHEMA %I', f || '_log');
-    EXECUTE format('CREATE TABLE %I.txn (end_lsn pg_lsn PRIMARY KEY, xid xid, commit_time timestamptz NOT NULL,
-                    origin text, clock timestamptz NOT NULL)', f || '_log');
+    EXECUTE format('CREATE TABLE %I.txn (end_lsn pg_lsn PRIMARY KEY, xid bigint, commit_time timestamptz NOT NULL,
+                    origin text, clock timestamptz NOT NULL, inserts bigint NOT NULL DEFAULT 0, updates bigint NOT NULL DEFAULT 0,
+                    deletes bigint NOT NULL DEFAULT 0, truncates integer NOT NULL DEFAULT 0, context text[])', f || '_log');
     INSERT INTO walhouse.feed (name, owner, server, slot, publication, time_zone, state, horizon, log_partition_size)
     VALUES (f, current_user::regrole, 'none', 'none', 'none', zone, 'ready', '0/1000', 16777216);
     INSERT INTO walhouse.feed_position (feed_id, position, clock)
@@ -66,7 +68,8 @@ DECLARE
     nulls text := (SELECT string_agg(CASE WHEN attname = ANY (keys) THEN format('($4).%I', attname) ELSE 'NULL' END, ', '
                    ORDER BY attnum) FROM pg_attribute WHERE attrelid = TG_RELID AND attnum > 0 AND NOT attisdropped);
 BEGIN
-    UPDATE handfeed.state SET seq = seq + 1 WHERE feed = TG_ARGV[0] RETURNING lsn, seq INTO at, number;
+    UPDATE handfeed.state SET seq = seq + 1, operations[array_position('{INSERT,UPDATE,DELETE}', TG_OP)] =
+        operations[array_position('{INSERT,UPDATE,DELETE}', TG_OP)] + 1 WHERE feed = TG_ARGV[0] RETURNING lsn, seq INTO at, number;
     IF TG_OP <> 'INSERT' THEN
         EXECUTE format('SELECT EXISTS (SELECT FROM %s l WHERE lsn = $1 AND %s)', TG_ARGV[1], match) INTO touched USING at, OLD;
         IF NOT touched THEN PERFORM handfeed.write(TG_ARGV[1], at, number, 'B', OLD); END IF;
@@ -94,18 +97,19 @@ BEGIN
                    (SELECT string_agg(format('l.%1$I = m.%1$I', k), ' AND ') FROM unnest(handfeed.key_columns(TG_RELID)) k))
     USING at, number;
     EXECUTE format('INSERT INTO %s (lsn, seq, op) VALUES ($1, $2 + 1, ''T'')', TG_ARGV[1]) USING at, number;
-    UPDATE handfeed.state SET seq = seq + 1 WHERE feed = TG_ARGV[0];
+    UPDATE handfeed.state SET seq = seq + 1, operations[4] = operations[4] + 1 WHERE feed = TG_ARGV[0];
     RETURN NULL;
 END $$;
 
--- Ends a source transaction that committed at a time; the feed clock never goes back.
-CREATE FUNCTION handfeed.commit(f text, at timestamptz) RETURNS pg_lsn LANGUAGE plpgsql AS $$
+-- Ends a source transaction that committed at a time, perhaps with messages of the application; the feed clock never goes back.
+CREATE FUNCTION handfeed.commit(f text, at timestamptz, context text[] DEFAULT NULL) RETURNS pg_lsn LANGUAGE plpgsql AS $$
 DECLARE
     done handfeed.state;
 BEGIN
     UPDATE handfeed.state SET clock = greatest(clock, at) WHERE feed = f RETURNING * INTO done;
-    EXECUTE format('INSERT INTO %I.txn VALUES ($1, ''700'', $2, NULL, $3)', f || '_log') USING done.lsn, at, done.clock;
-    UPDATE handfeed.state SET lsn = lsn + 256, seq = 0 WHERE feed = f;
+    EXECUTE format('INSERT INTO %I.txn (end_lsn, xid, commit_time, clock, inserts, updates, deletes, truncates, context)
+                    VALUES ($1, 700, $2, $3, $5[1], $5[2], $5[3], $5[4], $4)', f || '_log') USING done.lsn, at, done.clock, context, done.operations;
+    UPDATE handfeed.state SET lsn = lsn + 256, seq = 0, operations = '{0,0,0,0}' WHERE feed = f;
     RETURN done.lsn;
 END $$;
 
