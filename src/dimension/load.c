@@ -212,11 +212,15 @@ apply_versions(Work *work)
 	wh_sql_append(
 		&sql,
 		" SELECT (SELECT pg_catalog.count(*) FROM wh_updated), (SELECT pg_catalog.count(*) FROM "
-		"wh_inserted)");
+		"wh_inserted), (SELECT pg_catalog.count(*) FROM wh_version v WHERE v.wh_live), "
+		"(SELECT pg_catalog.count(*) FROM wh_key k WHERE k.wh_closes) + (SELECT "
+		"pg_catalog.count(v.wh_next) FROM wh_version v WHERE v.wh_live)");
 	rows = wh_stage_query(work->stage, sql.data, 2,
 						  (WhArg[]){WH_ARG_LSN(from), WH_ARG_LSN(load->to)});
 	work->counts->updated += wh_rows_int8(rows, 0, 1);
 	work->counts->inserted += wh_rows_int8(rows, 0, 2);
+	work->counts->opened += wh_rows_int8(rows, 0, 3);
+	work->counts->closed += wh_rows_int8(rows, 0, 4);
 }
 
 /* append_seeds: the present row of each key that has events; none where there is no row. */

@@ -21,6 +21,7 @@ PG_FUNCTION_INFO_V1(walhouse_build);
 void
 wh_load_init(void)
 {
+	wh_load_summary_init();
 }
 
 Datum

@@ -30,4 +30,8 @@ extern List *wh_load_pending_builds(int32 feed_id);
  */
 extern bool wh_load_build(int32 model_id);
 
+/* wh_load_summarize adds up the feed's loads that are older than walhouse.load_retention, in the
+ * caller's transaction. */
+extern void wh_load_summarize(int32 feed_id);
+
 #endif /* WH_LOAD_H */

@@ -32,3 +32,10 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE STRICT
 AS 'MODULE_PATHNAME', 'walhouse_resume';
 COMMENT ON FUNCTION walhouse.resume(regclass) IS
     'Has a stopped model tried again by the next load, whether its data changed or not; for the model''s owner.';
+
+CREATE FUNCTION walhouse.summarize_loads(feed text, before timestamptz)
+RETURNS bigint
+LANGUAGE c VOLATILE PARALLEL UNSAFE STRICT
+AS 'MODULE_PATHNAME', 'walhouse_summarize_loads';
+COMMENT ON FUNCTION walhouse.summarize_loads(text, timestamptz) IS
+    'Adds up the feed''s loads that started before a time by the hour, in walhouse.load_summary, and removes them from walhouse.load and load_model; returns how many. Workers do so by walhouse.load_retention. The last load of each model stays. For the feed''s owner.';

@@ -28,6 +28,9 @@ extern bool wh_load_has_transactions(const WhFeed *feed, XLogRecPtr from, XLogRe
 extern bool wh_load_is_system_error(const ErrorData *error);
 extern char *wh_load_error_text(const ErrorData *error);
 
+/* -------- summary.c -------- */
+extern void wh_load_summary_init(void);
+
 /* -------- retry.c: models that stopped -------- */
 /* Stops a model at its position. tried_to: what it was brought to when it failed; waits_for: a
  * model that it needs, or 0. */

@@ -35,7 +35,7 @@ wh_load_record(const WhLoad *load, const char *kind, TimestampTz started, List *
 			   const char *error)
 {
 	XLogRecPtr from = lowest_position(done, load->to);
-	WhArg args[10];
+	WhArg args[12];
 	ListCell *cell;
 
 	args[0] = WH_ARG_INT8(load->id);
@@ -48,12 +48,14 @@ wh_load_record(const WhLoad *load, const char *kind, TimestampTz started, List *
 	wh_catalog_execute(
 		wh_sql(
 			"INSERT INTO walhouse.load (load_id, feed_id, kind, from_lsn, to_lsn, from_time,"
-			" to_time, transactions,"
+			" to_time, transactions, inserts, updates, deletes, truncates,"
 			" started, duration_ms, error)"
 			" SELECT $1, $2, $3, $4, $5, pg_catalog.min(t.commit_time),"
 			" pg_catalog.max(t.commit_time),"
-			" pg_catalog.count(*), $6, 1000 * EXTRACT(epoch FROM pg_catalog.clock_timestamp()"
-			" - $6), $7"
+			" pg_catalog.count(*), COALESCE(pg_catalog.sum(t.inserts), 0),"
+			" COALESCE(pg_catalog.sum(t.updates), 0), COALESCE(pg_catalog.sum(t.deletes), 0),"
+			" COALESCE(pg_catalog.sum(t.truncates), 0), $6, 1000 * EXTRACT(epoch FROM"
+			" pg_catalog.clock_timestamp() - $6), $7"
 			" FROM %T t WHERE t.end_lsn > $4 AND t.end_lsn <= $5",
 			wh_changelog_txn_relid(load->feed)),
 		7, args);
@@ -68,13 +70,15 @@ wh_load_record(const WhLoad *load, const char *kind, TimestampTz started, List *
 		args[6] = WH_ARG_INT8(model->counts.deleted);
 		args[7] = WH_ARG_INT8(model->counts.inferred);
 		args[8] = WH_ARG_INT8(model->counts.rejected);
-		args[9] = (WhArg){FLOAT8OID, Float8GetDatum(rint(model->duration_ms * 1000) / 1000),
-						  false};
+		args[9] = WH_ARG_INT8(model->counts.opened);
+		args[10] = WH_ARG_INT8(model->counts.closed);
+		args[11] = (WhArg){FLOAT8OID, Float8GetDatum(rint(model->duration_ms * 1000) / 1000),
+						   false};
 		wh_catalog_execute(
 			"INSERT INTO walhouse.load_model (load_id, model_id, from_lsn, inserted, to_lsn,"
-			" updated, deleted, inferred, rejected, duration_ms)"
-			" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-			10, args);
+			" updated, deleted, inferred, rejected, opened, closed, duration_ms)"
+			" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+			12, args);
 	}
 }
 

@@ -88,6 +88,8 @@ typedef struct WhCounts
 	int64 deleted;
 	int64 inferred;
 	int64 rejected;
+	int64 opened; /* versions of a dimension that began, */
+	int64 closed; /* and that ended */
 } WhCounts;
 
 /* One load or build, as kinds see it. */

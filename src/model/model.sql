@@ -41,6 +41,10 @@ CREATE TABLE walhouse.load (
     from_time    timestamptz,
     to_time      timestamptz,
     transactions bigint NOT NULL DEFAULT 0,
+    inserts      bigint NOT NULL DEFAULT 0,
+    updates      bigint NOT NULL DEFAULT 0,
+    deletes      bigint NOT NULL DEFAULT 0,
+    truncates    bigint NOT NULL DEFAULT 0,
     started      timestamptz NOT NULL,
     duration_ms  double precision,
     error        text,
@@ -48,7 +52,7 @@ CREATE TABLE walhouse.load (
     CONSTRAINT load_kind_check CHECK (kind IN ('load', 'build'))
 );
 COMMENT ON TABLE walhouse.load IS
-    'Every load and build: the LSN range (from_lsn, to_lsn] that it read, the commit times of the source transactions in it and their number.';
+    'Every load and build: the LSN range (from_lsn, to_lsn] that it read, the commit times of the source transactions in it, their number, and what they did to the feed''s tables. Older ones are in load_summary.';
 
 CREATE TABLE walhouse.load_model (
     load_id      bigint NOT NULL,
@@ -60,12 +64,48 @@ CREATE TABLE walhouse.load_model (
     deleted      bigint NOT NULL DEFAULT 0,
     inferred     bigint NOT NULL DEFAULT 0,
     rejected     bigint NOT NULL DEFAULT 0,
+    opened       bigint NOT NULL DEFAULT 0,
+    closed       bigint NOT NULL DEFAULT 0,
     duration_ms  double precision,
     CONSTRAINT load_model_pkey PRIMARY KEY (model_id, load_id)
 );
 COMMENT ON TABLE walhouse.load_model IS
-    'What a load did to a model. The greatest load of a model holds its position (to_lsn).';
+    'What a load did to a model. The greatest load of a model holds its position (to_lsn). opened, closed: versions of a dimension that began and ended.';
 CREATE INDEX load_model_load_id_idx ON walhouse.load_model (load_id);
+
+CREATE TABLE walhouse.load_summary (
+    feed_id          integer NOT NULL,
+    model_id         integer NOT NULL,
+    hour             timestamptz NOT NULL,
+    from_load        bigint NOT NULL,
+    to_load          bigint NOT NULL,
+    from_lsn         pg_lsn,
+    to_lsn           pg_lsn,
+    from_time        timestamptz,
+    to_time          timestamptz,
+    loads            bigint NOT NULL,
+    builds           bigint NOT NULL,
+    errors           bigint NOT NULL,
+    transactions     bigint,
+    inserts          bigint,
+    updates          bigint,
+    deletes          bigint,
+    truncates        bigint,
+    inserted         bigint,
+    updated          bigint,
+    deleted          bigint,
+    inferred         bigint,
+    rejected         bigint,
+    opened           bigint,
+    closed           bigint,
+    duration_ms      double precision,
+    max_duration_ms  double precision,
+    CONSTRAINT load_summary_pkey PRIMARY KEY (feed_id, model_id, to_load)
+);
+COMMENT ON TABLE walhouse.load_summary IS
+    'Loads that are older than walhouse.load_retention, by hour: model_id 0 what all loads of the hour were, else what they did to a model. from_load, to_load: the first and the last of them. Columns as in load and load_model, added up.';
+GRANT SELECT ON walhouse.load_summary TO PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('walhouse.load_summary', '');
 
 CREATE TABLE walhouse.verification (
     model_id     integer NOT NULL,
@@ -95,7 +135,8 @@ GRANT SELECT ON walhouse.load_model TO PUBLIC;
 GRANT SELECT ON walhouse.model, walhouse.load TO pg_read_all_stats;
 GRANT SELECT (model_id, relation, kind, feed_id, query, key, options, state, history_start, error_time, created)
     ON walhouse.model TO PUBLIC;
-GRANT SELECT (load_id, feed_id, kind, from_lsn, to_lsn, from_time, to_time, transactions, started, duration_ms)
+GRANT SELECT (load_id, feed_id, kind, from_lsn, to_lsn, from_time, to_time, transactions, inserts, updates, deletes, truncates,
+              started, duration_ms)
     ON walhouse.load TO PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('walhouse.model', '');
 SELECT pg_catalog.pg_extension_config_dump('walhouse.model_model_id_seq', '');

@@ -370,6 +370,7 @@ forget(int32 model_id)
 	WhArg args[] = {WH_ARG_INT4(model_id)};
 
 	wh_catalog_execute("DELETE FROM walhouse.load_model WHERE model_id = $1", 1, args);
+	wh_catalog_execute("DELETE FROM walhouse.load_summary WHERE model_id = $1", 1, args);
 	wh_catalog_execute("DELETE FROM walhouse.verification WHERE model_id = $1", 1, args);
 	wh_catalog_execute("DELETE FROM walhouse.model WHERE model_id = $1", 1, args);
 }

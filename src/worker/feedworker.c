@@ -37,6 +37,7 @@
 
 #define LOOK_MS 1000
 #define COMPARE_MS 10000
+#define SUMMARIZE_MS 600000
 #define WAITED_FOR_MS 10
 #define HEALTHY_MS 60000
 
@@ -51,6 +52,7 @@ typedef struct Worker
 	MemoryContext round; /* reset at the start of each round */
 	TimestampTz looked; /* when it last looked at the catalog */
 	TimestampTz compared; /* when it last compared the models with the feed */
+	TimestampTz summarized; /* when it last added up old loads */
 	TimestampTz verify_at; /* when it asks again which model is due to be verified */
 	int verify_interval; /* that this was worked out with */
 	bool is_idle; /* the last round had nothing to do */
@@ -313,6 +315,11 @@ look_around(Worker *worker)
 	if (wh_round_retry_due(worker->feed->id))
 		worker->load_due = true;
 	start_verification(worker);
+	if (TimestampDifferenceExceeds(worker->summarized, worker->looked, SUMMARIZE_MS))
+	{
+		worker->summarized = worker->looked;
+		wh_load_summarize(worker->feed->id);
+	}
 	if (worker->build_ended ||
 		TimestampDifferenceExceeds(worker->compared, worker->looked, COMPARE_MS))
 	{
