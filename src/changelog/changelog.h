@@ -58,6 +58,7 @@ typedef struct WhFeedTable
 	XLogRecPtr mirrored_from; /* changes at or below are logged alone, beside what the copy did */
 	char *row_filter; /* of the publication, SQL; NULL: none */
 	bool has_column_list; /* of the publication */
+	bool log_key_index; /* the log has an index by the key */
 } WhFeedTable;
 
 /* A row of walhouse.feed_column. */
@@ -175,6 +176,14 @@ extern void wh_changelog_store_position(int32 feed_id, XLogRecPtr position, Time
 extern void wh_changelog_prune_positions(int32 feed_id, XLogRecPtr from, XLogRecPtr before);
 /* Grows whenever feed_table or feed_column changed: who caches them compares. */
 extern uint64 wh_changelog_generation(void);
+
+/* -------- keyindex.c: the index of a log by its table's key -------- */
+
+extern char *wh_changelog_key_index_name(const WhFeedTable *table);
+extern Oid wh_changelog_log_key_index(const WhFeedTable *table); /* InvalidOid: there is none */
+extern void wh_changelog_set_key_index(const WhFeedTable *table, bool on);
+/* Drops it, if there is one, as the feed's owner. */
+extern void wh_changelog_drop_key_index(const WhFeed *feed, const WhFeedTable *table);
 
 /* -------- append.c: rows into log, txn and mirror -------- */
 

@@ -52,6 +52,7 @@ CREATE TABLE walhouse.feed_table (
     sync_lsn       pg_lsn,
     mirrored       boolean NOT NULL DEFAULT true,
     mirrored_from  pg_lsn,
+    log_key_index  boolean NOT NULL DEFAULT false,
     row_filter     text,
     column_list    boolean NOT NULL DEFAULT false,
     error          text,
@@ -61,7 +62,7 @@ CREATE TABLE walhouse.feed_table (
     CONSTRAINT feed_table_state_check CHECK (state IN ('copy', 'ready', 'resync'))
 );
 COMMENT ON TABLE walhouse.feed_table IS
-    'Source tables of each feed with their mirror and change log. key: attnums of the key at the source, in index order. state: copy (not copied yet), ready, resync (something happened that is not followed; CALL walhouse.resync_table). sync_lsn: from there on the change log is complete. mirrored: walhouse.set_mirror was not used to switch the mirror off; mirrored_from: changes up to there, which the copy has, are in the log alone, as the mirror was off then. row_filter, column_list: of the publication, when the table was copied last.';
+    'Source tables of each feed with their mirror and change log. key: attnums of the key at the source, in index order. state: copy (not copied yet), ready, resync (something happened that is not followed; CALL walhouse.resync_table). sync_lsn: from there on the change log is complete. mirrored: walhouse.set_mirror was not used to switch the mirror off; mirrored_from: changes up to there, which the copy has, are in the log alone, as the mirror was off then. log_key_index: the change log has an index by the key (walhouse.set_log_key_index). row_filter, column_list: of the publication, when the table was copied last.';
 
 CREATE TABLE walhouse.feed_column (
     feed_id        integer NOT NULL,
@@ -86,7 +87,7 @@ GRANT SELECT (feed_id, name, owner, server, slot, publication, owns_publication,
               lsn_offset, log_partition_size, source_system_id, source_timeline, source_database, house_system_id,
               house_timeline, house_database, session, error_time, created) ON walhouse.feed TO PUBLIC;
 GRANT SELECT (feed_id, source_relid, source_schema, source_name, mirror, log, key, state, sync_lsn, mirrored,
-              mirrored_from, row_filter, column_list, error_time)
+              mirrored_from, log_key_index, row_filter, column_list, error_time)
     ON walhouse.feed_table TO PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('walhouse.feed', '');
 SELECT pg_catalog.pg_extension_config_dump('walhouse.feed_feed_id_seq', '');

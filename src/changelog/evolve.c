@@ -275,6 +275,7 @@ wh_changelog_redefine(const WhFeed *feed, const WhFeedTable *table, const WhSour
 {
 	WhArg args[] = {WH_ARG_INT4(feed->id), WH_ARG_OID(table->source_relid),
 					WH_ARG_NULL(TEXTOID), WH_ARG_BOOL(source->has_column_list)};
+	bool is_other_key = !equal(table->key, source->key);
 
 	if (source->row_filter != NULL)
 		args[2] = WH_ARG_TEXT(source->row_filter);
@@ -285,9 +286,22 @@ wh_changelog_redefine(const WhFeed *feed, const WhFeedTable *table, const WhSour
 
 		want->missing_default = NULL;
 		if (have != NULL && have->type != wh_changelog_local_type(want, &is_text))
+		{
 			change_type(feed, table, have, want);
+			is_other_key = is_other_key || list_member_int(table->key, want->attnum);
+		}
 	}
 	apply_changes(feed, table, source);
+	if (table->log_key_index && is_other_key)
+	{
+		wh_changelog_drop_key_index(feed, table);
+		ereport(WARNING,
+				(errmsg("the change log of table \"%s\" has no index by its key any more",
+						table->source_name),
+				 errdetail("The key is another one now."),
+				 errhint("CALL walhouse.set_log_key_index(%s, %s, true).",
+						 wh_sql_literal(feed->name), wh_sql_literal(table->source_name))));
+	}
 	if (!equal(table->key, source->key))
 		change_key(feed, table, source);
 	wh_catalog_execute("UPDATE walhouse.feed_table SET row_filter = $3, column_list = $4"

@@ -102,7 +102,7 @@ read_tables(const char *condition, WhArg arg)
 	WhRows *rows = wh_spi_query_kept(
 		wh_sql("SELECT feed_id, source_relid, source_schema, source_name, mirror::pg_catalog.oid,"
 			   " log::pg_catalog.oid, state, sync_lsn, key, row_filter, column_list, mirrored,"
-			   " mirrored_from"
+			   " mirrored_from, log_key_index"
 			   " FROM walhouse.feed_table"
 			   " WHERE %s ORDER BY feed_id, source_relid",
 			   condition),
@@ -126,6 +126,7 @@ read_tables(const char *condition, WhArg arg)
 		table->has_column_list = wh_rows_bool(rows, i, 11);
 		table->has_mirror = wh_rows_bool(rows, i, 12);
 		table->mirrored_from = wh_rows_lsn(rows, i, 13);
+		table->log_key_index = wh_rows_bool(rows, i, 14);
 		read_columns(table);
 		tables = lappend(tables, table);
 	}

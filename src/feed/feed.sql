@@ -40,3 +40,8 @@ CREATE FUNCTION walhouse.takeover(feed text) RETURNS void
 LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'walhouse_takeover';
 COMMENT ON FUNCTION walhouse.takeover(text) IS
     'Lets a feed run in this warehouse from now on, after a restore or a failover that is meant to stay. Errors: the slot is in use, so another warehouse runs the feed; the source is another cluster.';
+
+CREATE PROCEDURE walhouse.set_log_key_index(feed text, "table" text, "on" boolean)
+LANGUAGE C AS 'MODULE_PATHNAME', 'walhouse_set_log_key_index';
+COMMENT ON PROCEDURE walhouse.set_log_key_index(text, text, boolean) IS
+    'Gives the change log of a source table, named as at the source, an index by the table''s key, or drops it: walhouse.explain_row then tells all that the log has of a row, at the price of an index entry for each logged change. Partition by partition; the newest takes no changes while its index is made. For the feed''s owner. Can be repeated after a failure. Not inside a transaction block.';
