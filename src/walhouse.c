@@ -18,6 +18,7 @@
 #include "monitor/monitor.h"
 #include "partition/partition.h"
 #include "rollup/rollup.h"
+#include "trace/trace.h"
 #include "worker/worker.h"
 
 PG_MODULE_MAGIC;
@@ -37,6 +38,7 @@ _PG_init(void)
 	wh_rollup_init();
 	wh_load_init();
 	wh_lineage_init();
+	wh_trace_init();
 	wh_worker_init();
 	wh_monitor_init();
 	MarkGUCPrefixReserved("walhouse");

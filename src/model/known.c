@@ -27,8 +27,7 @@
 #define KNOWN "wh_known"
 
 static WhModel *model_of(FunctionCallInfo fcinfo);
-static WhKnown *find_load(WhModel *model, FunctionCallInfo fcinfo);
-static void read_rows(ReturnSetInfo *result, const WhKnown *known);
+static XLogRecPtr find_load(WhModel *model, FunctionCallInfo fcinfo);
 
 PG_FUNCTION_INFO_V1(walhouse_as_known);
 
@@ -37,30 +36,25 @@ walhouse_as_known(PG_FUNCTION_ARGS)
 {
 	int guc_level = NewGUCNestLevel();
 	WhModel *model;
-	const WhModelRoutine *routine;
-	WhKnown *known;
+	WhStage *stage;
 	WhUser saved;
 
 	/* A query is compiled to text: constants in it must read back as they were. */
 	wh_settings_pin(NULL);
 	model = model_of(fcinfo);
-	routine = wh_model_routine(model->kind);
 	wh_user_check_owner(model->owner, "model", model->short_name);
-	if (routine->known == NULL)
+	if (wh_model_routine(model->kind)->known == NULL)
 		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
 						errmsg("%s has no loads", model->name),
 						errdetail("It is computed and belongs to no feed.")));
 	InitMaterializedSRF(fcinfo, 0);
 	wh_settings_pin(model->feed->time_zone);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	known = find_load(model, fcinfo);
+	stage = wh_stage_create_snapshot();
 	wh_user_become(model->owner, &saved);
-	(void) wh_settings_push_joins(WH_JOINS_WHOLE);
-	known->stage = wh_stage_create_snapshot();
-	known->name = KNOWN;
-	routine->known(model, known);
-	read_rows((ReturnSetInfo *) fcinfo->resultinfo, known);
-	wh_stage_drop(known->stage);
+	wh_model_stage_known(model, find_load(model, fcinfo), stage, KNOWN);
+	wh_model_return_rows((ReturnSetInfo *) fcinfo->resultinfo, stage, KNOWN);
+	wh_stage_drop(stage);
 	wh_user_restore(&saved);
 	PopActiveSnapshot();
 	AtEOXact_GUC(false, guc_level);
@@ -84,15 +78,13 @@ model_of(FunctionCallInfo fcinfo)
 	return model;
 }
 
-/* find_load finds the position that the model stood at, and the feed clock there. */
-static WhKnown *
+/* find_load finds the position that the model stood at. */
+static XLogRecPtr
 find_load(WhModel *model, FunctionCallInfo fcinfo)
 {
-	WhKnown *known = palloc0(sizeof(WhKnown));
 	bool by_load = !PG_ARGISNULL(1);
 	WhArg args[2];
 	WhRows *rows;
-	bool isnull;
 
 	if (by_load == !PG_ARGISNULL(2))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -111,17 +103,27 @@ find_load(WhModel *model, FunctionCallInfo fcinfo)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s had not been built then", model->name),
 				 errhint("walhouse.load and walhouse.load_model list its loads.")));
-	known->position = wh_rows_lsn(rows, 0, 1);
-	wh_model_check_known(model, known->position);
-	args[0] = WH_ARG_LSN(known->position);
+	return wh_rows_lsn(rows, 0, 1);
+}
+
+void
+wh_model_stage_known(WhModel *model, XLogRecPtr position, WhStage *stage, const char *name)
+{
+	WhKnown known = {.position = position, .clock = DT_NOBEGIN, .stage = stage, .name = name};
+	int level;
+	WhRows *rows;
+	bool isnull;
+
+	wh_model_check_known(model, position);
 	rows = wh_spi_query_snapshot(
 		wh_sql("SELECT t.clock FROM %T t WHERE t.end_lsn <= $1 ORDER BY t.end_lsn DESC LIMIT 1",
 			   wh_changelog_txn_relid(model->feed)),
-		1, args);
-	known->clock = rows->count == 0 ?
-					   DT_NOBEGIN :
-					   DatumGetTimestampTz(wh_rows_datum(rows, 0, 1, &isnull));
-	return known;
+		1, (WhArg[]){WH_ARG_LSN(position)});
+	if (rows->count > 0)
+		known.clock = DatumGetTimestampTz(wh_rows_datum(rows, 0, 1, &isnull));
+	level = wh_settings_push_joins(WH_JOINS_WHOLE);
+	wh_model_routine(model->kind)->known(model, &known);
+	wh_settings_pop(level);
 }
 
 void
@@ -146,14 +148,11 @@ wh_model_check_known(const WhModel *model, XLogRecPtr position)
 							wh_sql_literal(model->name))));
 }
 
-/* read_rows gives the stage's rows in the order of the table's columns; columns that a user has
- * added are NULL. */
-static void
-read_rows(ReturnSetInfo *result, const WhKnown *known)
+void
+wh_model_return_rows(struct ReturnSetInfo *result, const WhStage *stage, const char *name)
 {
-	TupleDesc has = wh_stage_query(known->stage, wh_sql("SELECT * FROM %s LIMIT 0", known->name),
-								   0, NULL)
-						->desc;
+	TupleDesc has =
+		wh_stage_query(stage, wh_sql("SELECT * FROM %s LIMIT 0", name), 0, NULL)->desc;
 	StringInfoData sql;
 	WhRows *rows;
 
@@ -173,8 +172,8 @@ read_rows(ReturnSetInfo *result, const WhKnown *known)
 											   FORMAT_TYPE_TYPEMOD_GIVEN |
 												   FORMAT_TYPE_FORCE_QUALIFY));
 	}
-	wh_sql_append(&sql, " FROM %s k", known->name);
-	rows = wh_stage_query(known->stage, sql.data, 0, NULL);
+	wh_sql_append(&sql, " FROM %s k", name);
+	rows = wh_stage_query(stage, sql.data, 0, NULL);
 	for (uint64 i = 0; i < rows->count; i++)
 		tuplestore_puttuple(result->setResult, rows->tuples[i]);
 }

@@ -270,6 +270,18 @@ extern void wh_model_column_definition(StringInfo sql, const WhModelColumn *colu
 extern WhModel *wh_model_declare(const char *schema, const char *name, WhModelKind kind,
 								 WhQuery *query, List *key, Jsonb *options, Oid relid);
 
+/*
+ * wh_model_stage_known fills a stage, made with wh_stage_create_snapshot, with a model's rows as
+ * they stood at a position, by the kind's `known`, which there must be; as the model's owner, with
+ * settings pinned.  wh_model_return_rows gives rows of a stage as those of a table that a function
+ * returns, by the names of its columns; what the stage lacks is NULL.
+ */
+struct ReturnSetInfo;
+extern void wh_model_stage_known(WhModel *model, XLogRecPtr position, WhStage *stage,
+								 const char *name);
+extern void wh_model_return_rows(struct ReturnSetInfo *result, const WhStage *stage,
+								 const char *name);
+
 /* wh_model_check_known raises where what tells a model's past does not reach back to a position. */
 extern void wh_model_check_known(const WhModel *model, XLogRecPtr position);
 
@@ -419,6 +431,9 @@ extern WhFormula *wh_model_condition_formula(const WhModel *model, const WhRange
 extern WhFormula *wh_model_formula_over(const WhModel *model, TupleDesc desc);
 extern WhFormula *wh_model_condition_over(const WhModel *model, TupleDesc desc);
 
+/* wh_model_table_state appends a SELECT of the rows of a mirror at position $1. */
+extern void wh_model_table_state(StringInfo sql, const WhFeedTable *table);
+
 /* -------- sample.c: verify() of a sample -------- */
 
 /*
@@ -449,6 +464,28 @@ extern void wh_model_draw(WhStage *stage, const char *name, Oid relid, const cha
  * walhouse.verify_log_rows rows each between it and a position. */
 extern XLogRecPtr wh_model_sample_start(const WhModel *model, const WhStage *stage,
 										XLogRecPtr start, XLogRecPtr position);
+
+/* -------- origins.c: where single rows come from -------- */
+
+/* What is asked of the log: (from, to]; of a table whose log has no index by key no more than
+ * `limit` rows, the newest.  cut_at: where the search began then, or InvalidXLogRecPtr. */
+typedef struct WhOrigins
+{
+	XLogRecPtr from;
+	XLogRecPtr to;
+	int64 limit;
+	XLogRecPtr cut_at;
+} WhOrigins;
+
+/*
+ * wh_model_stage_origins adds to "wh.change" of a stage what the log has of the source rows that
+ * belong to some rows of a model, the stage's relation `rows`: relid (oid of the mirror), n (which
+ * of the table's rows), lsn, seq, op ("I", "U", "D", "T"), before and after (jsonb under the
+ * source's names; NULL: no row).  Of tables that are joined these are the rows that the range, or
+ * the mirror now, ties to the driving one.  The model has a query.
+ */
+extern void wh_model_stage_origins(const WhModel *model, WhStage *stage, const char *rows,
+								   WhOrigins *origins);
 
 /*
  * Helpers for kinds: "a.k1 = b.k1 AND …" with the equality operators of the key's types,

@@ -113,8 +113,6 @@ extern void wh_model_last_images(StringInfo sql, const WhFeedTable *table, const
 /* The keys, under the mirror's names, whose image at position $1 cannot be computed and is not
  * the last. */
 extern void wh_model_bad_keys_sql(StringInfo sql, const WhModel *model);
-/* The rows of a table at position $1. */
-extern void wh_model_table_state(StringInfo sql, const WhFeedTable *table);
 
 /* -------- walk.c: the same four for models over several tables -------- */
 extern void wh_model_join_events_sql(StringInfo sql, const WhModel *model);

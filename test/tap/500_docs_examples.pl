@@ -17,7 +17,7 @@ use PostgreSQL::Test::Utils;
 use WalhouseTest;
 use Test::More;
 
-my @pages = split ' ', $ENV{DOCS_PAGES} || 'README.md docs/tutorial.md docs/models.md docs/lineage.md docs/partitions.md';
+my @pages = split ' ', $ENV{DOCS_PAGES} || 'README.md docs/tutorial.md docs/models.md docs/lineage.md docs/partitions.md docs/provenance.md';
 
 for my $page (@pages)
 {
