@@ -48,11 +48,26 @@ bool
 wh_trace_range(const WhFeed *feed, TimestampTz clock, XLogRecPtr position, XLogRecPtr *from,
 			   XLogRecPtr *to)
 {
+	WhRows *rows;
+	bool isnull;
+
+	*from = *to = InvalidXLogRecPtr;
 	if (TIMESTAMP_NOT_FINITE(clock))
 		return false;
-	*to = wh_trace_position(feed, clock, position);
-	*from = wh_trace_position(feed, clock - 1, position);
-	return *from < *to;
+	rows = wh_spi_query_snapshot(wh_sql("SELECT t.end_lsn, t.clock FROM %T t WHERE t.end_lsn <= $1"
+										" ORDER BY t.end_lsn DESC LIMIT 2",
+										wh_changelog_txn_relid(feed)),
+								 1,
+								 (WhArg[]){WH_ARG_LSN(wh_trace_position(feed, clock, position))});
+	if (rows->count == 0 || DatumGetTimestampTz(wh_rows_datum(rows, 0, 2, &isnull)) != clock)
+		return false;
+	*to = wh_rows_lsn(rows, 0, 1);
+	/* Mostly a clock is that of one transaction. */
+	if (rows->count > 1)
+		*from = DatumGetTimestampTz(wh_rows_datum(rows, 1, 2, &isnull)) == clock ?
+					wh_trace_position(feed, clock - 1, *to) :
+					wh_rows_lsn(rows, 1, 1);
+	return true;
 }
 
 int64
