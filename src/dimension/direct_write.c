@@ -600,9 +600,15 @@ add_versions(WhDirectTarget *target, const Story *story)
 {
 	MemoryContext caller = MemoryContextSwitchTo(target->context);
 
+	if (story->moves != NIL && story->seed_is_live)
+		target->counts->closed++;
 	foreach_ptr(Move, move, story->moves)
 	{
-		if (move->event->is_live && !(story->was_inferred && move == linitial(story->moves)))
+		if (!move->event->is_live)
+			continue;
+		target->counts->opened++;
+		target->counts->closed += move->next != DT_NOEND;
+		if (!(story->was_inferred && move == linitial(story->moves)))
 			insert_version(target, story, move);
 	}
 	MemoryContextSwitchTo(caller);
