@@ -4,8 +4,8 @@
  *
  * Parsing and planning such a statement takes ten times as long as running it.  It is found by its
  * text, and planned once for any values: for an index scan by a column that is what a plan for
- * given values would be, too.  A table that is small when the plan is made may grow: whoever keeps
- * plans has whole tables read only where no index will do (wh_settings_avoid_scans).
+ * given values would be, too.  A table that is small when the plan is made may grow: whole tables
+ * are read only where no index will do.
  *
  * PostgreSQL makes a kept plan anew where a relation, a function or search_path has changed, and
  * asks for privileges at each execution.  What is kept is forgotten, all of it, at the end of a
@@ -17,8 +17,10 @@
 #include "common/hashfn.h"
 #include "executor/spi.h"
 #include "nodes/parsenodes.h"
+#include "utils/guc.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
+#include "utils/plancache.h"
 
 #include "base/base.h"
 #include "base/base_private.h"
@@ -38,6 +40,7 @@ static HTAB *plans = NULL;
 static MemoryContext context = NULL; /* of plans, and of the texts in it */
 
 static void forget_if_full(XactEvent event, void *arg);
+static bool must_plan(SPIPlanPtr plan);
 static bool fits(const Kept *kept, const char *sql, int nargs, const WhArg *args);
 static void prepare(Kept *kept, const char *sql, int nargs, const WhArg *args);
 
@@ -90,6 +93,33 @@ wh_plans_get(const char *sql, int nargs, const WhArg *args)
 	if (kept->text == NULL)
 		prepare(kept, sql, nargs, args);
 	return fits(kept, sql, nargs, args) ? kept->plan : NULL;
+}
+
+int
+wh_plans_execute(SPIPlanPtr plan, Datum *values, const char *nulls)
+{
+	int level;
+	int code;
+
+	if (!must_plan(plan))
+		return SPI_execute_plan(plan, values, nulls, false, 0);
+	level = NewGUCNestLevel();
+	wh_settings_avoid_scans();
+	code = SPI_execute_plan(plan, values, nulls, false, 0);
+	wh_settings_pop(level);
+	return code;
+}
+
+/* must_plan says whether the plan will be made, or made anew, at its next execution. */
+static bool
+must_plan(SPIPlanPtr plan)
+{
+	foreach_ptr(CachedPlanSource, source, SPI_plan_get_plan_sources(plan))
+	{
+		if (!source->is_valid || source->gplan == NULL || !source->gplan->is_valid)
+			return true;
+	}
+	return false;
 }
 
 /* fits says whether a plan is of this statement, and not of one with the same hash, or of

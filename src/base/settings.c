@@ -4,9 +4,12 @@
  */
 #include "postgres.h"
 
+#include "catalog/namespace.h"
 #include "utils/guc.h"
 
 #include "base/base.h"
+
+#define SEARCH_PATH "pg_catalog, pg_temp"
 
 static void
 pin(const char *name, const char *value)
@@ -26,7 +29,7 @@ set_for_now(const char *name, const char *value)
 void
 wh_settings_pin(const char *time_zone)
 {
-	pin("search_path", "pg_catalog, pg_temp");
+	pin("search_path", SEARCH_PATH);
 	pin("DateStyle", "ISO, YMD");
 	pin("IntervalStyle", "postgres");
 	pin("extra_float_digits", "1");
@@ -45,7 +48,9 @@ wh_settings_push_path(void)
 {
 	int level = NewGUCNestLevel();
 
-	set_for_now("search_path", "pg_catalog, pg_temp");
+	/* Setting it anew makes PostgreSQL forget what it knows of the path. */
+	if (strcmp(namespace_search_path, SEARCH_PATH) != 0)
+		set_for_now("search_path", SEARCH_PATH);
 	return level;
 }
 

@@ -67,7 +67,6 @@ wh_spi_query_kept(const char *sql, int nargs, const WhArg *args)
 	int level = wh_settings_push_path();
 	WhRows *rows;
 
-	wh_settings_avoid_scans();
 	run(sql, nargs, args, KEPT, &rows);
 	wh_settings_pop(level);
 	return rows;
@@ -143,7 +142,7 @@ execute(const char *sql, int nargs, const WhArg *args, How how)
 		nulls[i] = args[i].isnull ? 'n' : ' ';
 	}
 	if (plan != NULL)
-		return SPI_execute_plan(plan, values, nulls, false, 0);
+		return wh_plans_execute(plan, values, nulls);
 	return SPI_execute_with_args(sql, nargs, types, values, nulls, how == IN_SNAPSHOT, 0);
 }
 
@@ -173,7 +172,6 @@ run_as_extension(const char *sql, int nargs, const WhArg *args, WhRows **rows)
 	uint64 processed;
 
 	wh_user_become_extension(&saved);
-	wh_settings_avoid_scans();
 	processed = run(sql, nargs, args, KEPT, rows);
 	wh_user_restore(&saved);
 	return processed;

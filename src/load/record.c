@@ -7,13 +7,19 @@
 
 #include <math.h>
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "executor/tuptable.h"
+#include "utils/pg_lsn.h"
 #include "utils/timestamp.h"
 
 #include "base/base.h"
 #include "load/load.h"
 #include "load/load_private.h"
 
+#define LOAD_MODEL_COLUMNS 12
+
+static void record_models(const WhLoad *load, List *done);
 static XLogRecPtr lowest_position(List *done, XLogRecPtr to);
 
 WhLoad *
@@ -35,8 +41,7 @@ wh_load_record(const WhLoad *load, const char *kind, TimestampTz started, List *
 			   const char *error)
 {
 	XLogRecPtr from = lowest_position(done, load->to);
-	WhArg args[12];
-	ListCell *cell;
+	WhArg args[7];
 
 	args[0] = WH_ARG_INT8(load->id);
 	args[1] = WH_ARG_INT4(load->feed->id);
@@ -59,27 +64,38 @@ wh_load_record(const WhLoad *load, const char *kind, TimestampTz started, List *
 			" FROM %T t WHERE t.end_lsn > $4 AND t.end_lsn <= $5",
 			wh_changelog_txn_relid(load->feed)),
 		7, args);
-	foreach(cell, done)
-	{
-		WhDone *model = lfirst(cell);
+	record_models(load, done);
+}
 
-		args[1] = WH_ARG_INT4(model->model_id);
-		args[2] = WH_ARG_LSN(model->from);
-		args[3] = WH_ARG_INT8(model->counts.inserted);
-		args[5] = WH_ARG_INT8(model->counts.updated);
-		args[6] = WH_ARG_INT8(model->counts.deleted);
-		args[7] = WH_ARG_INT8(model->counts.inferred);
-		args[8] = WH_ARG_INT8(model->counts.rejected);
-		args[9] = WH_ARG_INT8(model->counts.opened);
-		args[10] = WH_ARG_INT8(model->counts.closed);
-		args[11] = (WhArg){FLOAT8OID, Float8GetDatum(rint(model->duration_ms * 1000) / 1000),
-						   false};
-		wh_catalog_execute(
-			"INSERT INTO walhouse.load_model (load_id, model_id, from_lsn, inserted, to_lsn,"
-			" updated, deleted, inferred, rejected, opened, closed, duration_ms)"
-			" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
-			12, args);
+/* record_models writes the rows itself: a load has one for each model of its feed. */
+static void
+record_models(const WhLoad *load, List *done)
+{
+	WhAppend *models = wh_changelog_append_open(wh_catalog_relid("load_model"));
+
+	foreach_ptr(WhDone, model, done)
+	{
+		TupleTableSlot *slot = wh_changelog_append_next(models);
+
+		if (slot->tts_tupleDescriptor->natts != LOAD_MODEL_COLUMNS)
+			elog(ERROR, "walhouse.load_model has other columns");
+		memset(slot->tts_isnull, false, sizeof(bool) * slot->tts_tupleDescriptor->natts);
+		slot->tts_values[0] = Int64GetDatum(load->id);
+		slot->tts_values[1] = Int32GetDatum(model->model_id);
+		slot->tts_values[2] = LSNGetDatum(model->from);
+		slot->tts_values[3] = LSNGetDatum(load->to);
+		slot->tts_values[4] = Int64GetDatum(model->counts.inserted);
+		slot->tts_values[5] = Int64GetDatum(model->counts.updated);
+		slot->tts_values[6] = Int64GetDatum(model->counts.deleted);
+		slot->tts_values[7] = Int64GetDatum(model->counts.inferred);
+		slot->tts_values[8] = Int64GetDatum(model->counts.rejected);
+		slot->tts_values[9] = Int64GetDatum(model->counts.opened);
+		slot->tts_values[10] = Int64GetDatum(model->counts.closed);
+		slot->tts_values[11] = Float8GetDatum(rint(model->duration_ms * 1000) / 1000);
+		wh_changelog_append_done(models);
 	}
+	wh_changelog_append_close(models);
+	CommandCounterIncrement();
 }
 
 static XLogRecPtr

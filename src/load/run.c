@@ -40,7 +40,7 @@ typedef struct Run
 	WhLoad *load;
 	TimestampTz started;
 	List *live; /* of int: ids of models to load, in order */
-	List *models; /* of WhModel *: those of live */
+	List *models; /* of WhModel *: those of live, in outline */
 	List *due; /* of int: ids of stopped models to try again, in order */
 	bool may_end; /* the load may end to have partitions made */
 	List *missing; /* of WhMissingPartition *: what it ended for */
@@ -60,7 +60,7 @@ typedef struct Attempt
 } Attempt;
 
 static bool run_once(int32 feed_id, bool may_end, List **missing);
-static bool choose(Run *run, int32 feed_id, XLogRecPtr to);
+static bool choose(Run *run, WhFeed *feed, XLogRecPtr to);
 static void choose_model(Run *run, WhModel *model, XLogRecPtr to, XLogRecPtr *lowest,
 						 XLogRecPtr *highest);
 static void run_together(void *arg);
@@ -68,6 +68,9 @@ static void run_apart(Run *run, List *ids);
 static void evaluate_apart(Run *run, List *ids);
 static void try_model(Run *run, int32 model_id, bool only_evaluate);
 static void attempt_model(void *arg);
+static bool rests(const Run *run, const WhModel *model);
+static void note_done(Run *run, int32 model_id, XLogRecPtr from, const WhCounts *counts,
+					  double duration_ms);
 static void load_model(Run *run, WhModel *model);
 static int32 stopped_need(Run *run, const WhModel *model);
 static bool must_wait(Run *run, const WhModel *model);
@@ -116,7 +119,7 @@ run_once(int32 feed_id, bool may_end, List **missing)
 	wh_settings_pin(feed->time_zone);
 	initStringInfo(&run.errors);
 	to = wh_changelog_position(feed_id, &clock);
-	if (XLogRecPtrIsInvalid(to) || !choose(&run, feed_id, to))
+	if (XLogRecPtrIsInvalid(to) || !choose(&run, feed, to))
 		return false;
 	run.load = wh_load_new(feed, to, clock);
 	run.load->changes = wh_stage_create();
@@ -149,21 +152,21 @@ run_once(int32 feed_id, bool may_end, List **missing)
 
 /* choose finds the models to load, and says whether there is anything to do. */
 static bool
-choose(Run *run, int32 feed_id, XLogRecPtr to)
+choose(Run *run, WhFeed *feed, XLogRecPtr to)
 {
 	XLogRecPtr lowest = to;
 	XLogRecPtr highest = InvalidXLogRecPtr;
 	ListCell *cell;
 
-	foreach(cell, wh_model_ids(feed_id))
-		choose_model(run, wh_model_get_by_id(lfirst_int(cell)), to, &lowest, &highest);
+	foreach(cell, wh_model_outlines(feed))
+		choose_model(run, lfirst(cell), to, &lowest, &highest);
 	if (run->due != NIL)
 		return true;
 	/* A build makes a model live further on than the others; facts need a common position. */
 	if (run->live != NIL && lowest != highest)
 		return true;
 	return run->live != NIL &&
-		   wh_load_has_transactions(wh_changelog_feed_by_id(feed_id, false), lowest, to);
+		   wh_load_has_transactions(feed, lowest, to);
 }
 
 static void
@@ -236,9 +239,15 @@ run_together(void *arg)
 		if (stopped_need(run, model) != 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("a model that %s needs is stopped", model->name)));
+					 errmsg("a model that %s needs is stopped", wh_sql_relation(model->relid))));
 		if (must_wait(run, model))
 			continue;
+		if (rests(run, model))
+		{
+			note_done(run, model->id, model->position, NULL, 0);
+			continue;
+		}
+		model = wh_model_get_by_id(model->id);
 		models = lappend(models, model);
 		if (run->may_end)
 			run->missing = list_concat(run->missing, wh_load_missing(model, run->load));
@@ -329,29 +338,49 @@ attempt_model(void *arg)
 		load_model(attempt->run, model);
 }
 
+/* rests says whether there is nothing to be done for a model, which may be an outline. */
+static bool
+rests(const Run *run, const WhModel *model)
+{
+	return wh_model_routine(model->kind)->rests &&
+		   !wh_model_is_touched(model, model->position, run->load->to);
+}
+
+/* note_done notes that a model is at load->to; counts is NULL where nothing was to be done. */
+static void
+note_done(Run *run, int32 model_id, XLogRecPtr from, const WhCounts *counts,
+		  double duration_ms)
+{
+	WhDone *done = palloc0(sizeof(WhDone));
+
+	done->model_id = model_id;
+	done->from = from;
+	done->duration_ms = duration_ms;
+	if (counts != NULL)
+		done->counts = *counts;
+	run->done = lappend(run->done, done);
+}
+
 /* load_model brings one model to load->to, as its owner. */
 static void
 load_model(Run *run, WhModel *model)
 {
-	const WhModelRoutine *routine = wh_model_routine(model->kind);
-	WhDone *done = palloc0(sizeof(WhDone));
+	XLogRecPtr from = model->position;
+	WhCounts counts = {0};
 	instr_time start;
 	instr_time end;
 	WhUser saved;
 
-	done->model_id = model->id;
-	done->from = model->position;
 	INSTR_TIME_SET_CURRENT(start);
-	if (!routine->rests || wh_model_is_touched(model, model->position, run->load->to))
+	if (!rests(run, model))
 	{
 		wh_user_become(model->owner, &saved);
-		routine->load(model, run->load, &done->counts);
+		wh_model_routine(model->kind)->load(model, run->load, &counts);
 		wh_user_restore(&saved);
 	}
 	INSTR_TIME_SET_CURRENT(end);
 	INSTR_TIME_SUBTRACT(end, start);
-	done->duration_ms = INSTR_TIME_GET_MILLISEC(end);
-	run->done = lappend(run->done, done);
+	note_done(run, model->id, from, &counts, INSTR_TIME_GET_MILLISEC(end));
 }
 
 /* stopped_need returns the id of a stopped model that this one needs; 0: none. */

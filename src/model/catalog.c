@@ -32,8 +32,10 @@ static void load_key(WhModel *model, const WhRows *rows);
 static List *key_names(const WhRows *rows, uint64 row, int column);
 static void set_scd(WhModel *model);
 static JsonbValue *find_option(const WhModel *model, const char *name);
-static List *read_mirrors(int32 feed_id);
-static const char *find_problem(Oid view_oid, List *key, List *mirrors);
+static WhModel *outline(const WhRows *rows, uint64 row, WhFeed *feed);
+static List *outline_tables(int32 feed_id);
+static WhFeedTable *table_of(List *tables, Oid mirror);
+static const char *find_problem(WhModel *model, List *key, List *tables);
 static bool is_join_kept(Query *query, List *key);
 static WhModelKind parse_kind(const char *kind);
 static List *referrers(const WhModel *model, bool needing);
@@ -360,54 +362,105 @@ wh_model_check_references(const WhModel *model)
 List *
 wh_model_ids(int32 feed_id)
 {
-	WhRows *rows =
-		wh_catalog_query("SELECT m.model_id, m.relation, m.query, m.state, m.key "
-						 "FROM walhouse.model m WHERE m.feed_id = $1 "
-						 "ORDER BY CASE m.kind WHEN 'fact' THEN 1 WHEN 'rollup' THEN 2 "
-						 "WHEN 'periodic_snapshot' THEN 2 ELSE 0 END, m.model_id",
-						 1, (WhArg[]){WH_ARG_INT4(feed_id)});
-	List *mirrors = read_mirrors(feed_id);
 	List *ids = NIL;
 
-	for (uint64 i = 0; i < rows->count; i++)
-	{
-		int32 id = wh_rows_int4(rows, i, 1);
-		Oid relid = wh_rows_oid(rows, i, 2);
-		bool has_no_view;
-		Datum view = wh_rows_datum(rows, i, 3, &has_no_view);
-		const char *problem = NULL;
-
-		if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
-			problem = "the relation of the model was dropped";
-		else if (!has_no_view)
-			problem = find_problem(DatumGetObjectId(view), key_names(rows, i, 5), mirrors);
-		if (problem == NULL)
-			ids = lappend_int(ids, id);
-		else if (strcmp(wh_rows_text(rows, i, 4), "stopped") != 0)
-			wh_model_set_state(
-				id, "stopped",
-				psprintf("%s; SELECT walhouse.drop_model(%u) removes the model", problem, relid));
-	}
+	foreach_ptr(WhModel, model, wh_model_outlines(wh_changelog_feed_by_id(feed_id, false)))
+		ids = lappend_int(ids, model->id);
 	return ids;
 }
 
-static List *
-read_mirrors(int32 feed_id)
+List *
+wh_model_outlines(WhFeed *feed)
 {
-	WhRows *tables = wh_catalog_query("SELECT mirror FROM walhouse.feed_table WHERE feed_id = $1",
-									  1, (WhArg[]){WH_ARG_INT4(feed_id)});
-	List *mirrors = NIL;
+	WhRows *rows =
+		wh_catalog_query("SELECT " MODEL_COLUMNS " FROM walhouse.model m WHERE m.feed_id = $1 "
+						 "ORDER BY CASE m.kind WHEN 'fact' THEN 1 WHEN 'rollup' THEN 2 "
+						 "WHEN 'periodic_snapshot' THEN 2 ELSE 0 END, m.model_id",
+						 1, (WhArg[]){WH_ARG_INT4(feed->id)});
+	List *tables = outline_tables(feed->id);
+	List *models = NIL;
 
-	for (uint64 i = 0; i < tables->count; i++)
-		mirrors = lappend_oid(mirrors, wh_rows_oid(tables, i, 1));
-	return mirrors;
+	for (uint64 i = 0; i < rows->count; i++)
+	{
+		WhModel *model = outline(rows, i, feed);
+		const char *problem = NULL;
+
+		if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(model->relid)))
+			problem = "the relation of the model was dropped";
+		else if (OidIsValid(model->view))
+			problem = find_problem(model, key_names(rows, i, 6), tables);
+		if (problem == NULL)
+			models = lappend(models, model);
+		else if (strcmp(model->state, "stopped") != 0)
+			wh_model_set_state(model->id, "stopped",
+							   psprintf("%s; SELECT walhouse.drop_model(%u) removes the model",
+										problem, model->relid));
+	}
+	return models;
+}
+
+/* outline makes a model of what its row says. */
+static WhModel *
+outline(const WhRows *rows, uint64 row, WhFeed *feed)
+{
+	WhModel *model = palloc0(sizeof(WhModel));
+	bool isnull;
+	Datum value;
+
+	model->id = wh_rows_int4(rows, row, 1);
+	model->relid = wh_rows_oid(rows, row, 2);
+	model->kind = parse_kind(wh_rows_text(rows, row, 3));
+	model->feed = feed;
+	value = wh_rows_datum(rows, row, 5, &isnull);
+	model->view = isnull ? InvalidOid : DatumGetObjectId(value);
+	model->state = wh_rows_text(rows, row, 8);
+	model->history_start = wh_rows_lsn(rows, row, 9);
+	model->position = wh_rows_lsn(rows, row, 10);
+	return model;
+}
+
+/* outline_tables reads of a feed's tables what a load asks of them first. */
+static List *
+outline_tables(int32 feed_id)
+{
+	WhRows *rows = wh_catalog_query("SELECT mirror::pg_catalog.oid, log::pg_catalog.oid, state,"
+									" sync_lsn, source_name FROM walhouse.feed_table"
+									" WHERE feed_id = $1",
+									1, (WhArg[]){WH_ARG_INT4(feed_id)});
+	List *tables = NIL;
+
+	for (uint64 i = 0; i < rows->count; i++)
+	{
+		WhFeedTable *table = palloc0(sizeof(WhFeedTable));
+
+		table->feed_id = feed_id;
+		table->mirror = wh_rows_oid(rows, i, 1);
+		table->log = wh_rows_oid(rows, i, 2);
+		table->state = wh_rows_text(rows, i, 3);
+		table->sync_lsn = wh_rows_lsn(rows, i, 4);
+		table->source_name = wh_rows_text(rows, i, 5);
+		tables = lappend(tables, table);
+	}
+	return tables;
+}
+
+static WhFeedTable *
+table_of(List *tables, Oid mirror)
+{
+	foreach_ptr(WhFeedTable, table, tables)
+	{
+		if (table->mirror == mirror)
+			return table;
+	}
+	return NULL;
 }
 
 /* find_problem says why a model cannot be read: somebody has dropped or replaced what it stands
- * on. */
+ * on; if it can, its tables become its sources. */
 static const char *
-find_problem(Oid view_oid, List *key, List *mirrors)
+find_problem(WhModel *model, List *key, List *tables)
 {
+	Oid view_oid = model->view;
 	Relation view;
 	const char *problem = NULL;
 	Query *query;
@@ -427,10 +480,12 @@ find_problem(Oid view_oid, List *key, List *mirrors)
 	foreach(cell, relations)
 	{
 		RangeTblRef *ref = lfirst(cell);
+		WhFeedTable *table = table_of(tables, rt_fetch(ref->rtindex, query->rtable)->relid);
 
-		if (problem == NULL &&
-			!list_member_oid(mirrors, rt_fetch(ref->rtindex, query->rtable)->relid))
+		if (problem == NULL && table == NULL)
 			problem = "the query of the model reads no mirror of its feed any more";
+		else if (problem == NULL)
+			model->sources = list_append_unique_ptr(model->sources, table);
 	}
 	foreach(cell, key)
 		if (get_attnum(view_oid, lfirst(cell)) == InvalidAttrNumber)

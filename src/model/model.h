@@ -204,6 +204,12 @@ extern WhModel *wh_model_get_by_id(int32 model_id);
 /* Ids of a feed's models in order of dependence: dimensions, then facts, then what stands on
  * facts; each by id. */
 extern List *wh_model_ids(int32 feed_id);
+/*
+ * The same models in outline, of WhModel *: id, kind, relid, view, state, history_start, position,
+ * feed, and of each of their sources mirror, log, state, sync_lsn and source_name.  It is what a
+ * load asks of all models, also of those that it leaves alone.
+ */
+extern List *wh_model_outlines(WhFeed *feed);
 /* Ids of the models that a model needs (see WhModelRoutine); OIDs of those that need it (not of
  * dimensions that refer to it: their views look it up). */
 extern List *wh_model_needs(const WhModel *model);
