@@ -62,7 +62,7 @@ CREATE VIEW dw.have AS
     UNION ALL SELECT 'seen', ROW (period_start, n)::text FROM dw.seen;
 CREATE VIEW dw.wrong AS (SELECT 'have', * FROM (TABLE dw.have EXCEPT ALL TABLE dw.want) q) UNION ALL (SELECT 'want', * FROM (TABLE dw.want EXCEPT ALL TABLE dw.have) q);
 CREATE VIEW dw.unproven AS SELECT v.* FROM walhouse.model m, walhouse.verify(m.relation) v WHERE v.missing + v.unexpected + v.different > 0;
-CREATE VIEW dw.stopped AS SELECT relation, state, error FROM walhouse.model WHERE state <> 'live';
+CREATE VIEW dw.stopped AS SELECT relation, state, error FROM walhouse.model WHERE state <> 'live' ORDER BY model_id;
 CREATE PROCEDURE dw.go(at timestamptz) LANGUAGE plpgsql AS $$ BEGIN
     PERFORM handfeed.commit('shop', at); PERFORM handfeed.reach('shop'); COMMIT; CALL walhouse.load('shop'); END $$;
 

@@ -62,7 +62,7 @@ BEGIN
         columns, rollup, query);
 END $$;
 CREATE VIEW dw.wrong AS SELECT o.rollup, d FROM dw.oracle o, dw.differing(o.rollup, o.query) d;
-CREATE VIEW dw.stopped AS SELECT relation, state, error FROM walhouse.model WHERE state <> 'live';
+CREATE VIEW dw.stopped AS SELECT relation, state, error FROM walhouse.model WHERE state <> 'live' ORDER BY model_id;
 CREATE VIEW dw.unproven AS SELECT v.* FROM walhouse.model m, walhouse.verify(m.relation) v WHERE v.missing + v.unexpected + v.different > 0;
 CREATE PROCEDURE dw.go() LANGUAGE plpgsql AS $$ BEGIN
     PERFORM handfeed.commit('shop', '2026-12-01'); PERFORM handfeed.reach('shop'); COMMIT; CALL walhouse.load('shop'); END $$;
