@@ -34,6 +34,7 @@ typedef struct Role
 } Role;
 
 static void emit_choice(WhTrace *trace, const Role *role);
+static bool is_final(WhTrace *trace, const Role *role);
 static char *reason(const Role *role);
 static void stage_beginning(WhTrace *trace, const Role *role);
 static void find_beginning(WhTrace *trace, const Role *role, WhStage *stage);
@@ -85,12 +86,11 @@ emit_choice(WhTrace *trace, const Role *role)
 				  " r.%I, 'key', %s, 'event_time', %s, 'reason', ",
 				  "dimension", role->column, dimension->name, role->column, role->column,
 				  role->key, role->event_time);
-	wh_sql_append(&sql, "%s, 'final', NOT EXISTS (SELECT FROM walhouse.ahead a WHERE a.model_id ="
-						" %d AND a.role = %d AND a.sk = r.%I AND a.event_time = %s)",
+	wh_sql_append(&sql, "%s, 'final', %s",
 				  is_readable && has_versions ? reason(role) :
 												wh_sql("CASE WHEN r.%I < 0 THEN %L ELSE %L END",
 													   role->column, "no member", "its key"),
-				  trace->model->id, role->number, role->column, role->event_time);
+				  is_final(trace, role) ? "true" : "false");
 	if (is_readable && has_versions)
 		wh_sql_append(&sql, ", 'valid_from', d.valid_from, 'valid_to', d.valid_to, 'is_inferred',"
 							" d.is_inferred");
@@ -101,6 +101,26 @@ emit_choice(WhTrace *trace, const Role *role)
 	wh_settings_avoid_scans();
 	wh_trace_emit(trace, trace->stage, sql.data, 0, NULL);
 	wh_settings_pop(level);
+}
+
+/* is_final says that no later version can be the row's: its event time is before the feed clock.
+ * Of the rows ahead of it owners may read none themselves: they are of all facts. */
+static bool
+is_final(WhTrace *trace, const Role *role)
+{
+	WhRows *rows = wh_stage_query(trace->stage,
+								  wh_sql("SELECT r.%I, %s FROM \"wh.row\" r", role->column,
+										 role->event_time),
+								  0, NULL);
+	WhArg args[4] = {WH_ARG_INT4(trace->model->id), WH_ARG_INT4(role->number)};
+	bool isnull;
+
+	args[2] = WH_ARG_INT8(wh_rows_int8(rows, 0, 1));
+	args[3] = WH_ARG_TIMESTAMPTZ(DatumGetTimestampTz(wh_rows_datum(rows, 0, 2, &isnull)));
+	return wh_catalog_query("SELECT FROM walhouse.ahead a WHERE a.model_id = $1 AND a.role = $2 AND"
+							" a.sk = $3 AND a.event_time = $4 LIMIT 1",
+							4, args)
+			   ->count == 0;
 }
 
 /* reason is an SQL expression over the fact's row r and the dimension's row d. */

@@ -135,5 +135,26 @@ FROM shop_log.order_items g
 WHERE g.order_id = :order_id AND g.line_no = :line_no
 ORDER BY g.lsn, g.seq, g.op;
 
+\echo :dim'… and says itself where it came from: the changes in that load, and why it has its version of the customer':plain
+SELECT e.item, e.name, e.lsn, e.xid, to_char(e.commit_time, 'HH24:MI:SS.MS') AS committed,
+	coalesce(e.details ->> 'reason', e.details ->> 'after', e.details ->> 'value') AS what
+FROM walhouse.explain_row('dw.sales', jsonb_build_object('order_id', :order_id, 'line_no', :line_no)) e
+WHERE item IN ('change', 'dimension') OR e.name IN ('amount', 'net');
+
+-- The customer who has moved most often, and the last order before the latest move.
+SELECT customer_id
+FROM dw.customer
+WHERE customer_sk > 0 AND NOT is_inferred
+GROUP BY 1
+ORDER BY count(*) DESC, 1
+LIMIT 1 \gset
+
+\echo
+\echo :bold'A customer who has moved':plain': what opened and what closed each version':plain
+SELECT e.item, coalesce(e.details ->> 'city', e.details ->> 'after') AS "after", e.lsn, to_char(e.commit_time, 'HH24:MI:SS.MS') AS committed
+FROM walhouse.explain_row('dw.customer', jsonb_build_object('customer_id', :customer_id)) e
+WHERE item IN ('row', 'opened', 'closed')
+LIMIT 12;
+
 \echo
 \echo :bold'Verified':plain': each model against a full recomputation at its own position'
