@@ -163,7 +163,24 @@ ALTER TABLE hand DETACH PARTITION hand_p2026_01_02;
 CALL walhouse.maintain_partitions('hand', '2026-01-02 12:00+00');
 SELECT partition, from_value, to_value FROM parts WHERE parent = 'hand'::regclass ORDER BY from_value;
 SELECT lead_seconds > 0 AS has_lead, partitions, overdue > 0 AS is_overdue, failing, error FROM walhouse.stat_partition_set WHERE parent = 'hand'::regclass;
+-- a default partition that somebody adds stops the set, and no view
+CREATE TABLE hand_rest PARTITION OF hand DEFAULT;
+CALL walhouse.maintain_partitions('hand', '2026-01-03 12:00+00');
+SELECT failing, error FROM walhouse.stat_partition_set WHERE parent = 'hand'::regclass;
+DROP TABLE hand_rest;
+CALL walhouse.maintain_partitions('hand', '2026-01-03 12:00+00');
+SELECT failing, error FROM walhouse.stat_partition_set WHERE parent = 'hand'::regclass;
 DROP TABLE hand, hand_p2026_01_02, hand_p2026_01_03;
+
+-- another zone, and a clock that goes back: what is there stays, nothing overlaps, no instant is left out
+CREATE TABLE zoned (at timestamptz NOT NULL) PARTITION BY RANGE (at);
+SELECT walhouse.create_partition_set('zoned', 'day', zone => 'Europe/Berlin', lead_count => 1) > 0 AS made;
+CALL walhouse.maintain_partitions('zoned', '2026-01-01 12:00+00');
+SELECT walhouse.alter_partition_set('zoned', '{"zone": "America/New_York"}');
+CALL walhouse.maintain_partitions('zoned', '2026-01-02 12:00+00');
+CALL walhouse.maintain_partitions('zoned', '2026-01-01 13:00+00');
+SELECT partition, from_value, to_value FROM parts WHERE parent = 'zoned'::regclass ORDER BY from_value;
+DROP TABLE zoned;
 
 -- rows that need partitions
 CREATE TABLE log (at date, n int, twice int GENERATED ALWAYS AS (n * 2) STORED) PARTITION BY RANGE (at);

@@ -102,18 +102,23 @@ read_table(WhAxis *axis, Oid parent)
 					RelationGetRelationName(rel)),
 			 errhint("Below a list or hash level, make a set of each partition that is "
 					 "partitioned by range; or let a set make such a level below its ranges.")));
-	if (OidIsValid(get_default_partition_oid(parent)))
-		ereport(
-			ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("\"%s\" has a default partition", RelationGetRelationName(rel)),
-			 errdetail("A new partition would lock and scan it, and no partition could be detached "
-					   "without blocking."),
-			 errhint("Detach it, and use outside => 'overflow'.")));
 	axis->type = key->parttypid[0];
 	axis->column = pstrdup(
 		NameStr(TupleDescAttr(RelationGetDescr(rel), key->partattrs[0] - 1)->attname));
 	relation_close(rel, NoLock);
+}
+
+void
+wh_axis_check_default(Oid parent)
+{
+	if (OidIsValid(get_default_partition_oid(parent)))
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("\"%s\" has a default partition", get_rel_name(parent)),
+			 errdetail("A new partition would lock and scan it, and no partition could be detached "
+					   "without blocking."),
+			 errhint("Detach it, and use outside => 'overflow'.")));
 }
 
 /* name_kind reads the kind of key, or takes it from the type. */

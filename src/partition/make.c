@@ -163,6 +163,7 @@ wh_make_one(const WhSet *set, const WhNewPartition *partition)
 	WhUser saved;
 	Oid relid;
 
+	wh_axis_check_default(set->parent);
 	wh_user_become(set->owner, &saved);
 	foreach(cell, statements(set, partition, name))
 		wh_spi_execute(lfirst(cell), 0, NULL);

@@ -46,6 +46,9 @@ typedef struct WhAxis
  */
 extern void wh_axis_open(WhAxis *axis, Oid parent, const char *key, const char *every,
 						 const char *zone, const char *origin);
+/* wh_axis_check_default raises where a table has a default partition: with one, nothing is made or
+ * detached without blocking. */
+extern void wh_axis_check_default(Oid parent);
 extern bool wh_axis_has_time(const WhAxis *axis);
 
 /* Positions from a value of the key's type (as an upper bound rounded up) or its text, and the

@@ -303,6 +303,7 @@ check(WhSet *set)
 {
 	const char *reason = wh_set_guarded(set->parent);
 
+	wh_axis_check_default(set->parent);
 	wh_axis_check_span(&set->axis, "lead", set->lead);
 	wh_axis_check_span(&set->axis, "horizon", set->horizon);
 	wh_axis_check_span(&set->axis, "seal_after", set->seal_after);

@@ -21,6 +21,7 @@
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
@@ -48,6 +49,7 @@ static void move(int32 set_id, Oid relid);
 static WhSet *open_set(int32 set_id);
 static bool read_member(const WhSet *set, Oid relid, bool locks, WhMember *member);
 static bool is_pending(const WhSet *set, Oid relid);
+static void lock_table(Oid relid, WhMember *member);
 static void check_taken(const WhSet *set, Oid relid, const WhMember *member, const char *step);
 static void change_state(const WhSet *set, Oid relid, const char *state, const char *step);
 static void note(const WhSet *set, const char *step, const char *partition, const char *detail);
@@ -265,7 +267,10 @@ begin_detaching(const WhSet *set, Oid relid, const WhMember *member, char **sql)
 	}
 	/* What is pending is out of the table already; it is not lost by being detached. */
 	if (!pending)
+	{
+		wh_axis_check_default(set->parent);
 		check_taken(set, relid, member, "detach");
+	}
 	wh_catalog_execute("UPDATE walhouse.partition SET state = 'detaching' WHERE set_id = $1 AND"
 					   " relid = $2",
 					   2, (WhArg[]){WH_ARG_INT4(set->id), WH_ARG_OID(relid)});
@@ -308,6 +313,7 @@ drop(int32 set_id, Oid relid)
 	{
 		WhArg args[] = {WH_ARG_INT4(set->id), WH_ARG_OID(relid)};
 
+		lock_table(relid, &member);
 		check_taken(set, relid, &member, "drop");
 		wh_toplevel_point("drop: before");
 		if (member.is_table)
@@ -342,6 +348,7 @@ move(int32 set_id, Oid relid)
 	{
 		WhUser saved;
 
+		lock_table(relid, &member);
 		check_taken(set, relid, &member, "move");
 		wh_user_become(set->owner, &saved);
 		wh_spi_execute(wh_sql("ALTER TABLE %T SET SCHEMA %I", relid, set->retire_schema), 0, NULL);
@@ -380,6 +387,15 @@ read_member(const WhSet *set, Oid relid, bool locks, WhMember *member)
 	member->hi = wh_rows_int8(rows, 0, 3);
 	member->is_table = get_rel_name(relid) != NULL;
 	return true;
+}
+
+/* lock_table locks what is to go by its OID, before anything is asked of it: nobody gives it
+ * another name, or attaches it, meanwhile. */
+static void
+lock_table(Oid relid, WhMember *member)
+{
+	LockRelationOid(relid, AccessExclusiveLock);
+	member->is_table = get_rel_name(relid) != NULL;
 }
 
 /* check_taken raises where a partition must not be taken away, or is not what it was thought to

@@ -202,9 +202,10 @@ wh_worker_partition_main(Datum arg)
 
 	StartTransactionCommand();
 	next_due = wh_partition_next_due();
-	if (ticket.generation == 0 && wh_shared != NULL)
-		wh_houses_set_due(MyDatabaseId, next_due);
 	CommitTransactionCommand();
+	/* Whoever called for it changed what is due; the launcher has it read again. */
+	if (ticket.generation == 0 && wh_shared != NULL)
+		wh_slots_request_visit(MyDatabaseId);
 	proc_exit(0);
 }
 
@@ -221,6 +222,7 @@ attach(const WhTicket *ticket)
 	{
 		house->process = WH_PROCESS_RUNNING;
 		house->pid = MyProcPid;
+		house->due = DT_NOEND; /* but for what a visit finds meanwhile */
 	}
 	LWLockRelease(wh_shared->lock);
 	return mine;
@@ -237,7 +239,7 @@ leave(int code, Datum arg)
 	{
 		house->failures = next_due != 0 ? 0 : house->failures + 1;
 		house->due = next_due != 0 ?
-						 next_due :
+						 Min(next_due, house->due) :
 						 TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 													 wh_slots_backoff_ms(house->failures));
 		house->process = WH_PROCESS_NONE;
@@ -246,9 +248,6 @@ leave(int code, Datum arg)
 			house->database = InvalidOid;
 	}
 	LWLockRelease(wh_shared->lock);
-	/* What was changed while the process ran is looked at once more. */
-	if (next_due == DT_NOEND)
-		wh_slots_request_visit(MyDatabaseId);
 	wh_slots_wake_launcher();
 }
 

@@ -51,6 +51,17 @@ is($status ? $err : $out, 't', 'a reader of the fact does not wait for a partiti
 $maker->query_safe('ROLLBACK');
 $_->quit for @readers, $maker;
 
+# A set of the fact makes partitions ahead, knows those that loads make, and retires none.
+sql($house, q{SELECT walhouse.create_partition_set('dw.event', 'day', lead_count => 2)});
+ok(poll($house, 'postgres', q{SELECT count(*) = 3 FROM walhouse.partitions WHERE parent = 'dw.event'::regclass AND from_value::timestamptz > now() - interval '1 day'}),
+	'a set of a fact makes partitions ahead');
+sql($source, q{INSERT INTO event SELECT 200 + i, i, timestamptz '2027-02-01 12:00+00' + i * interval '1 day' FROM generate_series(1, 5) AS i});
+sql($house, q{CALL walhouse.run('shop')});
+ok(poll($house, 'postgres', qq{SELECT (SELECT count(*) FROM walhouse.partitions WHERE parent = 'dw.event'::regclass) = ($partitions)}), 'and knows those that loads make');
+fails_with($house, 'a fact is not retired', q{SELECT walhouse.alter_partition_set('dw.event', '{"retire_after": "1 day"}')}, qr/cannot be retired/);
+fails_with($house, 'nor a change log', q{SELECT walhouse.create_partition_set('shop_log.event', '1 GB', retire_after => '10 GB')}, qr/cannot be retired/);
+verify_clean($house, 'with a set', 'dw.thing', 'dw.event');
+
 $house->stop;
 $source->stop;
 done_testing();

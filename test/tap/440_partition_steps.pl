@@ -50,7 +50,7 @@ life('detach: detached', '2026-01-06 00:00', 's.t' => '', 's.t_p2026_01_02' => '
 is(value($house, q{SELECT to_regclass('s.t_p2026_01_02') IS NULL}), 't', 'after detached: it goes');
 life('detach: noted', '2026-01-07 00:00', 's.t' => '', 's.t_p2026_01_03' => '');
 is(value($house, q{SELECT to_regclass('s.t_p2026_01_03') IS NULL}), 't', 'after noted: it goes');
-life('drop: before', '2026-01-08 00:00', 's.t' => 'AccessShareLock');
+life('drop: before', '2026-01-08 00:00', 's.t' => 'AccessShareLock', 's.t_p2026_01_04' => 'AccessExclusiveLock');
 is(value($house, q{SELECT to_regclass('s.t_p2026_01_04') IS NULL}), 't', 'before the drop: it goes');
 life('drop: dropped', '2026-01-09 00:00', 's.t' => 'AccessShareLock', 's.t_p2026_01_05' => 'AccessExclusiveLock');
 is(value($house, q{SELECT to_regclass('s.t_p2026_01_05') IS NULL}), 't', 'after the drop: it goes');
