@@ -22,6 +22,7 @@
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
@@ -38,10 +39,12 @@ static TupleDesc name_columns(const WhFact *fact, TupleDesc desc);
 static bool find_targets(WhFactDirect *direct);
 static bool open_source(WhFactDirect *direct, const WhLoad *load);
 static bool open_ends(WhFactDirect *direct);
+static AttrNumber attribute_of(TupleDesc desc, const char *name);
 static bool check_places(WhFactDirect *direct);
 static bool old_has_place(WhFactDirect *direct, TupleTableSlot *image);
 static bool new_has_place(void *arg, TupleTableSlot *image);
 static bool has_place(WhFactDirect *direct, TupleTableSlot *image, bool is_new);
+static bool has_place_at_sight(WhFactDirect *direct, TupleTableSlot *image);
 static void lack(WhFactDirect *direct, Datum event_time);
 static int64 stretch_of(Timestamp time);
 static bool refuse(WhFact *fact);
@@ -181,6 +184,10 @@ compile(WhFactDirect *direct)
 					  wh_fact_column(fact, lfirst_int(cell))->expression);
 	}
 	direct->identity = wh_formula_compile(targets.data, "s", source);
+	if (wh_fact_column(fact, fact->event_time)->attnum != 0)
+		direct->event_attribute = attribute_of(
+			source, get_attname(model->source->mirror,
+								wh_fact_column(fact, fact->event_time)->attnum, false));
 	desc = name_columns(fact, wh_formula_desc(direct->columns));
 	direct->known = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
 	direct->reason = wh_formula_compile(
@@ -282,13 +289,8 @@ open_ends(WhFactDirect *direct)
 	foreach(cell, source->key)
 	{
 		int i = foreach_current_index(cell);
-		const char *name = wh_model_mirror_column(source, lfirst_int(cell));
 
-		for (int attribute = 0; attribute < desc->natts; attribute++)
-		{
-			if (strcmp(NameStr(TupleDescAttr(desc, attribute)->attname), name) == 0)
-				columns[i] = attribute + 1;
-		}
+		columns[i] = attribute_of(desc, wh_model_mirror_column(source, lfirst_int(cell)));
 		if (columns[i] == 0)
 			return false;
 		types[i] = TupleDescAttr(desc, columns[i] - 1)->atttypid;
@@ -299,6 +301,18 @@ open_ends(WhFactDirect *direct)
 		return false;
 	direct->ends = wh_fact_ends_open(direct->range, keys, count, columns);
 	return true;
+}
+
+/* attribute_of is a column's number; 0: there is none of that name. */
+static AttrNumber
+attribute_of(TupleDesc desc, const char *name)
+{
+	for (int i = 0; i < desc->natts; i++)
+	{
+		if (strcmp(NameStr(TupleDescAttr(desc, i)->attname), name) == 0)
+			return i + 1;
+	}
+	return 0;
 }
 
 /* check_places says whether every row has a partition that can be written, or will have one, so
@@ -342,10 +356,13 @@ new_has_place(void *arg, TupleTableSlot *image)
 static bool
 has_place(WhFactDirect *direct, TupleTableSlot *image, bool is_new)
 {
-	MemoryContext caller = MemoryContextSwitchTo(direct->one);
+	MemoryContext caller;
 	TupleTableSlot *identity;
 	bool has = true;
 
+	if (has_place_at_sight(direct, image))
+		return true;
+	caller = MemoryContextSwitchTo(direct->one);
 	if (wh_fact_direct_meets(direct, image))
 	{
 		identity = wh_formula_compute(direct->identity, image);
@@ -369,6 +386,20 @@ has_place(WhFactDirect *direct, TupleTableSlot *image, bool is_new)
 	MemoryContextSwitchTo(caller);
 	MemoryContextReset(direct->one);
 	return has;
+}
+
+/* has_place_at_sight spares the query where the event time is a column as it is: whether the row
+ * is to be placed does not matter if it can be. */
+static bool
+has_place_at_sight(WhFactDirect *direct, TupleTableSlot *image)
+{
+	Datum event_time;
+	bool isnull;
+
+	if (direct->event_attribute == 0)
+		return false;
+	event_time = slot_getattr(image, direct->event_attribute, &isnull);
+	return !isnull && wh_fact_leaves_find(direct->leaves, event_time) != NULL;
 }
 
 /* lack keeps the row that is known, whose partition is to be made: one of each stretch of time in

@@ -121,6 +121,8 @@ struct WhFactDirect
 	WhFormula *derived; /* of c…: the instant, then for each role its flags and key */
 	TupleTableSlot *known; /* c… of which what identifies a row is set, and NULL the rest */
 	int event_place; /* of the event time in what identifies a row */
+	AttrNumber
+		event_attribute; /* of an image, where the event time is that column as it is; else 0 */
 	WhFactLookup **lookups; /* by role; open while rows are written */
 	AttrNumber *targets; /* attributes of c…, of the roles' columns, and of load_id */
 	bool forgets; /* rows stand in walhouse.ahead */
