@@ -51,7 +51,7 @@ DECLARE
     new shop.item := oracle.item(w, q); old shop.item;
 BEGIN
     SELECT * INTO old FROM shop.item i WHERE i.h = q AND i.l = w;
-    IF dice < .02 THEN TRUNCATE shop.item;
+    IF dice < .02 THEN UPDATE shop.item SET pieces = 1, at = '2026-02-02'; TRUNCATE shop.item;
     ELSIF dice < .06 THEN DELETE FROM shop.head WHERE h = q;
     ELSIF dice < .15 THEN INSERT INTO shop.head VALUES (q, oracle.pick('Rome', 'Ulm', 'Oslo', NULL)) ON CONFLICT (h) DO UPDATE SET city = EXCLUDED.city;
     ELSIF old.h IS NULL THEN INSERT INTO shop.item SELECT new.*;
