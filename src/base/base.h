@@ -3,8 +3,8 @@
  *		What every room stands on: SQL text and SPI, settings, transactions, users, locks, names.
  *
  * Nothing here knows of feeds or models.  base is linked into both libraries, so it defines no
- * setting and holds no global state of its own but the plans that walhouse keeps; wh_base_init() is
- * called by walhouse alone.
+ * setting and holds no global state of its own but what walhouse alone asks for, kept plans and the
+ * extension's owner; wh_base_init() is called by walhouse alone.
  */
 #ifndef WH_BASE_H
 #define WH_BASE_H

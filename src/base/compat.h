@@ -253,6 +253,13 @@
 	PortalRun((portal), FETCH_ALL, true, true, (dest), (dest), (completion))
 #endif
 
+/* 17: the number of the transaction in this process; users include storage/proc.h */
+#if PG_VERSION_NUM >= 170000
+#define wh_compat_lxid() (MyProc->vxid.lxid)
+#else
+#define wh_compat_lxid() (MyProc->lxid)
+#endif
+
 /* 17: loops over lists that declare their variable */
 #if PG_VERSION_NUM < 170000
 #define WH_FOREACH(type, var, lst, get) \

@@ -11,6 +11,7 @@
 #include "catalog/pg_extension.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
+#include "storage/proc.h"
 #include "utils/acl.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -18,6 +19,8 @@
 #include "utils/syscache.h"
 
 #include "base/base.h"
+
+static Oid find_extension_owner(void);
 
 void
 wh_user_become(Oid owner, WhUser *saved)
@@ -59,8 +62,24 @@ wh_user_check_owner(Oid owner, const char *kind, const char *name)
 				 errdetail("Its owner is \"%s\".", GetUserNameFromId(owner, true))));
 }
 
+/* wh_extension_owner is asked at every catalog statement: what it finds it remembers for the rest
+ * of the transaction. */
 Oid
 wh_extension_owner(void)
+{
+	static LocalTransactionId known_in = InvalidLocalTransactionId;
+	static Oid known = InvalidOid;
+
+	if (known_in != wh_compat_lxid())
+	{
+		known = find_extension_owner();
+		known_in = wh_compat_lxid();
+	}
+	return known;
+}
+
+static Oid
+find_extension_owner(void)
 {
 	Oid extension = get_extension_oid("walhouse", false);
 	Relation rel = table_open(ExtensionRelationId, AccessShareLock);
