@@ -1,6 +1,6 @@
 # P5 for explain_row: to explain a row costs what its load's range holds, and not what the log does. Pages and time with a log of ROWS changes and
-# with one ten times as large; of a row that a large load wrote they are bounded, and with an index by key small. ROWS=1000000 for the figures of
-# docs/performance.md (minutes).
+# with one ten times as large; of a row that a large load wrote they are bounded, and with an index by key small. ROWS=100000 for the figures of
+# docs/provenance.md (minutes).
 use strict;
 use warnings;
 use WalhouseTest;
