@@ -261,6 +261,10 @@ extern int wh_settings_push_path(void);
  * wh_settings_pop of its result, or an abort. */
 extern int wh_settings_push_writes(void);
 
+/* wh_settings_push_interpreted keeps statements from being compiled until wh_settings_pop of its
+ * result, or an abort: for such as read little, whatever the planner thinks of them. */
+extern int wh_settings_push_interpreted(void);
+
 /*
  * wh_settings_push_joins says how the planner shall join, until wh_settings_pop of its result, or
  * an abort: fresh tables and logs that only grow have no statistics to tell it.

@@ -55,6 +55,15 @@ wh_settings_push_path(void)
 }
 
 int
+wh_settings_push_interpreted(void)
+{
+	int level = NewGUCNestLevel();
+
+	set_for_now("jit", "off");
+	return level;
+}
+
+int
 wh_settings_push_writes(void)
 {
 	int level = NewGUCNestLevel();

@@ -18,18 +18,29 @@
 static Node *query_in(Node *statement);
 static void position_callback(void *text);
 
+List *
+wh_lineage_parse(const char *text)
+{
+	ErrorContextCallback callback = {error_context_stack, position_callback, (void *) text};
+	List *statements;
+
+	error_context_stack = &callback;
+	statements = raw_parser(text, RAW_PARSE_DEFAULT);
+	error_context_stack = callback.previous;
+	return statements;
+}
+
 Query *
 wh_lineage_analyse(const char *text)
 {
 	ErrorContextCallback callback = {error_context_stack, position_callback, (void *) text};
-	List *statements;
+	List *statements = wh_lineage_parse(text);
 	RawStmt *statement;
 	Query *query;
 	Oid *types = NULL;
 	int ntypes = 0;
 
 	error_context_stack = &callback;
-	statements = raw_parser(text, RAW_PARSE_DEFAULT);
 	if (list_length(statements) != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),

@@ -94,6 +94,10 @@ extern List *wh_lineage_of_query(Query *query, WhViews views, List **opaque);
  * columns, which come from its other columns; NULL for the rest. */
 extern WhOutput *wh_lineage_of_relation(Oid relid, WhViews views, List **opaque);
 
+/* wh_lineage_of_model does so for a model: what its query gives, and what its kind adds; NULL: the
+ * relation is no model. */
+extern WhOutput *wh_lineage_of_model(Oid relid, WhViews views, List **opaque);
+
 /* -------- sources.c -------- */
 
 extern void wh_sources_add(WhSources *sources, Oid relid, AttrNumber attnum, uint32 how);
@@ -112,5 +116,6 @@ extern bool wh_how_is_direct(WhHow how);
 /* The words for it: DIRECT or INDIRECT, and IDENTITY, JOIN, …. */
 extern const char *wh_how_kind(WhHow how);
 extern const char *wh_how_name(WhHow how);
+extern WhHow wh_how_named(const char *name);
 
 #endif /* WH_LINEAGE_H */

@@ -94,6 +94,14 @@ extern void wh_walk_note_written(WhWalk *walk, Oid relid, const WhRowset *rowset
 extern WhRowset *wh_walk_call(WhScope *scope, Oid function, List *arguments);
 extern void wh_walk_note_function(WhWalk *walk, Oid function);
 
+/* -------- analyse.c -------- */
+/* wh_lineage_parse returns the statements (RawStmt *) of a text; errors point into it. */
+extern List *wh_lineage_parse(const char *text);
+
+/* -------- keep.c -------- */
+/* wh_lineage_check_schema raises unless the user has the role of a schema's owner. */
+extern void wh_lineage_check_schema(Oid schema);
+
 /* -------- rowset.c -------- */
 extern WhRowset *wh_rowset_make(int ncolumns);
 /* The column from 1, made empty when it is not there yet. */

@@ -37,6 +37,7 @@ static int by_name(const void *a, const void *b);
 
 PG_FUNCTION_INFO_V1(walhouse_column_lineage_query);
 PG_FUNCTION_INFO_V1(walhouse_column_lineage_relation);
+PG_FUNCTION_INFO_V1(walhouse_lineage_through);
 
 void
 wh_lineage_init(void)
@@ -71,6 +72,15 @@ walhouse_column_lineage_relation(PG_FUNCTION_ARGS)
 	foreach_ptr(WhOutput, output, outputs)
 		show_output((ReturnSetInfo *) fcinfo->resultinfo, output);
 	return (Datum) 0;
+}
+
+Datum
+walhouse_lineage_through(PG_FUNCTION_ARGS)
+{
+	WhHow outer = wh_how_named(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	WhHow inner = wh_how_named(text_to_cstring(PG_GETARG_TEXT_PP(1)));
+
+	PG_RETURN_TEXT_P(cstring_to_text(wh_how_name(wh_how_through(outer, inner))));
 }
 
 /* is_name tells a name, perhaps quoted and qualified, from a statement: no statement is one word
@@ -111,7 +121,9 @@ of_relation(Oid relid, WhViews views)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("there is no relation with OID %u", relid)));
-	output = wh_lineage_of_relation(relid, views, NULL);
+	output = wh_lineage_of_model(relid, views, NULL);
+	if (output == NULL)
+		output = wh_lineage_of_relation(relid, views, NULL);
 	return output == NULL ? NIL : list_make1(output);
 }
 

@@ -101,6 +101,17 @@ wh_how_name(WhHow how)
 	elog(ERROR, "no single way of bearing on a column: %u", (unsigned) how);
 }
 
+WhHow
+wh_how_named(const char *name)
+{
+	for (int bit = 0; bit < WH_HOW_COUNT; bit++)
+		if (strcmp(name, names[bit]) == 0)
+			return 1 << bit;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("\"%s\" is no way of bearing on a column", name)));
+}
+
 /* find returns the place of a source, or the one where it belongs. */
 static int
 find(const WhSources *sources, Oid relid, AttrNumber attnum, bool *found)
