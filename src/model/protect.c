@@ -237,12 +237,15 @@ find_managed(Oid relid)
 	List *relids = list_make1_oid(relid);
 	WhRows *rows;
 	char *ids;
+	int level;
 
 	if (!wh_model_is_installed())
 		return WH_MANAGED_NOT;
 	if (get_rel_relispartition(relid))
 		relids = list_concat(relids, get_partition_ancestors(relid));
 	ids = ids_of(relids);
+	/* Where the session has switched scans off, the costs would have this compiled. */
+	level = wh_settings_push_interpreted();
 	rows = wh_catalog_query(
 		wh_sql("SELECT %d FROM walhouse.model WHERE relation IN (%s) UNION ALL SELECT %d FROM "
 			   "walhouse.model_view v JOIN pg_catalog.pg_class c ON c.oid = v.view WHERE v.view = "
@@ -255,6 +258,7 @@ find_managed(Oid relid)
 			   WH_MANAGED_MODEL, ids, WH_MANAGED_MODEL, relid, WH_MANAGED_QUERY, relid,
 			   WH_MANAGED_FEED, ids, ids, WH_MANAGED_FEED, relid),
 		0, NULL);
+	wh_settings_pop(level);
 	return rows->count == 0 ? WH_MANAGED_NOT : (WhManaged) wh_rows_int4(rows, 0, 1);
 }
 
