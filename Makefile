@@ -10,7 +10,7 @@ EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" walhouse.con
 # src/rooms says which rooms there are and in which order they are linked and their SQL is joined.
 ROOMS := $(shell sed -n 's/^\([a-z]*\):.*/\1/p' src/rooms)
 OUTPUT_ROOMS := wire base output
-MAIN_ROOMS := $(filter-out output client,$(ROOMS))
+MAIN_ROOMS := $(filter-out output client openlineage,$(ROOMS))
 
 room_objs = $(patsubst %.c,%.o,$(wildcard $(foreach r,$(1),src/$(r)/*.c)))
 ROOM_SQL := $(wildcard $(foreach r,$(ROOMS),src/$(r)/$(r).sql))
@@ -20,6 +20,7 @@ MODULE_big = walhouse
 OBJS = src/walhouse.o $(call room_objs,$(MAIN_ROOMS))
 OUTPUT_OBJS = $(call room_objs,$(OUTPUT_ROOMS))
 CLIENT_OBJS = $(call room_objs,client)
+POST_OBJS = $(call room_objs,openlineage)
 
 EXTENSION = walhouse
 DATA_built = build/walhouse--$(EXTVERSION).sql
@@ -28,6 +29,9 @@ DATA_built = build/walhouse--$(EXTVERSION).sql
 has_header = $(shell echo '\#include <$(1)>' | $(or $(CC),cc) $(CPPFLAGS) -E - >/dev/null 2>&1 && echo yes)
 WITH_LZ4 := $(call has_header,lz4.h)
 WITH_ZSTD := $(call has_header,zstd.h)
+# What posts lineage events needs libcurl; it is left out where that is not there, or with WITH_CURL=.
+WITH_CURL := $(call has_header,curl/curl.h)
+PROGRAMS_built := walhouse_recv $(if $(WITH_CURL),walhouse_openlineage)
 WIRE_LIBS := -lprotobuf-c $(if $(WITH_LZ4),-llz4) $(if $(WITH_ZSTD),-lzstd)
 
 PG_CPPFLAGS = -I$(CURDIR)/src -I$(libpq_srcdir) -DWALHOUSE_VERSION='"$(EXTVERSION)"' \
@@ -40,7 +44,7 @@ PG_CFLAGS += -fno-semantic-interposition
 WALHOUSE_LDFLAGS = -Wl,-Bsymbolic -Wl,--version-script=$(CURDIR)/src/exports.map
 SHLIB_LINK = $(WALHOUSE_LDFLAGS) $(libpq) $(WIRE_LIBS)
 
-EXTRA_CLEAN = build walhouse_output$(DLSUFFIX) walhouse_recv $(OUTPUT_OBJS) $(CLIENT_OBJS) $(OUTPUT_OBJS:.o=.bc) \
+EXTRA_CLEAN = build walhouse_output$(DLSUFFIX) walhouse_recv walhouse_openlineage $(OUTPUT_OBJS) $(CLIENT_OBJS) $(POST_OBJS) $(OUTPUT_OBJS:.o=.bc) \
 	$(OBJS:.o=.bc)
 
 # Without PostgreSQL's build files there are still the targets that bring them, or do without.
@@ -52,10 +56,10 @@ else ifeq ($(filter $(HOUSE_TARGETS),$(MAKECMDGOALS)),)
 $(error $(PG_CONFIG) finds no PostgreSQL to build for: try `make deps`, or set PG_CONFIG)
 endif
 
-all: walhouse_output$(DLSUFFIX) walhouse_recv
+all: walhouse_output$(DLSUFFIX) $(PROGRAMS_built)
 
 # Debian builds PostgreSQL without autodepend: every object depends on every header.
-$(OBJS) $(OUTPUT_OBJS) $(CLIENT_OBJS): $(ROOM_HEADERS)
+$(OBJS) $(OUTPUT_OBJS) $(CLIENT_OBJS) $(POST_OBJS): $(ROOM_HEADERS)
 $(shlib) walhouse_output$(DLSUFFIX): src/exports.map
 
 walhouse_output$(DLSUFFIX): $(OUTPUT_OBJS)
@@ -68,15 +72,18 @@ src/wire/walhouse.pb-c.o: override CFLAGS += -fvisibility=hidden
 walhouse_recv: $(CLIENT_OBJS) $(call room_objs,wire)
 	$(CC) $(CFLAGS) $^ $(LDFLAGS) $(LDFLAGS_EX) -L$(pkglibdir) -lpgcommon -lpgport $(libpq) $(WIRE_LIBS) -lm -o $@
 
+walhouse_openlineage: $(POST_OBJS)
+	$(CC) $(CFLAGS) $^ $(LDFLAGS) $(LDFLAGS_EX) -L$(pkglibdir) -lpgcommon -lpgport $(libpq) -lcurl -lm -o $@
+
 install: install-programs
-install-programs: walhouse_output$(DLSUFFIX) walhouse_recv
+install-programs: walhouse_output$(DLSUFFIX) $(PROGRAMS_built)
 	$(MKDIR_P) '$(DESTDIR)$(pkglibdir)' '$(DESTDIR)$(bindir)'
 	$(INSTALL_SHLIB) walhouse_output$(DLSUFFIX) '$(DESTDIR)$(pkglibdir)/'
-	$(INSTALL_PROGRAM) walhouse_recv '$(DESTDIR)$(bindir)/'
+	$(INSTALL_PROGRAM) $(PROGRAMS_built) '$(DESTDIR)$(bindir)/'
 
 uninstall: uninstall-programs
 uninstall-programs:
-	rm -f '$(DESTDIR)$(pkglibdir)/walhouse_output$(DLSUFFIX)' '$(DESTDIR)$(bindir)/walhouse_recv'
+	rm -f '$(DESTDIR)$(pkglibdir)/walhouse_output$(DLSUFFIX)' '$(DESTDIR)$(bindir)/walhouse_recv' '$(DESTDIR)$(bindir)/walhouse_openlineage'
 
 proto: ## write the C code of src/wire/walhouse.proto again, after a change of it
 	cd src/wire && protoc-c --c_out=. walhouse.proto

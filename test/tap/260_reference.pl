@@ -69,10 +69,13 @@ for (@places)
 	my @missing = grep { $reference !~ /`\Q$_\E`/ } split /, /, $list // '';
 	is("@missing", '', "each $what option is named");
 }
-my $help = `walhouse_recv --help`;
-my @options = $help =~ /--([a-z-]+)/g;
-cmp_ok(scalar @options, '>', 5, 'walhouse_recv has options');
-is(join(' ', grep { $reference !~ /--\Q$_\E\b/ } @options), '', 'each option of walhouse_recv is named');
+for my $program (grep { my $p = $_; grep { -x "$_/$p" } split /:/, $ENV{PATH} } qw(walhouse_recv walhouse_openlineage))
+{
+	my $help = `$program --help`;
+	my @options = $help =~ /--([a-z-]+)/g;
+	cmp_ok(scalar @options, '>', 5, "$program has options");
+	is(join(' ', grep { $reference !~ /--\Q$_\E\b/ } @options), '', "each option of $program is named");
+}
 
 # And the other way round: what has a heading is there.
 my %there = map { $_ => 1 } split /\n/, sql($house, q{
