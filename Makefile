@@ -72,7 +72,7 @@ src/wire/walhouse.pb-c.o: override CFLAGS += -fvisibility=hidden
 walhouse_recv: $(CLIENT_OBJS) $(call room_objs,wire)
 	$(CC) $(CFLAGS) $^ $(LDFLAGS) $(LDFLAGS_EX) -L$(pkglibdir) -lpgcommon -lpgport $(libpq) $(WIRE_LIBS) -lm -o $@
 
-walhouse_openlineage: $(POST_OBJS)
+walhouse_openlineage: $(POST_OBJS) src/client/signals.o
 	$(CC) $(CFLAGS) $^ $(LDFLAGS) $(LDFLAGS_EX) -L$(pkglibdir) -lpgcommon -lpgport $(libpq) -lcurl -lm -o $@
 
 install: install-programs

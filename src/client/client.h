@@ -171,10 +171,13 @@ extern void wh_client_beat(WhHeartbeat *heartbeat, int64 now);
 /* wh_client_hear_beat says, when verbose, how long a heartbeat in a batch took to come back. */
 extern void wh_client_hear_beat(const WhHeartbeat *heartbeat, WhSlice batch);
 
-/* -------- main.c -------- */
+/* -------- signals.c: of every program here -------- */
 
+extern void wh_client_set_up_signals(void);
 /* Readable once the program was asked to end; wh_client_is_stopping says so. */
 extern int wh_client_stop_socket(void);
 extern bool wh_client_is_stopping(void);
+/* wh_client_wait waits so long, or until the program is asked to end. */
+extern void wh_client_wait(int milliseconds);
 
 #endif /* WH_CLIENT_H */

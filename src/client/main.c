@@ -9,22 +9,13 @@
  */
 #include "client/client.h"
 
-#include <fcntl.h>
-#include <sys/select.h>
-#include <unistd.h>
-
 #include "common/logging.h"
 
 /* The first and the longest wait before connecting again. */
 #define FIRST_WAIT_MS 100
 #define LONGEST_WAIT_MS 10000
 
-static volatile sig_atomic_t is_stopping = false;
-static int stop_pipe[2];
-
-static void set_up_signals(void);
 static void receive(const WhClientOptions *options, PGconn *conn);
-static void wait_to_reconnect(int milliseconds);
 
 int
 main(int argc, char **argv)
@@ -34,7 +25,7 @@ main(int argc, char **argv)
 
 	pg_logging_init(argv[0]);
 	wh_client_read_options(argc, argv, &options);
-	set_up_signals();
+	wh_client_set_up_signals();
 
 	if (options.decode_file != NULL)
 	{
@@ -90,64 +81,11 @@ receive(const WhClientOptions *options, PGconn *conn)
 		if (sink.written_lsn > before)
 			wait = FIRST_WAIT_MS;
 		pg_log_info("disconnected; connecting again in %d ms", wait);
-		wait_to_reconnect(wait);
+		wh_client_wait(wait);
 		wait = Min(wait * 2, LONGEST_WAIT_MS);
 		if (wh_client_is_stopping())
 			break;
 		conn = wh_client_connect(options, true, true);
 	}
 	wh_client_close_sink(&sink);
-}
-
-static void
-wait_to_reconnect(int milliseconds)
-{
-	struct timeval timeout = {milliseconds / 1000, (milliseconds % 1000) * 1000};
-	fd_set readable;
-
-	FD_ZERO(&readable);
-	FD_SET(stop_pipe[0], &readable);
-	(void) select(stop_pipe[0] + 1, &readable, NULL, NULL, &timeout);
-}
-
-/* -------- signals -------- */
-
-static void
-stop(int signal_number)
-{
-	int saved_errno = errno;
-
-	is_stopping = true;
-	if (write(stop_pipe[1], "", 1) < 0)
-	{
-		/* the pipe is full: it is readable already */
-	}
-	errno = saved_errno;
-}
-
-static void
-set_up_signals(void)
-{
-	struct sigaction action = {0};
-
-	if (pipe(stop_pipe) != 0 || fcntl(stop_pipe[1], F_SETFL, O_NONBLOCK) != 0)
-		pg_fatal("could not create a pipe: %m");
-	action.sa_handler = stop;
-	sigemptyset(&action.sa_mask);
-	sigaction(SIGINT, &action, NULL);
-	sigaction(SIGTERM, &action, NULL);
-	action.sa_handler = SIG_IGN;
-	sigaction(SIGPIPE, &action, NULL);
-}
-
-int
-wh_client_stop_socket(void)
-{
-	return stop_pipe[0];
-}
-
-bool
-wh_client_is_stopping(void)
-{
-	return is_stopping;
 }

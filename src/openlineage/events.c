@@ -8,6 +8,7 @@
  */
 #include "openlineage/openlineage.h"
 
+#include "client/client.h"
 #include "common/logging.h"
 
 #define FIRST_RETRY_MS 500
@@ -71,7 +72,7 @@ post_rows(PGconn *conn, const WhOpenlineageOptions *options, WhOpenlineagePositi
 	bool is_whole = false;
 	PGresult *result;
 
-	while (!wh_openlineage_is_stopping() && (result = PQgetResult(conn)) != NULL)
+	while (!wh_client_is_stopping() && (result = PQgetResult(conn)) != NULL)
 	{
 		ExecStatusType status = PQresultStatus(result);
 
@@ -90,7 +91,7 @@ post_rows(PGconn *conn, const WhOpenlineageOptions *options, WhOpenlineagePositi
 			pg_log_error("could not read events: %s", PQresultErrorMessage(result));
 		PQclear(result);
 	}
-	if (wh_openlineage_is_stopping())
+	if (wh_client_is_stopping())
 		drain(conn);
 	else if (is_whole)
 		move(options, position, open);
@@ -113,7 +114,7 @@ post_one(const WhOpenlineageOptions *options, const char *load, const char *even
 {
 	int wait = FIRST_RETRY_MS;
 
-	while (!wh_openlineage_is_stopping())
+	while (!wh_client_is_stopping())
 	{
 		const char *reason;
 
@@ -133,7 +134,7 @@ post_one(const WhOpenlineageOptions *options, const char *load, const char *even
 			case WH_OPENLINEAGE_FAILED:
 				pg_log_warning("could not post an event of load %s, trying again in %d ms: %s",
 							   load, wait, reason);
-				wh_openlineage_wait(wait);
+				wh_client_wait(wait);
 				wait = Min(wait * 2, options->max_wait_ms);
 		}
 	}

@@ -59,8 +59,4 @@ extern void wh_openlineage_http_end(void);
  * read */
 extern bool wh_openlineage_events(PGconn *conn, const WhOpenlineageOptions *options);
 
-/* main.c */
-extern bool wh_openlineage_is_stopping(void);
-extern void wh_openlineage_wait(int milliseconds);
-
 #endif /* WH_OPENLINEAGE_H */
