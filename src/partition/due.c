@@ -45,13 +45,14 @@ typedef struct Errand
 	Oid relid;
 	char *step;
 	TimestampTz due;
+	TimestampTz put_off; /* until then, when it is claimed */
 } Errand;
 
 static void take_turn(void);
 static void forget_gone(void);
 static void make_looked_at(const WhPartitionRun *run);
 static List *pick(const WhPartitionRun *run, TimestampTz started, MemoryContext context);
-static bool claim(const Errand *errand);
+static bool claim(Errand *errand);
 static void do_step(const Errand *errand, TimestampTz now);
 static ErrorData *try_step(const Errand *errand, TimestampTz now);
 static void keep_error(const Errand *errand, ErrorData *error);
@@ -77,7 +78,7 @@ wh_partition_run(const WhPartitionRun *run)
 
 		foreach(cell, errands)
 		{
-			const Errand *errand = lfirst(cell);
+			Errand *errand = lfirst(cell);
 
 			if (claim(errand))
 				do_step(errand, run->at != 0 ? run->at : GetCurrentTimestamp());
@@ -222,24 +223,28 @@ pick(const WhPartitionRun *run, TimestampTz started, MemoryContext context)
 /* claim counts a step as one that was cut off, until it says otherwise; false when it is another
  * one by now. */
 static bool
-claim(const Errand *errand)
+claim(Errand *errand)
 {
 	WhArg args[] = {WH_ARG_INT4(errand->set_id), WH_ARG_OID(errand->relid),
 					wh_arg_text(errand->step), WH_ARG_TIMESTAMPTZ(errand->due),
 					WH_ARG_INT4(BACKOFF_LIMIT_MS)};
-	bool claimed;
+	WhRows *rows;
+	bool isnull;
 
 	wh_toplevel_begin();
-	claimed =
-		wh_catalog_execute(
+	rows =
+		wh_catalog_query(
 			"UPDATE walhouse.partition_step SET tried = pg_catalog.clock_timestamp(), failures ="
 			" failures + 1, error = 'The step was cut off.', error_time ="
 			" pg_catalog.clock_timestamp(), due = pg_catalog.clock_timestamp() + LEAST($5, 1000 *"
 			" 2.0 ^ LEAST(failures, 20)) * (0.75 + pg_catalog.random() / 2) * '1 ms'"
-			"::pg_catalog.interval WHERE set_id = $1 AND relid = $2 AND step = $3 AND due = $4",
-			lengthof(args), args) > 0;
+			"::pg_catalog.interval WHERE set_id = $1 AND relid = $2 AND step = $3 AND due = $4"
+			" RETURNING due",
+			lengthof(args), args);
+	if (rows->count > 0)
+		errand->put_off = DatumGetTimestampTz(wh_rows_datum(rows, 0, 1, &isnull));
 	wh_toplevel_commit();
-	return claimed;
+	return rows->count > 0;
 }
 
 /* do_step does a step, again after a pause where it did not get a lock. */
@@ -273,7 +278,7 @@ try_step(const Errand *errand, TimestampTz now)
 	GetUserIdAndSecContext(&self, &sec_context);
 	PG_TRY();
 	{
-		wh_step_run(errand->set_id, errand->relid, errand->step, now);
+		wh_step_run(errand->set_id, errand->relid, errand->step, now, errand->put_off);
 	}
 	PG_CATCH();
 	{

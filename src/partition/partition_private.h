@@ -170,7 +170,9 @@ extern void wh_make_horizon(const WhSet *set, List *ranges, TimestampTz now, int
 							int64 *to);
 
 /* -------- steps.c: one step of one partition -------- */
-extern void wh_step_run(int32 set_id, Oid relid, const char *step, TimestampTz now);
+/* claimed: when the step, as it was claimed, is due again. */
+extern void wh_step_run(int32 set_id, Oid relid, const char *step, TimestampTz now,
+						TimestampTz claimed);
 
 /* -------- toplevel.c -------- */
 /* wh_toplevel_run runs a statement that must be one of its own, as a role, in transactions of its

@@ -38,8 +38,9 @@ typedef struct WhMember
 	bool is_table; /* it is still there */
 } WhMember;
 
-static void make(int32 set_id, TimestampTz now);
-static void plan_next_look(const WhSet *set, int64 head, TimestampTz now, TimestampTz next);
+static void make(int32 set_id, TimestampTz now, TimestampTz claimed);
+static void plan_next_look(const WhSet *set, int64 head, TimestampTz now, TimestampTz next,
+						   TimestampTz claimed);
 static void seal(int32 set_id, Oid relid);
 static void count_rows(const WhSet *set, Oid relid);
 static void detach(int32 set_id, Oid relid);
@@ -55,10 +56,10 @@ static void change_state(const WhSet *set, Oid relid, const char *state, const c
 static void note(const WhSet *set, const char *step, const char *partition, const char *detail);
 
 void
-wh_step_run(int32 set_id, Oid relid, const char *step, TimestampTz now)
+wh_step_run(int32 set_id, Oid relid, const char *step, TimestampTz now, TimestampTz claimed)
 {
 	if (strcmp(step, "make") == 0)
-		make(set_id, now);
+		make(set_id, now, claimed);
 	else if (strcmp(step, "seal") == 0)
 		seal(set_id, relid);
 	else if (strcmp(step, "detach") == 0)
@@ -73,7 +74,7 @@ wh_step_run(int32 set_id, Oid relid, const char *step, TimestampTz now)
 
 /* make looks at a set, makes what it lacks, each in a transaction, and says when it looks again. */
 static void
-make(int32 set_id, TimestampTz now)
+make(int32 set_id, TimestampTz now, TimestampTz claimed)
 {
 	WhSet *set;
 	List *ranges;
@@ -100,14 +101,18 @@ make(int32 set_id, TimestampTz now)
 	}
 
 	wh_toplevel_begin();
-	plan_next_look(set, head, now, next);
+	plan_next_look(set, head, now, next, claimed);
 	wh_toplevel_commit();
 }
 
-/* plan_next_look keeps the greatest key, with what it makes due, and says when the set is looked at
- * again. */
+/*
+ * plan_next_look keeps the greatest key, with what it makes due, and says when the set is looked at
+ * again: at once, where somebody has asked for it since the step was claimed, as a load does that
+ * makes a partition.
+ */
 static void
-plan_next_look(const WhSet *set, int64 head, TimestampTz now, TimestampTz next)
+plan_next_look(const WhSet *set, int64 head, TimestampTz now, TimestampTz next,
+			   TimestampTz claimed)
 {
 	WhArg args[] = {WH_ARG_INT4(set->id), WH_ARG_INT8(Max(head, set->head)),
 					WH_ARG_TIMESTAMPTZ(now)};
@@ -119,9 +124,11 @@ plan_next_look(const WhSet *set, int64 head, TimestampTz now, TimestampTz next)
 						   3, args);
 	wh_members_schedule(set, InvalidOid, head > set->head ? head : PG_INT64_MIN, false);
 	args[1] = WH_ARG_TIMESTAMPTZ(next);
-	wh_catalog_execute("UPDATE walhouse.partition_step SET due = $2, tried = NULL, failures = 0,"
-					   " error = NULL, error_time = NULL WHERE set_id = $1 AND step = 'make'",
-					   2, args);
+	args[2] = WH_ARG_TIMESTAMPTZ(claimed);
+	wh_catalog_execute("UPDATE walhouse.partition_step SET due = CASE WHEN due = $3 THEN $2 ELSE"
+					   " due END, tried = NULL, failures = 0, error = NULL, error_time = NULL WHERE"
+					   " set_id = $1 AND step = 'make'",
+					   3, args);
 	wh_catalog_execute("DELETE FROM walhouse.partition_event WHERE set_id = $1 AND at <"
 					   " pg_catalog.now() - '1 year'::pg_catalog.interval",
 					   1, args);
