@@ -5,6 +5,7 @@
 -- update_row with move->next for a version that closes; first_event that returns member->first; edge without the microsecond.
 \getenv srcdir PG_ABS_SRCDIR
 \set handfeed :srcdir '/test/lib/handfeed.sql'
+\set members :srcdir '/test/lib/members.sql'
 \set QUIET on
 \if :{?seed}
 \else
@@ -28,57 +29,9 @@ SELECT handfeed.add('shop', 'shop.member'), handfeed.add('twin', 'twin.member') 
 CREATE SCHEMA dw;
 CREATE SCHEMA oracle;
 
--- ---- The source: random rows and changes
-CREATE FUNCTION oracle.pick(VARIADIC a text[]) RETURNS text LANGUAGE sql VOLATILE AS
-    $$ SELECT a[1 + floor(random() * array_length(a, 1))::int] $$;
-CREATE FUNCTION oracle.row(k1 numeric, k2 text) RETURNS shop.member LANGUAGE sql VOLATILE AS $$
-    SELECT ROW (k1, k2, oracle.pick('', 'x', NULL, 'A'), oracle.pick('NaN', '0', '-0', 'Infinity', NULL, '1', '13')::float8,
-        oracle.pick('1.0', '1.00', NULL, 'NaN', '0')::numeric,
-        CASE WHEN random() < .2 THEN repeat(oracle.pick('p', 'q'), 9000) || (SELECT string_agg(md5(g::text), '') FROM generate_series(1, 150) g)
-             WHEN random() < .5 THEN 'small' END,
-        oracle.pick('-infinity', 'infinity', NULL, '2026-01-01')::timestamptz)::shop.member $$;
-
-CREATE FUNCTION oracle.change() RETURNS void LANGUAGE plpgsql AS $$
-DECLARE
-    q numeric := oracle.pick('0', '1', '1.0', '1.00', '2');
-    w text := oracle.pick('', 'x');
-    n numeric := oracle.pick('0', '1', '1.0', '1.00', '2', '2.0');
-    dice float8 := random();
-    r shop.member;
-    o shop.member;
-BEGIN
-    SELECT * INTO o FROM shop.member m WHERE m.k1 = q AND m.k2 = w;
-    IF dice < .01 THEN
-        TRUNCATE shop.member;
-    ELSIF o.k1 IS NULL THEN
-        INSERT INTO shop.member SELECT (oracle.row(q, w)).*;
-    ELSIF dice < .25 THEN                           -- delete, and sometimes the same again
-        DELETE FROM shop.member m WHERE m.k1 = q AND m.k2 = w;
-        IF dice < .1 THEN INSERT INTO shop.member SELECT o.*; END IF;
-    ELSIF dice < .4 AND (n = q OR NOT EXISTS (SELECT FROM shop.member m WHERE m.k1 = n AND m.k2 = w)) THEN
-        UPDATE shop.member m SET k1 = n WHERE m.k1 = q AND m.k2 = w;
-    ELSIF dice < .4 THEN                            -- swap two keys
-        UPDATE shop.member m SET k1 = -1 WHERE m.k1 = q AND m.k2 = w;
-        UPDATE shop.member m SET k1 = q WHERE m.k1 = n AND m.k2 = w;
-        UPDATE shop.member m SET k1 = n WHERE m.k1 = -1 AND m.k2 = w;
-    ELSE
-        r := oracle.row(q, w);
-        IF random() < .3 THEN r := o; END IF;
-        UPDATE shop.member m SET b = r.b, e = r.e WHERE m.k1 = q AND m.k2 = w;
-        IF random() < .6 THEN UPDATE shop.member m SET a = r.a, c = r.c, d = r.d WHERE m.k1 = q AND m.k2 = w; END IF;
-    END IF;
-END $$;
-
-CREATE PROCEDURE oracle.generate(transactions int) LANGUAGE plpgsql AS $$
-DECLARE
-    clock timestamptz := '2026-01-01';
-BEGIN
-    FOR t IN 1 .. transactions LOOP
-        FOR n IN 1 .. 1 + floor(random() * 5) LOOP PERFORM oracle.change(); END LOOP;
-        IF random() < .5 THEN clock := clock + oracle.pick('1 us', '2 us', '1 day', '-1 hour')::interval; END IF;
-        PERFORM handfeed.commit('shop', clock);
-    END LOOP;
-END $$;
+\set ECHO none
+\i :members
+\set ECHO all
 
 
 -- Adds a member that a fact might have asked for, to both.
@@ -119,7 +72,7 @@ UPDATE walhouse.feed SET horizon = '0/1100';
 UPDATE walhouse.feed_table SET sync_lsn = '0/1100';
 DELETE FROM shop_log.member;
 DELETE FROM shop_log.txn;
-CALL oracle.generate(:transactions);
+CALL oracle.generate(:transactions, .01);
 ALTER TABLE twin.member DISABLE TRIGGER USER;
 INSERT INTO twin.member SELECT * FROM shop.member;
 INSERT INTO twin_log.member SELECT * FROM shop_log.member;
