@@ -22,6 +22,7 @@
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "fmgr.h"
+#include "nodes/parsenodes.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -53,7 +54,8 @@ typedef struct Edges
 	int size;
 } Edges;
 
-static void follow(void *event);
+static void follow(void *arg);
+static bool may_concern(const EventTriggerData *event);
 static void keep(Kept *kept);
 static void keep_body(void *kept);
 static void write_edges(const Kept *kept, const WhOutput *output, List *opaque);
@@ -137,7 +139,7 @@ walhouse_lineage_after_ddl(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("lineage_after_ddl() is an event trigger")));
-	if (check_function_bodies && !wh_txn_try(follow, (void *) event->event, &error))
+	if (check_function_bodies && !wh_txn_try(follow, event, &error))
 		ereport(WARNING,
 				(errmsg("lineage has not followed %s", GetCommandTagName(event->tag)),
 				 errdetail("%s", error->message),
@@ -147,11 +149,14 @@ walhouse_lineage_after_ddl(PG_FUNCTION_ARGS)
 
 /* follow reads anew what an event concerns; most DDL concerns nothing. */
 static void
-follow(void *event)
+follow(void *arg)
 {
+	const EventTriggerData *event = arg;
 	const char *query = "SELECT relation FROM walhouse.lineage_changed()";
 
-	if (strcmp(event, "sql_drop") == 0)
+	if (!may_concern(event))
+		return;
+	if (strcmp(event->event, "sql_drop") == 0)
 	{
 		if (!wh_rows_bool(wh_catalog_query("SELECT walhouse.lineage_drop_concerns()", 0, NULL), 0,
 						  1))
@@ -160,6 +165,37 @@ follow(void *event)
 	}
 	if (wh_catalog_query(query, 0, NULL)->count > 0)
 		keep_all(query, 0, NULL);
+}
+
+/* may_concern spares new partitions, which loads wait for: nobody reads a table that has just been
+ * made, and what partitions and constraints a table has changes nothing of its lineage. */
+static bool
+may_concern(const EventTriggerData *event)
+{
+	ListCell *cell;
+
+	if (strcmp(event->event, "ddl_command_end") != 0)
+		return true;
+	if (IsA(event->parsetree, CreateStmt))
+		return wh_rows_bool(
+			wh_catalog_query("SELECT EXISTS (SELECT FROM walhouse.lineage_schema)", 0, NULL), 0, 1);
+	if (!IsA(event->parsetree, AlterTableStmt))
+		return true;
+	foreach(cell, castNode(AlterTableStmt, event->parsetree)->cmds)
+	{
+		switch (lfirst_node(AlterTableCmd, cell)->subtype)
+		{
+			case AT_AttachPartition:
+			case AT_DetachPartition:
+			case AT_DetachPartitionFinalize:
+			case AT_AddConstraint:
+			case AT_DropConstraint:
+				break;
+			default:
+				return true;
+		}
+	}
+	return false;
 }
 
 /* keep_all keeps the relations that a query names; returns their number.  These queries name many
