@@ -175,6 +175,7 @@ extern void wh_step_run(int32 set_id, Oid relid, const char *step, TimestampTz n
 						TimestampTz claimed);
 
 /* -------- toplevel.c -------- */
+extern void wh_toplevel_init(void);
 /* wh_toplevel_run runs a statement that must be one of its own, as a role, in transactions of its
  * own. */
 extern void wh_toplevel_run(Oid role, const char *sql);

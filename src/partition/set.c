@@ -58,6 +58,7 @@ wh_partition_init(void)
 							   "A place where steps of partitions stand still, for tests.", NULL,
 							   &wh_partition_debug_point, "", PGC_SIGHUP,
 							   GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE, NULL, NULL, NULL);
+	wh_toplevel_init();
 }
 
 void

@@ -7,11 +7,12 @@
  * statements that a client sent.  A portal that says that it is one, outside of SPI, is what a
  * client's statement runs in, so that is what they get here.
  *
- * They run as the set's owner, whom the process, a superuser's, becomes before the
- * statement; a transaction must not begin under a restricted security context, which such
- * statements do, so there is none.  No function of a user's runs in them: VACUUM and ANALYZE take
- * the restricted context by themselves before they compute an index's expressions, and partition
- * keys of sets are columns of built-in types.
+ * They run as the set's owner, under SECURITY_RESTRICTED_OPERATION: DETACH looks at constraints and
+ * keys, which computes whatever of a user's functions is called immutable, and the session is a
+ * superuser's, whom such a function could become otherwise.  A transaction must not begin under
+ * the restricted context, so the first commit of the statement takes it back, together with what
+ * those functions did to settings.  Nothing of a user's runs after that: VACUUM and ANALYZE take
+ * the restricted context by themselves, and DETACH has proven by then what it proves.
  */
 #include "postgres.h"
 
@@ -30,6 +31,35 @@
 
 #include "partition/partition.h"
 #include "partition/partition_private.h"
+
+static WhUser *restricted = NULL; /* before the first commit of a statement: whom it came from */
+
+static void lift(XactEvent event, void *arg);
+
+void
+wh_toplevel_init(void)
+{
+	RegisterXactCallback(lift, NULL);
+}
+
+/* lift ends the restricted context before a statement commits and goes on; an abort does so by
+ * itself. */
+static void
+lift(XactEvent event, void *arg)
+{
+	Oid role;
+	int sec_context;
+
+	if (restricted == NULL)
+		return;
+	if (event == XACT_EVENT_PRE_COMMIT)
+	{
+		GetUserIdAndSecContext(&role, &sec_context);
+		wh_user_restore(restricted);
+		SetUserIdAndSecContext(role, 0);
+	}
+	restricted = NULL;
+}
 
 void
 wh_toplevel_begin(void)
@@ -57,12 +87,11 @@ wh_toplevel_run(Oid role, const char *sql)
 	RawStmt *raw;
 	List *plans;
 	Portal portal;
-	Oid self;
-	int sec_context;
+	WhUser self;
 
-	GetUserIdAndSecContext(&self, &sec_context);
 	wh_toplevel_begin();
-	SetUserIdAndSecContext(role, 0);
+	wh_user_become(role, &self);
+	restricted = &self;
 	MemoryContextSwitchTo(context);
 	pgstat_report_activity(STATE_RUNNING, sql);
 	raw = linitial_node(RawStmt, pg_parse_query(sql));
@@ -76,7 +105,11 @@ wh_toplevel_run(Oid role, const char *sql)
 	PortalStart(portal, NULL, 0, InvalidSnapshot);
 	(void) wh_compat_portal_run(portal, None_Receiver, NULL);
 	PortalDrop(portal, false);
-	SetUserIdAndSecContext(self, sec_context);
+	if (restricted != NULL)
+		wh_user_restore(&self);
+	else
+		SetUserIdAndSecContext(self.userid, self.sec_context);
+	restricted = NULL;
 	wh_toplevel_commit();
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(context);
