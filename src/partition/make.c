@@ -29,6 +29,7 @@
 #define LOOK_AGAIN_MS 60000 /* at the greatest key, where that alone says what is due */
 
 static List *statements(const WhSet *set, const WhNewPartition *partition, const char *name);
+static List *append_properties(List *sql, Oid parent, const char *schema, const char *name);
 static void append_levels(List **sql, const char *schema, const char *name, const char *level);
 static char *level_by(const char *level);
 static WhRows *read_level(const char *level);
@@ -205,13 +206,33 @@ statements(const WhSet *set, const WhNewPartition *partition, const char *name)
 	if (OidIsValid(rel->rd_rel->reltablespace))
 		wh_sql_append(&sql, " TABLESPACE %I", get_tablespace_name(rel->rd_rel->reltablespace));
 	table_close(rel, NoLock);
-	all = list_make1(sql.data);
+	all = append_properties(list_make1(sql.data), set->parent, schema, name);
 	if (set->subpartition != NULL)
 		append_levels(&all, schema, name, set->subpartition);
 	return lappend(all, wh_sql("ALTER TABLE %T ATTACH PARTITION %I.%I FOR VALUES FROM (%s) TO (%s)",
 							   set->parent, schema, name,
 							   wh_axis_literal(&set->axis, partition->lo),
 							   wh_axis_literal(&set->axis, partition->hi)));
+}
+
+/* append_properties lists what gives a partition that which LIKE leaves out. */
+static List *
+append_properties(List *sql, Oid parent, const char *schema, const char *name)
+{
+	WhRows *rows = wh_spi_query_kept(
+		"SELECT 'ENABLE ROW LEVEL SECURITY' FROM pg_catalog.pg_class WHERE oid = $1 AND"
+		" relrowsecurity UNION ALL SELECT 'FORCE ROW LEVEL SECURITY' FROM pg_catalog.pg_class WHERE"
+		" oid = $1 AND relforcerowsecurity UNION ALL SELECT 'REPLICA IDENTITY ' || CASE "
+		"relreplident"
+		" WHEN 'f' THEN 'FULL' ELSE 'NOTHING' END FROM pg_catalog.pg_class WHERE oid = $1 AND"
+		" relreplident IN ('f', 'n') UNION ALL SELECT pg_catalog.format('ALTER COLUMN %I SET"
+		" STATISTICS %s', attname, attstattarget) FROM pg_catalog.pg_attribute WHERE attrelid = $1"
+		" AND attnum > 0 AND attstattarget >= 0 AND NOT attisdropped",
+		1, (WhArg[]){WH_ARG_OID(parent)});
+
+	for (uint64 i = 0; i < rows->count; i++)
+		sql = lappend(sql, wh_sql("ALTER TABLE %I.%I %s", schema, name, wh_rows_text(rows, i, 1)));
+	return sql;
 }
 
 /* append_levels lists the partitions of a partition, and theirs. */

@@ -200,6 +200,194 @@ COMMENT ON VIEW walhouse.partitions IS
     'Each partition of a set, and what was one and is kept: its bounds, its state, what is next and when. due infinity: when something else has happened (a hold that is taken back, a greater key). rows: when it was sealed. error: of the step''s last attempt; it and zone_map for owners and pg_read_all_stats.';
 GRANT SELECT ON walhouse.partitions TO PUBLIC;
 
+CREATE FUNCTION walhouse.partition_drift(set regclass DEFAULT NULL)
+    RETURNS TABLE (parent regclass, partition regclass, kind text, detail text, repair text[], lock text)
+    LANGUAGE sql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp SET jit = off
+AS $$
+    -- Each partition is held against the table right above it, so what is repaired above shows what is to be repaired below.
+    WITH RECURSIVE pair AS (
+        SELECT s.parent AS root, 1 AS level, s.parent::oid AS above, i.inhrelid AS below
+        FROM walhouse.partition_set s JOIN pg_inherits i ON i.inhparent = s.parent AND NOT i.inhdetachpending
+        WHERE s.parent = $1 OR $1 IS NULL
+        UNION ALL
+        SELECT p.root, p.level + 1, p.below, i.inhrelid
+        FROM pair p JOIN pg_inherits i ON i.inhparent = p.below AND NOT i.inhdetachpending
+    ), t AS MATERIALIZED (
+        SELECT p.root, p.level, p.above, p.below, a AS a, b AS b, b.relkind = 'p' AS has_below,
+               format('%I.%I', an.nspname, a.relname) AS above_name, format('%I.%I', bn.nspname, b.relname) AS name, bn.nspname AS schema
+        FROM pair p
+             JOIN pg_class a ON a.oid = p.above JOIN pg_namespace an ON an.oid = a.relnamespace
+             JOIN pg_class b ON b.oid = p.below JOIN pg_namespace bn ON bn.oid = b.relnamespace
+    ), missing AS MATERIALIZED (
+        -- an index of the table above that has none of the partition
+        SELECT t.*, w AS w
+        FROM t JOIN pg_index w ON w.indrelid = t.above
+        WHERE NOT EXISTS (SELECT FROM pg_inherits i JOIN pg_index y ON y.indexrelid = i.inhrelid WHERE i.inhparent = w.indexrelid AND y.indrelid = t.below)
+    ), lacking AS (
+        -- one that is like it, and need only be attached; a name for another
+        SELECT t.*, format('%I.%I', xn.nspname, x.relname) AS index, k.oid AS constraint_oid, k.contype, (t.w).indisexclusion AS is_exclusion, (t.w).indisunique AS is_unique, d.def,
+               format('%s%s', CASE WHEN k.condeferrable THEN ' DEFERRABLE' END, CASE WHEN k.condeferred THEN ' INITIALLY DEFERRED' END) AS deferred,
+               f.name AS found, f.contype IS NOT NULL AS found_has_constraint, f.indisvalid AS found_is_valid,
+               CASE WHEN octet_length(n.name) < 64 AND NOT EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = (t.b).relnamespace AND c.relname = n.name)
+                    THEN n.name ELSE md5(n.name) || '_idx' END AS new_name
+        FROM missing t
+             JOIN pg_class x ON x.oid = (t.w).indexrelid JOIN pg_namespace xn ON xn.oid = x.relnamespace
+             LEFT JOIN pg_constraint k ON k.conindid = (t.w).indexrelid AND k.contype IN ('p', 'u', 'x')
+             CROSS JOIN LATERAL (SELECT substr(pg_get_indexdef((t.w).indexrelid), length(format('CREATE %sINDEX %I ON ONLY %s ',
+                                        CASE WHEN (t.w).indisunique THEN 'UNIQUE ' END, x.relname, t.above_name)) + 1)) d(def)
+             CROSS JOIN LATERAL (SELECT (t.b).relname || CASE WHEN starts_with(x.relname, (t.a).relname) THEN substr(x.relname, length((t.a).relname) + 1)
+                                        ELSE '_' || x.relname END) n(name)
+             LEFT JOIN LATERAL (SELECT c.relname AS name, y.indisvalid, yk.contype
+                                FROM pg_index y JOIN pg_class c ON c.oid = y.indexrelid
+                                     LEFT JOIN pg_constraint yk ON yk.conindid = y.indexrelid AND yk.contype IN ('p', 'u', 'x')
+                                WHERE y.indrelid = t.below AND y.indisunique = (t.w).indisunique AND NOT (t.w).indisexclusion AND (yk.contype IS NULL OR yk.contype = k.contype)
+                                      AND NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = y.indexrelid)
+                                      AND d.def = substr(pg_get_indexdef(y.indexrelid), length(format('CREATE %sINDEX %I ON %s%s ',
+                                          CASE WHEN y.indisunique THEN 'UNIQUE ' END, c.relname, CASE WHEN t.has_below THEN 'ONLY ' END, t.name)) + 1)
+                                ORDER BY y.indisvalid DESC, yk.contype NULLS LAST, c.relname LIMIT 1) f ON true
+    ), indexed AS (
+        -- and those that there are
+        SELECT t.*, format('%I.%I', t.schema, c.relname) AS index, w.indisreplident AS identifies, y.indisreplident AS is_identity, y.indisvalid AS is_valid,
+               x.reloptions AS wanted_options, c.reloptions AS options, c.relname AS index_name
+        FROM t
+             JOIN pg_index w ON w.indrelid = t.above JOIN pg_class x ON x.oid = w.indexrelid
+             JOIN pg_inherits i ON i.inhparent = w.indexrelid
+             JOIN pg_index y ON y.indexrelid = i.inhrelid AND y.indrelid = t.below JOIN pg_class c ON c.oid = y.indexrelid
+    ), columns AS (
+        SELECT t.*, format('ALTER TABLE %s ALTER COLUMN %I', t.name, d.attname) AS alter_column, d.attname,
+               COALESCE(c.attstattarget, -1) AS wanted_target, COALESCE(d.attstattarget, -1) AS target,
+               c.attstorage AS wanted_storage, d.attstorage AS storage, c.attcompression AS wanted_compression, d.attcompression AS compression
+        FROM t
+             JOIN pg_attribute c ON c.attrelid = t.above AND c.attnum > 0 AND NOT c.attisdropped
+             JOIN pg_attribute d ON d.attrelid = t.below AND d.attname = c.attname AND NOT d.attisdropped
+    ), granted AS (
+        SELECT t.below, t.is_above, g.grantee, g.privilege_type, bool_or(g.is_grantable) AS is_grantable
+        FROM (SELECT t.below, true AS is_above, (t.a).relacl AS acl, (t.a).relowner AS owner FROM t
+              UNION ALL SELECT t.below, false, (t.b).relacl, (t.b).relowner FROM t) t
+             CROSS JOIN LATERAL aclexplode(t.acl) g
+        WHERE g.grantee <> t.owner
+        GROUP BY 1, 2, 3, 4
+    ), drift AS (
+        SELECT l.root, l.level, l.below, CASE WHEN l.constraint_oid IS NULL THEN 'index' ELSE 'constraint' END AS kind,
+               format('nothing is attached to index %s', l.index) AS detail,
+               CASE WHEN l.is_exclusion OR l.found IS NULL AND l.has_below AND l.constraint_oid IS NOT NULL
+                    THEN ARRAY[format('ALTER TABLE %s%s ADD CONSTRAINT %I %s', CASE WHEN l.has_below THEN 'ONLY ' END, l.name, l.new_name, pg_get_constraintdef(l.constraint_oid))]
+                    ELSE CASE WHEN NOT l.found_is_valid AND NOT l.has_below AND NOT l.found_has_constraint
+                              THEN ARRAY[format('DROP INDEX CONCURRENTLY %I.%I', l.schema, l.found)] ELSE '{}' END
+                      || CASE WHEN l.found IS NULL OR NOT l.found_is_valid AND NOT l.has_below AND NOT l.found_has_constraint
+                              THEN ARRAY[format('CREATE %sINDEX %s%I ON %s%s %s', CASE WHEN l.is_unique THEN 'UNIQUE ' END, CASE WHEN NOT l.has_below THEN 'CONCURRENTLY ' END, l.new_name,
+                                         CASE WHEN l.has_below THEN 'ONLY ' END, l.name, l.def)] ELSE '{}' END
+                      || CASE WHEN l.constraint_oid IS NOT NULL AND NOT COALESCE(l.found_has_constraint, false)
+                              THEN ARRAY[format('ALTER TABLE %s ADD CONSTRAINT %I %s USING INDEX %2$I%4$s', l.name, i.name,
+                                         CASE l.contype WHEN 'p' THEN 'PRIMARY KEY' ELSE 'UNIQUE' END, l.deferred)] ELSE '{}' END
+               END || format('ALTER INDEX %s ATTACH PARTITION %I.%I', l.index, l.schema, i.name) AS repair,
+               CASE WHEN l.constraint_oid IS NULL THEN 'SHARE UPDATE EXCLUSIVE on the partition, ACCESS EXCLUSIVE on its index'
+                    ELSE 'ACCESS EXCLUSIVE on the partition' END AS lock
+        FROM lacking l
+             CROSS JOIN LATERAL (SELECT CASE WHEN l.found_is_valid OR l.found_has_constraint OR l.has_below AND l.found IS NOT NULL THEN l.found ELSE l.new_name END AS name) i
+        UNION ALL
+        SELECT i.root, i.level, i.below, 'index', format('index %s is not valid', i.index), ARRAY['REINDEX INDEX CONCURRENTLY ' || i.index], 'SHARE UPDATE EXCLUSIVE on the partition'
+        FROM indexed i WHERE NOT i.is_valid AND NOT i.has_below
+        UNION ALL
+        SELECT i.root, i.level, i.below, 'index', format('index %s has options %s, not %s', i.index, COALESCE(i.options, '{}'), COALESCE(i.wanted_options, '{}')),
+               CASE WHEN i.options IS NULL THEN '{}' ELSE ARRAY[(SELECT format('ALTER INDEX %s RESET (%s)', i.index, string_agg(quote_ident(o.option_name), ', '))
+                                                                 FROM pg_options_to_table(i.options) o)] END
+                 || CASE WHEN i.wanted_options IS NULL THEN '{}' ELSE ARRAY[(SELECT format('ALTER INDEX %s SET (%s)', i.index,
+                                                                                    string_agg(format('%I = %L', o.option_name, o.option_value), ', '))
+                                                                             FROM pg_options_to_table(i.wanted_options) o)] END,
+               'SHARE UPDATE EXCLUSIVE on the index'
+        FROM indexed i WHERE COALESCE(i.options, '{}') <> COALESCE(i.wanted_options, '{}')
+        UNION ALL
+        SELECT c.root, c.level, c.below, 'statistics target', format('%s of column %I, not %s', c.target, c.attname, c.wanted_target),
+               ARRAY[format('%s SET STATISTICS %s', c.alter_column, c.wanted_target)], 'SHARE UPDATE EXCLUSIVE on the partition'
+        FROM columns c WHERE c.target <> c.wanted_target
+        UNION ALL
+        SELECT c.root, c.level, c.below, 'storage', format('%s of column %I, not %s', s.name, c.attname, w.name),
+               ARRAY[format('%s SET STORAGE %s', c.alter_column, w.name)], 'ACCESS EXCLUSIVE on the partition'
+        FROM columns c
+             JOIN (VALUES ('p'::"char", 'PLAIN'), ('e', 'EXTERNAL'), ('m', 'MAIN'), ('x', 'EXTENDED')) w(code, name) ON w.code = c.wanted_storage
+             JOIN (VALUES ('p'::"char", 'PLAIN'), ('e', 'EXTERNAL'), ('m', 'MAIN'), ('x', 'EXTENDED')) s(code, name) ON s.code = c.storage
+        WHERE c.storage <> c.wanted_storage
+        UNION ALL
+        SELECT c.root, c.level, c.below, 'compression', format('%s of column %I, not %s', s.name, c.attname, w.name),
+               ARRAY[format('%s SET COMPRESSION %s', c.alter_column, w.name)], 'ACCESS EXCLUSIVE on the partition'
+        FROM columns c
+             JOIN (VALUES (''::"char", 'DEFAULT'), ('p', 'pglz'), ('l', 'lz4')) w(code, name) ON w.code = c.wanted_compression
+             JOIN (VALUES (''::"char", 'DEFAULT'), ('p', 'pglz'), ('l', 'lz4')) s(code, name) ON s.code = c.compression
+        WHERE c.compression <> c.wanted_compression
+        UNION ALL
+        SELECT t.root, t.level, t.below, 'statistics', format('none like %I.%I', xn.nspname, x.stxname),
+               ARRAY[format('CREATE STATISTICS %I.%I%s ON %s FROM %s', t.schema, substr((t.b).relname, 1, 10) || '_' || md5(x.stxname) || '_stat',
+                     (SELECT ' (' || string_agg(CASE s WHEN 'd' THEN 'ndistinct' WHEN 'f' THEN 'dependencies' ELSE 'mcv' END, ', ') || ')'
+                      FROM unnest(x.stxkind) s WHERE s <> 'e'),
+                     pg_get_statisticsobjdef_columns(x.oid), t.name)], 'SHARE UPDATE EXCLUSIVE on the partition'
+        FROM t JOIN pg_statistic_ext x ON x.stxrelid = t.above JOIN pg_namespace xn ON xn.oid = x.stxnamespace
+        WHERE NOT EXISTS (SELECT FROM pg_statistic_ext y WHERE y.stxrelid = t.below AND y.stxkind = x.stxkind
+                          AND pg_get_statisticsobjdef_columns(y.oid) = pg_get_statisticsobjdef_columns(x.oid))
+        UNION ALL
+        SELECT t.root, t.level, t.below, 'trigger', format('%I is %s, not %s', g.tgname, s.name, w.name),
+               ARRAY[format('ALTER TABLE %s %s TRIGGER %I', t.name, w.verb, g.tgname)], 'SHARE ROW EXCLUSIVE on the partition'
+        FROM t JOIN pg_trigger f ON f.tgrelid = t.above AND NOT f.tgisinternal JOIN pg_trigger g ON g.tgparentid = f.oid AND g.tgrelid = t.below
+             JOIN (VALUES ('O'::"char", 'on', 'ENABLE'), ('D', 'off', 'DISABLE'), ('R', 'on in replicas', 'ENABLE REPLICA'), ('A', 'on always', 'ENABLE ALWAYS')) w(code, name, verb) ON w.code = f.tgenabled
+             JOIN (VALUES ('O'::"char", 'on'), ('D', 'off'), ('R', 'on in replicas'), ('A', 'on always')) s(code, name) ON s.code = g.tgenabled
+        WHERE f.tgenabled <> g.tgenabled
+        UNION ALL
+        SELECT t.root, t.level, t.below, 'owner', format('%I, not %I', pg_get_userbyid((t.b).relowner), pg_get_userbyid((t.a).relowner)),
+               ARRAY[format('ALTER TABLE %s OWNER TO %I', t.name, pg_get_userbyid((t.a).relowner))], 'ACCESS EXCLUSIVE on the partition'
+        FROM t WHERE (t.a).relowner <> (t.b).relowner
+        UNION ALL
+        -- partitions have no privileges of their own; those that have some have the table's
+        SELECT t.root, t.level, t.below, 'privilege', format('%s has %s, unlike on the table', r.name, string_agg(g.privilege_type, ', ' ORDER BY g.privilege_type)),
+               ARRAY[format('REVOKE %s ON %s FROM %s', string_agg(g.privilege_type, ', ' ORDER BY g.privilege_type), t.name, r.name)], 'none'
+        FROM t JOIN granted g ON g.below = t.below AND NOT g.is_above
+             CROSS JOIN LATERAL (SELECT CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(g.grantee)) END) r(name)
+        WHERE NOT EXISTS (SELECT FROM granted h WHERE h.below = t.below AND h.is_above AND (h.grantee, h.privilege_type) = (g.grantee, g.privilege_type))
+              AND g.grantee <> (t.a).relowner
+        GROUP BY t.root, t.level, t.below, t.name, r.name
+        UNION ALL
+        SELECT t.root, t.level, t.below, 'privilege', format('%s lacks %s, unlike on the table', r.name, string_agg(g.privilege_type, ', ' ORDER BY g.privilege_type)),
+               ARRAY[format('GRANT %s ON %s TO %s%s', string_agg(g.privilege_type, ', ' ORDER BY g.privilege_type), t.name, r.name,
+                     CASE WHEN g.is_grantable THEN ' WITH GRANT OPTION' END)], 'none'
+        FROM t JOIN granted g ON g.below = t.below AND g.is_above
+             CROSS JOIN LATERAL (SELECT CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(g.grantee)) END) r(name)
+        WHERE EXISTS (SELECT FROM granted h WHERE h.below = t.below AND NOT h.is_above)
+              AND NOT EXISTS (SELECT FROM granted h WHERE h.below = t.below AND NOT h.is_above AND (h.grantee, h.privilege_type) = (g.grantee, g.privilege_type))
+        GROUP BY t.root, t.level, t.below, t.name, r.name, g.is_grantable
+        UNION ALL
+        SELECT t.root, t.level, t.below, 'row security', format('%s, not %s', s.name, w.name),
+               CASE WHEN (t.a).relrowsecurity = (t.b).relrowsecurity THEN '{}' ELSE ARRAY[format('ALTER TABLE %s %s ROW LEVEL SECURITY', t.name, CASE WHEN (t.a).relrowsecurity THEN 'ENABLE' ELSE 'DISABLE' END)] END
+                 || CASE WHEN (t.a).relforcerowsecurity = (t.b).relforcerowsecurity THEN '{}'
+                         ELSE ARRAY[format('ALTER TABLE %s %s ROW LEVEL SECURITY', t.name, CASE WHEN (t.a).relforcerowsecurity THEN 'FORCE' ELSE 'NO FORCE' END)] END,
+               'ACCESS EXCLUSIVE on the partition'
+        FROM t CROSS JOIN LATERAL (SELECT CASE WHEN (t.a).relrowsecurity THEN 'on' ELSE 'off' END || CASE WHEN (t.a).relforcerowsecurity THEN ', forced' ELSE '' END) w(name)
+             CROSS JOIN LATERAL (SELECT CASE WHEN (t.b).relrowsecurity THEN 'on' ELSE 'off' END || CASE WHEN (t.b).relforcerowsecurity THEN ', forced' ELSE '' END) s(name)
+        WHERE w.name <> s.name
+        UNION ALL
+        SELECT t.root, t.level, t.below, 'replica identity', format('not %s', CASE (t.a).relreplident WHEN 'd' THEN 'DEFAULT' WHEN 'f' THEN 'FULL' WHEN 'n' THEN 'NOTHING' ELSE 'USING INDEX' END),
+               ARRAY[format('ALTER TABLE %s REPLICA IDENTITY %s', t.name, CASE (t.a).relreplident WHEN 'd' THEN 'DEFAULT' WHEN 'f' THEN 'FULL' WHEN 'n' THEN 'NOTHING' END)], 'ACCESS EXCLUSIVE on the partition'
+        FROM t WHERE (t.a).relreplident <> (t.b).relreplident AND (t.a).relreplident <> 'i'
+        UNION ALL
+        SELECT i.root, i.level, i.below, 'replica identity', format('not USING INDEX %I', i.index_name),
+               ARRAY[format('ALTER TABLE %s REPLICA IDENTITY USING INDEX %I', i.name, i.index_name)], 'ACCESS EXCLUSIVE on the partition'
+        FROM indexed i WHERE i.identifies AND (i.a).relreplident = 'i' AND NOT (i.is_identity AND (i.b).relreplident = 'i')
+        UNION ALL
+        SELECT t.root, t.level, t.below, 'persistence', CASE (t.b).relpersistence WHEN 'u' THEN 'unlogged' ELSE 'logged' END,
+               ARRAY[format('ALTER TABLE %s SET %s', t.name, CASE (t.a).relpersistence WHEN 'u' THEN 'UNLOGGED' ELSE 'LOGGED' END)], 'ACCESS EXCLUSIVE on the partition, which is written anew'
+        FROM t WHERE (t.a).relpersistence <> (t.b).relpersistence AND NOT t.has_below
+        UNION ALL
+        SELECT t.root, t.level, t.below, 'tablespace', format('%I, not %I', COALESCE(s.spcname, 'pg_default'), w.spcname),
+               ARRAY[format('ALTER TABLE %s SET TABLESPACE %I', t.name, w.spcname)], 'ACCESS EXCLUSIVE on the partition, which is copied'
+        FROM t JOIN pg_tablespace w ON w.oid = (t.a).reltablespace LEFT JOIN pg_tablespace s ON s.oid = (t.b).reltablespace
+        WHERE (t.a).reltablespace <> (t.b).reltablespace
+    )
+    SELECT d.root, d.below::regclass, d.kind, d.detail, d.repair, d.lock
+    FROM drift d
+    ORDER BY d.level, d.root::text, d.below::regclass::text, d.kind, d.detail;
+$$;
+COMMENT ON FUNCTION walhouse.partition_drift(regclass) IS
+    'How partitions differ from the table above them, of one set or of all: each with the statements that repair it, in order, and their strongest lock. Read from the catalog alone. kind: index, constraint, statistics target, storage, compression, statistics, trigger, owner, privilege, row security, replica identity, persistence, tablespace. SELECT unnest(repair) FROM walhouse.partition_drift(…) \gexec runs them in psql, as whoever calls; indexes are made concurrently.';
+
 CREATE VIEW walhouse.stat_partition_set AS
     SELECT s.parent,
            c.relowner::regrole AS owner,
@@ -216,7 +404,8 @@ CREATE VIEW walhouse.stat_partition_set AS
            CASE WHEN pg_catalog.pg_has_role(c.relowner, 'USAGE') OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE')
                 THEN e.error END AS error,
            e.error_time,
-           s.overflow
+           s.overflow,
+           d.drift
     FROM walhouse.partition_set s
          JOIN pg_catalog.pg_class c ON c.oid = s.parent
          CROSS JOIN LATERAL walhouse.partition_lead(s.set_id) l
@@ -229,8 +418,9 @@ CREATE VIEW walhouse.stat_partition_set AS
                                     pg_catalog.count(*) FILTER (WHERE t.due < pg_catalog.clock_timestamp()) AS overdue,
                                     pg_catalog.count(*) FILTER (WHERE t.failures > 0) AS failing
                              FROM walhouse.partition_step t WHERE t.set_id = s.set_id) t
+         CROSS JOIN LATERAL (SELECT pg_catalog.count(*) AS drift FROM walhouse.partition_drift(s.parent)) d
          LEFT JOIN LATERAL (SELECT t.error, t.error_time FROM walhouse.partition_step t
                             WHERE t.set_id = s.set_id AND t.error IS NOT NULL ORDER BY t.error_time DESC LIMIT 1) e ON true;
 COMMENT ON VIEW walhouse.stat_partition_set IS
-    'How each partition set is: lead_seconds is what to watch, the time until rows have no partition if nothing is done (NULL: the key has no time). covered_to: up to which value. overdue, failing: steps; error: the latest, for owners and pg_read_all_stats.';
+    'How each partition set is: lead_seconds is what to watch, the time until rows have no partition if nothing is done (NULL: the key has no time). covered_to: up to which value. overdue, failing: steps; error: the latest, for owners and pg_read_all_stats. drift: how often a partition differs from the table (partition_drift).';
 GRANT SELECT ON walhouse.stat_partition_set TO PUBLIC;
