@@ -120,6 +120,20 @@ CREATE FUNCTION walhouse.drop_partition_set(parent regclass) RETURNS void
 COMMENT ON FUNCTION walhouse.drop_partition_set(regclass) IS
     'Forgets a set. The table, its partitions and its overflow table stay as they are. Only the table''s owner may.';
 
+CREATE FUNCTION walhouse.adopt(parent regclass, zone text DEFAULT NULL, config regclass DEFAULT NULL) RETURNS integer
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'walhouse_adopt';
+COMMENT ON FUNCTION walhouse.adopt(regclass, text, regclass) IS
+    'Takes a table with its settings from pg_partman, in one transaction, and has walhouse make and retire its partitions. zone: where its days begin; NULL: found from its latest partition. config: pg_partman''s table of sets, where the extension is not installed here. A default partition is detached: an empty one is dropped, one with rows becomes the overflow table. Only the table''s owner may, who needs SELECT and DELETE on pg_partman''s table.';
+
+CREATE FUNCTION walhouse.release(parent regclass, "to" text DEFAULT 'native', config regclass DEFAULT NULL) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'walhouse_release';
+COMMENT ON FUNCTION walhouse.release(regclass, text, regclass) IS
+    'Gives a set back, in one transaction: to native PostgreSQL (nothing of the set is left but the tables), or to pg_partman, with its settings. An empty overflow table is dropped. config: pg_partman''s table of sets, where the extension is not installed here. Only the table''s owner may.';
+
 CREATE FUNCTION walhouse.hold_partition(partition regclass, reason text) RETURNS void
     LANGUAGE c STRICT VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp

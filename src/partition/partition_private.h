@@ -106,6 +106,14 @@ extern WhSet *wh_set_read(int32 set_id, bool missing_ok);
 extern WhSet *wh_set_of(Oid parent, bool missing_ok);
 /* The set whose member a table is, checked against the current user. */
 extern WhSet *wh_set_own(Oid parent);
+/* wh_set_declare writes a set down: the arguments of create_partition_set, the table that is its
+ * overflow table already, and whether anything is done.  wh_set_check_new raises where there is
+ * one, and returns the table's owner. */
+#define WH_SET_ARGS 17
+extern WhSet *wh_set_declare(const WhArg *args);
+extern Oid wh_set_check_new(Oid parent);
+extern void wh_set_check_overflow(Oid parent);
+extern void wh_set_forget(const WhSet *set);
 extern void wh_set_changed(void);
 extern const char *wh_set_guarded(Oid parent);
 

@@ -177,38 +177,56 @@ text_argument(FunctionCallInfo fcinfo, int i)
 Datum
 walhouse_create_partition_set(PG_FUNCTION_ARGS)
 {
-	WhArg args[15];
-	WhSet *set;
+	WhArg args[WH_SET_ARGS];
 	Oid parent;
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 						errmsg("parent and every must not be null")));
 	parent = PG_GETARG_OID(0);
-	wh_user_check_owner(owner_of(parent), "table", get_rel_name(parent));
-	if (wh_set_of(parent, true) != NULL)
-		ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT),
-						errmsg("table \"%s\" is a partition set already", get_rel_name(parent)),
-						errhint("Change it with walhouse.alter_partition_set.")));
+	wh_set_check_new(parent);
 	args[0] = WH_ARG_OID(parent);
 	for (int i = 1; i < 14; i++)
 		if (i != 6)
 			args[i] = text_argument(fcinfo, i);
 	args[6] = WH_ARG_INT4(PG_ARGISNULL(6) ? 0 : PG_GETARG_INT32(6));
 	args[14] = (WhArg){JSONBOID, PG_GETARG_DATUM(14), PG_ARGISNULL(14)};
+	args[15] = WH_ARG_NULL(OIDOID);
+	args[16] = WH_ARG_BOOL(true);
+	PG_RETURN_INT32(wh_set_declare(args)->id);
+}
+
+Oid
+wh_set_check_new(Oid parent)
+{
+	Oid owner = owner_of(parent);
+
+	wh_user_check_owner(owner, "table", get_rel_name(parent));
+	if (wh_set_of(parent, true) != NULL)
+		ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT),
+						errmsg("table \"%s\" is a partition set already", get_rel_name(parent)),
+						errhint("Change it with walhouse.alter_partition_set.")));
+	return owner;
+}
+
+WhSet *
+wh_set_declare(const WhArg *args)
+{
+	WhSet *set;
+
 	wh_txn_mark_own();
 	wh_catalog_execute(
 		"INSERT INTO walhouse.partition_set (parent, every, key, zone, origin, lead, lead_count,"
 		" horizon, outside, seal_after, retire_after, retire, drop_after, retire_schema,"
-		" subpartition) VALUES ($1, $2, $3, COALESCE($4, 'UTC'), $5, $6, $7, $8,"
-		" COALESCE($9, 'reject'), $10, $11, COALESCE($12, 'drop'), $13, $14, $15)",
-		lengthof(args), args);
-	set = wh_set_of(parent, false);
+		" subpartition, overflow, enabled) VALUES ($1, $2, $3, COALESCE($4, 'UTC'), $5, $6, $7, $8,"
+		" COALESCE($9, 'reject'), $10, $11, COALESCE($12, 'drop'), $13, $14, $15, $16, $17)",
+		WH_SET_ARGS, args);
+	set = wh_set_of(DatumGetObjectId(args[0].value), false);
 	check(set);
 	make_overflow(set);
 	wh_members_reconcile(set, wh_members_ranges(set));
 	make_due(set);
-	PG_RETURN_INT32(set->id);
+	return set;
 }
 
 /* walhouse_alter_partition_set: what is not named stays. */
@@ -257,14 +275,20 @@ walhouse_alter_partition_set(PG_FUNCTION_ARGS)
 Datum
 walhouse_drop_partition_set(PG_FUNCTION_ARGS)
 {
-	WhArg args[1] = {WH_ARG_INT4(wh_set_own(PG_GETARG_OID(0))->id)};
+	wh_set_forget(wh_set_own(PG_GETARG_OID(0)));
+	PG_RETURN_VOID();
+}
+
+void
+wh_set_forget(const WhSet *set)
+{
+	WhArg args[1] = {WH_ARG_INT4(set->id)};
 
 	wh_txn_mark_own();
 	wh_catalog_execute("DELETE FROM walhouse.partition_step WHERE set_id = $1", 1, args);
 	wh_catalog_execute("DELETE FROM walhouse.partition WHERE set_id = $1", 1, args);
 	wh_catalog_execute("DELETE FROM walhouse.partition_event WHERE set_id = $1", 1, args);
 	wh_catalog_execute("DELETE FROM walhouse.partition_set WHERE set_id = $1", 1, args);
-	PG_RETURN_VOID();
 }
 
 /* check_word refuses what is none of three words. */
@@ -347,14 +371,7 @@ make_overflow(WhSet *set)
 	if (strcmp(set->outside, "overflow") != 0 ||
 		(OidIsValid(set->overflow) && get_rel_name(set->overflow) != NULL))
 		return;
-	args[0] = WH_ARG_OID(set->parent);
-	if (wh_rows_bool(wh_spi_query("SELECT pg_catalog.bool_or(attidentity <> '') FROM"
-								  " pg_catalog.pg_attribute WHERE attrelid = $1 AND attnum > 0",
-								  1, args),
-					 0, 1))
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-						errmsg("a table with an identity column can have no overflow table"),
-						errhint("Use outside => 'reject' or 'create'.")));
+	wh_set_check_overflow(set->parent);
 	wh_user_become(set->owner, &saved);
 	wh_spi_execute(wh_sql("CREATE TABLE %I.%I (LIKE %T INCLUDING DEFAULTS)", schema, name,
 						  set->parent),
@@ -364,6 +381,18 @@ make_overflow(WhSet *set)
 	args[1] = WH_ARG_OID(get_relname_relid(name, get_rel_namespace(set->parent)));
 	wh_catalog_execute("UPDATE walhouse.partition_set SET overflow = $2 WHERE set_id = $1", 2,
 					   args);
+}
+
+void
+wh_set_check_overflow(Oid parent)
+{
+	if (wh_rows_bool(wh_spi_query("SELECT pg_catalog.bool_or(attidentity <> '') FROM"
+								  " pg_catalog.pg_attribute WHERE attrelid = $1 AND attnum > 0",
+								  1, (WhArg[]){WH_ARG_OID(parent)}),
+					 0, 1))
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("a table with an identity column can have no overflow table"),
+						errhint("Use outside => 'reject' or 'create'.")));
 }
 
 /* make_due has the set itself looked at, now or, when it is switched off, not at all. */
