@@ -10,6 +10,7 @@
 #include "base/base.h"
 #include "changelog/changelog.h"
 #include "dimension/dimension.h"
+#include "doctor/doctor.h"
 #include "fact/fact.h"
 #include "feed/feed.h"
 #include "lineage/lineage.h"
@@ -41,5 +42,6 @@ _PG_init(void)
 	wh_trace_init();
 	wh_worker_init();
 	wh_monitor_init();
+	wh_doctor_init();
 	MarkGUCPrefixReserved("walhouse");
 }

@@ -18,26 +18,21 @@
 #include "base/base.h"
 #include "feed/feed_private.h"
 
-/* All that is missing: a sentence each, and statements that mend it. */
-typedef struct Problems
-{
-	StringInfoData details;
-	StringInfoData hints;
-	int count;
-} Problems;
-
-static void add(Problems *problems, char *detail, char *hint);
-static void check_house(Problems *problems, const WhFeed *feed);
-static void check_settings(Problems *problems, PGconn *plain);
-static void check_plugin(Problems *problems, PGconn *plain);
-static void check_role(Problems *problems, PGconn *plain);
-static void check_slot(Problems *problems, const WhFeed *feed, PGconn *plain);
-static void check_standby_names(Problems *problems, const WhFeed *feed, PGconn *plain);
-static void check_publication(Problems *problems, const WhFeed *feed, PGconn *plain);
-static void check_wanted(Problems *problems, const WhFeed *feed, PGconn *plain, List *wanted);
-static void check_tables(Problems *problems, const WhFeed *feed, PGconn *plain,
+static void add(List **problems, const char *code, char *text, char *remedy);
+static void check_room(List **problems, PGconn *plain);
+static void check_house(List **problems, const WhFeed *feed);
+static void check_settings(List **problems, PGconn *plain);
+static void check_plugin(List **problems, PGconn *plain);
+static void check_role(List **problems, PGconn *plain);
+static void check_slot(List **problems, const WhFeed *feed, PGconn *plain);
+static void check_standby_names(List **problems, const WhFeed *feed, PGconn *plain);
+static void check_publication(List **problems, const WhFeed *feed, PGconn *plain);
+static void check_wanted(List **problems, const WhFeed *feed, PGconn *plain, List *wanted);
+static void check_tables(List **problems, const WhFeed *feed, PGconn *plain,
 						 const char *condition);
 static char *wanted_condition(List *wanted);
+static char *published_condition(const WhFeed *feed, bool is_own_database);
+static void report(const WhFeed *feed, List *problems);
 static char *first(PGconn *plain, const char *sql);
 static bool is_true(const char *value);
 
@@ -45,58 +40,97 @@ void
 wh_source_check(const WhFeed *feed, PGconn *plain, List *wanted_tables, bool is_own_database,
 				bool failover)
 {
-	Problems problems = {.count = 0};
+	List *problems = NIL;
 	int version = atoi(first(plain, "SHOW server_version_num"));
 
-	initStringInfo(&problems.details);
-	initStringInfo(&problems.hints);
 	check_house(&problems, feed);
 	if (failover && version < 170000)
-		add(&problems,
+		add(&problems, "version",
 			pstrdup("Slots that go to standbys need PostgreSQL 17 or later at the source."),
 			pstrdup("-- leave failover out"));
 	if (version < 150000)
-		add(&problems, pstrdup("The source is older than PostgreSQL 15."), NULL);
+		add(&problems, "version", pstrdup("The source is older than PostgreSQL 15."), NULL);
 	else
 	{
 		check_settings(&problems, plain);
+		check_room(&problems, plain);
 		check_plugin(&problems, plain);
 		check_role(&problems, plain);
 		check_slot(&problems, feed, plain);
 		check_standby_names(&problems, feed, plain);
 		if (wanted_tables != NIL)
+		{
 			check_wanted(&problems, feed, plain, wanted_tables);
+			check_tables(&problems, feed, plain, wanted_condition(wanted_tables));
+		}
 		else
+		{
 			check_publication(&problems, feed, plain);
-		check_tables(
-			&problems, feed, plain,
-			wanted_tables != NIL ?
-				wanted_condition(wanted_tables) :
-				wh_sql(
-					"(n.nspname, c.relname) IN (SELECT schemaname, tablename"
-					" FROM pg_catalog.pg_publication_tables WHERE pubname = %L)%s",
-					feed->publication,
-					is_own_database ? " AND NOT " WH_SOURCE_IS_OWN : ""));
+			check_tables(&problems, feed, plain, published_condition(feed, is_own_database));
+		}
 	}
-	if (problems.count > 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg_plural("feed \"%s\" cannot be created: %d thing is missing", "feed \"%s\" cannot be created: %d things are missing", problems.count, feed->name, problems.count),
-				 errdetail_internal("%s", problems.details.data),
-				 problems.hints.len > 0 ? errhint("%s", problems.hints.data) : 0));
+	if (problems != NIL)
+		report(feed, problems);
 }
 
-static void
-add(Problems *problems, char *detail, char *hint)
+List *
+wh_source_problems(const WhFeed *feed, PGconn *plain, bool is_own_database)
 {
-	appendStringInfo(&problems->details, "%s%s", problems->count > 0 ? "\n" : "", detail);
-	if (hint != NULL)
-		appendStringInfo(&problems->hints, "%s%s", problems->hints.len > 0 ? "\n" : "", hint);
-	problems->count++;
+	List *problems = NIL;
+
+	check_settings(&problems, plain);
+	check_plugin(&problems, plain);
+	check_role(&problems, plain);
+	check_standby_names(&problems, feed, plain);
+	check_publication(&problems, feed, plain);
+	check_tables(&problems, feed, plain, published_condition(feed, is_own_database));
+	return problems;
+}
+
+/* report raises one error of all that is missing. */
+static void
+report(const WhFeed *feed, List *problems)
+{
+	StringInfoData details;
+	StringInfoData hints;
+
+	initStringInfo(&details);
+	initStringInfo(&hints);
+	foreach_ptr(WhFeedProblem, problem, problems)
+	{
+		appendStringInfo(&details, "%s%s", details.len > 0 ? "\n" : "", problem->text);
+		if (problem->remedy != NULL)
+			appendStringInfo(&hints, "%s%s", hints.len > 0 ? "\n" : "", problem->remedy);
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg_plural("feed \"%s\" cannot be created: %d thing is missing", "feed \"%s\" cannot be created: %d things are missing", list_length(problems), feed->name, list_length(problems)),
+			 errdetail_internal("%s", details.data),
+			 hints.len > 0 ? errhint("%s", hints.data) : 0));
 }
 
 static void
-check_house(Problems *problems, const WhFeed *feed)
+add(List **problems, const char *code, char *text, char *remedy)
+{
+	*problems = lappend(*problems, wh_feed_problem(code, "error", NULL, text, remedy));
+}
+
+WhFeedProblem *
+wh_feed_problem(const char *code, const char *severity, const char *object, char *text,
+				char *remedy)
+{
+	WhFeedProblem *problem = palloc0(sizeof(WhFeedProblem));
+
+	problem->code = code;
+	problem->severity = severity;
+	problem->object = object;
+	problem->text = text;
+	problem->remedy = remedy;
+	return problem;
+}
+
+static void
+check_house(List **problems, const WhFeed *feed)
 {
 	const char *names[] = {feed->name, wh_name(feed->name, "_log")};
 	WhArg arg = WH_ARG_OID(feed->owner);
@@ -105,16 +139,17 @@ check_house(Problems *problems, const WhFeed *feed)
 		1, &arg);
 
 	if (IsReservedName(feed->name))
-		add(problems,
+		add(problems, "house",
 			psprintf("\"%s\" cannot be the name of a schema: pg_ is reserved.", feed->name), NULL);
 	for (int i = 0; i < 2; i++)
 	{
 		if (OidIsValid(get_namespace_oid(names[i], true)))
-			add(problems, psprintf("Schema \"%s\" exists in this database already.", names[i]),
+			add(problems, "house",
+				psprintf("Schema \"%s\" exists in this database already.", names[i]),
 				wh_sql("DROP SCHEMA %I; -- or give the feed another name", names[i]));
 	}
 	if (!wh_rows_bool(rows, 0, 1))
-		add(problems,
+		add(problems, "house",
 			psprintf("\"%s\" may not create schemas in this database.",
 					 GetUserNameFromId(feed->owner, true)),
 			wh_sql("GRANT CREATE ON DATABASE %I TO %I; -- in the warehouse",
@@ -122,31 +157,37 @@ check_house(Problems *problems, const WhFeed *feed)
 }
 
 static void
-check_settings(Problems *problems, PGconn *plain)
+check_settings(List **problems, PGconn *plain)
 {
 	const char *level = first(plain, "SHOW wal_level");
 
 	if (strcmp(level, "logical") != 0)
-		add(problems, psprintf("wal_level of the source is %s.", level),
+		add(problems, "wal_level", psprintf("wal_level of the source is %s.", level),
 			pstrdup("ALTER SYSTEM SET wal_level = logical; -- and restart the source"));
 	if (is_true(first(plain, "SELECT pg_catalog.pg_is_in_recovery()")))
-		add(problems, pstrdup("The source is in recovery."),
+		add(problems, "recovery", pstrdup("The source is in recovery."),
 			pstrdup("-- name the primary in the server's options"));
+}
+
+/* check_room looks for a free slot and a free WAL sender. */
+static void
+check_room(List **problems, PGconn *plain)
+{
 	if (atoi(first(plain,
 				   "SELECT pg_catalog.current_setting('max_replication_slots')::pg_catalog.int4"
 				   " - pg_catalog.count(*) FROM pg_catalog.pg_replication_slots")) < 1)
-		add(problems, pstrdup("All replication slots of the source are taken."),
+		add(problems, "no_room", pstrdup("All replication slots of the source are taken."),
 			pstrdup("ALTER SYSTEM SET max_replication_slots = …; -- and restart the source"));
 	if (atoi(first(plain, "SELECT pg_catalog.current_setting('max_wal_senders')::pg_catalog.int4"
 						  " - pg_catalog.count(*) FROM pg_catalog.pg_stat_replication")) < 1)
-		add(problems, pstrdup("All WAL senders of the source are taken."),
+		add(problems, "no_room", pstrdup("All WAL senders of the source are taken."),
 			pstrdup("ALTER SYSTEM SET max_wal_senders = …; -- and restart the source"));
 }
 
 /* check_plugin looks for the plugin in the list of those that may be used; older minor releases
  * have no such list. */
 static void
-check_plugin(Problems *problems, PGconn *plain)
+check_plugin(List **problems, PGconn *plain)
 {
 	const char *list = first(
 		plain,
@@ -158,7 +199,7 @@ check_plugin(Problems *problems, PGconn *plain)
 							" WHERE pg_catalog.btrim(l.name, ' \"') = 'walhouse_output'",
 							list)) != NULL)
 		return;
-	add(problems,
+	add(problems, "output_plugin",
 		psprintf("output_plugin_libraries of the source does not name walhouse_output."),
 		psprintf(
 			"ALTER SYSTEM SET output_plugin_libraries = %s%swalhouse_output; SELECT "
@@ -167,7 +208,7 @@ check_plugin(Problems *problems, PGconn *plain)
 }
 
 static void
-check_role(Problems *problems, PGconn *plain)
+check_role(List **problems, PGconn *plain)
 {
 	const char *role = first(plain, "SELECT current_user");
 
@@ -175,16 +216,17 @@ check_role(Problems *problems, PGconn *plain)
 			plain,
 			"SELECT rolreplication OR rolsuper FROM pg_catalog.pg_roles WHERE rolname = "
 			"current_user")))
-		add(problems, psprintf("Role \"%s\" of the source lacks the attribute REPLICATION.", role),
+		add(problems, "source_role",
+			psprintf("Role \"%s\" of the source lacks the attribute REPLICATION.", role),
 			wh_sql("ALTER ROLE %I REPLICATION;", role));
 }
 
 static void
-check_slot(Problems *problems, const WhFeed *feed, PGconn *plain)
+check_slot(List **problems, const WhFeed *feed, PGconn *plain)
 {
 	if (strspn(feed->slot, "abcdefghijklmnopqrstuvwxyz0123456789_") != strlen(feed->slot) ||
 		feed->slot[0] == '\0' || strlen(feed->slot) >= NAMEDATALEN)
-		add(problems,
+		add(problems, "slot",
 			psprintf(
 				"\"%s\" is no name for a replication slot: lower-case letters, digits and "
 				"underscores.",
@@ -192,7 +234,7 @@ check_slot(Problems *problems, const WhFeed *feed, PGconn *plain)
 			NULL);
 	if (first(plain, wh_sql("SELECT 1 FROM pg_catalog.pg_replication_slots WHERE slot_name = %L",
 							feed->slot)) != NULL)
-		add(problems,
+		add(problems, "slot",
 			psprintf("Replication slot \"%s\" exists at the source already.", feed->slot),
 			wh_sql(
 				"SELECT pg_drop_replication_slot(%L); -- if nobody needs it, or give slot => "
@@ -202,7 +244,7 @@ check_slot(Problems *problems, const WhFeed *feed, PGconn *plain)
 
 /* check_standby_names refuses a source whose commits would wait for this very feed. */
 static void
-check_standby_names(Problems *problems, const WhFeed *feed, PGconn *plain)
+check_standby_names(List **problems, const WhFeed *feed, PGconn *plain)
 {
 	const char *names = first(plain, "SHOW synchronous_standby_names");
 
@@ -217,7 +259,7 @@ check_standby_names(Problems *problems, const WhFeed *feed, PGconn *plain)
 				" WHERE pg_catalog.lower(pg_catalog.btrim(l.name, ' \"')) IN ('*', %L)",
 				names, psprintf("walhouse %s", asc_tolower(feed->name, strlen(feed->name))))) !=
 		NULL)
-		add(problems,
+		add(problems, "standby_names",
 			psprintf(
 				"synchronous_standby_names of the source is \"%s\", so that its commits would "
 				"wait for this feed.",
@@ -227,7 +269,7 @@ check_standby_names(Problems *problems, const WhFeed *feed, PGconn *plain)
 }
 
 static void
-check_publication(Problems *problems, const WhFeed *feed, PGconn *plain)
+check_publication(List **problems, const WhFeed *feed, PGconn *plain)
 {
 	WhResult *publication = wh_source_query(
 		plain,
@@ -239,13 +281,13 @@ check_publication(Problems *problems, const WhFeed *feed, PGconn *plain)
 
 	if (publication->rows == 0)
 	{
-		add(problems,
+		add(problems, "publication",
 			psprintf("Publication \"%s\" does not exist at the source.", feed->publication),
 			wh_sql("CREATE PUBLICATION %I FOR TABLE …;", feed->publication));
 		return;
 	}
 	if (is_true(wh_result_value(publication, 0, 0)))
-		add(problems,
+		add(problems, "publication",
 			psprintf(
 				"Publication \"%s\" has publish_via_partition_root, by which nobody is told that a "
 				"partition was emptied.",
@@ -253,37 +295,38 @@ check_publication(Problems *problems, const WhFeed *feed, PGconn *plain)
 			wh_sql("ALTER PUBLICATION %I SET (publish_via_partition_root = false);",
 				   feed->publication));
 	if (!is_true(wh_result_value(publication, 0, 1)))
-		add(problems,
+		add(problems, "publication",
 			psprintf(
 				"Publication \"%s\" does not publish all of insert, update, delete and truncate.",
 				feed->publication),
 			wh_sql("ALTER PUBLICATION %I SET (publish = 'insert, update, delete, truncate');",
 				   feed->publication));
 	if (!is_true(wh_result_value(publication, 0, 2)))
-		add(problems, psprintf("Publication \"%s\" has no tables.", feed->publication),
+		add(problems, "publication",
+			psprintf("Publication \"%s\" has no tables.", feed->publication),
 			wh_sql("ALTER PUBLICATION %I ADD TABLE …;", feed->publication));
 }
 
 /* check_wanted checks that a publication can be made for the tables that were named. */
 static void
-check_wanted(Problems *problems, const WhFeed *feed, PGconn *plain, List *wanted)
+check_wanted(List **problems, const WhFeed *feed, PGconn *plain, List *wanted)
 {
 	const char *role = first(plain, "SELECT current_user");
 
 	if (first(plain, wh_sql("SELECT 1 FROM pg_catalog.pg_publication WHERE pubname = %L",
 							feed->publication)) != NULL)
-		add(problems,
+		add(problems, "publication",
 			psprintf("Publication \"%s\" exists at the source already.", feed->publication),
 			wh_sql("DROP PUBLICATION %I; -- or give publication => it, instead of tables",
 				   feed->publication));
 	if (!is_true(first(
 			plain,
 			"SELECT pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE')")))
-		add(problems, psprintf("Role \"%s\" of the source may not create a publication.", role),
-			wh_sql(
-				"GRANT CREATE ON DATABASE %I TO %I; -- or let an owner make it, and give "
-				"publication => it",
-				first(plain, "SELECT pg_catalog.current_database()"), role));
+		add(problems, "publication",
+			psprintf("Role \"%s\" of the source may not create a publication.", role),
+			wh_sql("GRANT CREATE ON DATABASE %I TO %I; -- or let an owner make it, and give "
+				   "publication => it",
+				   first(plain, "SELECT pg_catalog.current_database()"), role));
 	foreach_ptr(char, name, wanted)
 	{
 		char *schema;
@@ -299,9 +342,10 @@ check_wanted(Problems *problems, const WhFeed *feed, PGconn *plain, List *wanted
 				   " AND c.relpersistence = 'p'",
 				   schema != NULL ? schema : "public", relation));
 		if (found->rows == 0)
-			add(problems, psprintf("Table \"%s\" does not exist at the source.", name), NULL);
+			add(problems, "publication",
+				psprintf("Table \"%s\" does not exist at the source.", name), NULL);
 		else if (!is_true(wh_result_value(found, 0, 0)))
-			add(problems,
+			add(problems, "publication",
 				psprintf(
 					"Table \"%s\" does not belong to role \"%s\", so no publication can be made "
 					"for it.",
@@ -316,7 +360,7 @@ check_wanted(Problems *problems, const WhFeed *feed, PGconn *plain, List *wanted
 /* check_tables checks rights, kinds and replica identities of the tables that meet a condition
  * over n and c. */
 static void
-check_tables(Problems *problems, const WhFeed *feed, PGconn *plain, const char *condition)
+check_tables(List **problems, const WhFeed *feed, PGconn *plain, const char *condition)
 {
 	const char *role = first(plain, "SELECT current_user");
 	WhResult *tables = wh_source_query(
@@ -354,7 +398,7 @@ check_tables(Problems *problems, const WhFeed *feed, PGconn *plain, const char *
 		char identity = wh_result_value(tables, i, 2)[0];
 
 		if (!is_true(wh_result_value(tables, i, 3)))
-			add(problems,
+			add(problems, "table_rights",
 				psprintf("Role \"%s\" of the source may not read table \"%s.%s\".", role, schema,
 						 name),
 				wh_sql("GRANT USAGE ON SCHEMA %I TO %I; GRANT SELECT ON %I.%I TO %I;", schema,
@@ -363,14 +407,14 @@ check_tables(Problems *problems, const WhFeed *feed, PGconn *plain, const char *
 			continue;
 		if (is_true(wh_result_value(tables, i, 5)) && identity != 'n')
 		{
-			add(problems,
+			add(problems, "column_list",
 				psprintf("The column list of table \"%s.%s\" lacks columns of its key.", schema,
 						 name),
 				wh_sql("ALTER PUBLICATION %I SET TABLE …; -- with the key's columns",
 					   feed->publication));
 			continue;
 		}
-		add(problems,
+		add(problems, "replica_identity",
 			psprintf(
 				"Table \"%s.%s\" has %s.", schema, name,
 				identity == 'n' ?
@@ -411,6 +455,15 @@ wanted_condition(List *wanted)
 	}
 	wh_sql_append(&sql, "))");
 	return sql.data;
+}
+
+/* published_condition finds the tables of the feed's publication. */
+static char *
+published_condition(const WhFeed *feed, bool is_own_database)
+{
+	return wh_sql("(n.nspname, c.relname) IN (SELECT schemaname, tablename"
+				  " FROM pg_catalog.pg_publication_tables WHERE pubname = %L)%s",
+				  feed->publication, is_own_database ? " AND NOT " WH_SOURCE_IS_OWN : "");
 }
 
 /* first returns the first value of a query; NULL when there is none. */

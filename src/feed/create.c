@@ -34,7 +34,6 @@ static WhFeed *read_arguments(FunctionCallInfo fcinfo, Arguments *arguments);
 static List *read_tables(FunctionCallInfo fcinfo, int n);
 static char *default_slot(const char *name);
 static void check_server(const WhFeed *feed);
-static bool is_own_database(PGconn *plain);
 static void insert_feed(WhFeed *feed);
 static void create_publication(const WhFeed *feed, PGconn *plain, List *tables);
 static List *make_slot_and_tables(WhFeed *feed, PGconn *plain, bool failover);
@@ -56,7 +55,8 @@ walhouse_create_feed(PG_FUNCTION_ARGS)
 	feed = read_arguments(fcinfo, &arguments);
 	check_server(feed);
 	plain = wh_connect(feed, false);
-	wh_source_check(feed, plain, arguments.tables, is_own_database(plain), arguments.failover);
+	wh_source_check(feed, plain, arguments.tables, wh_source_is_own_database(plain),
+					arguments.failover);
 	insert_feed(feed);
 	wh_txn_commit();
 
@@ -191,9 +191,8 @@ check_server(const WhFeed *feed)
 						 wh_sql_identifier(GetUserNameFromId(feed->owner, false)))));
 }
 
-/* is_own_database says whether the source is this very database. */
-static bool
-is_own_database(PGconn *plain)
+bool
+wh_source_is_own_database(PGconn *plain)
 {
 	WhIdentity house = wh_house_identity();
 	WhResult *result = wh_source_query(

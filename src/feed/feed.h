@@ -69,6 +69,24 @@ extern bool wh_feed_reached(WhStream *stream, XLogRecPtr lsn, bool store);
 extern bool wh_feed_check_mirror(const WhFeed *feed, const char *table, bool on);
 extern void wh_feed_switch_mirror(const WhFeed *feed, const char *table, bool on);
 
+/* What is wrong with a feed at its source. */
+typedef struct WhFeedProblem
+{
+	const char *code;
+	const char *severity; /* error, warning or notice */
+	const char *object; /* slot, table, …; NULL: the source */
+	char *text;
+	char *remedy; /* SQL; NULL: none */
+	TimestampTz since; /* 0: not known */
+} WhFeedProblem;
+
+/*
+ * wh_feed_diagnose asks a source, with the owner's user mapping, what keeps the feed from going
+ * on, or will: of WhFeedProblem *.  Changes nothing.  A source that does not answer is a problem,
+ * too.
+ */
+extern List *wh_feed_diagnose(WhFeed *feed);
+
 /* Closes the stream: last feedback of what is flushed, connection, spool, stream lock.  Never
  * raises. */
 extern void wh_feed_close(WhStream *stream);

@@ -105,6 +105,11 @@ extern List *wh_source_tables(const WhFeed *feed, PGconn *plain, bool is_own_dat
  * change. */
 extern void wh_source_check(const WhFeed *feed, PGconn *plain, List *wanted_tables,
 							bool is_own_database, bool failover);
+extern bool wh_source_is_own_database(PGconn *plain);
+/* What of that a feed that is there needs, too, and does not find; of WhFeedProblem *. */
+extern List *wh_source_problems(const WhFeed *feed, PGconn *plain, bool is_own_database);
+extern WhFeedProblem *wh_feed_problem(const char *code, const char *severity, const char *object,
+									  char *text, char *remedy);
 
 /* -------- snapshot.c: slots and copies -------- */
 

@@ -43,6 +43,12 @@ wh_slots_init(void)
 	shmem_startup_hook = startup_shared;
 }
 
+bool
+wh_worker_is_preloaded(void)
+{
+	return wh_shared != NULL;
+}
+
 static Size
 shared_size(void)
 {

@@ -39,4 +39,7 @@ typedef struct WhWorkerInfo
  * shared_preload_libraries. */
 extern List *wh_worker_list(void);
 
+/* Whether the server has preloaded walhouse, so that there are workers. */
+extern bool wh_worker_is_preloaded(void);
+
 #endif /* WH_WORKER_H */

@@ -1,4 +1,4 @@
-# Every example in README.md, docs/tutorial.md, docs/models.md, docs/lineage.md, docs/partitions.md, docs/provenance.md and docs/openlineage.md runs, from the top of the page to its end, on a fresh server, and
+# Every example in README.md, docs/tutorial.md, docs/models.md, docs/lineage.md, docs/partitions.md, docs/provenance.md, docs/openlineage.md and docs/operations.md runs, from the top of the page to its end, on a fresh server, and
 # gives what the page shows. How a page says what is to be done:
 #
 #   ```sql    the first line names database and role: "-- shop, as shopkeeper"; psql runs the block
@@ -17,7 +17,7 @@ use PostgreSQL::Test::Utils;
 use WalhouseTest;
 use Test::More;
 
-my @pages = split ' ', $ENV{DOCS_PAGES} || 'README.md docs/tutorial.md docs/models.md docs/lineage.md docs/partitions.md docs/provenance.md docs/openlineage.md';
+my @pages = split ' ', $ENV{DOCS_PAGES} || 'README.md docs/tutorial.md docs/models.md docs/lineage.md docs/partitions.md docs/provenance.md docs/openlineage.md docs/operations.md';
 
 for my $page (@pages)
 {
