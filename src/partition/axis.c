@@ -14,6 +14,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "catalog/partition.h"
+#include "common/int.h"
 #include "nodes/parsenodes.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
@@ -50,13 +51,34 @@ static const KeyName key_names[] = {
 	{"epoch_ns", WH_KEY_EPOCH, 1000000000},
 };
 
+/* The least and the greatest position that a key can have. */
+typedef struct KeyLimits
+{
+	Oid type;
+	int64 least;
+	int64 greatest;
+} KeyLimits;
+
+static const KeyLimits key_limits[] = {
+	{INT2OID, PG_INT16_MIN, PG_INT16_MAX},
+	{INT4OID, PG_INT32_MIN, PG_INT32_MAX},
+	{PG_LSNOID, 0, PG_INT64_MAX},
+	{UUIDOID, 0, ((int64) 1 << 48) - 1},
+	{TIMESTAMPTZOID, MIN_TIMESTAMP, END_TIMESTAMP - 1},
+	{TIMESTAMPOID, MIN_TIMESTAMP, END_TIMESTAMP - 1},
+	{DATEOID, DATETIME_MIN_JULIAN - POSTGRES_EPOCH_JDATE, DATE_END_JULIAN - POSTGRES_EPOCH_JDATE - 1},
+};
+
 static void read_table(WhAxis *axis, Oid parent);
+static int64 clamp(const WhAxis *axis, int64 position);
 static void name_kind(WhAxis *axis, const char *key);
 static void read_step(WhAxis *axis, const char *every);
 static void read_origin(WhAxis *axis, const char *origin);
 static Interval *read_interval(const char *text);
+static bool is_beyond(Timestamp local, const Interval *interval, int sign);
 static Timestamp local_of(const WhAxis *axis, TimestampTz instant);
 static TimestampTz instant_of_local(const WhAxis *axis, Timestamp local);
+static Timestamp local_of_day(int64 day);
 static int64 day_of(const WhAxis *axis, int64 position);
 static int64 position_of_day(const WhAxis *axis, int64 day);
 
@@ -328,6 +350,7 @@ time_text(int64 time, const char *zone)
 char *
 wh_axis_text(const WhAxis *axis, int64 position)
 {
+	position = clamp(axis, position);
 	if (position == PG_INT64_MIN)
 		return "MINVALUE";
 	if (position == PG_INT64_MAX)
@@ -353,6 +376,7 @@ wh_axis_text(const WhAxis *axis, int64 position)
 char *
 wh_axis_literal(const WhAxis *axis, int64 position)
 {
+	position = clamp(axis, position);
 	if (position == PG_INT64_MIN || position == PG_INT64_MAX)
 		return wh_axis_text(axis, position);
 	return wh_sql_literal(wh_axis_text(axis, position));
@@ -368,6 +392,7 @@ wh_axis_bucket(const WhAxis *axis, int64 position, int64 *from, int64 *to)
 	if (axis->step.kind == WH_STEP_TIME || axis->step.kind == WH_STEP_COUNT)
 	{
 		wh_partition_step_bucket(&axis->step, position, from, to);
+		*to = clamp(axis, *to);
 		return;
 	}
 	/* Where midnight comes twice, what is before the later one belongs to the day before. */
@@ -375,7 +400,7 @@ wh_axis_bucket(const WhAxis *axis, int64 position, int64 *from, int64 *to)
 	{
 		wh_partition_step_bucket(&axis->step, day, &first, &last);
 		*from = position_of_day(axis, first);
-		*to = position_of_day(axis, last);
+		*to = clamp(axis, position_of_day(axis, last));
 		if (position >= *from && position < *to)
 			return;
 	}
@@ -386,6 +411,8 @@ wh_axis_suffix(const WhAxis *axis, int64 from)
 {
 	WhStep step = axis->step;
 
+	if (from == PG_INT64_MIN)
+		return "_pmin";
 	if (axis->kind == WH_KEY_LSN)
 		return psprintf("_p%X_%08X", LSN_FORMAT_ARGS((XLogRecPtr) from));
 	if (step.kind == WH_STEP_COUNT)
@@ -410,7 +437,7 @@ wh_axis_instant(const WhAxis *axis, int64 position)
 		case WH_KEY_TIMESTAMP:
 			return instant_of_local(axis, position);
 		case WH_KEY_DATE:
-			return instant_of_local(axis, position * USECS_PER_DAY);
+			return instant_of_local(axis, local_of_day(position));
 		case WH_KEY_EPOCH:
 		case WH_KEY_UUIDV7:
 			if (axis->per_second > USECS_PER_SEC)
@@ -419,7 +446,7 @@ wh_axis_instant(const WhAxis *axis, int64 position)
 			/* Beyond the time that there is. */
 			if (position > END_TIMESTAMP / USECS_PER_SEC * axis->per_second)
 				return PG_INT64_MAX;
-			if (position < MIN_TIMESTAMP / USECS_PER_SEC * axis->per_second)
+			if (position < (MIN_TIMESTAMP / USECS_PER_SEC + UNIX_SECONDS) * axis->per_second)
 				return PG_INT64_MIN;
 			return (position - UNIX_SECONDS * axis->per_second) *
 				   (USECS_PER_SEC / axis->per_second);
@@ -447,10 +474,13 @@ wh_axis_at(const WhAxis *axis, TimestampTz instant)
 				   USECS_PER_DAY;
 		case WH_KEY_EPOCH:
 		case WH_KEY_UUIDV7:
-			instant += UNIX_SECONDS * USECS_PER_SEC;
-			if (axis->per_second >= USECS_PER_SEC)
-				return instant * (axis->per_second / USECS_PER_SEC);
-			return instant / (USECS_PER_SEC / axis->per_second);
+			if (pg_add_s64_overflow(instant, UNIX_SECONDS * USECS_PER_SEC, &instant))
+				return PG_INT64_MAX;
+			if (axis->per_second < USECS_PER_SEC)
+				return clamp(axis, instant / (USECS_PER_SEC / axis->per_second));
+			if (pg_mul_s64_overflow(instant, axis->per_second / USECS_PER_SEC, &local))
+				return instant < 0 ? PG_INT64_MIN : PG_INT64_MAX;
+			return local;
 		default:
 			elog(ERROR, "keys of kind %s have no time", axis->name);
 	}
@@ -467,10 +497,48 @@ wh_axis_later(const WhAxis *axis, TimestampTz instant, const char *span, int sig
 	interval = read_interval(span);
 	if (wh_compat_interval_is_noend(interval) || wh_compat_interval_is_nobegin(interval))
 		return sign > 0 ? DT_NOEND : DT_NOBEGIN;
+	local = local_of(axis, instant);
+	if (is_beyond(local, interval, sign))
+		return sign > 0 ? DT_NOEND : DT_NOBEGIN;
 	local = DatumGetTimestamp(DirectFunctionCall2(
-		sign > 0 ? timestamp_pl_interval : timestamp_mi_interval,
-		TimestampGetDatum(local_of(axis, instant)), IntervalPGetDatum(interval)));
+		sign > 0 ? timestamp_pl_interval : timestamp_mi_interval, TimestampGetDatum(local),
+		IntervalPGetDatum(interval)));
 	return instant_of_local(axis, local);
+}
+
+/* is_beyond says that a span from a time on ends near the end of time, or beyond it. */
+static bool
+is_beyond(Timestamp local, const Interval *interval, int sign)
+{
+	double days = interval->month * (DAYS_PER_YEAR / MONTHS_PER_YEAR) + interval->day;
+	double end = local + sign * (days * USECS_PER_DAY + interval->time);
+
+	return end > END_TIMESTAMP - DAYS_PER_YEAR * USECS_PER_DAY ||
+		   end < MIN_TIMESTAMP + DAYS_PER_YEAR * USECS_PER_DAY;
+}
+
+int64
+wh_axis_add(const WhAxis *axis, int64 position, int64 distance)
+{
+	if (pg_add_s64_overflow(position, distance, &position))
+		return distance < 0 ? PG_INT64_MIN : PG_INT64_MAX;
+	return clamp(axis, position);
+}
+
+/* clamp gives a position that the key can have, or says that it has no bound. */
+static int64
+clamp(const WhAxis *axis, int64 position)
+{
+	for (int i = 0; i < lengthof(key_limits); i++)
+	{
+		if (key_limits[i].type != axis->type)
+			continue;
+		if (position < key_limits[i].least)
+			return PG_INT64_MIN;
+		if (position > key_limits[i].greatest)
+			return PG_INT64_MAX;
+	}
+	return position;
 }
 
 int64
@@ -516,6 +584,7 @@ local_of(const WhAxis *axis, TimestampTz instant)
 	return local;
 }
 
+/* instant_of_local is without end where the zone puts a time beyond the ends of time. */
 static TimestampTz
 instant_of_local(const WhAxis *axis, Timestamp local)
 {
@@ -524,14 +593,22 @@ instant_of_local(const WhAxis *axis, Timestamp local)
 	int offset;
 	TimestampTz instant;
 
-	if (timestamp2tm(local, NULL, &tm, &fsec, NULL, NULL) != 0)
-		ereport(ERROR, (errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-						errmsg("timestamp out of range")));
-	offset = DetermineTimeZoneOffset(&tm, axis->zone);
-	if (tm2timestamp(&tm, fsec, &offset, &instant) != 0)
-		ereport(ERROR, (errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-						errmsg("timestamp out of range")));
-	return instant;
+	if (!TIMESTAMP_NOT_FINITE(local) && timestamp2tm(local, NULL, &tm, &fsec, NULL, NULL) == 0)
+	{
+		offset = DetermineTimeZoneOffset(&tm, axis->zone);
+		if (tm2timestamp(&tm, fsec, &offset, &instant) == 0)
+			return instant;
+	}
+	return local > 0 ? DT_NOEND : DT_NOBEGIN;
+}
+
+/* local_of_day is a day's midnight; without end where there are days and no timestamps. */
+static Timestamp
+local_of_day(int64 day)
+{
+	if (day > (END_TIMESTAMP - 1) / USECS_PER_DAY)
+		return DT_NOEND;
+	return day < MIN_TIMESTAMP / USECS_PER_DAY ? DT_NOBEGIN : day * USECS_PER_DAY;
 }
 
 /* day_of is the local day that a position of a key with time is in. */
@@ -553,6 +630,6 @@ position_of_day(const WhAxis *axis, int64 day)
 	if (axis->kind == WH_KEY_DATE)
 		return day;
 	if (axis->kind == WH_KEY_TIMESTAMP)
-		return day * USECS_PER_DAY;
-	return wh_axis_at(axis, instant_of_local(axis, day * USECS_PER_DAY));
+		return local_of_day(day);
+	return wh_axis_at(axis, instant_of_local(axis, local_of_day(day)));
 }

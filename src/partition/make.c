@@ -16,6 +16,7 @@
 #include "access/table.h"
 #include "commands/defrem.h"
 #include "commands/tablespace.h"
+#include "common/int.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
@@ -56,7 +57,7 @@ wh_make_wanted(const WhSet *set, List *ranges, int64 head, TimestampTz now, Time
 		position = axis->step.origin;
 	last = set->lead == NULL ? position :
 		   has_time			 ? wh_axis_at(axis, wh_axis_later(axis, now, set->lead, 1)) :
-							   position + wh_axis_count(axis, set->lead);
+							   wh_axis_add(axis, position, wh_axis_count(axis, set->lead));
 	present = position;
 	position = first_wanted(set, present, now);
 	for (int i = 0; i <= MOST_AT_ONCE; i++)
@@ -348,12 +349,16 @@ wh_make_horizon(const WhSet *set, List *ranges, TimestampTz now, int64 *from, in
 	else
 	{
 		int64 head = wh_members_head(set, ranges);
-		int64 distance = span != NULL ? wh_axis_count(axis, span) : HORIZON_BUCKETS * size;
+		int64 distance;
 
+		if (span != NULL)
+			distance = wh_axis_count(axis, span);
+		else if (pg_mul_s64_overflow(HORIZON_BUCKETS, size, &distance))
+			distance = PG_INT64_MAX;
 		if (head != PG_INT64_MIN)
 		{
-			*from = head < PG_INT64_MIN + distance ? PG_INT64_MIN : head - distance;
-			*to = head > PG_INT64_MAX - distance ? PG_INT64_MAX : head + distance;
+			*from = wh_axis_add(axis, head, -distance);
+			*to = wh_axis_add(axis, head, distance);
 		}
 	}
 	if (set->has_retired)

@@ -69,6 +69,8 @@ extern int64 wh_axis_at(const WhAxis *axis, TimestampTz instant);
 /* wh_axis_later adds a span to an instant by the calendar of the set's zone, or takes it away. */
 extern TimestampTz wh_axis_later(const WhAxis *axis, TimestampTz instant, const char *span,
 								 int sign);
+/* wh_axis_add adds to a position; what is beyond all that the key can be is without end. */
+extern int64 wh_axis_add(const WhAxis *axis, int64 position, int64 distance);
 /* wh_axis_count reads a span of keys without time: a number, of LSNs also bytes with a unit. */
 extern int64 wh_axis_count(const WhAxis *axis, const char *span);
 /* wh_axis_check_span raises where a span does not fit the key, or is negative; NULL passes. */

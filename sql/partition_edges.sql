@@ -1,0 +1,76 @@
+-- partition: keys near the ends of their types. What insert_rows and make_partition do depends on the
+-- clock; no name shows it.
+CREATE SCHEMA partition_edges;
+-- nobody but the test does what is due
+ALTER SYSTEM SET walhouse.worker = off;
+SELECT pg_reload_conf();
+SET search_path = partition_edges, pg_catalog;
+SET timezone = 'UTC';
+\set VERBOSITY terse
+
+-- a horizon that reaches beyond what the key can be: rows within it have a place
+CREATE FUNCTION filled(type text, every text, key text, rows text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    DROP TABLE IF EXISTS t;
+    EXECUTE format('CREATE TABLE t (k %s) PARTITION BY RANGE (k)', type);
+    PERFORM walhouse.create_partition_set('t', every, key => key, lead_count => 1);
+    RETURN rows;
+END $$;
+SELECT filled('uuid', 'month', NULL, 'SELECT walhouse.uuidv7_floor(now()) AS k') AS rows \gset
+CALL walhouse.insert_rows('partition_edges.t', :'rows');
+SELECT count(*) FROM t;
+SELECT filled('uuid', '10 years', NULL, 'SELECT walhouse.uuidv7_floor(now()) AS k') AS rows \gset
+CALL walhouse.insert_rows('partition_edges.t', :'rows');
+SELECT count(*) FROM t;
+SELECT walhouse.alter_partition_set('t', '{"outside": "create"}');
+CALL walhouse.insert_rows('partition_edges.t', $$ SELECT k::uuid AS k FROM unnest('{00000000-0000-7000-8000-000000000000,ffffffff-ffff-7fff-bfff-ffffffffffff}'::text[]) k $$);
+SELECT count(*) FROM t;
+SELECT filled('pg_lsn', '1 GB', NULL, $$ SELECT '0/1000000'::pg_lsn AS k $$) AS rows \gset
+CALL walhouse.insert_rows('partition_edges.t', :'rows');
+CALL walhouse.insert_rows('partition_edges.t', $$ SELECT '1/1000000'::pg_lsn AS k $$);
+SELECT k FROM t ORDER BY 1;
+SELECT filled('int', '10000000', NULL, 'SELECT 5 AS k') AS rows \gset
+CALL walhouse.insert_rows('partition_edges.t', :'rows');
+CALL walhouse.insert_rows('partition_edges.t', 'SELECT -5 AS k UNION ALL SELECT 2147483647 UNION ALL SELECT -2147483648');
+CALL walhouse.maintain_partitions('t');
+SELECT k, tableoid::regclass FROM t ORDER BY 1;
+SELECT partition, from_value, to_value FROM walhouse.partitions WHERE parent = 't'::regclass ORDER BY partition::text;
+SELECT filled('smallint', '100', NULL, 'SELECT 5::smallint AS k') AS rows \gset
+CALL walhouse.insert_rows('partition_edges.t', :'rows');
+CALL walhouse.insert_rows('partition_edges.t', 'SELECT (-5)::smallint AS k UNION ALL SELECT 32767 UNION ALL SELECT -32768');
+SELECT k FROM t ORDER BY 1;
+SELECT filled('bigint', '11274289152000000', NULL, 'SELECT 7182818284590452353 AS k') AS rows \gset
+CALL walhouse.insert_rows('partition_edges.t', :'rows');
+CALL walhouse.insert_rows('partition_edges.t', 'SELECT -5::bigint AS k UNION ALL SELECT 9223372036854775806');
+SELECT count(*) FROM t;
+SELECT walhouse.alter_partition_set('t', '{"lead": "9223372036854775807"}');
+CALL walhouse.maintain_partitions('t');
+SELECT failing, error, covered_to FROM walhouse.stat_partition_set WHERE parent = 't'::regclass;
+SELECT filled('bigint', 'quarter', 'epoch_ns', 'SELECT (extract(epoch FROM now()) * 1000000000)::bigint AS k') AS rows \gset
+CALL walhouse.insert_rows('partition_edges.t', :'rows');
+SELECT count(*) FROM t;
+SELECT filled('timestamptz', '10 years', NULL, 'SELECT now() AS k') AS rows \gset
+CALL walhouse.insert_rows('partition_edges.t', :'rows');
+SELECT count(*) FROM t;
+SELECT filled('date', '1000 years', NULL, 'SELECT now()::date AS k') AS rows \gset
+CALL walhouse.insert_rows('partition_edges.t', :'rows');
+SELECT count(*) FROM t;
+
+-- a partition that ends further than any time stops no set
+SELECT filled('date', 'day', NULL, '');
+CREATE TABLE t_far PARTITION OF t FOR VALUES FROM ('5800000-01-01') TO ('5874897-12-31');
+SELECT walhouse.alter_partition_set('t', '{"seal_after": "1 year", "retire_after": "10 years"}');
+CALL walhouse.maintain_partitions('t', '2026-01-01 12:00+00');
+SELECT partition, next_step, due FROM walhouse.partitions WHERE parent = 't'::regclass ORDER BY partition::text;
+SELECT filled('timestamptz', 'day', NULL, '');
+CREATE TABLE t_far PARTITION OF t FOR VALUES FROM ('294270-01-01') TO ('294276-12-31 23:59:59.999999');
+SELECT walhouse.alter_partition_set('t', '{"seal_after": "1 year", "retire_after": "10 years"}');
+CALL walhouse.maintain_partitions('t', '2026-01-01 12:00+00');
+SELECT partition, next_step, due FROM walhouse.partitions WHERE parent = 't'::regclass ORDER BY partition::text;
+DROP TABLE t;
+
+SET client_min_messages = warning;
+DROP SCHEMA partition_edges CASCADE;
+CALL walhouse.maintain_partitions(at => '2100-01-01');
+ALTER SYSTEM RESET walhouse.worker;
+SELECT pg_reload_conf();
