@@ -1,4 +1,4 @@
--- partition: keys near the ends of their types. What insert_rows and make_partition do depends on the
+-- partition: keys near the ends of their types, and partitions that go by hand. What insert_rows and make_partition do depends on the
 -- clock; no name shows it.
 CREATE SCHEMA partition_edges;
 -- nobody but the test does what is due
@@ -68,6 +68,24 @@ SELECT walhouse.alter_partition_set('t', '{"seal_after": "1 year", "retire_after
 CALL walhouse.maintain_partitions('t', '2026-01-01 12:00+00');
 SELECT partition, next_step, due FROM walhouse.partitions WHERE parent = 't'::regclass ORDER BY partition::text;
 DROP TABLE t;
+
+-- a partition that somebody takes out by hand is theirs, also where its own step comes before the set is looked at
+CREATE TABLE sale (at date NOT NULL, v int) PARTITION BY RANGE (at);
+SELECT walhouse.create_partition_set('sale', 'month', lead_count => 0, lead => '1 year', retire_after => '45 days') > 0 AS made;
+CALL walhouse.maintain_partitions('sale', '2026-01-01 12:00+00');
+INSERT INTO sale VALUES ('2026-01-05', 1), ('2026-02-05', 2);
+ALTER TABLE sale DETACH PARTITION sale_p2026_01;
+UPDATE walhouse.partition_step t SET due = '2027-01-01' FROM walhouse.partition_set s WHERE s.parent = 'sale'::regclass AND t.set_id = s.set_id AND t.step = 'make';
+CALL walhouse.maintain_partitions(at => '2026-03-20 00:00+00');
+SELECT * FROM sale_p2026_01;
+SELECT p.partition, p.state FROM walhouse.partitions p WHERE p.parent = 'sale'::regclass AND p.from_value < '2026-03' ORDER BY p.from_value;
+-- and one that is dropped is forgotten by whatever step was next
+SELECT walhouse.alter_partition_set('sale', '{"seal_after": "1 day", "retire_after": null}');
+DROP TABLE sale_p2026_02;
+UPDATE walhouse.partition_step t SET due = '2027-01-01' FROM walhouse.partition_set s WHERE s.parent = 'sale'::regclass AND t.set_id = s.set_id AND t.step = 'make';
+CALL walhouse.maintain_partitions(at => '2026-03-20 00:00+00');
+SELECT failing, error FROM walhouse.stat_partition_set WHERE parent = 'sale'::regclass;
+SELECT count(*) FROM walhouse.partition p JOIN walhouse.partition_set s USING (set_id) WHERE s.parent = 'sale'::regclass AND p.from_value = '2026-02-01';
 
 SET client_min_messages = warning;
 DROP SCHEMA partition_edges CASCADE;

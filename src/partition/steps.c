@@ -50,6 +50,7 @@ static void move(int32 set_id, Oid relid);
 static WhSet *open_set(int32 set_id);
 static bool read_member(const WhSet *set, Oid relid, bool locks, WhMember *member);
 static bool is_pending(const WhSet *set, Oid relid);
+static void forget(const WhSet *set, Oid relid);
 static void lock_table(Oid relid, WhMember *member);
 static void check_taken(const WhSet *set, Oid relid, const WhMember *member, const char *step);
 static void change_state(const WhSet *set, Oid relid, const char *state, const char *step);
@@ -252,16 +253,22 @@ detach(int32 set_id, Oid relid)
 }
 
 /* begin_detaching gives the statement, NULL where the partition is detached already; false where it
- * is not to be: one that is held, or the set retires nothing any more, goes back to what it was. */
+ * is not to be: one that is held, or the set retires nothing any more, goes back to what it was; and
+ * one that was taken out before this began belongs to whoever did that. */
 static bool
 begin_detaching(const WhSet *set, Oid relid, const WhMember *member, char **sql)
 {
 	bool pending;
 
 	*sql = NULL;
-	if (!member->is_table || !get_rel_relispartition(relid) ||
-		get_partition_parent(relid, true) != set->parent)
-		return true;
+	if (!get_rel_relispartition(relid) || get_partition_parent(relid, true) != set->parent)
+	{
+		bool has_begun = strcmp(member->state, "detaching") == 0;
+
+		if (!has_begun)
+			forget(set, relid);
+		return has_begun;
+	}
 	pending = is_pending(set, relid);
 	if (!pending && strcmp(member->state, "detaching") == 0 &&
 		(member->hold != NULL || set->retire_after == NULL))
@@ -318,8 +325,6 @@ drop(int32 set_id, Oid relid)
 	set = open_set(set_id);
 	if (read_member(set, relid, true, &member))
 	{
-		WhArg args[] = {WH_ARG_INT4(set->id), WH_ARG_OID(relid)};
-
 		lock_table(relid, &member);
 		check_taken(set, relid, &member, "drop");
 		wh_toplevel_point("drop: before");
@@ -334,10 +339,7 @@ drop(int32 set_id, Oid relid)
 			wh_user_restore(&saved);
 			note(set, "drop", name, NULL);
 		}
-		wh_catalog_execute("DELETE FROM walhouse.partition_step WHERE set_id = $1 AND relid = $2",
-						   2, args);
-		wh_catalog_execute("DELETE FROM walhouse.partition WHERE set_id = $1 AND relid = $2", 2,
-						   args);
+		forget(set, relid);
 	}
 	wh_toplevel_point("drop: dropped");
 	wh_toplevel_commit();
@@ -377,7 +379,8 @@ open_set(int32 set_id)
 	return set;
 }
 
-/* read_member reads, and locks, a partition's row; false when it is none of the set any more. */
+/* read_member reads, and locks, a partition's row; false when it is none of the set any more, or
+ * is gone. */
 static bool
 read_member(const WhSet *set, Oid relid, bool locks, WhMember *member)
 {
@@ -393,7 +396,20 @@ read_member(const WhSet *set, Oid relid, bool locks, WhMember *member)
 	member->hold = wh_rows_text(rows, 0, 2);
 	member->hi = wh_rows_int8(rows, 0, 3);
 	member->is_table = get_rel_name(relid) != NULL;
-	return true;
+	if (!member->is_table)
+		forget(set, relid);
+	return member->is_table;
+}
+
+/* forget takes a partition out of the register. */
+static void
+forget(const WhSet *set, Oid relid)
+{
+	WhArg args[] = {WH_ARG_INT4(set->id), WH_ARG_OID(relid)};
+
+	wh_catalog_execute("DELETE FROM walhouse.partition_step WHERE set_id = $1 AND relid = $2", 2,
+					   args);
+	wh_catalog_execute("DELETE FROM walhouse.partition WHERE set_id = $1 AND relid = $2", 2, args);
 }
 
 /* lock_table locks what is to go by its OID, before anything is asked of it: nobody gives it
