@@ -253,8 +253,8 @@ detach(int32 set_id, Oid relid)
 }
 
 /* begin_detaching gives the statement, NULL where the partition is detached already; false where it
- * is not to be: one that is held, or the set retires nothing any more, goes back to what it was; and
- * one that was taken out before this began belongs to whoever did that. */
+ * is not to be: one that is held, or the set retires nothing any more, goes back to what it was;
+ * and one that was taken out before this began belongs to whoever did that. */
 static bool
 begin_detaching(const WhSet *set, Oid relid, const WhMember *member, char **sql)
 {
