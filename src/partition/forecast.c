@@ -40,6 +40,7 @@ typedef struct Line
 static List *plan_making(const WhSet *set, List *lines, TimestampTz until);
 static List *plan_partitions(const WhSet *set, List *lines, TimestampTz until);
 static char *statement_of(const WhSet *set, Oid relid, const char *step);
+static char *join(List *statements);
 static char *lock_of(const WhSet *set, Oid relid, const char *step);
 static int compare_lines(const ListCell *a, const ListCell *b);
 static void put_line(ReturnSetInfo *result, const Line *line);
@@ -149,6 +150,7 @@ plan_partitions(const WhSet *set, List *lines, TimestampTz until)
 			if (strcmp(step, "drop") == 0 || strcmp(step, "move") == 0 || due == DT_NOEND)
 				break;
 			state = strcmp(step, "seal") == 0		 ? "sealed" :
+					strcmp(step, "profile") == 0	 ? "profiled" :
 					strcmp(set->retire, "keep") == 0 ? "kept" :
 													   "detached";
 			error = NULL;
@@ -164,11 +166,27 @@ statement_of(const WhSet *set, Oid relid, const char *step)
 {
 	if (strcmp(step, "seal") == 0)
 		return wh_sql("VACUUM (FREEZE, ANALYZE, TRUNCATE false) %T", relid);
+	if (strcmp(step, "profile") == 0)
+		return join(wh_profile_statements(set, relid));
 	if (strcmp(step, "detach") == 0)
 		return wh_sql("ALTER TABLE %T DETACH PARTITION %T CONCURRENTLY", set->parent, relid);
 	if (strcmp(step, "drop") == 0)
 		return wh_sql("DROP TABLE %T", relid);
-	return wh_sql("ALTER TABLE %T SET SCHEMA %I", relid, set->retire_schema);
+	return join(lappend(wh_profile_move(set, relid),
+						wh_sql("ALTER TABLE %T SET SCHEMA %I", relid, set->retire_schema)));
+}
+
+/* join puts statements into one text; NULL: none. */
+static char *
+join(List *statements)
+{
+	StringInfoData text;
+	ListCell *cell;
+
+	initStringInfo(&text);
+	foreach(cell, statements)
+		wh_sql_append(&text, "%s%s", text.len > 0 ? "; " : "", (char *) lfirst(cell));
+	return text.data;
 }
 
 /* lock_of names the strongest locks of a step; dropping a table with foreign keys locks what they
@@ -179,7 +197,7 @@ lock_of(const WhSet *set, Oid relid, const char *step)
 	WhRows *referenced;
 	StringInfoData lock;
 
-	if (strcmp(step, "seal") == 0)
+	if (strcmp(step, "seal") == 0 || strcmp(step, "profile") == 0)
 		return "SHARE UPDATE EXCLUSIVE on the partition";
 	if (strcmp(step, "detach") == 0)
 		return "SHARE UPDATE EXCLUSIVE on the parent, then ACCESS EXCLUSIVE on the partition";

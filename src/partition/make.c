@@ -210,6 +210,7 @@ statements(const WhSet *set, const WhNewPartition *partition, const char *name)
 	all = append_properties(list_make1(sql.data), set->parent, schema, name);
 	if (set->subpartition != NULL)
 		append_levels(&all, schema, name, set->subpartition);
+	all = list_concat(all, wh_profile_open_indexes(set, schema, name));
 	return lappend(all, wh_sql("ALTER TABLE %T ATTACH PARTITION %I.%I FOR VALUES FROM (%s) TO (%s)",
 							   set->parent, schema, name,
 							   wh_axis_literal(&set->axis, partition->lo),

@@ -144,7 +144,8 @@ wh_members_reconcile(const WhSet *set, List *ranges)
 	/* What was detached or dropped by hand is nobody's business here any more. */
 	wh_catalog_execute(
 		"DELETE FROM walhouse.partition p WHERE p.set_id = $1 AND p.relid::pg_catalog.oid <> ALL"
-		" ($2) AND (p.state IN ('open', 'sealed') OR NOT EXISTS (SELECT FROM pg_catalog.pg_class c"
+		" ($2) AND (p.state IN ('open', 'sealed', 'profiled') OR NOT EXISTS (SELECT FROM "
+		"pg_catalog.pg_class c"
 		" WHERE c.oid = p.relid))",
 		2, args);
 	wh_catalog_execute(
@@ -159,9 +160,10 @@ wh_members_reconcile(const WhSet *set, List *ranges)
 		" pg_catalog.unnest($5), pg_catalog.unnest($6)) AS n (relid, lo, hi, from_value, to_value)"
 		" ON CONFLICT (relid) DO UPDATE SET set_id = $1, lo = EXCLUDED.lo, hi = EXCLUDED.hi,"
 		" from_value = EXCLUDED.from_value, to_value = EXCLUDED.to_value, state = CASE WHEN p.state"
-		" IN ('open', 'sealed', 'detaching') THEN p.state ELSE 'open' END WHERE (p.set_id, p.lo, "
+		" IN ('open', 'sealed', 'profiled', 'detaching') THEN p.state ELSE 'open' END WHERE "
+		"(p.set_id, p.lo, "
 		"p.hi) <> ($1,"
-		" EXCLUDED.lo, EXCLUDED.hi) OR p.state NOT IN ('open', 'sealed', 'detaching')",
+		" EXCLUDED.lo, EXCLUDED.hi) OR p.state NOT IN ('open', 'sealed', 'profiled', 'detaching')",
 		6, args);
 }
 
@@ -253,11 +255,12 @@ wh_members_next(const WhSet *set, const char *state, bool kept, int64 hi, int64 
 				TimestampTz now, TimestampTz *due)
 {
 	bool is_open = strcmp(state, "open") == 0;
+	bool is_sealed = strcmp(state, "sealed") == 0;
 	TimestampTz seal = is_open ? due_after(set, hi, set->seal_after, head, now) : DT_NOEND;
 	TimestampTz detach = due_after(set, hi, set->retire_after, head, now);
 
 	*due = DT_NOEND;
-	if (is_open || strcmp(state, "sealed") == 0)
+	if (is_open || is_sealed || strcmp(state, "profiled") == 0)
 	{
 		/* What is to go sooner is not sealed first. */
 		if (is_open && set->seal_after != NULL &&
@@ -265,6 +268,19 @@ wh_members_next(const WhSet *set, const char *state, bool kept, int64 hi, int64 
 		{
 			*due = set->enabled ? seal : DT_NOEND;
 			return "seal";
+		}
+		if (is_sealed && set->has_profile)
+		{
+			const char *after = set->profile_after != NULL ? set->profile_after :
+								set->seal_after != NULL	   ? set->seal_after :
+															 "0";
+			TimestampTz profile = due_after(set, hi, after, head, now);
+
+			if (kept || set->retire_after == NULL || profile <= detach)
+			{
+				*due = set->enabled ? profile : DT_NOEND;
+				return "profile";
+			}
 		}
 		if (set->retire_after == NULL)
 			return NULL;
@@ -330,6 +346,16 @@ wh_members_head(const WhSet *set, List *ranges)
 		head = wh_axis_position(&set->axis, value, false);
 	}
 	return head;
+}
+
+WhRows *
+wh_members_leaves(Oid relid)
+{
+	/* The tree of what is no partition, and has none, is empty. */
+	return wh_spi_query("SELECT t.relid::pg_catalog.oid FROM pg_catalog.pg_partition_tree($1) t"
+						" WHERE t.isleaf UNION SELECT c.oid FROM pg_catalog.pg_class c WHERE c.oid"
+						" = $1 AND c.relkind = 'r' ORDER BY 1",
+						1, (WhArg[]){WH_ARG_OID(relid)});
 }
 
 static WhArg

@@ -18,6 +18,7 @@ CREATE TABLE walhouse.partition_set (
     drop_after    text,
     retire_schema text,
     subpartition  jsonb,
+    profile       jsonb,
     overflow      regclass,
     enabled       boolean NOT NULL DEFAULT true,
     retired_to    bigint,
@@ -48,10 +49,10 @@ CREATE TABLE walhouse.partition (
     zone_map    jsonb,
     CONSTRAINT partition_pkey PRIMARY KEY (set_id, relid),
     CONSTRAINT partition_relid_key UNIQUE (relid),
-    CONSTRAINT partition_state_check CHECK (state IN ('open', 'sealed', 'detaching', 'detached', 'kept', 'moved'))
+    CONSTRAINT partition_state_check CHECK (state IN ('open', 'sealed', 'profiled', 'detaching', 'detached', 'kept', 'moved'))
 );
 COMMENT ON TABLE walhouse.partition IS
-    'Partitions of sets, and what was one and is kept. lo, hi: bounds as positions of the key; from_value, to_value: as text. state: open, sealed, detaching (that has begun), detached (dropped or moved next), kept or moved (no partition any more). hold: why nothing may take it away. sealed, rows, bytes, checksum, zone_map: when it was sealed, and what was in it then; checksum: the sum of hashes of all rows as text; zone_map: least and greatest value of each column, and how many NULLs.';
+    'Partitions of sets, and what was one and is kept. lo, hi: bounds as positions of the key; from_value, to_value: as text. state: open, sealed, profiled, detaching (that has begun), detached (dropped or moved next), kept or moved (no partition any more). hold: why nothing may take it away. sealed, rows, bytes, checksum, zone_map: when it was sealed, and what was in it then; checksum: the sum of hashes of all rows as text; zone_map: least and greatest value of each column, and how many NULLs.';
 
 CREATE TABLE walhouse.partition_step (
     set_id      integer NOT NULL,
@@ -63,7 +64,7 @@ CREATE TABLE walhouse.partition_step (
     error       text,
     error_time  timestamptz,
     CONSTRAINT partition_step_pkey PRIMARY KEY (set_id, relid),
-    CONSTRAINT partition_step_step_check CHECK (step IN ('make', 'seal', 'detach', 'drop', 'move'))
+    CONSTRAINT partition_step_step_check CHECK (step IN ('make', 'seal', 'profile', 'detach', 'drop', 'move'))
 );
 CREATE INDEX partition_step_due ON walhouse.partition_step (due);
 COMMENT ON TABLE walhouse.partition_step IS
@@ -98,13 +99,14 @@ CREATE FUNCTION walhouse.create_partition_set(parent regclass, every text, key t
                                               horizon text DEFAULT NULL, outside text DEFAULT 'reject',
                                               seal_after text DEFAULT NULL, retire_after text DEFAULT NULL,
                                               retire text DEFAULT 'drop', drop_after text DEFAULT NULL,
-                                              retire_schema text DEFAULT NULL, subpartition jsonb DEFAULT NULL)
+                                              retire_schema text DEFAULT NULL, subpartition jsonb DEFAULT NULL,
+                                              profile jsonb DEFAULT NULL)
     RETURNS integer
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'walhouse_create_partition_set';
-COMMENT ON FUNCTION walhouse.create_partition_set(regclass, text, text, text, text, text, integer, text, text, text, text, text, text, text, jsonb) IS
-    'Has walhouse make and retire the partitions of a table that is partitioned by range of one column; partitions that are there belong to the set. every: the grid (day, week, month, 6 hours, a number). key: what an integer counts (epoch_s, epoch_ms, epoch_us, epoch_ns); else it follows from the column''s type. zone, origin: where the grid lies. lead, lead_count: how far, and how many partitions, ahead. horizon, outside: how far from now rows may have partitions made, and what becomes of others. seal_after, retire_after, drop_after: ages. retire: drop, keep or move (to retire_schema). subpartition: a list or hash level below each. Only the table''s owner may.';
+COMMENT ON FUNCTION walhouse.create_partition_set(regclass, text, text, text, text, text, integer, text, text, text, text, text, text, text, jsonb, jsonb) IS
+    'Has walhouse make and retire the partitions of a table that is partitioned by range of one column; partitions that are there belong to the set. every: the grid (day, week, month, 6 hours, a number). key: what an integer counts (epoch_s, epoch_ms, epoch_us, epoch_ns); else it follows from the column''s type. zone, origin: where the grid lies. lead, lead_count: how far, and how many partitions, ahead. horizon, outside: how far from now rows may have partitions made, and what becomes of others. seal_after, retire_after, drop_after: ages. retire: drop, keep or move (to retire_schema). subpartition: a list or hash level below each. profile: how sealed partitions are kept (indexes, fillfactor, tablespaces, access method). Only the table''s owner may.';
 
 CREATE FUNCTION walhouse.alter_partition_set(parent regclass, options jsonb) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -423,8 +425,8 @@ CREATE VIEW walhouse.stat_partition_set AS
     FROM walhouse.partition_set s
          JOIN pg_catalog.pg_class c ON c.oid = s.parent
          CROSS JOIN LATERAL walhouse.partition_lead(s.set_id) l
-         CROSS JOIN LATERAL (SELECT pg_catalog.count(*) FILTER (WHERE p.state IN ('open', 'sealed', 'detaching')) AS partitions,
-                                    pg_catalog.count(*) FILTER (WHERE p.state = 'sealed') AS sealed,
+         CROSS JOIN LATERAL (SELECT pg_catalog.count(*) FILTER (WHERE p.state IN ('open', 'sealed', 'profiled', 'detaching')) AS partitions,
+                                    pg_catalog.count(*) FILTER (WHERE p.state IN ('sealed', 'profiled')) AS sealed,
                                     pg_catalog.count(*) FILTER (WHERE p.state = 'detached') AS detached,
                                     pg_catalog.count(p.hold) AS held
                              FROM walhouse.partition p WHERE p.set_id = s.set_id) n

@@ -94,6 +94,9 @@ typedef struct WhSet
 	char *drop_after; /* NULL: as soon as it is detached */
 	char *retire_schema;
 	char *subpartition; /* jsonb as text; NULL: none */
+	char *profile; /* the same */
+	char *profile_after; /* NULL: as soon as it is sealed */
+	bool has_profile; /* there is something to be done to sealed partitions */
 	Oid overflow;
 	bool enabled;
 	bool has_retired; /* retired_to holds */
@@ -109,9 +112,9 @@ extern WhSet *wh_set_of(Oid parent, bool missing_ok);
 /* The set whose member a table is, checked against the current user. */
 extern WhSet *wh_set_own(Oid parent);
 /* wh_set_declare writes a set down: the arguments of create_partition_set, the table that is its
- * overflow table already, and whether anything is done.  wh_set_check_new raises where there is
- * one, and returns the table's owner. */
-#define WH_SET_ARGS 17
+ * overflow table already, whether anything is done, and the profile.  wh_set_check_new raises
+ * where there is one, and returns the table's owner. */
+#define WH_SET_ARGS 18
 extern WhSet *wh_set_declare(const WhArg *args);
 extern Oid wh_set_check_new(Oid parent);
 extern void wh_set_check_overflow(Oid parent);
@@ -154,6 +157,10 @@ extern const char *wh_members_next(const WhSet *set, const char *state, bool kep
 /* wh_members_head returns the greatest key of a set without time; PG_INT64_MIN: no row. */
 extern int64 wh_members_head(const WhSet *set, List *ranges);
 
+/* wh_members_leaves lists the tables that hold the rows of a partition, attached or not: its
+ * OIDs. */
+extern WhRows *wh_members_leaves(Oid relid);
+
 /* -------- make.c: new partitions -------- */
 
 typedef struct WhNewPartition
@@ -184,11 +191,41 @@ extern void wh_make_horizon(const WhSet *set, List *ranges, TimestampTz now, int
 extern void wh_step_run(int32 set_id, Oid relid, const char *step, TimestampTz now,
 						TimestampTz claimed);
 
+/* A partition as the register has it. */
+typedef struct WhMember
+{
+	char *state;
+	char *hold; /* NULL: none */
+	int64 hi;
+	bool is_table; /* it is still there */
+} WhMember;
+
+/* wh_step_open_set reads a set for a step; raises where it is switched off. */
+extern WhSet *wh_step_open_set(int32 set_id);
+/* wh_step_read_member reads, and locks, a partition's row; false when it is none of the set any
+ * more, or is gone. */
+extern bool wh_step_read_member(const WhSet *set, Oid relid, bool locks, WhMember *member);
+/* wh_step_change_state says in the register what has become of a partition, and what is next. */
+extern void wh_step_change_state(const WhSet *set, Oid relid, const char *state,
+								 const char *step);
+
+/* -------- profile.c: how sealed partitions are kept -------- */
+extern void wh_profile_check(const WhSet *set);
+/* wh_profile_open_indexes lists the statements that give a new table what open partitions have. */
+extern List *wh_profile_open_indexes(const WhSet *set, const char *schema, const char *name);
+/* wh_profile_statements lists what a partition lacks to be as the profile says, in order. */
+extern List *wh_profile_statements(const WhSet *set, Oid relid);
+/* wh_profile_move lists what a detached table gets when it is moved. */
+extern List *wh_profile_move(const WhSet *set, Oid relid);
+extern void wh_profile_run(int32 set_id, Oid relid);
+
 /* -------- toplevel.c -------- */
 extern void wh_toplevel_init(void);
 /* wh_toplevel_run runs a statement that must be one of its own, as a role, in transactions of its
  * own. */
 extern void wh_toplevel_run(Oid role, const char *sql);
+/* The same for a statement that waits for old transactions while nobody waits for it. */
+extern void wh_toplevel_run_patiently(Oid role, const char *sql);
 /* wh_toplevel_begin and wh_toplevel_commit enclose a transaction of walhouse's process; what is
  * allocated lives in PortalContext, and so beyond it. */
 extern void wh_toplevel_begin(void);

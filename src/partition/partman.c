@@ -99,7 +99,7 @@ walhouse_adopt(PG_FUNCTION_ARGS)
 						   config->keeps_table				? "keep" :
 															  "drop");
 	args[13] = wh_arg_text(config->retention_schema);
-	args[14] = WH_ARG_NULL(JSONBOID);
+	args[14] = args[17] = WH_ARG_NULL(JSONBOID);
 	args[15] = (WhArg){OIDOID, ObjectIdGetDatum(overflow), !OidIsValid(overflow)};
 	args[16] = WH_ARG_BOOL(config->enabled);
 	wh_spi_execute(wh_sql("DELETE FROM %T WHERE parent_table = $1", table), 1,

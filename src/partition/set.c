@@ -124,8 +124,9 @@ read_where(const char *condition, Oid parent, int32 set_id, bool missing_ok)
 			" s.retire_after, s.retire, s.drop_after, s.retire_schema, s.subpartition,"
 			" COALESCE(s.overflow, 0)::pg_catalog.oid, s.enabled, s.retired_to IS NOT NULL,"
 			" COALESCE(s.retired_to, 0), COALESCE(s.head, -9223372036854775808),"
-			" COALESCE(s.looked, '-infinity') FROM "
-			"walhouse.partition_set s JOIN pg_catalog.pg_class"
+			" COALESCE(s.looked, '-infinity'), s.profile, s.profile ->> 'after',"
+			" COALESCE(s.profile ?| '{fillfactor,indexes,open_indexes,index_tablespace}', false)"
+			" FROM walhouse.partition_set s JOIN pg_catalog.pg_class"
 			" c ON c.oid = s.parent WHERE %s AND ($1, $2) IS NOT NULL",
 			condition),
 		2, args);
@@ -162,6 +163,9 @@ read_where(const char *condition, Oid parent, int32 set_id, bool missing_ok)
 	set->retired_to = wh_rows_int8(rows, 0, 21);
 	set->head = wh_rows_int8(rows, 0, 22);
 	set->looked = DatumGetTimestampTz(wh_rows_datum(rows, 0, 23, &isnull));
+	set->profile = wh_rows_text(rows, 0, 24);
+	set->profile_after = wh_rows_text(rows, 0, 25);
+	set->has_profile = wh_rows_bool(rows, 0, 26);
 	wh_axis_open(&set->axis, set->parent, wh_rows_text(rows, 0, 4), wh_rows_text(rows, 0, 5),
 				 wh_rows_text(rows, 0, 6), wh_rows_text(rows, 0, 7));
 	return set;
@@ -193,6 +197,7 @@ walhouse_create_partition_set(PG_FUNCTION_ARGS)
 	args[14] = (WhArg){JSONBOID, PG_GETARG_DATUM(14), PG_ARGISNULL(14)};
 	args[15] = WH_ARG_NULL(OIDOID);
 	args[16] = WH_ARG_BOOL(true);
+	args[17] = (WhArg){JSONBOID, PG_GETARG_DATUM(15), PG_ARGISNULL(15)};
 	PG_RETURN_INT32(wh_set_declare(args)->id);
 }
 
@@ -218,8 +223,9 @@ wh_set_declare(const WhArg *args)
 	wh_catalog_execute(
 		"INSERT INTO walhouse.partition_set (parent, every, key, zone, origin, lead, lead_count,"
 		" horizon, outside, seal_after, retire_after, retire, drop_after, retire_schema,"
-		" subpartition, overflow, enabled) VALUES ($1, $2, $3, COALESCE($4, 'UTC'), $5, $6, $7, $8,"
-		" COALESCE($9, 'reject'), $10, $11, COALESCE($12, 'drop'), $13, $14, $15, $16, $17)",
+		" subpartition, overflow, enabled, profile) VALUES ($1, $2, $3, COALESCE($4, 'UTC'), $5, "
+		"$6, $7, $8,"
+		" COALESCE($9, 'reject'), $10, $11, COALESCE($12, 'drop'), $13, $14, $15, $16, $17, $18)",
 		WH_SET_ARGS, args);
 	set = wh_set_of(DatumGetObjectId(args[0].value), false);
 	check(set);
@@ -235,7 +241,7 @@ walhouse_alter_partition_set(PG_FUNCTION_ARGS)
 {
 	static const char *const names = "every,zone,origin,lead,lead_count,horizon,outside,seal_after,"
 									 "retire_after,retire,drop_after,retire_schema,subpartition,"
-									 "enabled";
+									 "profile,enabled";
 	WhArg args[2];
 	WhRows *unknown;
 	WhSet *set;
@@ -257,16 +263,21 @@ walhouse_alter_partition_set(PG_FUNCTION_ARGS)
 	wh_catalog_execute(
 		"UPDATE walhouse.partition_set s SET (every, zone, origin, lead, lead_count, horizon,"
 		" outside, seal_after, retire_after, retire, drop_after, retire_schema, subpartition,"
-		" enabled) = (SELECT n.every, n.zone, n.origin, n.lead, COALESCE(n.lead_count, 0),"
+		" profile, enabled) = (SELECT n.every, n.zone, n.origin, n.lead, COALESCE(n.lead_count, 0),"
 		" n.horizon, COALESCE(n.outside, 'reject'), n.seal_after, n.retire_after,"
 		" COALESCE(n.retire, 'drop'), n.drop_after, n.retire_schema,"
-		" NULLIF(n.subpartition, 'null'), COALESCE(n.enabled, true)"
+		" NULLIF(n.subpartition, 'null'), NULLIF(n.profile, 'null'), COALESCE(n.enabled, true)"
 		" FROM pg_catalog.jsonb_populate_record(s, $2) n) WHERE s.set_id = $1",
 		2, args);
 	set = wh_set_read(set->id, false);
 	check(set);
 	make_overflow(set);
 	wh_members_reconcile(set, wh_members_ranges(set));
+	/* What fits a new profile is left as it is. */
+	wh_catalog_execute(
+		"UPDATE walhouse.partition SET state = 'sealed' WHERE set_id = $1 AND state ="
+		" 'profiled' AND $2 ? 'profile'",
+		2, args);
 	wh_members_schedule(set, InvalidOid, PG_INT64_MIN, true);
 	make_due(set);
 	PG_RETURN_VOID();
@@ -342,6 +353,7 @@ check(WhSet *set)
 	check_word("outside", set->outside, "create", "overflow", "reject");
 	check_word("retire", set->retire, "drop", "keep", "move");
 	check_move(set);
+	wh_profile_check(set);
 	check_subpartition(set);
 	if (set->lead == NULL && set->lead_count == 0)
 		ereport(NOTICE, (errmsg("no partitions of \"%s\" are made ahead",

@@ -8,6 +8,7 @@
  *
  *	make	for each partition that is missing, a transaction; what is there is not missing
  *	seal	VACUUM (FREEZE, ANALYZE), which can be repeated; then what is in it, and the state
+ *	profile	see profile.c
  *	detach	DETACH CONCURRENTLY; cut off in between, the catalog says "pending", and the next
  *			attempt says FINALIZE; gone from the parent, the state follows
  *	drop	table and register in one transaction
@@ -29,15 +30,6 @@
 #include "partition/partition.h"
 #include "partition/partition_private.h"
 
-/* A partition as the register has it. */
-typedef struct WhMember
-{
-	char *state;
-	char *hold; /* NULL: none */
-	int64 hi;
-	bool is_table; /* it is still there */
-} WhMember;
-
 static void make(int32 set_id, TimestampTz now, TimestampTz claimed);
 static void plan_next_look(const WhSet *set, int64 head, TimestampTz now, TimestampTz next,
 						   TimestampTz claimed);
@@ -47,13 +39,10 @@ static void detach(int32 set_id, Oid relid);
 static bool begin_detaching(const WhSet *set, Oid relid, const WhMember *member, char **sql);
 static void drop(int32 set_id, Oid relid);
 static void move(int32 set_id, Oid relid);
-static WhSet *open_set(int32 set_id);
-static bool read_member(const WhSet *set, Oid relid, bool locks, WhMember *member);
 static bool is_pending(const WhSet *set, Oid relid);
 static void forget(const WhSet *set, Oid relid);
 static void lock_table(Oid relid, WhMember *member);
 static void check_taken(const WhSet *set, Oid relid, const WhMember *member, const char *step);
-static void change_state(const WhSet *set, Oid relid, const char *state, const char *step);
 static void note(const WhSet *set, const char *step, const char *partition, const char *detail);
 
 void
@@ -63,6 +52,8 @@ wh_step_run(int32 set_id, Oid relid, const char *step, TimestampTz now, Timestam
 		make(set_id, now, claimed);
 	else if (strcmp(step, "seal") == 0)
 		seal(set_id, relid);
+	else if (strcmp(step, "profile") == 0)
+		wh_profile_run(set_id, relid);
 	else if (strcmp(step, "detach") == 0)
 		detach(set_id, relid);
 	else if (strcmp(step, "drop") == 0)
@@ -85,7 +76,7 @@ make(int32 set_id, TimestampTz now, TimestampTz claimed)
 	ListCell *cell;
 
 	wh_toplevel_begin();
-	set = open_set(set_id);
+	set = wh_step_open_set(set_id);
 	ranges = wh_members_ranges(set);
 	wh_members_reconcile(set, ranges);
 	if (!wh_axis_has_time(&set->axis))
@@ -143,8 +134,8 @@ seal(int32 set_id, Oid relid)
 	char *sql = NULL;
 
 	wh_toplevel_begin();
-	set = open_set(set_id);
-	if (read_member(set, relid, false, &member) && strcmp(member.state, "open") == 0)
+	set = wh_step_open_set(set_id);
+	if (wh_step_read_member(set, relid, false, &member) && strcmp(member.state, "open") == 0)
 		sql = wh_sql("VACUUM (FREEZE, ANALYZE, TRUNCATE false) %T", relid);
 	wh_toplevel_commit();
 	if (sql == NULL)
@@ -153,10 +144,10 @@ seal(int32 set_id, Oid relid)
 	wh_toplevel_point("seal: vacuumed");
 
 	wh_toplevel_begin();
-	if (read_member(set, relid, true, &member) && strcmp(member.state, "open") == 0)
+	if (wh_step_read_member(set, relid, true, &member) && strcmp(member.state, "open") == 0)
 	{
 		count_rows(set, relid);
-		change_state(set, relid, "sealed", "seal");
+		wh_step_change_state(set, relid, "sealed", "seal");
 	}
 	wh_toplevel_point("seal: counted");
 	wh_toplevel_commit();
@@ -225,8 +216,9 @@ detach(int32 set_id, Oid relid)
 	char *sql;
 
 	wh_toplevel_begin();
-	set = open_set(set_id);
-	if (!read_member(set, relid, true, &member) || !begin_detaching(set, relid, &member, &sql))
+	set = wh_step_open_set(set_id);
+	if (!wh_step_read_member(set, relid, true, &member) ||
+		!begin_detaching(set, relid, &member, &sql))
 	{
 		wh_toplevel_commit();
 		return;
@@ -239,11 +231,12 @@ detach(int32 set_id, Oid relid)
 	}
 
 	wh_toplevel_begin();
-	if (read_member(set, relid, true, &member))
+	if (wh_step_read_member(set, relid, true, &member))
 	{
 		WhArg args[] = {WH_ARG_INT4(set->id), WH_ARG_INT8(member.hi)};
 
-		change_state(set, relid, strcmp(set->retire, "keep") == 0 ? "kept" : "detached", "detach");
+		wh_step_change_state(set, relid, strcmp(set->retire, "keep") == 0 ? "kept" : "detached",
+							 "detach");
 		wh_catalog_execute("UPDATE walhouse.partition_set SET retired_to = GREATEST(retired_to, $2)"
 						   " WHERE set_id = $1",
 						   2, args);
@@ -322,8 +315,8 @@ drop(int32 set_id, Oid relid)
 	WhMember member;
 
 	wh_toplevel_begin();
-	set = open_set(set_id);
-	if (read_member(set, relid, true, &member))
+	set = wh_step_open_set(set_id);
+	if (wh_step_read_member(set, relid, true, &member))
 	{
 		lock_table(relid, &member);
 		check_taken(set, relid, &member, "drop");
@@ -352,24 +345,29 @@ move(int32 set_id, Oid relid)
 	WhMember member;
 
 	wh_toplevel_begin();
-	set = open_set(set_id);
-	if (read_member(set, relid, true, &member))
+	set = wh_step_open_set(set_id);
+	if (wh_step_read_member(set, relid, true, &member))
 	{
+		List *rewrites;
+		ListCell *cell;
 		WhUser saved;
 
 		lock_table(relid, &member);
 		check_taken(set, relid, &member, "move");
+		rewrites = wh_profile_move(set, relid);
 		wh_user_become(set->owner, &saved);
+		foreach(cell, rewrites)
+			wh_spi_execute(lfirst(cell), 0, NULL);
 		wh_spi_execute(wh_sql("ALTER TABLE %T SET SCHEMA %I", relid, set->retire_schema), 0, NULL);
 		wh_user_restore(&saved);
-		change_state(set, relid, "moved", "move");
+		wh_step_change_state(set, relid, "moved", "move");
 	}
 	wh_toplevel_point("move: moved");
 	wh_toplevel_commit();
 }
 
-static WhSet *
-open_set(int32 set_id)
+WhSet *
+wh_step_open_set(int32 set_id)
 {
 	WhSet *set = wh_set_read(set_id, false);
 
@@ -379,10 +377,8 @@ open_set(int32 set_id)
 	return set;
 }
 
-/* read_member reads, and locks, a partition's row; false when it is none of the set any more, or
- * is gone. */
-static bool
-read_member(const WhSet *set, Oid relid, bool locks, WhMember *member)
+bool
+wh_step_read_member(const WhSet *set, Oid relid, bool locks, WhMember *member)
 {
 	WhRows *rows = wh_catalog_query(
 		wh_sql("SELECT p.state, p.hold, p.hi FROM walhouse.partition p WHERE p.set_id = $1 AND"
@@ -445,9 +441,8 @@ check_taken(const WhSet *set, Oid relid, const WhMember *member, const char *ste
 								wh_sql_literal(wh_sql_relation(set->parent)))));
 }
 
-/* change_state says in the register what has become of a partition, and what is next. */
-static void
-change_state(const WhSet *set, Oid relid, const char *state, const char *step)
+void
+wh_step_change_state(const WhSet *set, Oid relid, const char *state, const char *step)
 {
 	WhArg args[] = {WH_ARG_INT4(set->id), WH_ARG_OID(relid), wh_arg_text(state)};
 

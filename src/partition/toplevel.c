@@ -19,6 +19,7 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "postmaster/interrupt.h"
 #include "storage/latch.h"
 #include "tcop/dest.h"
 #include "tcop/pquery.h"
@@ -31,6 +32,8 @@
 
 #include "partition/partition.h"
 #include "partition/partition_private.h"
+
+#define PATIENCE "60s"
 
 static WhUser *restricted = NULL; /* before the first commit of a statement: whom it came from */
 
@@ -115,16 +118,37 @@ wh_toplevel_run(Oid role, const char *sql)
 	MemoryContextDelete(context);
 }
 
+/* wh_toplevel_run_patiently: what makes or drops an index waits for transactions that are older, at
+ * last for all of the database; a build that is given up after a moment would never get there. */
+void
+wh_toplevel_run_patiently(Oid role, const char *sql)
+{
+	SetConfigOption("lock_timeout", PATIENCE, PGC_USERSET, PGC_S_SESSION);
+	PG_TRY();
+	{
+		wh_toplevel_run(role, sql);
+	}
+	PG_FINALLY();
+	{
+		SetConfigOption("lock_timeout", psprintf("%dms", wh_partition_lock_timeout),
+						PGC_USERSET, PGC_S_SESSION);
+	}
+	PG_END_TRY();
+}
+
 void
 wh_toplevel_point(const char *name)
 {
-	if (wh_partition_debug_point == NULL || strcmp(wh_partition_debug_point, name) != 0)
-		return;
-	pgstat_report_activity(STATE_RUNNING, psprintf("standing at %s", name));
-	for (;;)
+	while (wh_partition_debug_point != NULL && strcmp(wh_partition_debug_point, name) == 0)
 	{
+		pgstat_report_activity(STATE_RUNNING, psprintf("standing at %s", name));
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH, -1, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
 	}
 }

@@ -5,6 +5,7 @@ use strict;
 use warnings;
 use WalhouseTest;
 use WalhouseProof;
+use WalhouseLife qw(go_on_now start_maintenance strongest_lock kill_worker setting);
 use Test::More;
 
 my $house = one_server(conf => "walhouse.worker = off\nwalhouse.partition_lock_timeout = 200ms\n");
@@ -29,18 +30,16 @@ life('seal: counted', '2026-01-03 00:00', 's.t' => '', 's.t_p2026_01_01' => 'Acc
 is(value($house, q{SELECT state || ' ' || rows FROM walhouse.partitions WHERE partition = 's.t_p2026_01_01'::regclass}), 'sealed 24', 'it is sealed again');
 
 # Detaching, cut off while it waits for a writer: the server remembers that it is pending, and the next attempt ends it.
-sql($house, q{ALTER SYSTEM SET walhouse.partition_lock_timeout = '60s'});
-sql($house, 'SELECT pg_reload_conf()');
+setting($house, 'walhouse.partition_lock_timeout', '60s');
 my $writer = $house->background_psql('postgres');
 $writer->query_safe(q{BEGIN; INSERT INTO s.t VALUES (900, '2026-01-04 00:00+00', 'open')});
-my $maintainer = start_maintenance('2026-01-05 00:00');
+my $maintainer = start_maintenance($house, 's.t', '2026-01-05 00:00');
 ok(poll($house, 'postgres', q{SELECT bool_or(inhdetachpending) FROM pg_inherits WHERE inhparent = 's.t'::regclass}), 'detaching waits for a writer, pending');
 ok(poll($house, 'postgres', q{SELECT count(*) > 0 FROM pg_stat_activity WHERE backend_type = 'walhouse partition worker' AND wait_event_type = 'Lock'}), 'and the process waits for a lock');
-is(locks('s.t'), 'ShareUpdateExclusiveLock', 'meanwhile the parent is locked SHARE UPDATE EXCLUSIVE, no stronger') if locks('s.t') ne '';
-go_on('while detaching waits');
-sql($house, q{ALTER SYSTEM RESET walhouse.partition_lock_timeout});
-sql($house, 'SELECT pg_reload_conf()');
-kill_worker($maintainer, $writer);
+is(strongest_lock($house, 's.t'), 'ShareUpdateExclusiveLock', 'meanwhile the parent is locked SHARE UPDATE EXCLUSIVE, no stronger') if strongest_lock($house, 's.t') ne '';
+go_on_now($house, go_on(), 'while detaching waits');
+setting($house, 'walhouse.partition_lock_timeout');
+kill_worker($house, $maintainer, $writer);
 is(value($house, q{SELECT count(*) FROM pg_inherits WHERE inhparent = 's.t'::regclass AND inhdetachpending}), '1', 'a killed one stays pending');
 sql($house, maintain('2026-01-05 00:00'));
 is(value($house, q{SELECT coalesce(to_regclass('s.t_p2026_01_01')::text, 'gone') || ' ' || count(*) FROM pg_inherits WHERE inhparent = 's.t'::regclass AND inhdetachpending}), 'gone 0',
@@ -67,73 +66,16 @@ is(value($house, q{SELECT count(DISTINCT relowner) FROM pg_class WHERE relnamesp
 $house->stop;
 done_testing();
 
-# life POINT, TIME, RELATION => LOCK …: what is due at a time, until the process stands at a point: there its strongest lock on each
-# relation is as expected, readers and writers go on; it is killed, and the same is done again.
-sub life
-{
-	my ($point, $at, @locks) = @_;
-
-	sql($house, "ALTER SYSTEM SET walhouse.debug_partition_point = '$point'");
-	sql($house, 'SELECT pg_reload_conf()');
-	my $maintainer = start_maintenance($at);
-	ok(poll($house, 'postgres', "SELECT count(*) > 0 FROM pg_stat_activity WHERE backend_type = 'walhouse partition worker' AND query = 'standing at $point'"), "it stands at \"$point\"")
-		or diag(sql($house, q{SELECT * FROM pg_stat_activity WHERE backend_type = 'walhouse partition worker'}) . sql($house, 'SELECT * FROM walhouse.partition_step'));
-	while (my ($relation, $lock) = splice @locks, 0, 2)
-	{
-		is(locks($relation), $lock, "\"$point\": $relation is locked " . ($lock || 'not at all'));
-	}
-	go_on("at \"$point\"");
-	sql($house, 'ALTER SYSTEM RESET walhouse.debug_partition_point');
-	sql($house, 'SELECT pg_reload_conf()');
-	kill_worker($maintainer);
-	sql($house, maintain($at));
-	return;
-}
+# life POINT, TIME, RELATION => LOCK …: that of WalhouseLife, of this table.
+sub life { return WalhouseLife::life($house, 's.t', go_on(), @_) }
 
 sub maintain { return "CALL walhouse.maintain_partitions('s.t', '$_[0]+00')" }
 
-sub start_maintenance
-{
-	my ($at) = @_;
-	my $session = $house->background_psql('postgres', on_error_stop => 0);
-	$session->query_until(qr/started/, "\\echo started\n" . maintain($at) . ";\n");
-	return $session;
-}
-
-# locks RELATION: the strongest lock that the worker holds on a relation and that readers or writers could meet.
-sub locks
-{
-	my ($relation) = @_;
-	return value($house, qq{SELECT coalesce((SELECT l.mode FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
-		WHERE a.backend_type = 'walhouse partition worker' AND l.granted AND l.locktype = 'relation' AND l.relation = (SELECT c.oid FROM pg_class c WHERE c.oid::regclass::text = '$relation')
-		ORDER BY array_position('{AccessExclusiveLock,ExclusiveLock,ShareRowExclusiveLock,ShareLock,ShareUpdateExclusiveLock,RowExclusiveLock,RowShareLock,AccessShareLock}', l.mode) LIMIT 1), '')});
-}
-
-# go_on WHEN: a reader and a writer of the table get their locks at once.
+# go_on: what a reader and a writer of the table do.
 sub go_on
 {
-	my ($when) = @_;
-	my ($status, $out, $err) = $house->psql('postgres', q{SET lock_timeout = '100ms'; BEGIN; SELECT count(*) >= 0 FROM s.t;
-		INSERT INTO s.t SELECT 1000, lower_bound::timestamptz, 'w' FROM (SELECT max(from_value) FROM walhouse.partitions WHERE parent = 's.t'::regclass AND state = 'open') x(lower_bound) WHERE lower_bound IS NOT NULL; ROLLBACK}, timeout => 60);
-	is($status ? $err : 'goes on', 'goes on', "$when: readers and writers go on");
-	return;
-}
-
-# kill_worker SESSION …: kill -9 of the process; the server restarts all of them, and the sessions are lost.
-sub kill_worker
-{
-	my @sessions = @_;
-	my $started = value($house, 'SELECT pg_postmaster_start_time()');
-	my $pid = value($house, q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'walhouse partition worker'});
-
-	kill9($house, $pid);
-	wait_until(sub { !kill(0, $pid) });
-	ok(poll($house, 'postgres', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'walhouse partition worker'}), 'killed');
-	for (@sessions)
-	{
-		eval { $_->{run}->kill_kill };
-	}
-	return;
+	return q{SELECT count(*) >= 0 FROM s.t;
+		INSERT INTO s.t SELECT 1000, lower_bound::timestamptz, 'w' FROM (SELECT max(from_value) FROM walhouse.partitions WHERE parent = 's.t'::regclass AND state = 'open') x(lower_bound) WHERE lower_bound IS NOT NULL};
 }
 
 sub parts { return q{SELECT string_agg(partition::text, ',' ORDER BY from_value) FROM walhouse.partitions WHERE parent = 's.t'::regclass} }
