@@ -103,7 +103,7 @@ SELECT step FROM (SELECT end_lsn, 1 AS n, format('SELECT handfeed.reach(''shop''
 \set QUIET off
 SELECT model, count(*) > 10 AS loads, sum(n) AS differences FROM oracle.difference GROUP BY 1 ORDER BY 1;
 -- The counts of the loads are the same.
-SELECT count(*) > 50 AS loads, count(*) FILTER (WHERE (s.inserted, s.updated, s.deleted) IS DISTINCT FROM (t.inserted, t.updated, t.deleted)) AS differences
+SELECT count(*) > 50 AS loads, count(*) FILTER (WHERE (s.rows_read, s.inserted, s.updated, s.deleted) IS DISTINCT FROM (t.rows_read, t.inserted, t.updated, t.deleted)) AS differences
 FROM walhouse.load_model s JOIN walhouse.model m ON m.model_id = s.model_id AND m.relation::text LIKE 'dw.shop%'
 JOIN walhouse.model w ON w.relation::text = replace(m.relation::text, 'shop', 'twin')
 JOIN walhouse.load_model t ON t.model_id = w.model_id AND t.to_lsn = s.to_lsn AND t.from_lsn = s.from_lsn;

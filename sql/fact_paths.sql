@@ -96,8 +96,8 @@ CREATE PROCEDURE oracle.compare() LANGUAGE sql AS $$
         oracle.differing('SELECT key, reason, row::text FROM walhouse.rejected WHERE model = ''dw.a''::regclass', 'SELECT key, reason, row::text FROM walhouse.rejected WHERE model = ''dw.b''::regclass'),
         oracle.differing('SELECT role, sk, event_time, row_key FROM walhouse.ahead JOIN walhouse.model m USING (model_id) WHERE m.relation = ''dw.a''::regclass',
             'SELECT role, sk, event_time, row_key FROM walhouse.ahead JOIN walhouse.model m USING (model_id) WHERE m.relation = ''dw.b''::regclass'),
-        oracle.differing('SELECT load_id, inserted, updated, deleted, rejected FROM walhouse.load_model JOIN walhouse.load USING (load_id) JOIN walhouse.model m USING (model_id) WHERE load.kind = ''load'' AND m.relation = ''dw.a''::regclass',
-            'SELECT load_id, inserted, updated, deleted, rejected FROM walhouse.load_model JOIN walhouse.load USING (load_id) JOIN walhouse.model m USING (model_id) WHERE load.kind = ''load'' AND m.relation = ''dw.b''::regclass') $$;
+        oracle.differing('SELECT load_id, rows_read, inserted, updated, deleted, rejected, partitions, partitions_from, partitions_to FROM walhouse.load_model JOIN walhouse.load USING (load_id) JOIN walhouse.model m USING (model_id) WHERE load.kind = ''load'' AND m.relation = ''dw.a''::regclass',
+            'SELECT load_id, rows_read, inserted, updated, deleted, rejected, partitions, partitions_from, partitions_to FROM walhouse.load_model JOIN walhouse.load USING (load_id) JOIN walhouse.model m USING (model_id) WHERE load.kind = ''load'' AND m.relation = ''dw.b''::regclass') $$;
 CREATE PROCEDURE oracle.load() LANGUAGE plpgsql AS $$
 DECLARE
     txn record;
@@ -127,7 +127,8 @@ SELECT relation, state, error FROM walhouse.model WHERE relation IN ('dw.a'::reg
 SELECT model::text, expected > 0 AS expected, missing, unexpected, different FROM walhouse.verify() WHERE model IN ('dw.a', 'dw.b') ORDER BY 1;
 -- each of them met what it is here for
 SELECT count(*) FILTER (WHERE x.inserted > 0) > 20 AS inserts, count(*) FILTER (WHERE x.updated > 0) > 20 AS updates, count(*) FILTER (WHERE x.deleted > 0) > 20 AS deletes,
-    count(*) FILTER (WHERE x.rejected > 0) > 20 AS rejects FROM walhouse.load_model x JOIN walhouse.model m USING (model_id) WHERE m.relation = 'dw.a'::regclass;
+    count(*) FILTER (WHERE x.rejected > 0) > 20 AS rejects, count(*) FILTER (WHERE x.rows_read > 5) > 20 AS reads,
+    count(*) FILTER (WHERE x.partitions = 1) > 10 AS one_partition, count(*) FILTER (WHERE x.partitions > 1) > 10 AS partitions FROM walhouse.load_model x JOIN walhouse.model m USING (model_id) WHERE m.relation = 'dw.a'::regclass;
 
 -- ---- Which way it was is told at DEBUG1
 INSERT INTO shop.item SELECT (oracle.item(7, 7)).*;

@@ -131,6 +131,8 @@ wh_dimension_direct(WhModel *model, WhLoad *load, WhCounts *counts, XLogRecPtr *
 	if (target != NULL)
 	{
 		done = load_batches(&reader, target, from, load->to);
+		counts->read_known = done;
+		counts->rows_read = reader.range->changes;
 		wh_direct_close(target);
 	}
 	close_reader(&reader);

@@ -91,6 +91,7 @@ build(void *arg)
 	{
 		insert_first_versions(work);
 		apply_events(work);
+		work->counts->read_known = false; /* the rows at the horizon came before these changes */
 	}
 	wh_stage_drop(work->stage);
 }

@@ -94,6 +94,9 @@ wh_fact_direct_load(WhFact *fact, WhLoad *load, WhCounts *counts)
 	PopActiveSnapshot();
 	MemoryContextSwitchTo(caller);
 	CommandCounterIncrement();
+	wh_fact_leaves_tell(direct->leaves, fact);
+	counts->read_known = true;
+	counts->rows_read = direct->range->changes;
 	if (wh_stage_count(fact->stage, "wh_was") > 0)
 	{
 		wh_fact_stage_old(fact);
@@ -109,12 +112,14 @@ wh_fact_direct_fill(WhFact *fact, WhLoad *load, WhCounts *counts)
 	MemoryContext caller = MemoryContextSwitchTo(direct->context);
 
 	begin(direct, load, counts);
+	counts->read_known = true;
 	PushActiveSnapshot(GetTransactionSnapshot());
 	(void) wh_fact_images_each(direct->images, fill_row, direct);
 	flush(direct);
 	PopActiveSnapshot();
 	MemoryContextSwitchTo(caller);
 	CommandCounterIncrement();
+	wh_fact_leaves_tell(direct->leaves, fact);
 }
 
 /* begin sets what all rows have in common. */
@@ -138,6 +143,7 @@ fill_row(void *arg, TupleTableSlot *image)
 	TupleTableSlot *row;
 	char *reason = NULL;
 
+	direct->counts->rows_read++;
 	switch (compute(direct, image, &row, &reason))
 	{
 		case ABSENT:

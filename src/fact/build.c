@@ -104,6 +104,7 @@ wh_fact_finish_build(WhModel *model, WhLoad *load, WhCounts *counts)
 		wh_fact_ahead_add(fact, load);
 	}
 	wh_fact_ahead_repoint(fact, load, true, counts);
+	wh_fact_count_touched(fact, counts);
 	wh_fact_release(model);
 }
 
@@ -133,20 +134,25 @@ fill(WhFact *fact, WhLoad *load, WhCounts *counts)
 	initStringInfo(&sql);
 	wh_sql_append(&sql, "WITH r AS MATERIALIZED (");
 	wh_fact_state_rows(&sql, fact);
-	wh_sql_append(&sql, "), i AS (INSERT INTO %T (", fact->model->relid);
+	wh_sql_append(&sql, "), i AS (INSERT INTO %T AS f (", fact->model->relid);
 	wh_fact_table_columns(&sql, fact, NULL);
 	wh_sql_append(&sql, ", load_id) SELECT ");
 	wh_fact_columns(&sql, fact, "x");
 	wh_fact_role_columns(&sql, fact, "x");
 	wh_sql_append(&sql,
-				  ", $2 FROM r x WHERE x.reason IS NULL AND NOT (%s) RETURNING 1)"
-				  " SELECT w.inserted, l.* FROM (SELECT pg_catalog.count(*) AS inserted FROM i) w"
-				  " LEFT JOIN (SELECT x.*, true AS is_there FROM r x"
-				  " WHERE x.reason IS NOT NULL OR x.event_time >= $3 OR %s) l ON true",
+				  ", $2 FROM r x WHERE x.reason IS NULL AND NOT (%s) RETURNING f.tableoid AS leaf)"
+				  " SELECT w.*, l.* FROM (SELECT i.leaf, pg_catalog.count(*) AS inserted FROM i"
+				  " GROUP BY i.leaf) w FULL JOIN (SELECT x.*, true AS is_there FROM r x"
+				  " WHERE x.reason IS NOT NULL OR x.event_time >= $3 OR %s) l ON false",
 				  incomplete(fact, "x"), incomplete(fact, "x"));
 	wh_stage_fill(fact->stage, "wh_left", sql.data, 3, args);
-	rows = wh_stage_query(fact->stage, "SELECT l.inserted FROM wh_left l LIMIT 1", 0, NULL);
-	counts->inserted += wh_rows_int8(rows, 0, 1);
+	rows = wh_stage_query(
+		fact->stage, "SELECT l.leaf, l.inserted FROM wh_left l WHERE l.leaf IS NOT NULL", 0, NULL);
+	for (uint64 i = 0; i < rows->count; i++)
+	{
+		wh_fact_touch(fact, wh_rows_oid(rows, i, 1));
+		counts->inserted += wh_rows_int8(rows, i, 2);
+	}
 }
 
 /* incomplete says that a row that can be placed lacks a member. */

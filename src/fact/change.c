@@ -60,6 +60,7 @@ wh_fact_load(WhModel *model, WhLoad *load, WhCounts *counts)
 	if (wh_stage_count(fact->stage, "wh_row") > 0)
 		wh_fact_ahead_add(fact, load);
 	wh_fact_ahead_pass(fact, load);
+	wh_fact_count_touched(fact, counts);
 	wh_fact_release(model);
 }
 

@@ -98,6 +98,8 @@ extern void wh_fact_leaf_update(WhFactLeaf *leaf, TupleTableSlot *row, const Dat
 /* Rows are gathered; their values must live until wh_fact_leaves_flush. */
 extern void wh_fact_leaf_insert(WhFactLeaf *leaf, const Datum *values, const bool *nulls);
 extern void wh_fact_leaves_flush(WhFactLeaves *leaves);
+/* Says to which partitions it wrote (wh_fact_touch). */
+extern void wh_fact_leaves_tell(const WhFactLeaves *leaves, WhFact *fact);
 extern void wh_fact_leaves_close(WhFactLeaves *leaves);
 
 /* -------- direct.c -------- */

@@ -83,6 +83,7 @@ typedef struct WhFact
 	WhStage *stage; /* NULL, or the rows of the load that is going on */
 	bool read_known;
 	List *read; /* of int: attribute numbers that rollups read (write.c); valid when read_known */
+	List *touched; /* of Oid: partitions that the load wrote to, some perhaps more than once */
 	struct WhFactDirect *direct; /* of the load that is going on, when it does without statements */
 	bool direct_refused; /* it cannot */
 } WhFact;
@@ -203,6 +204,11 @@ extern uint64 wh_fact_update_rows(WhFact *fact, const WhLoad *load, const char *
 								  const char *values, const char *from, const char *where);
 extern uint64 wh_fact_insert_rows(WhFact *fact, const WhLoad *load, const char *values,
 								  const char *from);
+
+/* touched.c: to which partitions a load wrote, which whatever writes says; at its end they are
+ * counted. */
+extern void wh_fact_touch(WhFact *fact, Oid leaf);
+extern void wh_fact_count_touched(WhFact *fact, WhCounts *counts);
 
 /* Whether what a load does to the fact's rows is to be kept for rollups. */
 extern bool wh_fact_is_read(WhFact *fact, const WhLoad *load);

@@ -36,6 +36,7 @@ struct WhFactLeaf
 {
 	WhFactLeaves *leaves;
 	bool is_plain;
+	bool is_written; /* rows of it were */
 	WhAppend *append;
 	Relation rel;
 	Relation index; /* of the key */
@@ -305,6 +306,7 @@ wh_fact_leaf_find(WhFactLeaf *leaf, const Datum *identity, TupleTableSlot **row)
 void
 wh_fact_leaf_delete(WhFactLeaf *leaf, TupleTableSlot *row)
 {
+	leaf->is_written = true;
 	wh_changelog_delete_row(leaf->append, &row->tts_tid);
 }
 
@@ -313,12 +315,14 @@ wh_fact_leaf_update(WhFactLeaf *leaf, TupleTableSlot *row, const Datum *values, 
 {
 	ItemPointerData tid = row->tts_tid;
 
+	leaf->is_written = true;
 	wh_changelog_update_row(leaf->append, &tid, values, nulls);
 }
 
 void
 wh_fact_leaf_insert(WhFactLeaf *leaf, const Datum *values, const bool *nulls)
 {
+	leaf->is_written = true;
 	wh_changelog_append(leaf->append, values, nulls);
 }
 
@@ -329,6 +333,16 @@ wh_fact_leaves_flush(WhFactLeaves *leaves)
 	{
 		if (leaves->leaves[i] != NULL && leaves->leaves[i]->is_plain)
 			wh_changelog_append_flush(leaves->leaves[i]->append);
+	}
+}
+
+void
+wh_fact_leaves_tell(const WhFactLeaves *leaves, WhFact *fact)
+{
+	for (int i = 0; i < leaves->desc->nparts; i++)
+	{
+		if (leaves->leaves[i] != NULL && leaves->leaves[i]->is_written)
+			wh_fact_touch(fact, RelationGetRelid(leaves->leaves[i]->rel));
 	}
 }
 

@@ -11,7 +11,7 @@
  * apply.c.
  *
  * Old rows of an update come from a join of the fact with itself along what identifies a row.
- * Without rollups that are up, a statement is what it would be without this file.
+ * Each statement returns of what it wrote the partition, too (touched.c).
  */
 #include "postgres.h"
 
@@ -25,7 +25,8 @@
 static List *read_columns(const WhFact *fact);
 static void append_captured(StringInfo sql, const WhFact *fact, const char *alias,
 							const char *prefix);
-static uint64 capture(WhFact *fact, const WhLoad *load, const char *sql);
+static uint64 write_rows(WhFact *fact, const WhLoad *load, const char *sql);
+static void keep_changes(WhFact *fact, const WhLoad *load);
 
 void
 wh_fact_add_reader(const WhModel *fact, int32 model_id, List *columns)
@@ -63,16 +64,14 @@ wh_fact_delete_rows(WhFact *fact, const WhLoad *load, const char *from, const ch
 	int nest;
 
 	initStringInfo(&sql);
-	wh_sql_append(&sql, "DELETE FROM %T f USING %s WHERE %s", fact->model->relid, from, where);
+	wh_sql_append(&sql,
+				  "DELETE FROM %T f USING %s WHERE %s"
+				  " RETURNING f.tableoid AS wh_leaf, -1 AS wh_n",
+				  fact->model->relid, from, where);
 	nest = wh_fact_push_narrow();
 	if (wh_fact_is_read(fact, load))
-	{
-		wh_sql_append(&sql, " RETURNING -1 AS wh_n");
 		append_captured(&sql, fact, "f", "c");
-		processed = capture(fact, load, sql.data);
-	}
-	else
-		processed = wh_stage_execute(fact->stage, sql.data, 0, NULL);
+	processed = write_rows(fact, load, sql.data);
 	wh_settings_pop(nest);
 	return processed;
 }
@@ -95,24 +94,24 @@ wh_fact_update_rows(WhFact *fact, const WhLoad *load, const char *columns, const
 
 		wh_sql_append(&sql, ", %T wh_was WHERE %s AND ", fact->model->relid, where);
 		wh_fact_same_row(&sql, fact, "wh_was", "f");
-		wh_sql_append(&sql, " RETURNING 1 AS wh_n");
+		wh_sql_append(&sql, " RETURNING f.tableoid AS wh_leaf");
 		append_captured(&sql, fact, "wh_was", "o");
 		append_captured(&sql, fact, "f", "c");
 		initStringInfo(&whole);
-		wh_sql_append(&whole, "WITH w AS (%s) SELECT -1 AS wh_n", sql.data);
+		wh_sql_append(&whole, "WITH w AS (%s) SELECT w.wh_leaf, -1 AS wh_n", sql.data);
 		for (int i = 1; i <= list_length(fact->read); i++)
 			wh_sql_append(&whole, ", w.o%d AS c%d", list_nth_int(fact->read, i - 1),
 						  list_nth_int(fact->read, i - 1));
-		wh_sql_append(&whole, " FROM w UNION ALL SELECT 1");
+		wh_sql_append(&whole, " FROM w UNION ALL SELECT w.wh_leaf, 1");
 		for (int i = 1; i <= list_length(fact->read); i++)
 			wh_sql_append(&whole, ", w.c%d", list_nth_int(fact->read, i - 1));
 		wh_sql_append(&whole, " FROM w");
-		processed = capture(fact, load, whole.data) / 2;
+		processed = write_rows(fact, load, whole.data) / 2;
 	}
 	else
 	{
-		wh_sql_append(&sql, " WHERE %s", where);
-		processed = wh_stage_execute(fact->stage, sql.data, 0, NULL);
+		wh_sql_append(&sql, " WHERE %s RETURNING f.tableoid AS wh_leaf", where);
+		processed = write_rows(fact, load, sql.data);
 	}
 	wh_settings_pop(nest);
 	return processed;
@@ -126,12 +125,12 @@ wh_fact_insert_rows(WhFact *fact, const WhLoad *load, const char *values, const 
 	initStringInfo(&sql);
 	wh_sql_append(&sql, "INSERT INTO %T AS f (", fact->model->relid);
 	wh_fact_table_columns(&sql, fact, NULL);
-	wh_sql_append(&sql, ", load_id) SELECT %s, %l FROM %s", values, load->id, from);
-	if (!wh_fact_is_read(fact, load))
-		return wh_stage_execute(fact->stage, sql.data, 0, NULL);
-	wh_sql_append(&sql, " RETURNING 1 AS wh_n");
-	append_captured(&sql, fact, "f", "c");
-	return capture(fact, load, sql.data);
+	wh_sql_append(&sql,
+				  ", load_id) SELECT %s, %l FROM %s RETURNING f.tableoid AS wh_leaf, 1 AS wh_n",
+				  values, load->id, from);
+	if (wh_fact_is_read(fact, load))
+		append_captured(&sql, fact, "f", "c");
+	return write_rows(fact, load, sql.data);
 }
 
 bool
@@ -186,9 +185,35 @@ append_captured(StringInfo sql, const WhFact *fact, const char *alias, const cha
 					  lfirst_int(cell));
 }
 
+/* write_rows runs a statement that returns of each row that it wrote the partition (wh_leaf), and
+ * what rollups need; returns how many. */
 static uint64
-capture(WhFact *fact, const WhLoad *load, const char *sql)
+write_rows(WhFact *fact, const WhLoad *load, const char *sql)
 {
-	return wh_stage_append(load->changes, wh_fact_changes(fact->model->id), fact->stage, sql, 0,
-						   NULL);
+	uint64 processed = wh_stage_fill(fact->stage, "wh_written", sql, 0, NULL);
+	WhRows *leaves;
+
+	if (processed == 0)
+		return 0;
+	leaves = wh_stage_query(fact->stage, "SELECT DISTINCT w.wh_leaf FROM wh_written w", 0, NULL);
+	for (uint64 i = 0; i < leaves->count; i++)
+		wh_fact_touch(fact, wh_rows_oid(leaves, i, 1));
+	if (wh_fact_is_read(fact, load))
+		keep_changes(fact, load);
+	wh_stage_forget(fact->stage, "wh_written");
+	return processed;
+}
+
+static void
+keep_changes(WhFact *fact, const WhLoad *load)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	wh_sql_append(&sql, "SELECT w.wh_n");
+	foreach_int(attribute, fact->read)
+		wh_sql_append(&sql, ", w.c%d", attribute);
+	wh_sql_append(&sql, " FROM wh_written w");
+	wh_stage_append(load->changes, wh_fact_changes(fact->model->id), fact->stage, sql.data, 0,
+					NULL);
 }

@@ -17,9 +17,10 @@
 #include "load/load.h"
 #include "load/load_private.h"
 
-#define LOAD_MODEL_COLUMNS 12
+#define LOAD_MODEL_COLUMNS 16
 
 static void record_models(const WhLoad *load, List *done);
+static void fill_model(Datum *values, bool *nulls, const WhLoad *load, const WhDone *model);
 static XLogRecPtr lowest_position(List *done, XLogRecPtr to);
 
 WhLoad *
@@ -80,22 +81,38 @@ record_models(const WhLoad *load, List *done)
 		if (slot->tts_tupleDescriptor->natts != LOAD_MODEL_COLUMNS)
 			elog(ERROR, "walhouse.load_model has other columns");
 		memset(slot->tts_isnull, false, sizeof(bool) * slot->tts_tupleDescriptor->natts);
-		slot->tts_values[0] = Int64GetDatum(load->id);
-		slot->tts_values[1] = Int32GetDatum(model->model_id);
-		slot->tts_values[2] = LSNGetDatum(model->from);
-		slot->tts_values[3] = LSNGetDatum(load->to);
-		slot->tts_values[4] = Int64GetDatum(model->counts.inserted);
-		slot->tts_values[5] = Int64GetDatum(model->counts.updated);
-		slot->tts_values[6] = Int64GetDatum(model->counts.deleted);
-		slot->tts_values[7] = Int64GetDatum(model->counts.inferred);
-		slot->tts_values[8] = Int64GetDatum(model->counts.rejected);
-		slot->tts_values[9] = Int64GetDatum(model->counts.opened);
-		slot->tts_values[10] = Int64GetDatum(model->counts.closed);
-		slot->tts_values[11] = Float8GetDatum(rint(model->duration_ms * 1000) / 1000);
+		fill_model(slot->tts_values, slot->tts_isnull, load, model);
 		wh_changelog_append_done(models);
 	}
 	wh_changelog_append_close(models);
 	CommandCounterIncrement();
+}
+
+static void
+fill_model(Datum *values, bool *nulls, const WhLoad *load, const WhDone *model)
+{
+	const WhCounts *counts = &model->counts;
+	int i = 0;
+
+	values[i++] = Int64GetDatum(load->id);
+	values[i++] = Int32GetDatum(model->model_id);
+	values[i++] = LSNGetDatum(model->from);
+	values[i++] = LSNGetDatum(load->to);
+	nulls[i] = !counts->read_known;
+	values[i++] = Int64GetDatum(counts->rows_read);
+	values[i++] = Int64GetDatum(counts->inserted);
+	values[i++] = Int64GetDatum(counts->updated);
+	values[i++] = Int64GetDatum(counts->deleted);
+	values[i++] = Int64GetDatum(counts->inferred);
+	values[i++] = Int64GetDatum(counts->rejected);
+	values[i++] = Int64GetDatum(counts->opened);
+	values[i++] = Int64GetDatum(counts->closed);
+	values[i++] = Float8GetDatum(rint(model->duration_ms * 1000) / 1000);
+	nulls[i] = nulls[i + 1] = nulls[i + 2] = counts->partitions == 0;
+	values[i++] = Int32GetDatum(counts->partitions);
+	values[i++] = TimestampGetDatum(counts->partitions_from);
+	values[i++] = TimestampGetDatum(counts->partitions_to);
+	Assert(i == LOAD_MODEL_COLUMNS);
 }
 
 static XLogRecPtr

@@ -72,6 +72,7 @@ static bool rests(const Run *run, const WhModel *model);
 static void note_done(Run *run, int32 model_id, XLogRecPtr from, const WhCounts *counts,
 					  double duration_ms);
 static void load_model(Run *run, WhModel *model);
+static void count_read(const Run *run, const WhModel *model, XLogRecPtr from, WhCounts *counts);
 static int32 stopped_need(Run *run, const WhModel *model);
 static bool must_wait(Run *run, const WhModel *model);
 static void keep_missed(Run *run);
@@ -358,6 +359,8 @@ note_done(Run *run, int32 model_id, XLogRecPtr from, const WhCounts *counts,
 	done->duration_ms = duration_ms;
 	if (counts != NULL)
 		done->counts = *counts;
+	else
+		done->counts.read_known = true;
 	run->done = lappend(run->done, done);
 }
 
@@ -366,21 +369,38 @@ static void
 load_model(Run *run, WhModel *model)
 {
 	XLogRecPtr from = model->position;
-	WhCounts counts = {0};
+	WhCounts counts = {.read_known = rests(run, model)};
 	instr_time start;
 	instr_time end;
 	WhUser saved;
 
 	INSTR_TIME_SET_CURRENT(start);
-	if (!rests(run, model))
+	if (!counts.read_known)
 	{
 		wh_user_become(model->owner, &saved);
 		wh_model_routine(model->kind)->load(model, run->load, &counts);
+		count_read(run, model, from, &counts);
 		wh_user_restore(&saved);
 	}
 	INSTR_TIME_SET_CURRENT(end);
 	INSTR_TIME_SUBTRACT(end, start);
 	note_done(run, model->id, from, &counts, INSTR_TIME_GET_MILLISEC(end));
+}
+
+/* count_read counts the changes of a range where the load itself has not; of a query over several
+ * tables their number tells nothing. */
+static void
+count_read(const Run *run, const WhModel *model, XLogRecPtr from, WhCounts *counts)
+{
+	if (counts->read_known || model->source == NULL || model->join != NULL)
+		return;
+	counts->rows_read =
+		wh_rows_int8(wh_spi_query(wh_sql("SELECT pg_catalog.count(*) FROM %T l WHERE l.lsn > $1"
+										 " AND l.lsn <= $2 AND l.op <> 'B'",
+										 model->source->log),
+								  2, (WhArg[]){WH_ARG_LSN(from), WH_ARG_LSN(run->load->to)}),
+					 0, 1);
+	counts->read_known = true;
 }
 
 /* stopped_need returns the id of a stopped model that this one needs; 0: none. */

@@ -90,6 +90,11 @@ typedef struct WhCounts
 	int64 rejected;
 	int64 opened; /* versions of a dimension that began, */
 	int64 closed; /* and that ended */
+	bool read_known;
+	int64 rows_read; /* changes of the range, or rows of the mirror; valid when read_known */
+	int32 partitions; /* of a fact that were written to */
+	Timestamp partitions_from; /* bounds of the first and the last of them, when there are any */
+	Timestamp partitions_to;
 } WhCounts;
 
 /* One load or build, as kinds see it. */
@@ -412,6 +417,7 @@ typedef struct WhRange
 	char op;
 	TupleTableSlot *row; /* until the next call */
 	WhPlace place;
+	uint64 changes; /* met since the beginning; B and what it was before are one */
 	bool is_disordered; /* rows of a change came in another order than B, D, I, T, U */
 	WhRangeState *state;
 } WhRange;

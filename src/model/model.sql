@@ -61,6 +61,7 @@ CREATE TABLE walhouse.load_model (
     model_id     integer NOT NULL,
     from_lsn     pg_lsn NOT NULL,
     to_lsn       pg_lsn NOT NULL,
+    rows_read    bigint,
     inserted     bigint NOT NULL DEFAULT 0,
     updated      bigint NOT NULL DEFAULT 0,
     deleted      bigint NOT NULL DEFAULT 0,
@@ -69,10 +70,13 @@ CREATE TABLE walhouse.load_model (
     opened       bigint NOT NULL DEFAULT 0,
     closed       bigint NOT NULL DEFAULT 0,
     duration_ms  double precision,
+    partitions       integer,
+    partitions_from  timestamp,
+    partitions_to    timestamp,
     CONSTRAINT load_model_pkey PRIMARY KEY (model_id, load_id)
 );
 COMMENT ON TABLE walhouse.load_model IS
-    'What a load did to a model. The greatest load of a model holds its position (to_lsn). opened, closed: versions of a dimension that began and ended.';
+    'What a load did to a model. The greatest load of a model holds its position (to_lsn). rows_read: logged changes of its table in the range, or rows of the mirror that a build read; NULL where they are not counted. opened, closed: versions of a dimension that began and ended. partitions: to how many partitions of a fact it wrote, partitions_from and partitions_to: the lower bound of the first and the upper one of the last of them, in UTC where the event time is timestamptz; NULL: to none.';
 CREATE INDEX load_model_load_id_idx ON walhouse.load_model (load_id);
 
 CREATE TABLE walhouse.load_summary (
@@ -102,6 +106,8 @@ CREATE TABLE walhouse.load_summary (
     closed           bigint,
     duration_ms      double precision,
     max_duration_ms  double precision,
+    partitions_from  timestamp,
+    partitions_to    timestamp,
     CONSTRAINT load_summary_pkey PRIMARY KEY (feed_id, model_id, to_load)
 );
 COMMENT ON TABLE walhouse.load_summary IS

@@ -316,6 +316,8 @@ take(WhRange *range, TupleTableSlot *slot)
 	range->seq = seq;
 	range->op = op;
 	range->row = slot;
+	if (op != 'B')
+		range->changes++;
 }
 
 void
@@ -327,6 +329,7 @@ wh_model_range_rewind(WhRange *range)
 		index_endscan(state->scan);
 	state->scan = NULL;
 	state->next = 0;
+	range->changes = 0;
 	range->lsn = InvalidXLogRecPtr;
 }
 

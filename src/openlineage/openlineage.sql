@@ -66,9 +66,34 @@ RETURN (SELECT pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
 COMMENT ON FUNCTION walhouse.openlineage_static_facets(oid, text) IS
     'The facets schema, dataSource, datasetType, ownership and documentation of a relation of this database.';
 
+CREATE FUNCTION walhouse.openlineage_subset(fact regclass, event_time text, partitions integer, "from" timestamp, "to" timestamp) RETURNS jsonb
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN (
+    WITH told AS (
+        SELECT p.partition, p."from" AS lower
+        FROM walhouse.fact_partitions(fact) p
+        WHERE p."from" >= openlineage_subset."from" AND p."to" <= openlineage_subset."to"
+          AND (partitions <> 2 OR p."from" = openlineage_subset."from" OR p."to" = openlineage_subset."to")
+    )
+    SELECT walhouse.openlineage_facet('BaseSubsetDatasetFacet', '1-0-0', pg_catalog.jsonb_build_object('outputCondition',
+               CASE WHEN pg_catalog.count(*) = partitions AND partitions <= 100 THEN pg_catalog.jsonb_build_object('type', 'partition', 'partitions',
+                        pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('identifier', walhouse.openlineage_name(t.partition),
+                                                                           'dimensions', pg_catalog.jsonb_build_object(event_time, pg_catalog.to_jsonb(t.lower))) ORDER BY t.lower))
+                    ELSE pg_catalog.jsonb_build_object('type', 'binary', 'operator', 'AND',
+                        'left', pg_catalog.jsonb_build_object('type', 'compare', 'comparison', 'GREATER_EQUAL_THAN',
+                            'left', pg_catalog.jsonb_build_object('type', 'field', 'field', event_time),
+                            'right', pg_catalog.jsonb_build_object('type', 'literal', 'value', pg_catalog.to_jsonb("from"))),
+                        'right', pg_catalog.jsonb_build_object('type', 'compare', 'comparison', 'LESS_THAN',
+                            'left', pg_catalog.jsonb_build_object('type', 'field', 'field', event_time),
+                            'right', pg_catalog.jsonb_build_object('type', 'literal', 'value', pg_catalog.to_jsonb("to")))) END))
+           || pg_catalog.jsonb_build_object('_schemaURL', 'https://openlineage.io/spec/facets/1-0-0/BaseSubsetDatasetFacet.json#/$defs/OutputSubsetOutputDatasetFacet')
+    FROM told t WHERE partitions IS NOT NULL HAVING partitions IS NOT NULL);
+COMMENT ON FUNCTION walhouse.openlineage_subset(regclass, text, integer, timestamp, timestamp) IS
+    'The facet that tells to which partitions of a fact a load wrote, by what walhouse.load_model says of it: their names and lower bounds where these say which they were, and there are 100 at most; else the stretch of event_time that they lie in. NULL: to none.';
+
 CREATE FUNCTION walhouse.openlineage(since bigint DEFAULT 0, feed text DEFAULT NULL, namespace text DEFAULT NULL, max_loads integer DEFAULT 1000,
     OUT feed_id integer, OUT load_id bigint, OUT recorded bigint, OUT event jsonb)
-RETURNS SETOF record LANGUAGE sql STABLE
+RETURNS SETOF record LANGUAGE sql STABLE SET jit = off -- compiling it would take twenty times as long as running it
 BEGIN ATOMIC
     WITH house AS MATERIALIZED (
         SELECT COALESCE(openlineage.namespace, walhouse.openlineage_namespace()) AS ns,
@@ -93,11 +118,11 @@ BEGIN ATOMIC
              CROSS JOIN house h
     ), runs AS MATERIALIZED (
         -- A model in a load: brought on, or stopped.
-        SELECT l.load_id, l.kind AS load_kind, lm.model_id, lm.from_lsn, lm.to_lsn, lm.inserted, lm.updated, lm.deleted, lm.inferred, lm.rejected,
-               l.started, l.started + COALESCE(lm.duration_ms, 0) * '1 ms'::interval AS ended, NULL::text AS error
+        SELECT l.load_id, l.kind AS load_kind, lm.model_id, lm.from_lsn, lm.to_lsn, lm.rows_read, lm.inserted, lm.updated, lm.deleted, lm.inferred, lm.rejected,
+               lm.partitions, lm.partitions_from, lm.partitions_to, l.started, l.started + COALESCE(lm.duration_ms, 0) * '1 ms'::interval AS ended, NULL::text AS error
         FROM loads l JOIN walhouse.load_model lm ON lm.load_id = l.load_id
         UNION ALL
-        SELECT l.load_id, l.kind, m.model_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, l.started, l.ended, pg_catalog.substr(p.part, pg_catalog.length(m.name) + 3)
+        SELECT l.load_id, l.kind, m.model_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, l.started, l.ended, pg_catalog.substr(p.part, pg_catalog.length(m.name) + 3)
         FROM loads l
              CROSS JOIN LATERAL pg_catalog.regexp_split_to_table(l.error, '; (?=("([^"]|"")+"|[^\s".:;]+)[.]("([^"]|"")+"|[^\s".:;]+): )') p (part)
              JOIN (SELECT d.model_id, d.feed_id, pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS name
@@ -131,7 +156,10 @@ BEGIN ATOMIC
                              GROUP BY e.source_name, e.source_column ORDER BY e.source_name, e.source_column) i), '[]'))) AS facet
         FROM models m CROSS JOIN house h
     ), reads AS MATERIALIZED (
-        SELECT DISTINCT e.model_id, e.source, e.source_name FROM edges e
+        SELECT e.model_id, e.source, e.source_name, t.mirror IS NOT NULL AS is_mirror, d.model_id AS source_id
+        FROM (SELECT DISTINCT x.model_id, x.source, x.source_name FROM edges x) e
+             LEFT JOIN walhouse.feed_table t ON t.mirror = e.source
+             LEFT JOIN walhouse.model d ON d.relation = e.source
     ), checks AS MATERIALIZED (
         -- The last verification of each model that others read.
         SELECT i.model_id, i.relation, walhouse.openlineage_facet('DataQualityAssertionsDatasetFacet', '1-1-0', pg_catalog.jsonb_build_object('assertions',
@@ -217,13 +245,23 @@ BEGIN ATOMIC
                    'inputs', (SELECT COALESCE(pg_catalog.jsonb_agg(pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object('namespace', h.ns, 'name', e.source_name,
                                   'facets', pg_catalog.jsonb_build_object('version', walhouse.openlineage_facet('DatasetVersionDatasetFacet', '1-0-1',
                                       pg_catalog.jsonb_build_object('datasetVersion', r.to_lsn::text))),
-                                  'inputFacets', CASE WHEN k.facet IS NOT NULL THEN pg_catalog.jsonb_build_object('dataQualityAssertions', k.facet) END)) ORDER BY e.source_name), '[]')
-                              FROM reads e LEFT JOIN checks k ON k.relation = e.source WHERE e.model_id = r.model_id),
+                                  'inputFacets', NULLIF(pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object('dataQualityAssertions', k.facet,
+                                      'inputStatistics', CASE WHEN c.rows IS NOT NULL THEN walhouse.openlineage_facet('InputStatisticsInputDatasetFacet', '1-0-0',
+                                          pg_catalog.jsonb_build_object('rowCount', c.rows)) END)), '{}'))) ORDER BY e.source_name), '[]')
+                              FROM reads e LEFT JOIN checks k ON k.relation = e.source
+                                   -- What rollups read of their fact is what the load did to it.
+                                   LEFT JOIN LATERAL (SELECT CASE WHEN e.is_mirror THEN r.rows_read
+                                                                  WHEN m.kind IN ('rollup', 'periodic_snapshot') AND r.load_kind = 'load' THEN
+                                                                      (SELECT x.inserted + x.updated + x.deleted FROM runs x
+                                                                       WHERE x.load_id = r.load_id AND x.model_id = e.source_id AND x.error IS NULL) END AS rows) c ON true
+                              WHERE e.model_id = r.model_id),
                    'outputs', pg_catalog.jsonb_build_array(m.dataset || pg_catalog.jsonb_build_object(
                        'facets', (m.facets - 'documentation' - 'ownership') || pg_catalog.jsonb_build_object('columnLineage', n.facet, 'version',
                            walhouse.openlineage_facet('DatasetVersionDatasetFacet', '1-0-1', pg_catalog.jsonb_build_object('datasetVersion', r.to_lsn::text))),
-                       'outputFacets', pg_catalog.jsonb_build_object('outputStatistics', walhouse.openlineage_facet('OutputStatisticsOutputDatasetFacet', '1-0-2',
-                           pg_catalog.jsonb_build_object('rowCount', r.inserted + r.updated))))))
+                       'outputFacets', pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
+                           'outputStatistics', walhouse.openlineage_facet('OutputStatisticsOutputDatasetFacet', '1-0-2',
+                               pg_catalog.jsonb_build_object('rowCount', r.inserted + r.updated)),
+                           'subset', walhouse.openlineage_subset(m.relation, m.options ->> 'event_time', r.partitions, r.partitions_from, r.partitions_to))))))
                    ELSE '{}' END
         FROM runs r JOIN loads l USING (load_id) JOIN models m USING (model_id) JOIN lineage n USING (model_id)
              CROSS JOIN (VALUES (4), (5)) s (place) CROSS JOIN house h

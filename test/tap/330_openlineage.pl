@@ -79,8 +79,39 @@ ok(plain(events($since)) eq plain(@loaded), 'asked again, the same comes again')
 is(join(' ', map { $_->[0] } events(0, q{, feed => 'nobody'})), '', 'no events of a feed that is not there');
 is(scalar(keys %{ { map { $_->[1] => 1 } events(0, q{, max_loads => 2}) } }), 2, 'not more loads than asked for');
 
-# A model that stops.
+is($end->{inputs}[0]{inputFacets}{inputStatistics}{rowCount}, 3, 'and so many changes that it read');
+my ($written) = of(\@loaded, 'COMPLETE', qr/dw\.Sale/);
+is(join(' ', map { "$_->{name}:" . ($_->{inputFacets}{inputStatistics}{rowCount} // '') } @{ $written->{inputs} }),
+	'postgres.dw.customer: postgres.shop.customer: postgres.shop.the.sale:', 'which of several tables is not known');
+is(encode($written->{outputs}[0]{outputFacets}{subset}{outputCondition}), encode({ type => 'partition', partitions => [ map {
+	{ identifier => "postgres.dw.Sale_p2026_0$_", dimensions => { on => "2026-0$_-01T00:00:00" } } } 1 .. 3 ] }), 'a load of a fact says which partitions it wrote to');
+my ($summed) = of(\@loaded, 'COMPLETE', qr/dw\.by_city/);
+is($summed->{inputs}[0]{inputFacets}{inputStatistics}{rowCount}, value($house, q{SELECT inserted + updated + deleted FROM walhouse.load_model JOIN walhouse.model USING (model_id)
+	WHERE relation = 'dw."Sale"'::regclass ORDER BY load_id DESC LIMIT 1}), 'a rollup reads what became of its fact');
+ok(!exists $summed->{outputs}[0]{outputFacets}{subset}, 'and has no partitions');
+
+# Two partitions far apart; a few of many; some of many side by side.
 $since = $loaded[-1][0];
+sql($source, q{UPDATE "Odd ""shop"."the.sale" SET "on" = '2026-07-01' WHERE id = 1});
+sql($house, q{CALL walhouse.run('shop')});
+is(join(' ', map { $_->{identifier} } map { @{ $_->{outputs}[0]{outputFacets}{subset}{outputCondition}{partitions} } } of([ events($since) ], 'COMPLETE', qr/dw\.Sale/)),
+	'postgres.dw.Sale_p2026_01 postgres.dw.Sale_p2026_07', 'two partitions have their names, however far apart');
+$since = (events($since))[-1][0];
+sql($source, q{UPDATE "Odd ""shop"."the.sale" SET amount = 0 WHERE id = 1 OR "on" >= '2026-02-01' AND "on" < '2026-02-03' OR "on" = '2026-03-01'; DELETE FROM "Odd ""shop"."the.sale" WHERE id = 2});
+sql($house, q{CALL walhouse.run('shop')});
+is(scalar(map { @{ $_->{outputs}[0]{outputFacets}{subset}{outputCondition}{partitions} } } of([ events($since) ], 'COMPLETE', qr/dw\.Sale/)), 4, 'so have all those that there are');
+$since = (events($since))[-1][0];
+sql($source, q{INSERT INTO "Odd ""shop"."the.sale" VALUES (200, 1, '2026-06-02', 7), (201, 1, '2026-04-01', 7); UPDATE "Odd ""shop"."the.sale" SET amount = 8 WHERE id = 1});
+sql($house, q{CALL walhouse.run('shop')});
+$since = (events($since))[-1][0];
+sql($source, q{UPDATE "Odd ""shop"."the.sale" SET amount = 9 WHERE id IN (1, 200, 3)});
+sql($house, q{CALL walhouse.run('shop')});
+my ($stretch) = map { $_->{outputs}[0]{outputFacets}{subset}{outputCondition} } of([ events($since) ], 'COMPLETE', qr/dw\.Sale/);
+is(join(' ', map { ($stretch->{$_}{left}{field}, $stretch->{$_}{comparison}, $stretch->{$_}{right}{value}) } qw(left right)),
+	'on GREATER_EQUAL_THAN 2026-01-01T00:00:00 on LESS_THAN 2026-08-01T00:00:00', 'three with others in between are told by the stretch that they lie in');
+
+# A model that stops.
+$since = (events($since))[-1][0];
 sql($house, q{ALTER TABLE dw.customer ADD CHECK (city <> 'Oslo; it "rains": there'), ADD CHECK (name <> 'x')});
 sql($source, q{UPDATE customer SET city = 'Oslo; it "rains": there' WHERE id = 5});
 sql($house, q{CALL walhouse.run('shop')});
@@ -127,6 +158,7 @@ $house->stop;
 $source->stop;
 done_testing();
 
+sub encode { return JSON::PP->new->canonical->encode($_[0]) }
 sub edges
 {
 	return join ', ', map { my $field = $_; map { "$field->{name}.$field->{field} $_->{type}/$_->{subtype}" } @{ $field->{transformations} } } @{ $_[0] // [] };
