@@ -25,7 +25,9 @@ BEGIN ATOMIC
                (SELECT s.setting FROM pg_catalog.pg_settings s WHERE s.name = 'shared_preload_libraries') AS preload,
                (SELECT e.extversion FROM pg_catalog.pg_extension e WHERE e.extname = 'walhouse') AS extension
         FROM walhouse.library() l),
-    feed AS MATERIALIZED (SELECT s.*, pg_catalog.clock_timestamp() - patience AS before FROM walhouse.stat_feed s),
+    feed AS MATERIALIZED (
+        SELECT s.feed, s.owner, s.state, s.enabled, s.worker, s.pid, s.stream_pid, s.clock, s.stored, s.lag_bytes, s.commit_lag, s.error,
+               s.error_time, s.loaded_lag, pg_catalog.clock_timestamp() - patience AS before FROM walhouse.stat_feed s),
     model AS MATERIALIZED (
         SELECT m.model, m.feed, m.kind, m.state, m.is_current, m.waits_for, m.position, m.last_load, m.rejected, m.error, m.error_time,
                m.last_verify, m.verify_differences, c.created, c.feed_id, f.enabled, f.worker, f.stream_pid, f.before

@@ -42,6 +42,7 @@ typedef struct WhStreamStatus
 {
 	XLogRecPtr received; /* where the last message stands in the source's WAL */
 	XLogRecPtr confirmed; /* durable here, and told to the source */
+	TimestampTz heard; /* when the last message came */
 	int open; /* transactions that come in segments and are not at their end */
 	uint64 streamed; /* transactions that came in segments, since the stream was opened */
 	uint64 spilled; /* those that went to a temporary file, and their bytes */

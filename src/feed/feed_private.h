@@ -412,6 +412,7 @@ struct WhStream
 	XLogRecPtr confirmed;
 	XLogRecPtr reported; /* what the source was told last */
 	TimestampTz reported_at;
+	TimestampTz heard; /* when the last message came */
 	TimestampTz idle_stored_at;
 	TimestampTz asked_at;
 	bool is_asked; /* the source, how far it is; its answer has not come */

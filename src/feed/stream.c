@@ -230,7 +230,8 @@ start_replication(WhStream *stream)
 		appendStringInfo(&sql, *c == '\'' ? "''" : "%c", *c);
 	appendStringInfoString(&sql, "')");
 	wh_source_copy(stream->conn, sql.data, PGRES_COPY_BOTH);
-	stream->source_time = stream->reported_at = stream->idle_stored_at = GetCurrentTimestamp();
+	stream->source_time = stream->reported_at = stream->idle_stored_at = stream->heard =
+		GetCurrentTimestamp();
 	stream->reported = stream->confirmed;
 }
 
@@ -323,6 +324,7 @@ take_copy_data(WhStream *stream, char *buffer, int len)
 {
 	XLogRecPtr end;
 
+	stream->heard = GetCurrentTimestamp();
 	if (buffer[0] == 'w' && len >= 25)
 	{
 		stream->received = Max(stream->received, read_uint64(buffer + 1));
@@ -397,16 +399,19 @@ advance_confirmed(WhStream *stream)
 			sizeof(XLogRecPtr) * stream->confirms);
 }
 
+/* report_if_due asks for an answer, too, where nothing was heard for as long: the heartbeat of an
+ * idle source. */
 static void
 report_if_due(WhStream *stream)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	bool is_silent = TimestampDifferenceExceeds(stream->heard, now, wh_feed_status_interval);
 
 	advance_confirmed(stream);
 	if (TimestampDifferenceExceeds(stream->reported_at, now, wh_feed_status_interval) ||
 		(stream->confirmed > stream->reported &&
 		 TimestampDifferenceExceeds(stream->reported_at, now, REPORT_INTERVAL_MS)))
-		report(stream, false);
+		report(stream, is_silent);
 }
 
 /* report tells the source what is received and what is durable; only positions that were
@@ -497,6 +502,7 @@ wh_feed_status(const WhStream *stream)
 {
 	return (WhStreamStatus){.received = stream->received,
 							.confirmed = stream->confirmed,
+							.heard = stream->heard,
 							.open = list_length(stream->open),
 							.streamed = stream->streamed,
 							.spilled = stream->spilled,

@@ -7,13 +7,19 @@ CREATE FUNCTION walhouse.stat_workers(OUT feed_id integer, OUT pid integer, OUT 
                                       OUT "position" pg_lsn, OUT caught_up boolean, OUT ingests bigint, OUT loads bigint,
                                       OUT builds integer, OUT received_lsn pg_lsn, OUT confirmed_lsn pg_lsn,
                                       OUT open_transactions integer, OUT streamed bigint, OUT spilled bigint,
-                                      OUT spilled_bytes bigint)
+                                      OUT spilled_bytes bigint, OUT heard timestamptz)
 RETURNS SETOF record
 LANGUAGE c STRICT VOLATILE PARALLEL RESTRICTED
 ROWS 10
 AS 'MODULE_PATHNAME', 'walhouse_stat_workers';
 COMMENT ON FUNCTION walhouse.stat_workers() IS
     'The workers of this database''s feeds, as shared memory knows them; no row without shared_preload_libraries. Read the view walhouse.stat_feed.';
+
+CREATE FUNCTION walhouse.stat_stages(feed_id integer, OUT loaded_to pg_lsn, OUT waits_since timestamptz, OUT reach timestamptz)
+LANGUAGE c STRICT VOLATILE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'walhouse_stat_stages';
+COMMENT ON FUNCTION walhouse.stat_stages(integer) IS
+    'What the log of a feed says of its stages, for walhouse.stat_feed: up to where all current models are, the commit time of the first source transaction behind that (NULL: there is none), and that of the first one in the log.';
 
 CREATE VIEW walhouse.stat_feed AS
     SELECT f.name AS feed,
@@ -47,8 +53,26 @@ CREATE VIEW walhouse.stat_feed AS
            w.next_start,
            CASE WHEN pg_catalog.pg_has_role(f.owner::oid, 'USAGE') OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE')
                 THEN COALESCE(f.error, w.error) END AS error,
-           COALESCE(f.error_time, w.error_time) AS error_time
+           COALESCE(f.error_time, w.error_time) AS error_time,
+           w.heard,
+           CASE WHEN w.heard IS NOT NULL THEN greatest(w.source_lsn - w.received_lsn, 0) END AS received_lag_bytes,
+           CASE WHEN w.heard IS NOT NULL THEN greatest(pg_catalog.clock_timestamp() - w.heard, '0'::interval) END AS received_lag,
+           CASE WHEN g.waits_since IS NOT NULL THEN greatest(greatest(w.source_lsn, p.position) - g.loaded_to, 0)
+                WHEN w.caught_up THEN 0 WHEN w.heard IS NOT NULL THEN greatest(w.source_lsn - p.position, 0) END AS loaded_lag_bytes,
+           CASE WHEN g.waits_since IS NOT NULL THEN greatest(pg_catalog.clock_timestamp() - g.waits_since, '0'::interval)
+                WHEN w.caught_up THEN '0'::interval
+                WHEN w.pid IS NOT NULL THEN greatest(pg_catalog.clock_timestamp() - p.clock, '0'::interval) END AS loaded_lag,
+           CASE WHEN w.heard IS NOT NULL THEN greatest(w.source_lsn - w.confirmed_lsn, 0) END AS confirmed_lag_bytes,
+           CASE WHEN w.confirmed_lsn IS NOT NULL
+                THEN COALESCE((SELECT pg_catalog.clock_timestamp() - pg_catalog.min(n.stored) FROM walhouse.feed_position n
+                               WHERE n.feed_id = f.feed_id AND n.position > w.confirmed_lsn), '0'::interval) END AS confirmed_lag,
+           f.horizon,
+           g.reach,
+           (SELECT pg_catalog.sum(pg_catalog.pg_total_relation_size(x.relid))::bigint
+            FROM walhouse.feed_table t CROSS JOIN LATERAL pg_catalog.pg_partition_tree(t.log) x
+            WHERE t.feed_id = f.feed_id) AS log_bytes
     FROM walhouse.feed f
+         LEFT JOIN LATERAL walhouse.stat_stages(f.feed_id) g ON true
          LEFT JOIN LATERAL (SELECT fp.position, fp.clock, fp.stored FROM walhouse.feed_position fp
                             WHERE fp.feed_id = f.feed_id ORDER BY fp.position DESC LIMIT 1) p ON true
          LEFT JOIN walhouse.stat_workers() w ON w.feed_id = f.feed_id
@@ -58,7 +82,7 @@ CREATE VIEW walhouse.stat_feed AS
                 AND s.database = (SELECT d.oid FROM pg_catalog.pg_database d
                                   WHERE d.datname = pg_catalog.current_database());
 COMMENT ON VIEW walhouse.stat_feed IS
-    'One row for each feed. worker: stopped, starting, running, waiting to restart (at next_start, after failures in a row), stopping, or none (started, but the launcher has not got to it, or walhouse.worker is off). stream_pid: the process that reads the slot, a worker or a session in walhouse.run. position, clock: what is in the mirrors, and the commit time that goes with it. source_lsn: how far the source said its WAL goes; lag_bytes: how much of it is not in yet, 0 when nothing of it concerns the feed; commit_lag: the age of the newest commit that is in while more waits, otherwise 0. received_lsn, confirmed_lsn: the last message, and what the source was told is durable; open_transactions: streamed and not at their end; streamed, spilled, spilled_bytes: transactions that came while they were open, those that went through temporary files, and how much. These, ingests and loads are the worker''s own, and NULL or 0 without one.';
+    'One row for each feed. worker: stopped, starting, running, waiting to restart (at next_start, after failures in a row), stopping, or none (started, but the launcher has not got to it, or walhouse.worker is off). stream_pid: the process that reads the slot, a worker or a session in walhouse.run. position, clock: what is in the mirrors, and the commit time that goes with it. source_lsn: how far the source said its WAL goes; lag_bytes: how much of it is not in yet, 0 when nothing of it concerns the feed; commit_lag: the age of the newest commit that is in while more waits, otherwise 0. received_lsn, confirmed_lsn: the last message, and what the source was told is durable; open_transactions: streamed and not at their end; streamed, spilled, spilled_bytes: transactions that came while they were open, those that went through temporary files, and how much. These, ingests and loads are the worker''s own, and NULL or 0 without one. Lags by stage, in bytes and in time: received (heard: when the source last said anything), in the log (lag_bytes, commit_lag), loaded (for how long the first commit that is not in all current models has been there), confirmed. horizon, reach: from which position, and commit time, on the log is complete; log_bytes: its size, which a query that does not name it does not compute.';
 
 CREATE VIEW walhouse.stat_table AS
     SELECT f.name AS feed,

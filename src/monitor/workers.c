@@ -16,7 +16,7 @@
 #include "monitor/monitor.h"
 #include "worker/worker.h"
 
-#define WORKER_COLUMNS 21
+#define WORKER_COLUMNS 22
 
 PG_FUNCTION_INFO_V1(walhouse_stat_workers);
 
@@ -72,6 +72,7 @@ put_worker(ReturnSetInfo *result, const WhWorkerInfo *info)
 	values[18] = Int64GetDatum(info->stream.streamed);
 	values[19] = Int64GetDatum(info->stream.spilled);
 	values[20] = Int64GetDatum(info->stream.spilled_bytes);
+	put_time(&values[21], &nulls[21], info->stream.heard);
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 
