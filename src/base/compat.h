@@ -222,16 +222,25 @@
 #define wh_compat_last_leaf(index) _bt_get_endpoint((index), 0, true, NULL)
 #endif
 
-/* 16: the heap; 17: no snapshot; a descent to the leaf that a key belongs to, locked for writing */
+/* 16: the heap; 17: no snapshot; a descent to the leaf that a key belongs to, which is locked for
+ * access */
 #if PG_VERSION_NUM >= 170000
-#define wh_compat_bt_search(index, heap, key, buffer) \
-	_bt_search((index), (heap), (key), (buffer), BT_WRITE)
+#define wh_compat_bt_search(index, heap, key, buffer, access) \
+	_bt_search((index), (heap), (key), (buffer), (access))
 #elif PG_VERSION_NUM >= 160000
-#define wh_compat_bt_search(index, heap, key, buffer) \
-	_bt_search((index), (heap), (key), (buffer), BT_WRITE, NULL)
+#define wh_compat_bt_search(index, heap, key, buffer, access) \
+	_bt_search((index), (heap), (key), (buffer), (access), NULL)
 #else
-#define wh_compat_bt_search(index, heap, key, buffer) \
-	_bt_search((index), (key), (buffer), BT_WRITE, NULL)
+#define wh_compat_bt_search(index, heap, key, buffer, access) \
+	_bt_search((index), (key), (buffer), (access), NULL)
+#endif
+
+/* 17: no snapshot is too old; users include storage/bufmgr.h */
+#if PG_VERSION_NUM >= 170000
+#define wh_compat_test_snapshot(snapshot, relation, page) ((void) 0)
+#else
+#define wh_compat_test_snapshot(snapshot, relation, page) \
+	TestForOldSnapshot((snapshot), (relation), (page))
 #endif
 
 /* 17: a relation for its OID; the sequence of an identity column, or InvalidOid; users include

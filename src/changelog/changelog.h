@@ -11,11 +11,14 @@
 #ifndef WH_CHANGELOG_H
 #define WH_CHANGELOG_H
 
+#include "access/sdir.h"
+#include "access/skey.h"
 #include "access/xlogdefs.h"
 #include "executor/tuptable.h"
 #include "nodes/pg_list.h"
 #include "storage/itemptr.h"
 #include "utils/relcache.h"
+#include "utils/snapshot.h"
 #include "utils/timestamp.h"
 
 /* A row of walhouse.feed. */
@@ -216,5 +219,22 @@ extern void wh_changelog_update_row(WhAppend *append, ItemPointer tid, const Dat
 									const bool *nulls);
 extern void wh_changelog_delete_row(WhAppend *append, ItemPointer tid);
 extern void wh_changelog_append_close(WhAppend *append);
+
+/* -------- probe.c: rows by their key -------- */
+
+/*
+ * A probe finds rows of a heap by the first `count` columns of a B-tree, each equal to a value that
+ * is not NULL, as an index scan with these keys would, in the same order; fastest where keys come
+ * in order.  Lives in the current context, until wh_probe_close; the keys stay the caller's.
+ */
+typedef struct WhProbe WhProbe;
+
+extern WhProbe *wh_probe_open(Relation heap, Relation index, ScanKey keys, int count,
+							  Snapshot snapshot, ScanDirection direction);
+/* Looks for the arguments that the keys have now. */
+extern void wh_probe_find(WhProbe *probe);
+/* Gives its rows one by one; false, with an empty slot, when there are no more. */
+extern bool wh_probe_next(WhProbe *probe, TupleTableSlot *slot);
+extern void wh_probe_close(WhProbe *probe);
 
 #endif /* WH_CHANGELOG_H */

@@ -64,6 +64,13 @@ struct WhTree
 	uint64 appended; /* of those */
 };
 
+/* What became of entries that belong on one leaf. */
+typedef struct Run
+{
+	int done; /* how many were put there */
+	bool is_full; /* others do not fit */
+} Run;
+
 /* Of the state of generic WAL, 66 kB, which would else be given to the system and taken back for
  * each page; in TopMemoryContext. */
 static MemoryContext change_context = NULL;
@@ -77,7 +84,8 @@ static void make_key(WhTree *tree, IndexTuple entry);
 static void set_key(WhTree *tree, IndexTuple entry);
 static void insert_one(WhTree *tree, IndexTuple entry, IndexInfo *info, IndexUniqueCheck check,
 					   bool is_update);
-static int leaf_run(WhTree *tree, IndexTuple *entries, int count, bool *is_full);
+static Run leaf_run(WhTree *tree, IndexTuple *entries, int count);
+static int fill_in(WhTree *tree, Buffer buffer, IndexTuple *entries, int count);
 static bool belongs_on(WhTree *tree, Page page, IndexTuple entry);
 static bool put_in_order(WhTree *tree, Page page, IndexTuple entry);
 static bool has_room(Page page, IndexTuple entry);
@@ -146,7 +154,10 @@ wh_tree_insert(WhTree *tree, IndexTuple *entries, int count, IndexInfo *info)
 
 /*
  * wh_tree_update inserts entries of new versions of rows, whose keys nobody else has: sorted, and
- * those that belong on one leaf together.  Leaves that are full are for nbtree to make room on.
+ * those that belong on one leaf together.  Leaves that are full are for nbtree to make room on.  It
+ * looks for entries of dead versions there, in the heap, where an update of few rows may find some;
+ * where a run comes, the versions that it replaces have only just been replaced.  What was dead
+ * before has been marked by the look-ups that found these rows.
  */
 void
 wh_tree_update(WhTree *tree, IndexTuple *entries, int count, IndexInfo *info)
@@ -158,49 +169,57 @@ wh_tree_update(WhTree *tree, IndexTuple *entries, int count, IndexInfo *info)
 	sort_entries(tree, entries, count);
 	while (done < count)
 	{
-		bool is_full = false;
-		int run = 0;
+		Run run = {0};
 
 		if (count - done >= SHORT_RUN && tree->key->heapkeyspace)
-			run = leaf_run(tree, entries + done, count - done, &is_full);
-		done += run;
-		if (is_full || run > 0)
+			run = leaf_run(tree, entries + done, count - done);
+		done += run.done;
+		if (run.is_full || run.done > 0)
 			patience = 1;
 		for (int i = 0; i < patience && done < count; i++)
-			insert_one(tree, entries[done++], info, UNIQUE_CHECK_NO, true);
+			insert_one(tree, entries[done++], info, UNIQUE_CHECK_NO, !run.is_full);
 		patience = Min(patience * 2, MAX_PATIENCE);
 	}
 }
 
 /* leaf_run puts entries onto the leaf of the first one, as far as they belong there and have room,
  * if they are a run that is worth it. */
-static int
-leaf_run(WhTree *tree, IndexTuple *entries, int count, bool *is_full)
+static Run
+leaf_run(WhTree *tree, IndexTuple *entries, int count)
 {
-	GenericXLogState *change;
 	Buffer buffer;
 	Page page;
-	int done = 0;
+	Run run = {0};
 
 	set_key(tree, entries[0]);
 	tree->key->scantid = &entries[0]->t_tid;
-	_bt_freestack(wh_compat_bt_search(tree->index, tree->heap, tree->key, &buffer));
+	_bt_freestack(wh_compat_bt_search(tree->index, tree->heap, tree->key, &buffer, BT_WRITE));
 	if (!BufferIsValid(buffer))
-		return 0;
+		return run;
 	page = BufferGetPage(buffer);
-	if (!P_IGNORE(BTPageGetOpaque(page)) && belongs_on(tree, page, entries[SHORT_RUN - 1]) &&
-		has_room(page, entries[0]))
+	if (!P_IGNORE(BTPageGetOpaque(page)) && belongs_on(tree, page, entries[SHORT_RUN - 1]))
 	{
-		CheckForSerializableConflictIn(tree->index, NULL, BufferGetBlockNumber(buffer));
-		change = start_change(tree);
-		page = GenericXLogRegisterBuffer(change, buffer, 0);
-		while (done < count && has_room(page, entries[done]) &&
-			   belongs_on(tree, page, entries[done]) && put_in_order(tree, page, entries[done]))
-			done++;
-		GenericXLogFinish(change);
+		if (has_room(page, entries[0]))
+			run.done = fill_in(tree, buffer, entries, count);
+		run.is_full = run.done < count && !has_room(page, entries[run.done]);
 	}
-	*is_full = done < count && !has_room(page, entries[done]);
 	UnlockReleaseBuffer(buffer);
+	return run;
+}
+
+/* fill_in puts entries among those of a leaf. */
+static int
+fill_in(WhTree *tree, Buffer buffer, IndexTuple *entries, int count)
+{
+	GenericXLogState *change = start_change(tree);
+	Page page = GenericXLogRegisterBuffer(change, buffer, 0);
+	int done = 0;
+
+	CheckForSerializableConflictIn(tree->index, NULL, BufferGetBlockNumber(buffer));
+	while (done < count && has_room(page, entries[done]) && belongs_on(tree, page, entries[done]) &&
+		   put_in_order(tree, page, entries[done]))
+		done++;
+	GenericXLogFinish(change);
 	return done;
 }
 

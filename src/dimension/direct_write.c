@@ -73,7 +73,7 @@ struct WhDirectTarget
 	SortSupportData *order; /* of keys */
 	MemoryContext member; /* of what is read and worked out for one member */
 	/* of a batch */
-	IndexScanDesc scan;
+	WhProbe *reader; /* of a member's versions, the last one first */
 	TupleTableSlot *slot;
 	MemoryContext context; /* of rows until they are inserted */
 };
@@ -326,8 +326,8 @@ wh_direct_write(WhDirectTarget *target, WhMemberBatch *batch)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	target->context = batch->context;
 	target->slot = table_slot_create(target->rel, NULL);
-	target->scan = wh_compat_index_beginscan(target->rel, target->index, GetActiveSnapshot(),
-											 target->key_count);
+	target->reader = wh_probe_open(target->rel, target->index, target->keys, target->key_count,
+								   GetActiveSnapshot(), BackwardScanDirection);
 	qsort_arg(batch->members, batch->count, sizeof(WhMember *), compare_members, target);
 	for (int i = 0; i < batch->count; i++)
 	{
@@ -338,7 +338,7 @@ wh_direct_write(WhDirectTarget *target, WhMemberBatch *batch)
 		MemoryContextSwitchTo(caller);
 		MemoryContextReset(target->member);
 	}
-	index_endscan(target->scan);
+	wh_probe_close(target->reader);
 	ExecDropSingleTupleTableSlot(target->slot);
 	wh_changelog_append_flush(target->append);
 	PopActiveSnapshot();
@@ -655,19 +655,16 @@ seek(WhDirectTarget *target, const WhMember *member)
 {
 	for (int i = 0; i < target->key_count; i++)
 		target->keys[i].sk_argument = member->key[i];
-	index_rescan(target->scan, target->keys, target->key_count, NULL, 0);
+	wh_probe_find(target->reader);
 }
 
 static Row *
 next_row(WhDirectTarget *target)
 {
-	MemoryContext caller = MemoryContextSwitchTo(target->context); /* a scan keeps what it notes */
-	bool found = index_getnext_slot(target->scan, BackwardScanDirection, target->slot);
 	HeapTuple tuple;
 	Row *row;
 
-	MemoryContextSwitchTo(caller);
-	if (!found)
+	if (!wh_probe_next(target->reader, target->slot))
 		return NULL;
 	row = palloc(sizeof(Row));
 	tuple = ExecCopySlotHeapTuple(target->slot);

@@ -44,7 +44,7 @@ static bool check_places(WhFactDirect *direct);
 static bool old_has_place(WhFactDirect *direct, TupleTableSlot *image);
 static bool new_has_place(void *arg, TupleTableSlot *image);
 static bool has_place(WhFactDirect *direct, TupleTableSlot *image, bool is_new);
-static bool has_place_at_sight(WhFactDirect *direct, TupleTableSlot *image);
+static bool has_place_at_sight(void *arg, TupleTableSlot *image);
 static void lack(WhFactDirect *direct, Datum event_time);
 static int64 stretch_of(Timestamp time);
 static bool refuse(WhFact *fact);
@@ -299,7 +299,8 @@ open_ends(WhFactDirect *direct)
 	keys = wh_keys_open(count, types, collations);
 	if (keys == NULL)
 		return false;
-	direct->ends = wh_fact_ends_open(direct->range, keys, count, columns);
+	direct->ends =
+		wh_fact_ends_open(direct->range, keys, count, columns, has_place_at_sight, direct);
 	return true;
 }
 
@@ -330,10 +331,10 @@ check_places(WhFactDirect *direct)
 		{
 			WhFactEnd *end = wh_fact_ends_get(direct->ends, i);
 
-			if (end->was_there &&
+			if (end->was_there && !end->first_is_clear &&
 				!old_has_place(direct, wh_model_range_fetch(direct->range, end->first)))
 				return false;
-			if (wh_fact_ends_lives(direct->ends, end) &&
+			if (wh_fact_ends_lives(direct->ends, end) && !end->last_is_clear &&
 				!new_has_place(direct, wh_model_range_fetch(direct->range, end->last)))
 				return false;
 		}
@@ -389,10 +390,12 @@ has_place(WhFactDirect *direct, TupleTableSlot *image, bool is_new)
 }
 
 /* has_place_at_sight spares the query where the event time is a column as it is: whether the row
- * is to be placed does not matter if it can be. */
+ * is to be placed does not matter if it can be.  A build reads its changes before the column is
+ * known. */
 static bool
-has_place_at_sight(WhFactDirect *direct, TupleTableSlot *image)
+has_place_at_sight(void *arg, TupleTableSlot *image)
 {
+	WhFactDirect *direct = arg;
 	Datum event_time;
 	bool isnull;
 

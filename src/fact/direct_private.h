@@ -20,13 +20,16 @@ typedef struct WhFactEnd
 	uint32 truncates; /* met before that */
 	char op; /* of the last row */
 	bool was_there;
+	bool first_is_clear; /* is_clear said so of these rows when they were read */
+	bool last_is_clear;
 	Datum key[FLEXIBLE_ARRAY_MEMBER];
 } WhFactEnd;
 
 /* wh_fact_ends_open reads nothing yet; key_columns are the key's columns in the range's rows, and
- * stay the caller's. */
+ * stay the caller's.  is_clear is asked of images that may be an end, while they are at hand. */
 extern WhFactEnds *wh_fact_ends_open(WhRange *range, WhKeys *keys, int key_count,
-									 AttrNumber *key_columns);
+									 AttrNumber *key_columns,
+									 bool (*is_clear)(void *arg, TupleTableSlot *row), void *arg);
 /*
  * wh_fact_ends_read brings the ends of one part of the keys into memory, where that of another
  * was; how many parts there are is known when the first one, 0, has been read.  False: the range

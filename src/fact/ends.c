@@ -52,6 +52,8 @@ struct WhFactEnds
 	WhKeys *keys;
 	int key_count;
 	AttrNumber *key_columns; /* of the range's rows */
+	bool (*is_clear)(void *arg, TupleTableSlot *row);
+	void *arg;
 	int parts; /* by which the keys are divided: a power of 2 */
 	int part; /* that is here; -1: none */
 	uint64 count;
@@ -71,7 +73,8 @@ static bool is_full(const WhFactEnds *ends);
 static Size end_size(const WhFactEnds *ends);
 
 WhFactEnds *
-wh_fact_ends_open(WhRange *range, WhKeys *keys, int key_count, AttrNumber *key_columns)
+wh_fact_ends_open(WhRange *range, WhKeys *keys, int key_count, AttrNumber *key_columns,
+				  bool (*is_clear)(void *arg, TupleTableSlot *row), void *arg)
 {
 	WhFactEnds *ends = palloc0(sizeof(WhFactEnds));
 
@@ -79,6 +82,8 @@ wh_fact_ends_open(WhRange *range, WhKeys *keys, int key_count, AttrNumber *key_c
 	ends->keys = keys;
 	ends->key_count = key_count;
 	ends->key_columns = key_columns;
+	ends->is_clear = is_clear;
+	ends->arg = arg;
 	ends->parts = 1;
 	ends->part = -1;
 	ends->scratch =
@@ -176,9 +181,12 @@ take_row(WhFactEnds *ends)
 		entry->key = end->key;
 		end->was_there = range->op == 'B';
 		end->first = range->place;
+		end->first_is_clear = end->was_there && ends->is_clear(ends->arg, range->row);
 	}
 	else
 		end = (WhFactEnd *) ((char *) entry->key - offsetof(WhFactEnd, key));
+	end->last_is_clear =
+		(range->op == 'I' || range->op == 'U') && ends->is_clear(ends->arg, range->row);
 	end->op = range->op;
 	end->last = range->place;
 	end->truncates = ends->truncates;

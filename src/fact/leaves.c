@@ -42,7 +42,7 @@ struct WhFactLeaf
 	Relation index; /* of the key */
 	int *order; /* for each of its columns the place in fact->identity */
 	ScanKeyData *scan_keys;
-	IndexScanDesc scan; /* NULL: nothing was looked for since wh_fact_leaves_see */
+	WhProbe *reader; /* NULL: nothing was looked for since wh_fact_leaves_see */
 	TupleTableSlot *slot;
 };
 
@@ -63,7 +63,7 @@ static int number_of(const WhFactLeaves *leaves, Datum event_time);
 static WhFactLeaf *open_leaf(WhFactLeaves *leaves, Oid relid);
 static bool open_key(WhFactLeaf *leaf);
 static int place_of(const WhFact *fact, const char *name);
-static void end_scans(WhFactLeaves *leaves);
+static void end_reading(WhFactLeaves *leaves);
 
 WhFactLeaves *
 wh_fact_leaves_open(const WhFact *fact)
@@ -262,21 +262,21 @@ place_of(const WhFact *fact, const char *name)
 void
 wh_fact_leaves_see(WhFactLeaves *leaves)
 {
-	end_scans(leaves);
+	end_reading(leaves);
 	leaves->snapshot = RegisterSnapshot(GetTransactionSnapshot());
 }
 
 static void
-end_scans(WhFactLeaves *leaves)
+end_reading(WhFactLeaves *leaves)
 {
 	for (int i = 0; i < leaves->desc->nparts; i++)
 	{
 		WhFactLeaf *leaf = leaves->leaves[i];
 
-		if (leaf == NULL || leaf->scan == NULL)
+		if (leaf == NULL || leaf->reader == NULL)
 			continue;
-		index_endscan(leaf->scan);
-		leaf->scan = NULL;
+		wh_probe_close(leaf->reader);
+		leaf->reader = NULL;
 	}
 	if (leaves->snapshot != NULL)
 		UnregisterSnapshot(leaves->snapshot);
@@ -287,20 +287,21 @@ bool
 wh_fact_leaf_find(WhFactLeaf *leaf, const Datum *identity, TupleTableSlot **row)
 {
 	WhFactLeaves *leaves = leaf->leaves;
-	MemoryContext caller =
-		MemoryContextSwitchTo(leaves->context); /* a scan allocates at any time */
 	int count = list_length(leaves->fact->identity);
-	bool found;
 
-	if (leaf->scan == NULL)
-		leaf->scan = wh_compat_index_beginscan(leaf->rel, leaf->index, leaves->snapshot, count);
+	if (leaf->reader == NULL)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(leaves->context);
+
+		leaf->reader = wh_probe_open(leaf->rel, leaf->index, leaf->scan_keys, count,
+									 leaves->snapshot, ForwardScanDirection);
+		MemoryContextSwitchTo(caller);
+	}
 	for (int i = 0; i < count; i++)
 		leaf->scan_keys[i].sk_argument = identity[leaf->order[i]];
-	index_rescan(leaf->scan, leaf->scan_keys, count, NULL, 0);
+	wh_probe_find(leaf->reader);
 	*row = leaf->slot;
-	found = index_getnext_slot(leaf->scan, ForwardScanDirection, leaf->slot);
-	MemoryContextSwitchTo(caller);
-	return found;
+	return wh_probe_next(leaf->reader, leaf->slot);
 }
 
 void
@@ -349,7 +350,7 @@ wh_fact_leaves_tell(const WhFactLeaves *leaves, WhFact *fact)
 void
 wh_fact_leaves_close(WhFactLeaves *leaves)
 {
-	end_scans(leaves);
+	end_reading(leaves);
 	for (int i = 0; i < leaves->desc->nparts; i++)
 	{
 		WhFactLeaf *leaf = leaves->leaves[i];

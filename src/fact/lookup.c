@@ -76,7 +76,7 @@ struct WhFactLookup
 	AttrNumber valid_from; /* 0: has none */
 	ScanKeyData *scan_keys; /* of the key, then of valid_from */
 	Snapshot snapshot;
-	IndexScanDesc scan; /* over the key alone */
+	WhProbe *reader; /* by the key alone */
 	IndexScanDesc scan_at; /* over key and instant; NULL: not needed yet */
 	TupleTableSlot *slot;
 	WhKeys *keys;
@@ -202,8 +202,8 @@ begin(WhFactLookup *lookup)
 	MemoryContext caller = MemoryContextSwitchTo(lookup->context);
 
 	lookup->snapshot = RegisterSnapshot(GetTransactionSnapshot());
-	lookup->scan = wh_compat_index_beginscan(lookup->rel, lookup->index, lookup->snapshot,
-											 lookup->count);
+	lookup->reader = wh_probe_open(lookup->rel, lookup->index, lookup->scan_keys, lookup->count,
+								   lookup->snapshot, ForwardScanDirection);
 	MemoryContextReset(lookup->memory);
 	lookup->members = members_create(lookup->memory, 256, lookup->keys);
 	MemoryContextSwitchTo(caller);
@@ -212,13 +212,13 @@ begin(WhFactLookup *lookup)
 static void
 end(WhFactLookup *lookup)
 {
-	if (lookup->scan == NULL)
+	if (lookup->reader == NULL)
 		return;
-	index_endscan(lookup->scan);
+	wh_probe_close(lookup->reader);
 	if (lookup->scan_at != NULL)
 		index_endscan(lookup->scan_at);
 	UnregisterSnapshot(lookup->snapshot);
-	lookup->scan = NULL;
+	lookup->reader = NULL;
 	lookup->scan_at = NULL;
 }
 
@@ -277,16 +277,15 @@ read_member(WhFactLookup *lookup, const Datum *key)
 {
 	Version versions[MAX_VERSIONS];
 	int count = 0;
-	MemoryContext caller =
-		MemoryContextSwitchTo(lookup->context); /* a scan allocates at any time */
+	MemoryContext caller = CurrentMemoryContext;
 	Member *member;
 	Datum *copy;
 	bool found;
 
 	for (int i = 0; i < lookup->count; i++)
 		lookup->scan_keys[i].sk_argument = key[i];
-	index_rescan(lookup->scan, lookup->scan_keys, lookup->count, NULL, 0);
-	while (index_getnext_slot(lookup->scan, ForwardScanDirection, lookup->slot))
+	wh_probe_find(lookup->reader);
+	while (wh_probe_next(lookup->reader, lookup->slot))
 	{
 		if (count < MAX_VERSIONS)
 			versions[count] = read_version(lookup);
@@ -294,7 +293,6 @@ read_member(WhFactLookup *lookup, const Datum *key)
 			break;
 	}
 	ExecClearTuple(lookup->slot);
-	MemoryContextSwitchTo(caller);
 	if (count == 0)
 		return NULL;
 	if (++lookup->added % LOOK_EVERY == 0 &&

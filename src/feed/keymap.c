@@ -73,8 +73,8 @@ struct WhKeymap
 	KeyColumn *columns; /* in the index's order */
 	ScanKeyData *scan_keys;
 	TupleTableSlot *slot;
-	IndexScanDesc
-		scan; /* with the snapshot that is active until the map is emptied; NULL: none yet */
+	WhProbe *reader; /* with the snapshot that is active until the map is emptied; NULL: none yet
+						   */
 	MemoryContext context; /* of the table and the list */
 	rows_hash *table;
 	List *rows;
@@ -85,8 +85,8 @@ struct WhKeymap
 
 static void open_column(WhKeymap *map, int i);
 static void keep_key(WhKeymap *map, const Datum *key);
-static void begin_scan(WhKeymap *map);
-static void end_scan(WhKeymap *map);
+static void begin_reading(WhKeymap *map);
+static void end_reading(WhKeymap *map);
 static void read_row(WhKeymap *map, WhRow *row, XLogRecPtr txn_lsn);
 static void take_key(WhKeymap *map, const WhImage *image, Datum *key);
 
@@ -146,7 +146,7 @@ open_column(WhKeymap *map, int i)
 void
 wh_keymap_close(WhKeymap *map)
 {
-	end_scan(map);
+	end_reading(map);
 	if (map->kept_context != NULL)
 		MemoryContextDelete(map->kept_context);
 	ExecDropSingleTupleTableSlot(map->slot);
@@ -158,7 +158,7 @@ wh_keymap_reset(WhKeymap *map)
 {
 	uint32 size = Min(Max(map->table->members, 256), MAX_START);
 
-	end_scan(map);
+	end_reading(map);
 	MemoryContextReset(map->context);
 	map->table = rows_create(map->context, size, map);
 	map->rows = NIL;
@@ -204,11 +204,11 @@ keep_key(WhKeymap *map, const Datum *key)
 }
 
 static void
-end_scan(WhKeymap *map)
+end_reading(WhKeymap *map)
 {
-	if (map->scan != NULL)
-		index_endscan(map->scan);
-	map->scan = NULL;
+	if (map->reader != NULL)
+		wh_probe_close(map->reader);
+	map->reader = NULL;
 }
 
 List *
@@ -309,12 +309,12 @@ read_row(WhKeymap *map, WhRow *row, XLogRecPtr txn_lsn)
 {
 	bool is_own;
 
-	if (map->scan == NULL)
-		begin_scan(map);
+	if (map->reader == NULL)
+		begin_reading(map);
 	for (int i = 0; i < map->target->nkeys; i++)
 		map->scan_keys[i].sk_argument = row->key[i];
-	index_rescan(map->scan, map->scan_keys, map->target->nkeys, NULL, 0);
-	if (index_getnext_slot(map->scan, ForwardScanDirection, map->slot))
+	wh_probe_find(map->reader);
+	if (wh_probe_next(map->reader, map->slot))
 	{
 		row->image = wh_keymap_image(map->target, map->slot, &row->tid, &is_own);
 		row->in_mirror = true;
@@ -325,12 +325,12 @@ read_row(WhKeymap *map, WhRow *row, XLogRecPtr txn_lsn)
 }
 
 static void
-begin_scan(WhKeymap *map)
+begin_reading(WhKeymap *map)
 {
 	MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(map));
 
-	map->scan = wh_compat_index_beginscan(map->mirror, map->index, GetActiveSnapshot(),
-										  map->target->nkeys);
+	map->reader = wh_probe_open(map->mirror, map->index, map->scan_keys, map->target->nkeys,
+								GetActiveSnapshot(), ForwardScanDirection);
 	MemoryContextSwitchTo(old);
 }
 
