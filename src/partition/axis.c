@@ -87,11 +87,20 @@ void
 wh_axis_open(WhAxis *axis, Oid parent, const char *key, const char *every, const char *zone,
 			 const char *origin)
 {
+	read_table(axis, parent);
+	wh_axis_open_column(axis, axis->type, axis->column, key, every, zone, origin);
+}
+
+void
+wh_axis_open_column(WhAxis *axis, Oid type, const char *column, const char *key,
+					const char *every, const char *zone, const char *origin)
+{
+	axis->type = type;
+	axis->column = pstrdup(column);
 	axis->zone = pg_tzset(zone);
 	if (axis->zone == NULL)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("time zone \"%s\" not recognized", zone)));
-	read_table(axis, parent);
 	name_kind(axis, key);
 	read_step(axis, every);
 	read_origin(axis, origin);

@@ -83,7 +83,22 @@ CREATE INDEX partition_event_set ON walhouse.partition_event (set_id, at);
 COMMENT ON TABLE walhouse.partition_event IS
     'What was done to partitions, when; kept for a year. partition: its name at that time.';
 
-GRANT SELECT ON walhouse.partition_set, walhouse.partition_event TO PUBLIC;
+CREATE TABLE walhouse.partition_rewrite (
+    relid    regclass NOT NULL,
+    kind     text NOT NULL,
+    state    text NOT NULL,
+    options  jsonb NOT NULL,
+    lo       bigint,
+    hi       bigint,
+    started  timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    updated  timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    CONSTRAINT partition_rewrite_pkey PRIMARY KEY (relid),
+    CONSTRAINT partition_rewrite_kind_check CHECK (kind IN ('convert'))
+);
+COMMENT ON TABLE walhouse.partition_rewrite IS
+    'Online changes that are under way or were cut off, one of a table. kind: convert (convert_to_partitions). state: the step that is next. options: what was asked for. lo, hi: bounds as positions of the key.';
+
+GRANT SELECT ON walhouse.partition_set, walhouse.partition_event, walhouse.partition_rewrite TO PUBLIC;
 GRANT SELECT ON walhouse.partition, walhouse.partition_step TO pg_read_all_stats;
 GRANT SELECT (set_id, relid, lo, hi, from_value, to_value, state, hold, held_by, sealed, rows, bytes, checksum) ON walhouse.partition TO PUBLIC;
 GRANT SELECT (set_id, relid, step, due, tried, failures, error_time) ON walhouse.partition_step TO PUBLIC;
@@ -92,6 +107,7 @@ SELECT pg_catalog.pg_extension_config_dump('walhouse.partition_set_set_id_seq', 
 SELECT pg_catalog.pg_extension_config_dump('walhouse.partition', '');
 SELECT pg_catalog.pg_extension_config_dump('walhouse.partition_step', '');
 SELECT pg_catalog.pg_extension_config_dump('walhouse.partition_event', '');
+SELECT pg_catalog.pg_extension_config_dump('walhouse.partition_rewrite', '');
 SELECT pg_catalog.pg_extension_config_dump('walhouse.partition_event_event_id_seq', '');
 
 CREATE FUNCTION walhouse.create_partition_set(parent regclass, every text, key text DEFAULT NULL, zone text DEFAULT 'UTC',
@@ -135,6 +151,16 @@ CREATE FUNCTION walhouse.release(parent regclass, "to" text DEFAULT 'native', co
     AS 'MODULE_PATHNAME', 'walhouse_release';
 COMMENT ON FUNCTION walhouse.release(regclass, text, regclass) IS
     'Gives a set back, in one transaction: to native PostgreSQL (nothing of the set is left but the tables), or to pg_partman, with its settings. An empty overflow table is dropped. config: pg_partman''s table of sets, where the extension is not installed here. Only the table''s owner may.';
+
+CREATE PROCEDURE walhouse.convert_to_partitions(relation regclass, by name, every text, options jsonb DEFAULT '{}')
+    LANGUAGE c AS 'MODULE_PATHNAME', 'walhouse_convert_to_partitions';
+COMMENT ON PROCEDURE walhouse.convert_to_partitions(regclass, name, text, jsonb) IS
+    'Makes a plain table a partition set while it is used: a table partitioned by range of the column takes its name, and all that stands on it, and has it as its one partition, whole; no row is moved. every, options: as create_partition_set''s arguments. Refuses, all at once and before anything is touched, what cannot be kept: unique keys without the column, foreign keys that refer to the table, functions and materialized views that depend on it. Can be called again when it was cut off, and given up with cancel_rewrite. Commits: refused in a transaction block. Only the table''s owner may.';
+
+CREATE PROCEDURE walhouse.cancel_rewrite(relation regclass)
+    LANGUAGE c AS 'MODULE_PATHNAME', 'walhouse_cancel_rewrite';
+COMMENT ON PROCEDURE walhouse.cancel_rewrite(regclass) IS
+    'Gives up what convert_to_partitions has begun with a table: everything is as it was before. Commits: refused in a transaction block. Only the table''s owner may.';
 
 CREATE FUNCTION walhouse.hold_partition(partition regclass, reason text) RETURNS void
     LANGUAGE c STRICT VOLATILE PARALLEL UNSAFE

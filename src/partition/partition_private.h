@@ -46,6 +46,9 @@ typedef struct WhAxis
  */
 extern void wh_axis_open(WhAxis *axis, Oid parent, const char *key, const char *every,
 						 const char *zone, const char *origin);
+/* The same of a column that a table is to be partitioned by. */
+extern void wh_axis_open_column(WhAxis *axis, Oid type, const char *column, const char *key,
+								const char *every, const char *zone, const char *origin);
 /* wh_axis_check_default raises where a table has a default partition: with one, nothing is made or
  * detached without blocking. */
 extern void wh_axis_check_default(Oid parent);
@@ -121,6 +124,9 @@ extern void wh_set_check_overflow(Oid parent);
 extern void wh_set_forget(const WhSet *set);
 extern void wh_set_changed(void);
 extern const char *wh_set_guarded(Oid parent);
+/* wh_set_check_options raises where an object has a key that is none of names, which commas
+ * separate. */
+extern void wh_set_check_options(WhArg options, const char *names);
 
 /* -------- members.c: what partitions there are, and what is next for each -------- */
 

@@ -243,22 +243,13 @@ walhouse_alter_partition_set(PG_FUNCTION_ARGS)
 									 "retire_after,retire,drop_after,retire_schema,subpartition,"
 									 "profile,enabled";
 	WhArg args[2];
-	WhRows *unknown;
 	WhSet *set;
 
 	wh_txn_check_arguments(fcinfo);
 	set = wh_set_own(PG_GETARG_OID(0));
 	args[0] = WH_ARG_INT4(set->id);
 	args[1] = WH_ARG_JSONB(PG_GETARG_DATUM(1));
-	unknown = wh_spi_query(
-		"SELECT k FROM pg_catalog.jsonb_object_keys($1) k"
-		" WHERE k <> ALL (pg_catalog.string_to_array($2, ',')) ORDER BY k LIMIT 1",
-		2, (WhArg[]){args[1], WH_ARG_TEXT(names)});
-	if (unknown->count > 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("a partition set has no option \"%s\"", wh_rows_text(unknown, 0, 1)),
-				 errhint("Options are %s.", names)));
+	wh_set_check_options(args[1], names);
 	wh_txn_mark_own();
 	wh_catalog_execute(
 		"UPDATE walhouse.partition_set s SET (every, zone, origin, lead, lead_count, horizon,"
@@ -281,6 +272,21 @@ walhouse_alter_partition_set(PG_FUNCTION_ARGS)
 	wh_members_schedule(set, InvalidOid, PG_INT64_MIN, true);
 	make_due(set);
 	PG_RETURN_VOID();
+}
+
+void
+wh_set_check_options(WhArg options, const char *names)
+{
+	WhRows *unknown = wh_spi_query(
+		"SELECT k FROM pg_catalog.jsonb_object_keys($1) k"
+		" WHERE k <> ALL (pg_catalog.string_to_array($2, ',')) ORDER BY k LIMIT 1",
+		2, (WhArg[]){options, WH_ARG_TEXT(names)});
+
+	if (unknown->count > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a partition set has no option \"%s\"", wh_rows_text(unknown, 0, 1)),
+				 errhint("Options are %s.", names)));
 }
 
 Datum
