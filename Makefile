@@ -142,9 +142,13 @@ fuzz: $(patsubst test/fuzz/%.c,build/fuzz/%,$(wildcard test/fuzz/*.c)) ## libFuz
 
 .PHONY: install-programs uninstall-programs proto proto-check unit golden fuzz
 
-build/walhouse--$(EXTVERSION).sql: src/preamble.sql $(ROOM_SQL) src/rooms walhouse.control
+# A line of a room's SQL that is @file@ alone stands for that file of the room.
+build/walhouse--$(EXTVERSION).sql: src/preamble.sql $(ROOM_SQL) $(wildcard src/*/*.html src/*/*.css src/*/*.js) src/rooms walhouse.control
 	mkdir -p build
-	cat src/preamble.sql $(ROOM_SQL) > $@
+	awk '!/^@[a-z.]+@$$/ {print; next} \
+		{f = FILENAME; sub("[^/]*$$", substr($$0, 2, length($$0) - 2), f); while ((r = (getline line < f)) > 0) print line} \
+		r < 0 {print f " cannot be read" > "/dev/stderr"; exit 1}' src/preamble.sql $(ROOM_SQL) > $@.new
+	mv $@.new $@
 
 # ---- The development house: everything below runs in throw-away sandboxes and leaves the work tree as it was.
 

@@ -5,7 +5,7 @@ bad=0
 wrong() { echo "$*"; bad=1; }
 rooms() { sed -n 's/^\([a-z]*\):.*/\1/p' src/rooms; }
 
-# A room that is there has a page, and one public header (the client is a program; it has none).
+# A room that is there has a page, and, where it has code in C, one public header (the client is a program; it has none).
 rule_rooms_complete()
 {
 	local room d
@@ -13,7 +13,7 @@ rule_rooms_complete()
 		room=$(basename "$d")
 		rooms | grep -qx "$room" || wrong "src/$room: src/rooms has no line for it"
 		[ -s "src/$room/README.md" ] || wrong "src/$room/README.md: is missing"
-		[ "$room" = client ] || [ -s "src/$room/$room.h" ] || wrong "src/$room/$room.h: is missing"
+		[ "$room" = client ] || ! ls "src/$room"/*.c >/dev/null 2>&1 || [ -s "src/$room/$room.h" ] || wrong "src/$room/$room.h: is missing"
 	done
 	for room in $(rooms); do
 		[ -d "src/$room" ] || wrong "src/rooms: the room \"$room\" has no folder"
