@@ -30,6 +30,7 @@ SELECT show('SELECT name::varchar AS same, segment::text AS also, total::int AS 
 SELECT show('SELECT CASE WHEN city = ''Rome'' THEN name ELSE segment END AS x FROM customer');
 SELECT show('SELECT CASE city WHEN ''Rome'' THEN name WHEN segment THEN ''b'' END AS x FROM customer');
 SELECT show('SELECT coalesce(name, city, segment) AS x, nullif(name, city) AS y, greatest(id, 3) AS z FROM customer');
+SELECT show('SELECT ' || repeat('coalesce(', 40) || 'nullif(' || 'name, city)' || repeat(', segment)', 40) || ' AS deep FROM customer');
 SELECT show('SELECT (name, city) AS r, ARRAY[id, 2] AS a, name IS NULL AS n, id IN (1, 2) AS i, id = ANY (ARRAY[id]) AS s FROM customer');
 SELECT show('SELECT (home).street AS street, home AS whole FROM customer');
 SELECT show('SELECT tags[1] AS first, tags[id:2] AS part, data ->> ''x'' AS x, data[''y''] AS y FROM product');

@@ -45,6 +45,7 @@ static void walk_aggregate(const Aggref *aggregate, const Context *context);
 static void walk_window(const WindowFunc *window, const Context *context);
 static void walk_case(const CaseExpr *expression, const Context *context);
 static void walk_coalesce(const CoalesceExpr *expression, const Context *context);
+static void walk_tested(Node *node, const Context *context);
 static void walk_field(const FieldSelect *select, const Context *context);
 static void walk_sublink(const SubLink *link, const Context *context);
 static bool note_function(Oid function, void *walk);
@@ -117,8 +118,8 @@ walk(Node *node, void *arg)
 			walk_coalesce((CoalesceExpr *) node, context);
 			return false;
 		case T_NullIfExpr:
-			walk_as(linitial(((NullIfExpr *) node)->args), context, WH_HOW_TRANSFORMATION);
-			walk_as((Node *) ((NullIfExpr *) node)->args, context, WH_HOW_CONDITIONAL);
+			walk_tested(linitial(((NullIfExpr *) node)->args), context);
+			walk_as(lsecond(((NullIfExpr *) node)->args), context, WH_HOW_CONDITIONAL);
 			return false;
 		case T_FieldSelect:
 			walk_field((FieldSelect *) node, context);
@@ -323,10 +324,29 @@ walk_case(const CaseExpr *expression, const Context *context)
 static void
 walk_coalesce(const CoalesceExpr *expression, const Context *context)
 {
-	walk_as((Node *) expression->args, context, WH_HOW_TRANSFORMATION);
 	foreach_ptr(Node, argument, expression->args)
 		if (argument != llast(expression->args))
-			walk_as(argument, context, WH_HOW_CONDITIONAL);
+			walk_tested(argument, context);
+		else
+			walk_as(argument, context, WH_HOW_TRANSFORMATION);
+}
+
+/* walk_tested: a value is used, and decides besides.  It is walked through once for both, or what
+ * is nested would be walked through so many times as two to the power of its depth. */
+static void
+walk_tested(Node *node, const Context *context)
+{
+	WhSources sources = {0};
+
+	if (!wh_how_is_direct(context->how))
+	{
+		walk(node, (void *) context);
+		return;
+	}
+	wh_walk_expression(context->scope, node, WH_HOW_IDENTITY, &sources);
+	wh_sources_through(context->into, &sources,
+					   wh_how_through(context->how, WH_HOW_TRANSFORMATION));
+	wh_sources_through(context->into, &sources, WH_HOW_CONDITIONAL);
 }
 
 /* walk_field: a field of a row is that column of it, where the row is seen through. */
