@@ -182,6 +182,13 @@ CREATE OR REPLACE VIEW bi.towns AS SELECT city, max(total) AS most, 2 AS one FRO
 SELECT relation, reason FROM walhouse.stat_lineage WHERE is_stale;
 SELECT kept.edges('bi.towns');
 ROLLBACK;
+-- A schema is tracked under whatever name it has.
+ALTER SCHEMA bi RENAME TO "B I";
+CREATE VIEW "B I".renamed AS SELECT city FROM "B I".towns;
+SELECT kept.edges('"B I".renamed');
+DROP VIEW "B I".renamed;
+ALTER SCHEMA "B I" RENAME TO bi;
+SELECT relation, reason FROM walhouse.stat_lineage WHERE is_stale;
 SELECT walhouse.untrack_lineage('bi');
 SELECT count(*) FROM walhouse.lineage_relation WHERE relation::text LIKE 'bi.%';
 SELECT count(*) FROM walhouse.lineage_relation WHERE relation::text LIKE 'dw.%' AND NOT is_stale;

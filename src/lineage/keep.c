@@ -83,7 +83,7 @@ walhouse_track_lineage(PG_FUNCTION_ARGS)
 	wh_lineage_check_schema(schema);
 	wh_catalog_execute("INSERT INTO walhouse.lineage_schema (schema) VALUES ($1) "
 					   "ON CONFLICT DO NOTHING",
-					   1, (WhArg[]){{REGNAMESPACEOID, ObjectIdGetDatum(schema), false}});
+					   1, (WhArg[]){WH_ARG_TEXT(get_namespace_name(schema))});
 	PG_RETURN_INT64(keep_all(TO_KEEP " WHERE schema = $1", 1, (WhArg[]){WH_ARG_OID(schema)}));
 }
 
@@ -94,7 +94,7 @@ walhouse_untrack_lineage(PG_FUNCTION_ARGS)
 
 	wh_lineage_check_schema(schema);
 	wh_catalog_execute("DELETE FROM walhouse.lineage_schema WHERE schema = $1", 1,
-					   (WhArg[]){{REGNAMESPACEOID, ObjectIdGetDatum(schema), false}});
+					   (WhArg[]){WH_ARG_TEXT(get_namespace_name(schema))});
 	wh_catalog_execute("SELECT walhouse.forget_lineage()", 0, NULL);
 	PG_RETURN_VOID();
 }
@@ -156,6 +156,15 @@ follow(void *arg)
 
 	if (!may_concern(event))
 		return;
+	if (IsA(event->parsetree, RenameStmt) &&
+		((RenameStmt *) event->parsetree)->renameType == OBJECT_SCHEMA)
+	{
+		const RenameStmt *rename = (const RenameStmt *) event->parsetree;
+
+		wh_catalog_execute("UPDATE walhouse.lineage_schema SET schema = $2 WHERE schema = $1", 2,
+						   (WhArg[]){WH_ARG_TEXT(rename->subname), WH_ARG_TEXT(rename->newname)});
+		return;
+	}
 	if (strcmp(event->event, "sql_drop") == 0)
 	{
 		if (!wh_rows_bool(wh_catalog_query("SELECT walhouse.lineage_drop_concerns()", 0, NULL), 0,

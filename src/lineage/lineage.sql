@@ -15,11 +15,11 @@ COMMENT ON FUNCTION walhouse.column_lineage(regclass, boolean) IS
 -- What is kept: one hop of each relation.
 
 CREATE TABLE walhouse.lineage_schema (
-    schema  regnamespace NOT NULL,
+    schema  name NOT NULL,
     CONSTRAINT lineage_schema_pkey PRIMARY KEY (schema)
 );
 COMMENT ON TABLE walhouse.lineage_schema IS
-    'Schemas whose views and materialized views have their lineage kept: walhouse.track_lineage().';
+    'Schemas whose views and materialized views have their lineage kept: walhouse.track_lineage(). By name: pg_upgrade refuses a database with a column of type regnamespace.';
 GRANT SELECT ON walhouse.lineage_schema TO PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('walhouse.lineage_schema', '');
 
@@ -60,7 +60,7 @@ CREATE VIEW walhouse.lineage_to_keep AS
     WHERE c.relkind = 'v'
     UNION
     SELECT c.oid, c.relnamespace, CASE WHEN c.relkind IN ('v', 'm') THEN c.oid END
-    FROM walhouse.lineage_schema s JOIN pg_catalog.pg_class c ON c.relnamespace = s.schema
+    FROM walhouse.lineage_schema s JOIN pg_catalog.pg_namespace n ON n.nspname = s.schema JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid
     WHERE (c.relkind IN ('v', 'm') AND NOT EXISTS (SELECT FROM walhouse.model m WHERE m.query = c.oid))
        OR (c.relkind IN ('r', 'p') AND EXISTS (SELECT FROM pg_catalog.pg_attribute a
                                                WHERE a.attrelid = c.oid AND a.attgenerated <> '' AND NOT a.attisdropped));
@@ -184,7 +184,7 @@ RETURNS SETOF regclass LANGUAGE sql STABLE PARALLEL UNSAFE ROWS 10 SET search_pa
     WHERE EXISTS (SELECT FROM walhouse.lineage_relation r WHERE r.relation = c.relation)
        OR EXISTS (SELECT FROM walhouse.model m WHERE m.relation = c.relation)
        OR EXISTS (SELECT FROM walhouse.model_view v WHERE v.view = c.relation)
-       OR EXISTS (SELECT FROM pg_class r JOIN walhouse.lineage_schema s ON s.schema = r.relnamespace WHERE r.oid = c.relation)
+       OR EXISTS (SELECT FROM pg_class r JOIN pg_namespace n ON n.oid = r.relnamespace JOIN walhouse.lineage_schema s ON s.schema = n.nspname WHERE r.oid = c.relation)
     ORDER BY 1
 $$;
 COMMENT ON FUNCTION walhouse.lineage_readers(oid[], oid[]) IS
@@ -216,7 +216,7 @@ CREATE FUNCTION walhouse.lineage_dropped(OUT relation regclass) RETURNS SETOF re
 LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
     DELETE FROM walhouse.lineage_edge WHERE relation IN (SELECT objid FROM pg_event_trigger_dropped_objects() WHERE classid = 'pg_class'::regclass AND objsubid = 0);
     DELETE FROM walhouse.lineage_relation WHERE relation IN (SELECT objid FROM pg_event_trigger_dropped_objects() WHERE classid = 'pg_class'::regclass AND objsubid = 0);
-    DELETE FROM walhouse.lineage_schema WHERE schema IN (SELECT objid FROM pg_event_trigger_dropped_objects() WHERE classid = 'pg_namespace'::regclass);
+    DELETE FROM walhouse.lineage_schema WHERE schema IN (SELECT address_names[1] FROM pg_event_trigger_dropped_objects() WHERE classid = 'pg_namespace'::regclass);
     SELECT r.relation
     FROM (SELECT array_agg('pg_class'::regclass::oid) AS classes, array_agg(c.oid) AS objects
           FROM pg_event_trigger_dropped_objects() d JOIN pg_class c ON c.relname = d.address_names[2] JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = d.address_names[1]
@@ -260,7 +260,7 @@ COMMENT ON FUNCTION walhouse.lineage_after_ddl() IS
     'Event trigger that keeps lineage current: what DDL concerns is read anew, and marked as stale where that fails.';
 CREATE EVENT TRIGGER walhouse_lineage ON ddl_command_end
     WHEN TAG IN ('CREATE VIEW', 'ALTER VIEW', 'CREATE MATERIALIZED VIEW', 'ALTER MATERIALIZED VIEW', 'CREATE TABLE', 'ALTER TABLE', 'ALTER FOREIGN TABLE',
-                 'CREATE POLICY', 'ALTER POLICY', 'CREATE FUNCTION', 'ALTER FUNCTION')
+                 'CREATE POLICY', 'ALTER POLICY', 'CREATE FUNCTION', 'ALTER FUNCTION', 'ALTER SCHEMA')
     EXECUTE FUNCTION walhouse.lineage_after_ddl();
 CREATE EVENT TRIGGER walhouse_lineage_drop ON sql_drop EXECUTE FUNCTION walhouse.lineage_after_ddl();
 

@@ -1,6 +1,6 @@
 -- What must hold for every object of the extension, whoever adds one.
 BEGIN;
-SELECT plan(8);
+SELECT plan(9);
 
 CREATE TEMPORARY VIEW member AS
 SELECT d.classid, d.objid, pg_catalog.pg_describe_object(d.classid, d.objid, 0) AS name
@@ -65,6 +65,14 @@ SELECT is_empty($$
     WHERE a.grantee = 0 AND a.privilege_type <> 'SELECT'
     ORDER BY 1
 $$, 'PUBLIC may read, at most');
+
+SELECT is_empty($$
+    SELECT r.name || ': ' || a.attname
+    FROM relation r
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
+    WHERE r.relkind IN ('r', 'm', 'i', 'p') AND a.atttypid = ANY ('{regcollation,regconfig,regdictionary,regnamespace,regoper,regoperator,regproc,regprocedure}'::regtype[])
+    ORDER BY 1
+$$, 'pg_upgrade takes every column');
 
 SELECT * FROM finish();
 ROLLBACK;
