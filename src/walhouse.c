@@ -11,6 +11,7 @@
 #include "changelog/changelog.h"
 #include "dimension/dimension.h"
 #include "doctor/doctor.h"
+#include "evolve/evolve.h"
 #include "fact/fact.h"
 #include "feed/feed.h"
 #include "lineage/lineage.h"
@@ -38,6 +39,7 @@ _PG_init(void)
 	wh_fact_init();
 	wh_rollup_init();
 	wh_load_init();
+	wh_evolve_init();
 	wh_lineage_init();
 	wh_trace_init();
 	wh_worker_init();

@@ -30,7 +30,7 @@ BEGIN ATOMIC
                s.error_time, s.loaded_lag, pg_catalog.clock_timestamp() - patience AS before FROM walhouse.stat_feed s),
     model AS MATERIALIZED (
         SELECT m.model, m.feed, m.kind, m.state, m.is_current, m.waits_for, m.position, m.last_load, m.rejected, m.error, m.error_time,
-               m.last_verify, m.verify_differences, c.created, c.feed_id, f.enabled, f.worker, f.stream_pid, f.before
+               m.last_verify, m.verify_differences, c.created, c.paused, c.feed_id, f.enabled, f.worker, f.stream_pid, f.before
         FROM walhouse.stat_model m JOIN walhouse.model c ON c.relation = m.model LEFT JOIN feed f ON f.feed = m.feed),
     found AS (
         -- The library and the launcher.
@@ -115,7 +115,11 @@ BEGIN ATOMIC
                COALESCE(m.last_load, m.created),
                CASE WHEN m.enabled THEN pg_catalog.format('SELECT waits_for, error FROM walhouse.stat_model WHERE model = %L::regclass; -- what it needs', m.model)
                     ELSE pg_catalog.format('CALL walhouse.run(%L); -- or SELECT walhouse.start(%1$L)', m.feed) END
-        FROM model m WHERE m.state IN ('new', 'rebuild', 'building') AND COALESCE(m.last_load, m.created) < m.before
+        FROM model m WHERE m.state IN ('new', 'rebuild', 'building') AND m.paused IS NULL AND COALESCE(m.last_load, m.created) < m.before
+        UNION ALL
+        SELECT 'notice', 'model_paused', m.feed, m.model::pg_catalog.text, 'The model is paused, and what needs it waits with it.', m.paused,
+               pg_catalog.format('SELECT walhouse.resume(%L);', m.model)
+        FROM model m WHERE m.paused < m.before
         UNION ALL
         SELECT 'warning', 'model_behind', m.feed, m.model::pg_catalog.text,
                'Source transactions are in the feed''s mirrors and not in the model.', b.since,

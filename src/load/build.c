@@ -263,13 +263,14 @@ build_position(const WhModel *model, TimestampTz *clock)
 	return common;
 }
 
-/* is_buildable says that a model's tables are ready, and that the models that it needs are live. */
+/* is_buildable says that a model is not paused, its tables are ready, and that the models that it
+ * needs are live. */
 static bool
 is_buildable(const WhModel *model)
 {
 	ListCell *cell;
 
-	if (model->feed == NULL || wh_model_unready(model) != NULL)
+	if (model->feed == NULL || model->is_paused || wh_model_unready(model) != NULL)
 		return false;
 	foreach(cell, wh_model_needs(model))
 	{

@@ -89,6 +89,10 @@ refuse_build(const WhModel *model)
 				 "Mend the data at the source, or declare the model again with a query that"
 				 " can take it.")));
 	}
+	if (model->is_paused)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("could not build %s", model->name), errdetail("It is paused."),
+						errhint("SELECT walhouse.resume(%s).", wh_sql_literal(model->name))));
 	if (unready != NULL)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("could not build %s", model->name),

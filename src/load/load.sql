@@ -31,7 +31,21 @@ RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE STRICT
 AS 'MODULE_PATHNAME', 'walhouse_resume';
 COMMENT ON FUNCTION walhouse.resume(regclass) IS
-    'Has a stopped model tried again by the next load, whether its data changed or not; for the model''s owner.';
+    'Lets a paused model go on from where it stands, and has a stopped one tried again by the next load, whether its data changed or not. Raises for a model that is neither; for the model''s owner.';
+
+CREATE FUNCTION walhouse.pause(model regclass)
+RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE STRICT
+AS 'MODULE_PATHNAME', 'walhouse_pause';
+COMMENT ON FUNCTION walhouse.pause(regclass) IS
+    'Leaves a model where it is until walhouse.resume: loads and builds pass it over, and what needs it waits with it; the feed and all others go on. Waits for a load that is under way; a build that is under way comes to its end. For the model''s owner.';
+
+CREATE FUNCTION walhouse.rebuild(model regclass)
+RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE STRICT
+AS 'MODULE_PATHNAME', 'walhouse_rebuild';
+COMMENT ON FUNCTION walhouse.rebuild(regclass) IS
+    'Has a model built again by the feed''s worker, or the next walhouse.run, after the commit; readers see its old rows until then. CALL walhouse.build does so at once, in the caller''s session. For the model''s owner.';
 
 CREATE FUNCTION walhouse.summarize_loads(feed text, before timestamptz)
 RETURNS bigint

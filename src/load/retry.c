@@ -8,6 +8,9 @@
  * change of the feed.  A model that stopped for one that it needs is due as soon as that is not
  * stopped any more.  A model whose build failed becomes due in the same way,
  * and is built again.
+ *
+ * A model that is paused is left alone by loads and builds, whatever its state, and so is what
+ * needs it; rollups that stand on what goes on keep what they miss.
  */
 #include "postgres.h"
 
@@ -15,10 +18,16 @@
 #include "fmgr.h"
 
 #include "base/base.h"
+#include "dimension/dimension.h"
 #include "load/load.h"
 #include "load/load_private.h"
 
+static WhModel *open_model(Oid relid);
+static void set_paused(const WhModel *model, bool paused);
+
+PG_FUNCTION_INFO_V1(walhouse_pause);
 PG_FUNCTION_INFO_V1(walhouse_resume);
+PG_FUNCTION_INFO_V1(walhouse_rebuild);
 
 void
 wh_load_stop(int32 model_id, const char *error, XLogRecPtr tried_to, int32 waits_for, bool is_build)
@@ -87,24 +96,75 @@ wh_load_revive(int32 model_id, const char *state)
 		wh_catalog_execute("DELETE FROM walhouse.load_retry WHERE model_id = $1", 1, args);
 }
 
+/* walhouse_pause has loads and builds leave a model, and so what needs it, where it is. */
+Datum
+walhouse_pause(PG_FUNCTION_ARGS)
+{
+	WhModel *model = open_model(PG_GETARG_OID(0));
+
+	wh_txn_mark_own();
+	set_paused(model, true);
+	PG_RETURN_VOID();
+}
+
+/* walhouse_resume lets a paused model go on, and has a stopped one tried again. */
 Datum
 walhouse_resume(PG_FUNCTION_ARGS)
 {
-	WhModel *model = wh_model_get(PG_GETARG_OID(0), false);
-	WhArg args[1];
+	WhModel *model = open_model(PG_GETARG_OID(0));
+	bool is_stopped = strcmp(model->state, "stopped") == 0;
 
-	wh_user_check_owner(model->owner, "model", model->name);
-	if (strcmp(model->state, "stopped") != 0)
+	if (!is_stopped && !model->is_paused)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("model %s is not stopped", model->name),
+				 errmsg("model %s is neither stopped nor paused", model->name),
 				 errdetail("Its state is \"%s\".", model->state)));
 	wh_txn_mark_own();
-	args[0] = WH_ARG_INT4(model->id);
-	wh_catalog_execute(
-		"INSERT INTO walhouse.load_retry (model_id, attempts, next_try)"
-		" VALUES ($1, 0, pg_catalog.clock_timestamp())"
-		" ON CONFLICT (model_id) DO UPDATE SET attempts = 0, tried_to = NULL, waits_for = NULL",
-		1, args);
+	set_paused(model, false);
+	if (is_stopped)
+		wh_catalog_execute(
+			"INSERT INTO walhouse.load_retry (model_id, attempts, next_try)"
+			" VALUES ($1, 0, pg_catalog.clock_timestamp())"
+			" ON CONFLICT (model_id) DO UPDATE SET attempts = 0, tried_to = NULL, waits_for = NULL",
+			1, (WhArg[]){WH_ARG_INT4(model->id)});
 	PG_RETURN_VOID();
+}
+
+/* walhouse_rebuild has the worker, or the next run, build a model again. */
+Datum
+walhouse_rebuild(PG_FUNCTION_ARGS)
+{
+	WhModel *model = open_model(PG_GETARG_OID(0));
+
+	wh_txn_mark_own();
+	wh_lock_state(model->feed->id);
+	wh_load_revive(model->id, "rebuild");
+	PG_RETURN_VOID();
+}
+
+/* open_model finds a model that the user may manage, and that loads know of: of a mini-dimension
+ * its history. */
+static WhModel *
+open_model(Oid relid)
+{
+	WhModel *model = wh_model_get(relid, false);
+
+	if (model->kind == WH_MODEL_MINI)
+		model = wh_dimension_history(model);
+	wh_user_check_owner(model->owner, "model", model->name);
+	if (model->feed == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("dimension %s has no loads", model->name),
+				 errdetail("It belongs to no feed.")));
+	return model;
+}
+
+static void
+set_paused(const WhModel *model, bool paused)
+{
+	wh_lock_state(model->feed->id);
+	wh_catalog_execute("UPDATE walhouse.model SET paused = CASE WHEN $2 THEN"
+					   " COALESCE(paused, pg_catalog.now()) END WHERE model_id = $1",
+					   2, (WhArg[]){WH_ARG_INT4(model->id), WH_ARG_BOOL(paused)});
 }

@@ -178,6 +178,11 @@ choose_model(Run *run, WhModel *model, XLogRecPtr to, XLogRecPtr *lowest, XLogRe
 
 	if (wh_model_routine(model->kind)->missed != NULL)
 		run->followers = lappend_int(run->followers, model->id);
+	if (model->is_paused)
+	{
+		run->waiting = lappend_int(run->waiting, model->id);
+		return;
+	}
 	if ((strcmp(model->state, "live") == 0 || strcmp(model->state, "stopped") == 0) &&
 		wh_model_is_cut_off(model))
 	{

@@ -46,7 +46,8 @@ static const WhModelRoutine *routines[WH_MODEL_KINDS];
 #define MODEL_COLUMNS \
 	"m.model_id, m.relation, m.kind, m.feed_id, m.query, m.key, m.options, m.state, " \
 	"m.history_start, (SELECT l.to_lsn FROM walhouse.load_model l " \
-	"WHERE l.model_id = m.model_id ORDER BY l.load_id DESC LIMIT 1)"
+	"WHERE l.model_id = m.model_id ORDER BY l.load_id DESC LIMIT 1), " \
+	"m.paused IS NOT NULL"
 
 void
 wh_model_register(WhModelKind kind, const WhModelRoutine *routine)
@@ -132,6 +133,7 @@ load_row(const WhRows *rows, bool compile)
 	model->state = wh_rows_text(rows, 0, 8);
 	model->history_start = wh_rows_lsn(rows, 0, 9);
 	model->position = wh_rows_lsn(rows, 0, 10);
+	model->is_paused = wh_rows_bool(rows, 0, 11);
 	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(model->relid));
 	if (!HeapTupleIsValid(tuple))
 		ereport(ERROR,
@@ -416,6 +418,7 @@ outline(const WhRows *rows, uint64 row, WhFeed *feed)
 	model->state = wh_rows_text(rows, row, 8);
 	model->history_start = wh_rows_lsn(rows, row, 9);
 	model->position = wh_rows_lsn(rows, row, 10);
+	model->is_paused = wh_rows_bool(rows, row, 11);
 	return model;
 }
 

@@ -63,6 +63,7 @@ typedef struct WhModel
 	char *short_name; /* the relation's name alone: <short_name>_sk */
 	Oid owner;
 	char *state;
+	bool is_paused; /* loads and builds leave it alone, whatever its state */
 	WhFeed *feed; /* NULL for date and time dimensions */
 	WhFeedTable
 		*source; /* the (driving) table whose mirror the query reads; NULL without a query */

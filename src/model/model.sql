@@ -13,13 +13,14 @@ CREATE TABLE walhouse.model (
     error          text,
     error_time     timestamptz,
     created        timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    paused         timestamptz,
     CONSTRAINT model_pkey PRIMARY KEY (model_id),
     CONSTRAINT model_relation_key UNIQUE (relation),
     CONSTRAINT model_kind_check CHECK (kind IN ('dimension', 'date', 'time', 'junk', 'mini', 'fact', 'rollup', 'periodic_snapshot')),
     CONSTRAINT model_state_check CHECK (state IN ('new', 'building', 'live', 'stopped', 'rebuild'))
 );
 COMMENT ON TABLE walhouse.model IS
-    'Dimensions and facts. The owner of the relation is the owner of the model; query is the view that holds its SELECT. state: new and rebuild wait for a build, live models follow the feed, stopped ones wait at their position with their error.';
+    'Dimensions and facts. The owner of the relation is the owner of the model; query is the view that holds its SELECT. state: new and rebuild wait for a build, live models follow the feed, stopped ones wait at their position with their error. paused: since when loads and builds leave it alone (walhouse.pause).';
 
 CREATE TABLE walhouse.model_view (
     model_id  integer NOT NULL,
@@ -141,7 +142,7 @@ SELECT pg_catalog.pg_extension_config_dump('walhouse.verification', '');
 GRANT SELECT ON walhouse.load_model TO PUBLIC;
 -- Errors may quote data: the views show them to owners, the tables to monitoring alone.
 GRANT SELECT ON walhouse.model, walhouse.load TO pg_read_all_stats;
-GRANT SELECT (model_id, relation, kind, feed_id, query, key, options, state, history_start, error_time, created)
+GRANT SELECT (model_id, relation, kind, feed_id, query, key, options, state, history_start, error_time, created, paused)
     ON walhouse.model TO PUBLIC;
 GRANT SELECT (load_id, feed_id, kind, from_lsn, to_lsn, from_time, to_time, transactions, inserts, updates, deletes, truncates,
               started, duration_ms, recorded)

@@ -111,7 +111,8 @@ CREATE VIEW walhouse.stat_model AS
            pg_catalog.pg_get_userbyid(c.relowner) AS owner,
            m.state,
            cm.model_id IS NOT NULL AS is_current,
-           CASE WHEN t.state <> 'ready' THEN pg_catalog.format('table %s, which is in state %s', t.mirror, t.state)
+           CASE WHEN m.paused IS NOT NULL THEN 'walhouse.resume()'
+                WHEN t.state <> 'ready' THEN pg_catalog.format('table %s, which is in state %s', t.mirror, t.state)
                 WHEN m.state IN ('new', 'rebuild') THEN 'a build'
                 WHEN m.state = 'building' THEN 'its build, which is under way'
                 WHEN m.state = 'stopped' THEN 'its error to be corrected'
@@ -136,7 +137,8 @@ CREATE VIEW walhouse.stat_model AS
            m.error_time,
            v.started AS last_verify,
            v.position AS verify_position,
-           v.missing + v.unexpected + v.different AS verify_differences
+           v.missing + v.unexpected + v.different AS verify_differences,
+           m.paused
     FROM walhouse.model m
          LEFT JOIN pg_catalog.pg_class c ON c.oid = m.relation
          LEFT JOIN walhouse.feed f ON f.feed_id = m.feed_id

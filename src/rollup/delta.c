@@ -90,7 +90,7 @@ wh_rollup_missed(WhModel *model, WhLoad *load)
 
 	if (!has_changes(rollup, load))
 		return;
-	if (strcmp(model->state, "stopped") == 0)
+	if (model->is_paused || strcmp(model->state, "stopped") == 0)
 		check_pending(rollup);
 	initStringInfo(&net);
 	initStringInfo(&sql);
@@ -103,7 +103,7 @@ wh_rollup_missed(WhModel *model, WhLoad *load)
 	wh_stage_execute(load->changes, sql.data, 0, NULL);
 }
 
-/* check_pending refuses to keep more for a rollup that stopped than its fact has. */
+/* check_pending refuses to keep more for a rollup that stopped or is paused than its fact has. */
 static void
 check_pending(const WhRollup *rollup)
 {

@@ -112,7 +112,7 @@ wh_round_retry_due(int32 feed_id)
 
 	return wh_spi_query_kept(
 			   "SELECT FROM walhouse.load_retry r JOIN walhouse.model m USING (model_id)"
-			   " WHERE m.feed_id = $1 AND m.state = 'stopped'"
+			   " WHERE m.feed_id = $1 AND m.state = 'stopped' AND m.paused IS NULL"
 			   "   AND CASE WHEN r.waits_for IS NULL"
 			   "            THEN r.tried_to IS NULL OR"
 			   "                 (r.next_try <= pg_catalog.clock_timestamp() AND"
@@ -126,14 +126,25 @@ wh_round_retry_due(int32 feed_id)
 			   ->count > 0;
 }
 
-/* wh_round_built says whether no model of a feed waits for a build or is being built. */
+/* wh_round_built says whether no model of a feed waits for a build or is being built, but for those
+ * that are paused and what needs them. */
 bool
 wh_round_built(int32 feed_id)
 {
 	WhArg args[] = {WH_ARG_INT4(feed_id)};
 	WhRows *rows = wh_spi_query_kept(
-		"SELECT NOT EXISTS (SELECT FROM walhouse.model"
-		"                    WHERE feed_id = $1 AND state IN ('new', 'building', 'rebuild'))",
+		"SELECT NOT EXISTS (SELECT FROM walhouse.model m WHERE m.feed_id = $1"
+		" AND m.state IN ('new', 'building', 'rebuild') AND m.paused IS NULL"
+		" AND NOT EXISTS (SELECT FROM walhouse.fact_dimension fd"
+		"                 JOIN walhouse.model d ON d.model_id = fd.dimension_id"
+		"                 WHERE d.paused IS NOT NULL AND d.state <> 'live'"
+		"                   AND (fd.model_id = m.model_id"
+		"                        OR fd.model_id = (SELECT fr.fact_id FROM walhouse.fact_reader fr"
+		"                                          WHERE fr.model_id = m.model_id)))"
+		" AND NOT EXISTS (SELECT FROM walhouse.fact_reader fr"
+		"                 JOIN walhouse.model f ON f.model_id = fr.fact_id"
+		"                 WHERE fr.model_id = m.model_id AND f.paused IS NOT NULL"
+		"                   AND f.state <> 'live'))",
 		1, args);
 
 	return wh_rows_bool(rows, 0, 1);

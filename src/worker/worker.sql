@@ -4,7 +4,7 @@ CREATE VIEW walhouse.current_model AS
     WITH ready AS NOT MATERIALIZED (
         SELECT m.model_id, m.feed_id
         FROM walhouse.model m
-        WHERE m.state = 'live'
+        WHERE m.state = 'live' AND m.paused IS NULL
           AND NOT EXISTS (SELECT FROM walhouse.feed_table t
                                JOIN pg_catalog.pg_depend d
                                    ON d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = t.mirror
@@ -21,7 +21,7 @@ CREATE VIEW walhouse.current_model AS
                         AND fd.dimension_id NOT IN (SELECT x.model_id FROM ready x))
       AND (fr.fact_id IS NULL OR fr.fact_id IN (SELECT x.model_id FROM ready x));
 COMMENT ON VIEW walhouse.current_model IS
-    'The models that loads bring to their feed''s position: live, on tables that are ready, facts whose dimensions are here, too, and rollups whose facts are. position: of their last load; a model stands at the feed''s position also when no source transaction lies between.';
+    'The models that loads bring to their feed''s position: live, not paused, on tables that are ready, facts whose dimensions are here, too, and rollups whose facts are. position: of their last load; a model stands at the feed''s position also when no source transaction lies between.';
 GRANT SELECT ON walhouse.current_model TO PUBLIC;
 
 CREATE PROCEDURE walhouse.run(feed text, up_to pg_lsn DEFAULT NULL)

@@ -47,6 +47,8 @@ sql($house, q{
 	SELECT walhouse.create_fact('dw.sale', 'SELECT id, at, customer, amount FROM shop.sale', '{id}', 'at', '{"customer_sk": "dw.customer(customer)"}')});
 tells('model_not_built', 'dw.sale');
 mends('model_not_built', 'dw.customer');
+sql($house, q{SELECT walhouse.pause('dw.customer')});
+mends('model_paused', 'dw.customer');
 tells('feed_stopped', 'shop');
 is(value($house, q{SELECT count(*) FROM walhouse.doctor() WHERE code = 'feed_stopped'}), '0', 'but not before it was so for a while');
 mends('feed_stopped', 'shop');
