@@ -57,6 +57,7 @@ typedef struct Edges
 static void follow(void *arg);
 static bool may_concern(const EventTriggerData *event);
 static void keep(Kept *kept);
+static void note_definition(void *kept);
 static void keep_body(void *kept);
 static void write_edges(const Kept *kept, const WhOutput *output, List *opaque);
 static void collect(Edges *edges, const char *column, const WhSources *sources);
@@ -234,14 +235,22 @@ keep_all(const char *query, int nargs, const WhArg *args)
 }
 
 /* keep writes a relation's edges, or why it cannot; of one that is not to be kept any more nothing
- * stays. */
+ * stays.  A definition of a model that is another one gets its number. */
 static void
 keep(Kept *kept)
 {
 	ErrorData *error;
 
-	if (!wh_txn_try(keep_body, kept, &error))
+	if ((kept->is_model && !wh_txn_try(note_definition, kept, &error)) ||
+		!wh_txn_try(keep_body, kept, &error))
 		note_stale(kept->relid, error->message);
+}
+
+static void
+note_definition(void *arg)
+{
+	wh_catalog_execute("SELECT walhouse.note_definition($1)", 1,
+					   (WhArg[]){WH_ARG_REGCLASS(((Kept *) arg)->relid)});
 }
 
 static void

@@ -33,6 +33,7 @@
 typedef struct Build
 {
 	int32 model_id;
+	TimestampTz started;
 	bool may_end; /* it may end to have partitions made */
 	List *missing; /* of WhMissingPartition *: what it ended for */
 	XLogRecPtr to; /* what it reached, or InvalidXLogRecPtr: what it needs is not ready */
@@ -47,7 +48,7 @@ static void check_unchanged(const WhModel *model);
 static bool is_buildable(const WhModel *model);
 static void lock_tag(LOCKTAG *tag, int32 model_id);
 static bool is_somebody_building(int32 model_id);
-static void stop_build(int32 model_id, const ErrorData *error);
+static void stop_build(const Build *build, const ErrorData *error);
 
 List *
 wh_load_pending_builds(int32 feed_id)
@@ -117,7 +118,7 @@ build_locked(int32 model_id)
 			wh_load_make_partitions(build.missing);
 		}
 		if (!built)
-			stop_build(model_id, error);
+			stop_build(&build, error);
 	}
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(context);
@@ -144,7 +145,6 @@ build_once(void *arg)
 {
 	Build *build = arg;
 	WhModel *model = wh_model_get_by_id(build->model_id);
-	TimestampTz started = GetCurrentTimestamp();
 	WhDone *done = palloc0(sizeof(WhDone));
 	TimestampTz clock;
 	instr_time start;
@@ -153,6 +153,7 @@ build_once(void *arg)
 	WhUser saved;
 	int level;
 
+	build->started = GetCurrentTimestamp();
 	wh_settings_pin(model->feed->time_zone);
 	build->to = build_position(model, &clock);
 	if (XLogRecPtrIsInvalid(build->to))
@@ -175,7 +176,7 @@ build_once(void *arg)
 	INSTR_TIME_SET_CURRENT(end);
 	INSTR_TIME_SUBTRACT(end, start);
 	done->duration_ms = INSTR_TIME_GET_MILLISEC(end);
-	finish(model, load, started, done);
+	finish(model, load, build->started, done);
 }
 
 /* finish makes the model live, under the state lock and with fresh snapshots. */
@@ -196,6 +197,7 @@ finish(WhModel *model, WhLoad *load, TimestampTz started, WhDone *done)
 		wh_user_restore(&saved);
 	}
 	done->model_id = model->id;
+	done->definition = model->definition;
 	done->from = wh_model_get_by_id(model->id)->history_start;
 	if (XLogRecPtrIsInvalid(done->from))
 		done->from = load->to;
@@ -300,17 +302,23 @@ is_somebody_building(int32 model_id)
 	return false;
 }
 
-/* stop_build stores an error of data; a system's is raised. */
+/* stop_build stores an error of data, in the model and as a build that brought nothing on; a
+ * system's is raised. */
 static void
-stop_build(int32 model_id, const ErrorData *error)
+stop_build(const Build *build, const ErrorData *error)
 {
-	WhModel *model = wh_model_get_by_id(model_id);
+	WhModel *model = wh_model_get_by_id(build->model_id);
+	char *text = wh_load_error_text(error);
+	XLogRecPtr position;
+	TimestampTz clock;
 
 	if (wh_load_is_system_error(error))
 		ReThrowError((ErrorData *) error);
 	wh_lock_state(model->feed->id);
-	wh_load_stop(model_id, wh_load_error_text(error),
-				 wh_changelog_position(model->feed->id, NULL), 0, true);
+	position = wh_changelog_position(model->feed->id, &clock);
+	wh_load_stop(model->id, text, position, 0, true);
+	wh_load_record(wh_load_new(model->feed, position, clock), "build", build->started, NIL,
+				   psprintf("%s: %s", model->name, text));
 	wh_txn_commit();
 	ereport(LOG,
 			(errmsg("walhouse could not build %s: %s", model->name, error->message)));

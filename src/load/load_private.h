@@ -12,6 +12,7 @@
 typedef struct WhDone
 {
 	int32 model_id;
+	int32 definition;
 	XLogRecPtr from;
 	WhCounts counts;
 	double duration_ms;

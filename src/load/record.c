@@ -17,7 +17,7 @@
 #include "load/load.h"
 #include "load/load_private.h"
 
-#define LOAD_MODEL_COLUMNS 16
+#define LOAD_MODEL_COLUMNS 17
 
 static void record_models(const WhLoad *load, List *done);
 static void fill_model(Datum *values, bool *nulls, const WhLoad *load, const WhDone *model);
@@ -96,6 +96,7 @@ fill_model(Datum *values, bool *nulls, const WhLoad *load, const WhDone *model)
 
 	values[i++] = Int64GetDatum(load->id);
 	values[i++] = Int32GetDatum(model->model_id);
+	values[i++] = Int32GetDatum(model->definition);
 	values[i++] = LSNGetDatum(model->from);
 	values[i++] = LSNGetDatum(load->to);
 	nulls[i] = !counts->read_known;

@@ -69,10 +69,9 @@ static void evaluate_apart(Run *run, List *ids);
 static void try_model(Run *run, int32 model_id, bool only_evaluate);
 static void attempt_model(void *arg);
 static bool rests(const Run *run, const WhModel *model);
-static void note_done(Run *run, int32 model_id, XLogRecPtr from, const WhCounts *counts,
-					  double duration_ms);
+static void note_done(Run *run, const WhModel *model, const WhCounts *counts, double duration_ms);
 static void load_model(Run *run, WhModel *model);
-static void count_read(const Run *run, const WhModel *model, XLogRecPtr from, WhCounts *counts);
+static void count_read(const Run *run, const WhModel *model, WhCounts *counts);
 static int32 stopped_need(Run *run, const WhModel *model);
 static bool must_wait(Run *run, const WhModel *model);
 static void keep_missed(Run *run);
@@ -250,7 +249,7 @@ run_together(void *arg)
 			continue;
 		if (rests(run, model))
 		{
-			note_done(run, model->id, model->position, NULL, 0);
+			note_done(run, model, NULL, 0);
 			continue;
 		}
 		model = wh_model_get_by_id(model->id);
@@ -354,13 +353,13 @@ rests(const Run *run, const WhModel *model)
 
 /* note_done notes that a model is at load->to; counts is NULL where nothing was to be done. */
 static void
-note_done(Run *run, int32 model_id, XLogRecPtr from, const WhCounts *counts,
-		  double duration_ms)
+note_done(Run *run, const WhModel *model, const WhCounts *counts, double duration_ms)
 {
 	WhDone *done = palloc0(sizeof(WhDone));
 
-	done->model_id = model_id;
-	done->from = from;
+	done->model_id = model->id;
+	done->definition = model->definition;
+	done->from = model->position;
 	done->duration_ms = duration_ms;
 	if (counts != NULL)
 		done->counts = *counts;
@@ -373,7 +372,6 @@ note_done(Run *run, int32 model_id, XLogRecPtr from, const WhCounts *counts,
 static void
 load_model(Run *run, WhModel *model)
 {
-	XLogRecPtr from = model->position;
 	WhCounts counts = {.read_known = rests(run, model)};
 	instr_time start;
 	instr_time end;
@@ -384,27 +382,30 @@ load_model(Run *run, WhModel *model)
 	{
 		wh_user_become(model->owner, &saved);
 		wh_model_routine(model->kind)->load(model, run->load, &counts);
-		count_read(run, model, from, &counts);
+		count_read(run, model, &counts);
 		wh_user_restore(&saved);
 	}
 	INSTR_TIME_SET_CURRENT(end);
 	INSTR_TIME_SUBTRACT(end, start);
-	note_done(run, model->id, from, &counts, INSTR_TIME_GET_MILLISEC(end));
+	note_done(run, model, &counts, INSTR_TIME_GET_MILLISEC(end));
 }
 
 /* count_read counts the changes of a range where the load itself has not; of a query over several
  * tables their number tells nothing. */
 static void
-count_read(const Run *run, const WhModel *model, XLogRecPtr from, WhCounts *counts)
+count_read(const Run *run, const WhModel *model, WhCounts *counts)
 {
+	const char *sql;
+	WhArg args[2];
+
 	if (counts->read_known || model->source == NULL || model->join != NULL)
 		return;
-	counts->rows_read =
-		wh_rows_int8(wh_spi_query(wh_sql("SELECT pg_catalog.count(*) FROM %T l WHERE l.lsn > $1"
-										 " AND l.lsn <= $2 AND l.op <> 'B'",
-										 model->source->log),
-								  2, (WhArg[]){WH_ARG_LSN(from), WH_ARG_LSN(run->load->to)}),
-					 0, 1);
+	args[0] = WH_ARG_LSN(model->position);
+	args[1] = WH_ARG_LSN(run->load->to);
+	sql = wh_sql("SELECT pg_catalog.count(*) FROM %T l"
+				 " WHERE l.lsn > $1 AND l.lsn <= $2 AND l.op <> 'B'",
+				 model->source->log);
+	counts->rows_read = wh_rows_int8(wh_spi_query(sql, 2, args), 0, 1);
 	counts->read_known = true;
 }
 

@@ -47,7 +47,7 @@ static const WhModelRoutine *routines[WH_MODEL_KINDS];
 	"m.model_id, m.relation, m.kind, m.feed_id, m.query, m.key, m.options, m.state, " \
 	"m.history_start, (SELECT l.to_lsn FROM walhouse.load_model l " \
 	"WHERE l.model_id = m.model_id ORDER BY l.load_id DESC LIMIT 1), " \
-	"m.paused IS NOT NULL"
+	"m.paused IS NOT NULL, m.definition"
 
 void
 wh_model_register(WhModelKind kind, const WhModelRoutine *routine)
@@ -134,6 +134,7 @@ load_row(const WhRows *rows, bool compile)
 	model->history_start = wh_rows_lsn(rows, 0, 9);
 	model->position = wh_rows_lsn(rows, 0, 10);
 	model->is_paused = wh_rows_bool(rows, 0, 11);
+	model->definition = wh_rows_int4(rows, 0, 12);
 	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(model->relid));
 	if (!HeapTupleIsValid(tuple))
 		ereport(ERROR,
@@ -419,6 +420,7 @@ outline(const WhRows *rows, uint64 row, WhFeed *feed)
 	model->history_start = wh_rows_lsn(rows, row, 9);
 	model->position = wh_rows_lsn(rows, row, 10);
 	model->is_paused = wh_rows_bool(rows, row, 11);
+	model->definition = wh_rows_int4(rows, row, 12);
 	return model;
 }
 

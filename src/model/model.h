@@ -74,6 +74,7 @@ typedef struct WhModel
 	List *key; /* of WhModelColumn *, in key order */
 	char *condition; /* the query's WHERE over the same aliases; NULL: none */
 	Jsonb *options; /* the arguments of its declaration, as the kind stored them */
+	int32 definition; /* the number of its version */
 	XLogRecPtr history_start;
 	XLogRecPtr position; /* to_lsn of its last load; InvalidXLogRecPtr before its build */
 	bool guarded; /* see wh_model_guard */

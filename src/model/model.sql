@@ -8,6 +8,7 @@ CREATE TABLE walhouse.model (
     query          regclass,
     key            text[] NOT NULL,
     options        jsonb NOT NULL DEFAULT '{}',
+    definition     integer NOT NULL DEFAULT 1,
     state          text NOT NULL DEFAULT 'new',
     history_start  pg_lsn,
     error          text,
@@ -20,7 +21,54 @@ CREATE TABLE walhouse.model (
     CONSTRAINT model_state_check CHECK (state IN ('new', 'building', 'live', 'stopped', 'rebuild'))
 );
 COMMENT ON TABLE walhouse.model IS
-    'Dimensions and facts. The owner of the relation is the owner of the model; query is the view that holds its SELECT. state: new and rebuild wait for a build, live models follow the feed, stopped ones wait at their position with their error. paused: since when loads and builds leave it alone (walhouse.pause).';
+    'Dimensions and facts. The owner of the relation is the owner of the model; query is the view that holds its SELECT. definition: the version of its definition (walhouse.model_definition). state: new and rebuild wait for a build, live models follow the feed, stopped ones wait at their position with their error. paused: since when loads and builds leave it alone (walhouse.pause).';
+
+CREATE TABLE walhouse.model_definition (
+    model_id    integer NOT NULL,
+    definition  integer NOT NULL,
+    digest      text NOT NULL,
+    query       text,
+    since       timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    CONSTRAINT model_definition_pkey PRIMARY KEY (model_id, definition)
+);
+COMMENT ON TABLE walhouse.model_definition IS
+    'Versions of the definitions of models: the first comes with the declaration, another when the query or a function that it calls was replaced. query: as it was then; digest: of it and of the bodies of these functions.';
+GRANT SELECT ON walhouse.model_definition TO PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('walhouse.model_definition', '');
+
+CREATE FUNCTION walhouse.model_digest(query regclass) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+    WITH RECURSIVE used (class, object) AS (
+        SELECT 'pg_rewrite'::regclass::oid, r.oid FROM pg_rewrite r WHERE r.ev_class = query
+        UNION
+        SELECT d.refclassid, d.refobjid
+        FROM used u JOIN pg_depend d ON d.classid = u.class AND d.objid = u.object AND d.refclassid = 'pg_proc'::regclass
+    )
+    SELECT md5(concat(pg_get_viewdef(query), (
+        SELECT string_agg(concat(p.oid::regprocedure, p.prosrc, pg_get_function_sqlbody(p.oid)), ' ' ORDER BY p.oid::regprocedure::text)
+        FROM used u JOIN pg_proc p ON p.oid = u.object AND u.class = 'pg_proc'::regclass)))
+$$;
+COMMENT ON FUNCTION walhouse.model_digest(regclass) IS
+    'A hash of a query (the view that holds it) and of the bodies of the functions that PostgreSQL knows it to call; NULL: of none.';
+
+CREATE FUNCTION walhouse.note_definition(model regclass) RETURNS void LANGUAGE sql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+    WITH altered AS (
+        SELECT m.model_id, d.digest, pg_get_viewdef(m.query) AS query, COALESCE(l.definition, 0) + 1 AS definition
+        FROM walhouse.model m
+             CROSS JOIN LATERAL (SELECT walhouse.model_digest(m.query) AS digest) d
+             LEFT JOIN LATERAL (SELECT x.definition, x.digest FROM walhouse.model_definition x
+                                WHERE x.model_id = m.model_id ORDER BY x.definition DESC LIMIT 1) l ON true
+        WHERE m.relation = model AND l.digest IS DISTINCT FROM d.digest
+    ), numbered AS (
+        UPDATE walhouse.model m SET definition = a.definition FROM altered a WHERE m.model_id = a.model_id AND m.definition <> a.definition
+    )
+    INSERT INTO walhouse.model_definition (model_id, definition, digest, query)
+    SELECT a.model_id, a.definition, a.digest, a.query FROM altered a
+$$;
+REVOKE ALL ON FUNCTION walhouse.note_definition(regclass) FROM PUBLIC;
+COMMENT ON FUNCTION walhouse.note_definition(regclass) IS
+    'Gives a model''s definition the next number if it is not the last one that was noted. For walhouse itself.';
 
 CREATE TABLE walhouse.model_view (
     model_id  integer NOT NULL,
@@ -60,6 +108,7 @@ CREATE INDEX load_feed_id_recorded_idx ON walhouse.load (feed_id, recorded);
 CREATE TABLE walhouse.load_model (
     load_id      bigint NOT NULL,
     model_id     integer NOT NULL,
+    definition   integer NOT NULL DEFAULT 1,
     from_lsn     pg_lsn NOT NULL,
     to_lsn       pg_lsn NOT NULL,
     rows_read    bigint,
@@ -77,7 +126,7 @@ CREATE TABLE walhouse.load_model (
     CONSTRAINT load_model_pkey PRIMARY KEY (model_id, load_id)
 );
 COMMENT ON TABLE walhouse.load_model IS
-    'What a load did to a model. The greatest load of a model holds its position (to_lsn). rows_read: logged changes of its table in the range, or rows of the mirror that a build read; NULL where they are not counted. opened, closed: versions of a dimension that began and ended. partitions: to how many partitions of a fact it wrote, partitions_from and partitions_to: the lower bound of the first and the upper one of the last of them, in UTC where the event time is timestamptz; NULL: to none.';
+    'What a load did to a model. The greatest load of a model holds its position (to_lsn). definition: the version of the model''s definition that it ran with. rows_read: logged changes of its table in the range, or rows of the mirror that a build read; NULL where they are not counted. opened, closed: versions of a dimension that began and ended. partitions: to how many partitions of a fact it wrote, partitions_from and partitions_to: the lower bound of the first and the upper one of the last of them, in UTC where the event time is timestamptz; NULL: to none.';
 CREATE INDEX load_model_load_id_idx ON walhouse.load_model (load_id);
 
 CREATE TABLE walhouse.load_summary (
@@ -142,7 +191,7 @@ SELECT pg_catalog.pg_extension_config_dump('walhouse.verification', '');
 GRANT SELECT ON walhouse.load_model TO PUBLIC;
 -- Errors may quote data: the views show them to owners, the tables to monitoring alone.
 GRANT SELECT ON walhouse.model, walhouse.load TO pg_read_all_stats;
-GRANT SELECT (model_id, relation, kind, feed_id, query, key, options, state, history_start, error_time, created, paused)
+GRANT SELECT (model_id, relation, kind, feed_id, query, key, options, definition, state, history_start, error_time, created, paused)
     ON walhouse.model TO PUBLIC;
 GRANT SELECT (load_id, feed_id, kind, from_lsn, to_lsn, from_time, to_time, transactions, inserts, updates, deletes, truncates,
               started, duration_ms, recorded)

@@ -371,6 +371,7 @@ forget(int32 model_id)
 
 	wh_catalog_execute("DELETE FROM walhouse.load_model WHERE model_id = $1", 1, args);
 	wh_catalog_execute("DELETE FROM walhouse.load_summary WHERE model_id = $1", 1, args);
+	wh_catalog_execute("DELETE FROM walhouse.model_definition WHERE model_id = $1", 1, args);
 	wh_catalog_execute("DELETE FROM walhouse.verification WHERE model_id = $1", 1, args);
 	wh_catalog_execute("DELETE FROM walhouse.model WHERE model_id = $1", 1, args);
 }

@@ -118,11 +118,14 @@ BEGIN ATOMIC
              CROSS JOIN house h
     ), runs AS MATERIALIZED (
         -- A model in a load: brought on, or stopped.
-        SELECT l.load_id, l.kind AS load_kind, lm.model_id, lm.from_lsn, lm.to_lsn, lm.rows_read, lm.inserted, lm.updated, lm.deleted, lm.inferred, lm.rejected,
+        SELECT l.load_id, l.kind AS load_kind, lm.model_id, lm.definition,
+               l.kind = 'build' OR lm.definition <> (SELECT b.definition FROM walhouse.load_model b WHERE b.model_id = lm.model_id AND b.load_id < lm.load_id
+                                                     ORDER BY b.load_id DESC LIMIT 1) AS is_new,
+               lm.from_lsn, lm.to_lsn, lm.rows_read, lm.inserted, lm.updated, lm.deleted, lm.inferred, lm.rejected,
                lm.partitions, lm.partitions_from, lm.partitions_to, l.started, l.started + COALESCE(lm.duration_ms, 0) * '1 ms'::interval AS ended, NULL::text AS error
         FROM loads l JOIN walhouse.load_model lm ON lm.load_id = l.load_id
         UNION ALL
-        SELECT l.load_id, l.kind, m.model_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, l.started, l.ended, pg_catalog.substr(p.part, pg_catalog.length(m.name) + 3)
+        SELECT l.load_id, l.kind, m.model_id, NULL, false, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, l.started, l.ended, pg_catalog.substr(p.part, pg_catalog.length(m.name) + 3)
         FROM loads l
              CROSS JOIN LATERAL pg_catalog.regexp_split_to_table(l.error, '; (?=("([^"]|"")+"|[^\s".:;]+)[.]("([^"]|"")+"|[^\s".:;]+): )') p (part)
              JOIN (SELECT d.model_id, d.feed_id, pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS name
@@ -171,15 +174,16 @@ BEGIN ATOMIC
                                  WHERE x.model_id = i.model_id ORDER BY x.started DESC LIMIT 1) v
         WHERE v.differences IS NOT NULL AND i.relation IN (SELECT r.source FROM reads r)
     ), events AS (
-        -- What a build tells of: its tables, and its job.
+        -- What a build tells of, and a load with another definition: tables, and the job.
         SELECT l.feed_id, l.load_id, l.recorded, 1 AS place, r.model_id, l.ended AS at, h.base || pg_catalog.jsonb_build_object('dataset',
                    m.dataset || pg_catalog.jsonb_build_object('facets', m.facets || pg_catalog.jsonb_build_object(
                        'columnLineage', n.facet,
                        'version', walhouse.openlineage_facet('DatasetVersionDatasetFacet', '1-0-1', pg_catalog.jsonb_build_object('datasetVersion', r.to_lsn::text)),
                        'lifecycleStateChange', walhouse.openlineage_facet('LifecycleStateChangeDatasetFacet', '1-0-1', pg_catalog.jsonb_build_object('lifecycleStateChange',
-                           CASE WHEN EXISTS (SELECT FROM walhouse.load_model b WHERE b.model_id = r.model_id AND b.load_id < r.load_id)
+                           CASE WHEN r.load_kind <> 'build' THEN 'ALTER'
+                                WHEN EXISTS (SELECT FROM walhouse.load_model b WHERE b.model_id = r.model_id AND b.load_id < r.load_id)
                                 THEN 'OVERWRITE' ELSE 'CREATE' END))))) AS event
-        FROM runs r JOIN loads l USING (load_id) JOIN models m USING (model_id) JOIN lineage n USING (model_id) CROSS JOIN house h WHERE r.load_kind = 'build'
+        FROM runs r JOIN loads l USING (load_id) JOIN models m USING (model_id) JOIN lineage n USING (model_id) CROSS JOIN house h WHERE r.is_new
         UNION ALL
         SELECT l.feed_id, l.load_id, l.recorded, 0, 0, l.ended, h.base || pg_catalog.jsonb_build_object('dataset',
                    pg_catalog.jsonb_build_object('namespace', h.ns, 'name', walhouse.openlineage_name(t.mirror),
@@ -194,20 +198,21 @@ BEGIN ATOMIC
              JOIN walhouse.feed_table t ON t.feed_id = l.feed_id
              LEFT JOIN LATERAL (SELECT x.option_value AS dbname FROM pg_catalog.pg_foreign_server s, pg_catalog.pg_options_to_table(s.srvoptions) x
                                 WHERE s.srvname = l.server AND x.option_name = 'dbname') o ON true
-        WHERE l.kind = 'build' AND t.mirror IN (SELECT e.source FROM reads e JOIN runs r USING (model_id) WHERE r.load_id = l.load_id)
+        WHERE t.mirror IN (SELECT e.source FROM reads e JOIN runs r USING (model_id) WHERE r.load_id = l.load_id AND r.is_new)
         UNION ALL
         SELECT l.feed_id, l.load_id, l.recorded, 2, r.model_id, l.ended, h.base || pg_catalog.jsonb_build_object('job',
                    pg_catalog.jsonb_build_object('namespace', h.ns, 'name', m.name, 'facets', pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
                        'jobType', walhouse.openlineage_facet('JobTypeJobFacet', '2-0-4',
                            pg_catalog.jsonb_build_object('processingType', 'BATCH', 'integration', 'WALHOUSE', 'jobType', 'MODEL')),
                        'sql', CASE WHEN m.query <> 0::pg_catalog.oid THEN walhouse.openlineage_facet('SQLJobFacet', '1-1-0',
-                           pg_catalog.jsonb_build_object('query', pg_catalog.pg_get_viewdef(m.query), 'dialect', 'postgres')) END,
+                           pg_catalog.jsonb_build_object('query', COALESCE((SELECT d.query FROM walhouse.model_definition d
+                                WHERE d.model_id = r.model_id AND d.definition = r.definition), pg_catalog.pg_get_viewdef(m.query)), 'dialect', 'postgres')) END,
                        'documentation', walhouse.openlineage_facet('DocumentationJobFacet', '1-1-0', pg_catalog.jsonb_build_object('description',
                            'walhouse ' || m.kind || ', declared with ' || m.options::text))))),
                    'inputs', (SELECT COALESCE(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('namespace', h.ns, 'name', e.source_name) ORDER BY e.source_name), '[]')
                               FROM reads e WHERE e.model_id = r.model_id),
                    'outputs', pg_catalog.jsonb_build_array(m.dataset))
-        FROM runs r JOIN loads l USING (load_id) JOIN models m USING (model_id) CROSS JOIN house h WHERE r.load_kind = 'build'
+        FROM runs r JOIN loads l USING (load_id) JOIN models m USING (model_id) CROSS JOIN house h WHERE r.is_new
         UNION ALL
         -- The load, and in it each model.
         SELECT l.feed_id, l.load_id, l.recorded, s.place, 0, CASE s.place WHEN 3 THEN l.started ELSE l.ended END,
@@ -239,6 +244,8 @@ BEGIN ATOMIC
                            'processing_engine', h.engine,
                            'nominalTime', CASE WHEN l.from_time IS NOT NULL THEN walhouse.openlineage_facet('NominalTimeRunFacet', '1-0-1',
                                pg_catalog.jsonb_build_object('nominalStartTime', l.from_time, 'nominalEndTime', l.to_time)) END,
+                           'walhouse_provenance', pg_catalog.jsonb_build_object('_producer', 'https://walhouse.dev/openlineage',
+                               '_schemaURL', 'https://walhouse.dev/openlineage/provenance.json', 'loadId', l.load_id, 'definition', r.definition),
                            'errorMessage', CASE WHEN s.place = 5 AND r.error IS NOT NULL THEN walhouse.openlineage_facet('ErrorMessageRunFacet', '1-0-1',
                                pg_catalog.jsonb_build_object('message', r.error, 'programmingLanguage', 'SQL')) END)))) ||
                CASE WHEN s.place = 5 AND r.error IS NULL THEN pg_catalog.jsonb_build_object(

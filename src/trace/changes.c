@@ -31,9 +31,10 @@ wh_trace_emit_load(WhTrace *trace)
 	if (wh_stage_fill(
 			trace->stage, "wh.load",
 			"SELECT m.from_lsn, m.to_lsn, l.kind = 'build' AS is_build,"
-			" pg_catalog.jsonb_build_object('kind', l.kind, 'from_lsn', m.from_lsn,"
-			" 'to_lsn', m.to_lsn, 'from_time', l.from_time, 'to_time', l.to_time, 'transactions',"
-			" l.transactions, 'started', l.started, 'duration_ms', m.duration_ms) AS details"
+			" pg_catalog.jsonb_build_object('kind', l.kind, 'definition', m.definition,"
+			" 'from_lsn', m.from_lsn, 'to_lsn', m.to_lsn, 'from_time', l.from_time,"
+			" 'to_time', l.to_time, 'transactions', l.transactions, 'started', l.started,"
+			" 'duration_ms', m.duration_ms) AS details"
 			" FROM walhouse.load_model m JOIN walhouse.load l USING (load_id)"
 			" WHERE m.model_id = $1 AND m.load_id = $2",
 			2, args) == 0 &&

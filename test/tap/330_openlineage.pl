@@ -122,6 +122,31 @@ is(scalar(of(\@failed, 'FAIL', qr/dw\.Sale/)), 1, 'and so does the fact that nee
 sql($house, q{CREATE ROLE anybody});
 unlike(value($house, q{SET ROLE anybody; SELECT event FROM walhouse.openlineage(0)}), qr/violates check/, 'others do not see the error');
 
+# A build that fails; another definition.
+$since = (events($since))[-1][0];
+sql($house, q{SELECT walhouse.create_dimension('dw.broken', $$ SELECT id, city::int AS city FROM shop.customer $$, key => '{id}')});
+$house->psql('postgres', q{CALL walhouse.build('dw.broken')});
+my @unbuilt = map { $_->[2] } events($since);
+is(join(' ', map { "$_->{eventType}:$_->{job}{name}" } @unbuilt),
+	'START:postgres.shop.build START:postgres.dw.broken FAIL:postgres.dw.broken FAIL:postgres.shop.build', 'a build that fails is a run of its own');
+like($unbuilt[2]{run}{facets}{errorMessage}{message}, qr/^invalid input syntax for type integer: "/, 'with its error');
+$since = (events($since))[-1][0];
+sql($house, q{ALTER TABLE dw.customer DROP CONSTRAINT customer_city_check; SELECT walhouse.resume('dw.customer')});
+my $view = value($house, q{SELECT query FROM walhouse.model WHERE relation = 'dw.customer'::regclass});
+sql($house, qq{SET walhouse.allow_writes = on; CREATE OR REPLACE VIEW $view AS SELECT id, lower(name) AS name, city FROM shop.customer WHERE id > 0});
+sql($source, q{UPDATE customer SET city = 'Ulm' WHERE id = 6});
+sql($house, q{CALL walhouse.run('shop')});
+my @altered = map { $_->[2] } events($since);
+my ($altered) = grep { ($_->{dataset}{name} // '') eq 'postgres.dw.customer' } @altered;
+is($altered->{dataset}{facets}{lifecycleStateChange}{lifecycleStateChange}, 'ALTER', 'another definition is told as one');
+like((grep { !$_->{run} && ($_->{job}{name} // '') eq 'postgres.dw.customer' } @altered)[0]{job}{facets}{sql}{query}, qr/lower/, 'with the query');
+is((grep { ($_->{eventType} // '') eq 'COMPLETE' && $_->{job}{name} eq 'postgres.dw.customer' } @altered)[0]{run}{facets}{walhouse_provenance}{definition}, 2, 'runs say with which they ran');
+like((grep { !$_->{run} && ($_->{job}{name} // '') eq 'postgres.dw.customer' } map { $_->[2] } events(0))[0]{job}{facets}{sql}{query}, qr/upper/, 'and the build had the one of then');
+$since = (events($since))[-1][0];
+sql($source, q{UPDATE customer SET city = 'Bonn' WHERE id = 6});
+sql($house, q{CALL walhouse.run('shop')});
+is(scalar(grep { $_->[2]{dataset} } events($since)), 0, 'once');
+
 # A verification of a model that others read.
 sql($house, q{INSERT INTO walhouse.verification SELECT model_id, now(), 1, 100, NULL, NULL, 20, 20, 0, 0, 1 FROM walhouse.model WHERE relation = 'dw.customer'::regclass});
 my @checked = map { @{ $_->{inputs} } } of([ events(0) ], 'COMPLETE', qr/dw\.Sale/);
