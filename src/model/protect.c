@@ -43,6 +43,7 @@
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #include "base/base.h"
 #include "model/model.h"
@@ -235,6 +236,7 @@ static WhManaged
 find_managed(Oid relid)
 {
 	List *relids = list_make1_oid(relid);
+	WhUser saved;
 	WhRows *rows;
 	char *ids;
 	int level;
@@ -246,7 +248,10 @@ find_managed(Oid relid)
 	ids = ids_of(relids);
 	/* Where the session has switched scans off, the costs would have this compiled. */
 	level = wh_settings_push_interpreted();
-	rows = wh_catalog_query(
+	/* The transaction's own snapshot may be older than the model. */
+	PushActiveSnapshot(GetLatestSnapshot());
+	wh_user_become_extension(&saved);
+	rows = wh_spi_query_snapshot(
 		wh_sql("SELECT %d FROM walhouse.model WHERE relation IN (%s) UNION ALL SELECT %d FROM "
 			   "walhouse.model_view v JOIN pg_catalog.pg_class c ON c.oid = v.view WHERE v.view = "
 			   "%u AND c.relkind = 'r' UNION ALL SELECT %d FROM "
@@ -258,6 +263,8 @@ find_managed(Oid relid)
 			   WH_MANAGED_MODEL, ids, WH_MANAGED_MODEL, relid, WH_MANAGED_QUERY, relid,
 			   WH_MANAGED_FEED, ids, ids, WH_MANAGED_FEED, relid),
 		0, NULL);
+	wh_user_restore(&saved);
+	PopActiveSnapshot();
 	wh_settings_pop(level);
 	return rows->count == 0 ? WH_MANAGED_NOT : (WhManaged) wh_rows_int4(rows, 0, 1);
 }
