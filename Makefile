@@ -29,20 +29,22 @@ DATA_built = build/walhouse--$(EXTVERSION).sql
 has_header = $(shell echo '\#include <$(1)>' | $(or $(CC),cc) $(CPPFLAGS) -E - >/dev/null 2>&1 && echo yes)
 WITH_LZ4 := $(call has_header,lz4.h)
 WITH_ZSTD := $(call has_header,zstd.h)
+# Archives of partitions are compressed where zlib is there, and read and written as they are elsewhere, or with WITH_ZLIB=.
+WITH_ZLIB := $(call has_header,zlib.h)
 # What posts lineage events needs libcurl; it is left out where that is not there, or with WITH_CURL=.
 WITH_CURL := $(call has_header,curl/curl.h)
 PROGRAMS_built := walhouse_recv $(if $(WITH_CURL),walhouse_openlineage)
 WIRE_LIBS := -lprotobuf-c $(if $(WITH_LZ4),-llz4) $(if $(WITH_ZSTD),-lzstd)
 
 PG_CPPFLAGS = -I$(CURDIR)/src -I$(libpq_srcdir) -DWALHOUSE_VERSION='"$(EXTVERSION)"' \
-	$(if $(WITH_LZ4),-DWH_WITH_LZ4) $(if $(WITH_ZSTD),-DWH_WITH_ZSTD)
+	$(if $(WITH_LZ4),-DWH_WITH_LZ4) $(if $(WITH_ZSTD),-DWH_WITH_ZSTD) $(if $(WITH_ZLIB),-DWH_WITH_ZLIB)
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -Wno-cast-function-type
 # No other library takes the place of our functions, so the compiler may put one into another.
 PG_CFLAGS += -fno-semantic-interposition
 # Both libraries meet in one process: each shows only what PostgreSQL looks up, and uses its own code. A list does it, not
 # -fvisibility=hidden, because before version 16 that hides the SQL functions and the magic block too.
 WALHOUSE_LDFLAGS = -Wl,-Bsymbolic -Wl,--version-script=$(CURDIR)/src/exports.map
-SHLIB_LINK = $(WALHOUSE_LDFLAGS) $(libpq) $(WIRE_LIBS)
+SHLIB_LINK = $(WALHOUSE_LDFLAGS) $(libpq) $(WIRE_LIBS) $(if $(WITH_ZLIB),-lz)
 
 EXTRA_CLEAN = build walhouse_output$(DLSUFFIX) walhouse_recv walhouse_openlineage $(OUTPUT_OBJS) $(CLIENT_OBJS) $(POST_OBJS) $(OUTPUT_OBJS:.o=.bc) \
 	$(OBJS:.o=.bc)

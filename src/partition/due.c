@@ -157,6 +157,9 @@ forget_gone(void)
 	{
 		WhArg args[] = {WH_ARG_INT4(wh_rows_int4(gone, i, 1))};
 
+		wh_catalog_execute("DELETE FROM walhouse.partition_archive a USING walhouse.partition_set"
+						   " s WHERE s.set_id = $1 AND a.parent = s.parent",
+						   1, args);
 		for (int t = 0; t < lengthof(tables); t++)
 			wh_catalog_execute(wh_sql("DELETE FROM walhouse.%I WHERE set_id = $1", tables[t]), 1,
 							   args);

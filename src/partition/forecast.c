@@ -151,6 +151,7 @@ plan_partitions(const WhSet *set, List *lines, TimestampTz until)
 				break;
 			state = strcmp(step, "seal") == 0		 ? "sealed" :
 					strcmp(step, "profile") == 0	 ? "profiled" :
+					strcmp(step, "archive") == 0	 ? "archived" :
 					strcmp(set->retire, "keep") == 0 ? "kept" :
 													   "detached";
 			error = NULL;
@@ -170,6 +171,8 @@ statement_of(const WhSet *set, Oid relid, const char *step)
 		return join(wh_profile_statements(set, relid));
 	if (strcmp(step, "detach") == 0)
 		return wh_sql("ALTER TABLE %T DETACH PARTITION %T CONCURRENTLY", set->parent, relid);
+	if (strcmp(step, "archive") == 0)
+		return wh_sql("-- COPY %T to a file in walhouse.archive_directory", relid);
 	if (strcmp(step, "drop") == 0)
 		return wh_sql("DROP TABLE %T", relid);
 	return join(lappend(wh_profile_move(set, relid),
@@ -201,6 +204,8 @@ lock_of(const WhSet *set, Oid relid, const char *step)
 		return "SHARE UPDATE EXCLUSIVE on the partition";
 	if (strcmp(step, "detach") == 0)
 		return "SHARE UPDATE EXCLUSIVE on the parent, then ACCESS EXCLUSIVE on the partition";
+	if (strcmp(step, "archive") == 0)
+		return "SHARE on the detached table";
 	initStringInfo(&lock);
 	wh_sql_append(&lock, "ACCESS EXCLUSIVE on the detached table");
 	if (strcmp(step, "drop") != 0)

@@ -157,20 +157,34 @@ wh_make_bucket(const WhSet *set, List *ranges, int64 position, List *wanted)
 	return wanted;
 }
 
+Oid
+wh_make_table(const WhSet *set, const WhNewPartition *partition, char **attach)
+{
+	const char *name = free_name(set, partition->lo);
+	List *all = statements(set, partition, name);
+	WhUser saved;
+	ListCell *cell;
+
+	*attach = llast(all);
+	wh_user_become(set->owner, &saved);
+	foreach(cell, list_truncate(all, list_length(all) - 1))
+		wh_spi_execute(lfirst(cell), 0, NULL);
+	wh_user_restore(&saved);
+	return get_relname_relid(name, get_rel_namespace(set->parent));
+}
+
 void
 wh_make_one(const WhSet *set, const WhNewPartition *partition)
 {
-	const char *name = free_name(set, partition->lo);
-	ListCell *cell;
 	WhUser saved;
+	char *attach;
 	Oid relid;
 
 	wh_axis_check_default(set->parent);
+	relid = wh_make_table(set, partition, &attach);
 	wh_user_become(set->owner, &saved);
-	foreach(cell, statements(set, partition, name))
-		wh_spi_execute(lfirst(cell), 0, NULL);
+	wh_spi_execute(attach, 0, NULL);
 	wh_user_restore(&saved);
-	relid = get_relname_relid(name, get_rel_namespace(set->parent));
 	wh_members_note(set, relid, partition->lo, partition->hi);
 }
 

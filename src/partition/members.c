@@ -293,7 +293,13 @@ wh_members_next(const WhSet *set, const char *state, bool kept, int64 hi, int64 
 		*due = set->enabled ? Min(detach, now) : DT_NOEND;
 		return "detach";
 	}
-	if (strcmp(state, "detached") != 0)
+	if (strcmp(state, "detached") == 0 && set->archive && strcmp(set->retire, "drop") == 0)
+	{
+		*due = !set->enabled || kept ? DT_NOEND : set->retire_after == NULL ? now :
+																			  Min(detach, now);
+		return "archive";
+	}
+	if (strcmp(state, "detached") != 0 && strcmp(state, "archived") != 0)
 		return NULL;
 	if (set->enabled && !kept)
 		*due = set->retire_after == NULL ?

@@ -100,6 +100,7 @@ typedef struct WhSet
 	char *profile; /* the same */
 	char *profile_after; /* NULL: as soon as it is sealed */
 	bool has_profile; /* there is something to be done to sealed partitions */
+	bool archive; /* what is dropped is kept as a file */
 	Oid overflow;
 	bool enabled;
 	bool has_retired; /* retired_to holds */
@@ -115,9 +116,9 @@ extern WhSet *wh_set_of(Oid parent, bool missing_ok);
 /* The set whose member a table is, checked against the current user. */
 extern WhSet *wh_set_own(Oid parent);
 /* wh_set_declare writes a set down: the arguments of create_partition_set, the table that is its
- * overflow table already, whether anything is done, and the profile.  wh_set_check_new raises
+ * overflow table already, whether anything is done, profile and archive.  wh_set_check_new raises
  * where there is one, and returns the table's owner. */
-#define WH_SET_ARGS 18
+#define WH_SET_ARGS 19
 extern WhSet *wh_set_declare(const WhArg *args);
 extern Oid wh_set_check_new(Oid parent);
 extern void wh_set_check_overflow(Oid parent);
@@ -185,6 +186,8 @@ extern int64 wh_make_covered_to(List *ranges, int64 position);
 extern List *wh_make_bucket(const WhSet *set, List *ranges, int64 position, List *wanted);
 /* wh_make_one makes one partition in the caller's transaction, which should be short. */
 extern void wh_make_one(const WhSet *set, const WhNewPartition *partition);
+/* wh_make_table makes the table of one, and gives the statement that attaches it. */
+extern Oid wh_make_table(const WhSet *set, const WhNewPartition *partition, char **attach);
 /* The statements of it, for those who look. */
 extern char *wh_make_sql(const WhSet *set, const WhNewPartition *partition);
 
@@ -214,6 +217,9 @@ extern bool wh_step_read_member(const WhSet *set, Oid relid, bool locks, WhMembe
 /* wh_step_change_state says in the register what has become of a partition, and what is next. */
 extern void wh_step_change_state(const WhSet *set, Oid relid, const char *state,
 								 const char *step);
+/* wh_step_note writes down what was done. */
+extern void wh_step_note(const WhSet *set, const char *step, const char *partition,
+						 const char *detail);
 
 /* -------- profile.c: how sealed partitions are kept -------- */
 extern void wh_profile_check(const WhSet *set);
@@ -224,6 +230,47 @@ extern List *wh_profile_statements(const WhSet *set, Oid relid);
 /* wh_profile_move lists what a detached table gets when it is moved. */
 extern List *wh_profile_move(const WhSet *set, Oid relid);
 extern void wh_profile_run(int32 set_id, Oid relid);
+
+/* -------- archive_file.c: files of archives -------- */
+#define WH_ARCHIVE_CHUNK 65536
+
+typedef struct WhArchiveFile WhArchiveFile;
+
+typedef struct WhArchiveSums
+{
+	int64 rows;
+	int64 bytes; /* of the text */
+	int64 file_bytes;
+	char *digest; /* SHA-256 of the text */
+	char *file_digest;
+} WhArchiveSums;
+
+/* How a file's name ends: by what is in it. */
+extern const char *wh_archive_suffix(void);
+/* wh_archive_create begins a file, in the place of one that has the name; NULL: digests alone are
+ * taken. */
+extern WhArchiveFile *wh_archive_create(const char *path);
+extern void wh_archive_write(WhArchiveFile *file, const char *data, size_t size);
+extern void wh_archive_end_line(WhArchiveFile *file);
+/* wh_archive_write_plain writes a small file at once, uncompressed. */
+extern void wh_archive_write_plain(const char *path, const char *text);
+extern WhArchiveFile *wh_archive_open(const char *path);
+/* wh_archive_read gives up to WH_ARCHIVE_CHUNK bytes of the text; 0: its end. */
+extern int wh_archive_read(WhArchiveFile *file, char *data);
+/* wh_archive_finish has what was written on disk, closes the file, and tells what has passed. */
+extern void wh_archive_finish(WhArchiveFile *file, WhArchiveSums *sums);
+
+/* -------- archive.c: partitions as files -------- */
+extern char *wh_archive_directory;
+extern void wh_archive_init(void);
+extern void wh_archive_check(const WhSet *set);
+extern void wh_archive_run(int32 set_id, Oid relid);
+/* wh_archive_holds says whether a table is what its archive says, and the file is good; else the
+ * archive is forgotten, and made anew. */
+extern bool wh_archive_holds(const WhSet *set, Oid relid);
+extern bool wh_archive_is_good(const char *file, const char *file_digest);
+/* The path of an archive's file. */
+extern char *wh_archive_path(const char *file);
 
 /* -------- toplevel.c -------- */
 extern void wh_toplevel_init(void);

@@ -102,6 +102,7 @@ walhouse_adopt(PG_FUNCTION_ARGS)
 	args[14] = args[17] = WH_ARG_NULL(JSONBOID);
 	args[15] = (WhArg){OIDOID, ObjectIdGetDatum(overflow), !OidIsValid(overflow)};
 	args[16] = WH_ARG_BOOL(config->enabled);
+	args[18] = WH_ARG_BOOL(false);
 	wh_spi_execute(wh_sql("DELETE FROM %T WHERE parent_table = $1", table), 1,
 				   (WhArg[]){WH_ARG_TEXT(parent_name(parent))});
 	if (config->left != NULL)

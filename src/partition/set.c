@@ -58,6 +58,7 @@ wh_partition_init(void)
 							   "A place where steps of partitions stand still, for tests.", NULL,
 							   &wh_partition_debug_point, "", PGC_SIGHUP,
 							   GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE, NULL, NULL, NULL);
+	wh_archive_init();
 	wh_toplevel_init();
 }
 
@@ -125,7 +126,8 @@ read_where(const char *condition, Oid parent, int32 set_id, bool missing_ok)
 			" COALESCE(s.overflow, 0)::pg_catalog.oid, s.enabled, s.retired_to IS NOT NULL,"
 			" COALESCE(s.retired_to, 0), COALESCE(s.head, -9223372036854775808),"
 			" COALESCE(s.looked, '-infinity'), s.profile, s.profile ->> 'after',"
-			" COALESCE(s.profile ?| '{fillfactor,indexes,open_indexes,index_tablespace}', false)"
+			" COALESCE(s.profile ?| '{fillfactor,indexes,open_indexes,index_tablespace}', false),"
+			" s.archive"
 			" FROM walhouse.partition_set s JOIN pg_catalog.pg_class"
 			" c ON c.oid = s.parent WHERE %s AND ($1, $2) IS NOT NULL",
 			condition),
@@ -166,6 +168,7 @@ read_where(const char *condition, Oid parent, int32 set_id, bool missing_ok)
 	set->profile = wh_rows_text(rows, 0, 24);
 	set->profile_after = wh_rows_text(rows, 0, 25);
 	set->has_profile = wh_rows_bool(rows, 0, 26);
+	set->archive = wh_rows_bool(rows, 0, 27);
 	wh_axis_open(&set->axis, set->parent, wh_rows_text(rows, 0, 4), wh_rows_text(rows, 0, 5),
 				 wh_rows_text(rows, 0, 6), wh_rows_text(rows, 0, 7));
 	return set;
@@ -198,6 +201,7 @@ walhouse_create_partition_set(PG_FUNCTION_ARGS)
 	args[15] = WH_ARG_NULL(OIDOID);
 	args[16] = WH_ARG_BOOL(true);
 	args[17] = (WhArg){JSONBOID, PG_GETARG_DATUM(15), PG_ARGISNULL(15)};
+	args[18] = WH_ARG_BOOL(!PG_ARGISNULL(16) && PG_GETARG_BOOL(16));
 	PG_RETURN_INT32(wh_set_declare(args)->id);
 }
 
@@ -223,9 +227,9 @@ wh_set_declare(const WhArg *args)
 	wh_catalog_execute(
 		"INSERT INTO walhouse.partition_set (parent, every, key, zone, origin, lead, lead_count,"
 		" horizon, outside, seal_after, retire_after, retire, drop_after, retire_schema,"
-		" subpartition, overflow, enabled, profile) VALUES ($1, $2, $3, COALESCE($4, 'UTC'), $5, "
-		"$6, $7, $8,"
-		" COALESCE($9, 'reject'), $10, $11, COALESCE($12, 'drop'), $13, $14, $15, $16, $17, $18)",
+		" subpartition, overflow, enabled, profile, archive) VALUES ($1, $2, $3, COALESCE($4,"
+		" 'UTC'), $5, $6, $7, $8, COALESCE($9, 'reject'), $10, $11, COALESCE($12, 'drop'), $13,"
+		" $14, $15, $16, $17, $18, $19)",
 		WH_SET_ARGS, args);
 	set = wh_set_of(DatumGetObjectId(args[0].value), false);
 	check(set);
@@ -241,7 +245,7 @@ walhouse_alter_partition_set(PG_FUNCTION_ARGS)
 {
 	static const char *const names = "every,zone,origin,lead,lead_count,horizon,outside,seal_after,"
 									 "retire_after,retire,drop_after,retire_schema,subpartition,"
-									 "profile,enabled";
+									 "profile,archive,enabled";
 	WhArg args[2];
 	WhSet *set;
 
@@ -254,10 +258,12 @@ walhouse_alter_partition_set(PG_FUNCTION_ARGS)
 	wh_catalog_execute(
 		"UPDATE walhouse.partition_set s SET (every, zone, origin, lead, lead_count, horizon,"
 		" outside, seal_after, retire_after, retire, drop_after, retire_schema, subpartition,"
-		" profile, enabled) = (SELECT n.every, n.zone, n.origin, n.lead, COALESCE(n.lead_count, 0),"
+		" profile, archive, enabled) = (SELECT n.every, n.zone, n.origin, n.lead, "
+		"COALESCE(n.lead_count, 0),"
 		" n.horizon, COALESCE(n.outside, 'reject'), n.seal_after, n.retire_after,"
 		" COALESCE(n.retire, 'drop'), n.drop_after, n.retire_schema,"
-		" NULLIF(n.subpartition, 'null'), NULLIF(n.profile, 'null'), COALESCE(n.enabled, true)"
+		" NULLIF(n.subpartition, 'null'), NULLIF(n.profile, 'null'), COALESCE(n.archive, false), "
+		"COALESCE(n.enabled, true)"
 		" FROM pg_catalog.jsonb_populate_record(s, $2) n) WHERE s.set_id = $1",
 		2, args);
 	set = wh_set_read(set->id, false);
@@ -360,6 +366,7 @@ check(WhSet *set)
 	check_word("retire", set->retire, "drop", "keep", "move");
 	check_move(set);
 	wh_profile_check(set);
+	wh_archive_check(set);
 	check_subpartition(set);
 	if (set->lead == NULL && set->lead_count == 0)
 		ereport(NOTICE, (errmsg("no partitions of \"%s\" are made ahead",

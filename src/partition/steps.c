@@ -11,6 +11,7 @@
  *	profile	see profile.c
  *	detach	DETACH CONCURRENTLY; cut off in between, the catalog says "pending", and the next
  *			attempt says FINALIZE; gone from the parent, the state follows
+ *	archive	see archive.c
  *	drop	table and register in one transaction
  *	move	the same
  *
@@ -43,7 +44,6 @@ static bool is_pending(const WhSet *set, Oid relid);
 static void forget(const WhSet *set, Oid relid);
 static void lock_table(Oid relid, WhMember *member);
 static void check_taken(const WhSet *set, Oid relid, const WhMember *member, const char *step);
-static void note(const WhSet *set, const char *step, const char *partition, const char *detail);
 
 void
 wh_step_run(int32 set_id, Oid relid, const char *step, TimestampTz now, TimestampTz claimed)
@@ -56,6 +56,8 @@ wh_step_run(int32 set_id, Oid relid, const char *step, TimestampTz now, Timestam
 		wh_profile_run(set_id, relid);
 	else if (strcmp(step, "detach") == 0)
 		detach(set_id, relid);
+	else if (strcmp(step, "archive") == 0)
+		wh_archive_run(set_id, relid);
 	else if (strcmp(step, "drop") == 0)
 		drop(set_id, relid);
 	else if (strcmp(step, "move") == 0)
@@ -321,6 +323,11 @@ drop(int32 set_id, Oid relid)
 		lock_table(relid, &member);
 		check_taken(set, relid, &member, "drop");
 		wh_toplevel_point("drop: before");
+		if (member.is_table && set->archive && !wh_archive_holds(set, relid))
+		{
+			wh_toplevel_commit();
+			return;
+		}
 		if (member.is_table)
 		{
 			char *sql = wh_sql("DROP TABLE %T", relid);
@@ -330,7 +337,7 @@ drop(int32 set_id, Oid relid)
 			wh_user_become(set->owner, &saved);
 			wh_spi_execute(sql, 0, NULL);
 			wh_user_restore(&saved);
-			note(set, "drop", name, NULL);
+			wh_step_note(set, "drop", name, NULL);
 		}
 		forget(set, relid);
 	}
@@ -434,7 +441,8 @@ check_taken(const WhSet *set, Oid relid, const WhMember *member, const char *ste
 							   get_rel_name(set->parent)),
 						errdetail("%s", reason)));
 	if (strcmp(step, "detach") != 0 && member->is_table &&
-		(strcmp(member->state, "detached") != 0 || get_rel_relispartition(relid)))
+		((strcmp(member->state, "detached") != 0 && strcmp(member->state, "archived") != 0) ||
+		 get_rel_relispartition(relid)))
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("table \"%s\" is a partition again", get_rel_name(relid)),
 						errhint("CALL walhouse.maintain_partitions(%s) looks at what is there.",
@@ -450,11 +458,11 @@ wh_step_change_state(const WhSet *set, Oid relid, const char *state, const char 
 					   3, args);
 	wh_members_schedule(set, relid, PG_INT64_MIN, true);
 	if (get_rel_name(relid) != NULL)
-		note(set, step, wh_sql_relation(relid), NULL);
+		wh_step_note(set, step, wh_sql_relation(relid), NULL);
 }
 
-static void
-note(const WhSet *set, const char *step, const char *partition, const char *detail)
+void
+wh_step_note(const WhSet *set, const char *step, const char *partition, const char *detail)
 {
 	WhArg args[] = {WH_ARG_INT4(set->id), wh_arg_text(step), wh_arg_text(partition),
 					wh_arg_text(detail)};

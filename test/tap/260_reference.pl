@@ -49,7 +49,7 @@ my @settings = split /\n/, sql($house, q{SELECT name || ' ' || boot_val FROM pg_
 cmp_ok(scalar @settings, '>', 2, 'there are settings');
 for (@settings)
 {
-	my ($name, $default) = split / /;
+	my ($name, $default) = split / /, $_, 2;
 	like($reference, qr/^\| `\Q$name\E`[^\n]*\| \Q$default\E \|/m, "setting $name stands in the table, with its default");
 }
 my %known = map { (split / /)[0] => 1 } @settings;
