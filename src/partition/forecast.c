@@ -28,6 +28,7 @@ PG_FUNCTION_INFO_V1(walhouse_partition_lead);
 typedef struct Line
 {
 	TimestampTz due;
+	int number; /* in the order in which they were found */
 	const char *step;
 	char *partition;
 	char *statement;
@@ -99,6 +100,7 @@ plan_making(const WhSet *set, List *lines, TimestampTz until)
 			line->statement = wh_make_sql(set, partition);
 			line->lock = "SHARE UPDATE EXCLUSIVE on the parent";
 			line->rows = -1;
+			line->number = list_length(lines);
 			lines = lappend(lines, line);
 			made++;
 		}
@@ -146,6 +148,7 @@ plan_partitions(const WhSet *set, List *lines, TimestampTz until)
 			line->detail = error != NULL				   ? error :
 						   hold != NULL && due == DT_NOEND ? psprintf("held: %s", hold) :
 															 NULL;
+			line->number = list_length(lines);
 			lines = lappend(lines, line);
 			if (strcmp(step, "drop") == 0 || strcmp(step, "move") == 0 || due == DT_NOEND)
 				break;
@@ -226,7 +229,9 @@ compare_lines(const ListCell *a, const ListCell *b)
 
 	if (one->due != other->due)
 		return one->due < other->due ? -1 : 1;
-	return strcmp(one->partition, other->partition);
+	if (strcmp(one->partition, other->partition) != 0)
+		return strcmp(one->partition, other->partition);
+	return one->number - other->number;
 }
 
 static void
