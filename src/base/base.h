@@ -307,12 +307,13 @@ extern void wh_user_check_owner(Oid owner, const char *kind, const char *name);
 extern Oid wh_extension_owner(void);
 extern Oid wh_catalog_relid(const char *name);
 
-/* -------- locks.c: the two locks of a feed -------- */
+/* -------- locks.c: the locks of a feed -------- */
 
 typedef enum WhFeedLock
 {
 	WH_LOCK_STREAM = 1, /* session level: who reads the slot */
-	WH_LOCK_STATE = 2 /* transaction level: who changes what the feed has */
+	WH_LOCK_STATE = 2, /* transaction level: who changes what the feed has */
+	WH_LOCK_LOAD = 3 /* transaction level: who brings its models on */
 } WhFeedLock;
 
 /* wh_lock_stream takes the stream lock if it is free; false when somebody has it, and *holder is
@@ -320,8 +321,16 @@ typedef enum WhFeedLock
 extern bool wh_lock_stream(int32 feed_id, int *holder);
 extern void wh_unlock_stream(int32 feed_id);
 
-/* wh_lock_state waits for the state lock; held to the end of the transaction. */
+/* wh_lock_state waits for the state lock, alone; held to the end of the transaction, as are those
+ * below. */
 extern void wh_lock_state(int32 feed_id);
+
+/* wh_lock_ingest shares the state lock with a load.  Who holds it may go on to wh_lock_state while
+ * he has written nothing. */
+extern void wh_lock_ingest(int32 feed_id);
+
+/* wh_lock_load shares the state lock with ingest, and keeps other loads away. */
+extern void wh_lock_load(int32 feed_id);
 
 /* -------- names.c -------- */
 

@@ -1,11 +1,16 @@
 /*
  * locks.c
- *		The two locks of a feed, as object locks on its row in walhouse.feed.
+ *		The locks of a feed, as object locks on its row in walhouse.feed.
  *
  * The stream lock belongs to the session that reads the slot and survives its transactions; a
  * process that dies loses it with everything else.  The state lock belongs to a transaction and is
- * taken first in it, before any relation's, so that ingest, loads, ends of builds, drops and
- * retention come one after the other and never meet in a deadlock.
+ * taken first in it, before any relation's, so that nothing that changes what a feed has meets
+ * another in a deadlock.
+ *
+ * Ingest appends to logs and mirrors, a load reads these in one snapshot and writes models: they
+ * go on beside each other, so both share the state lock.  The stream lock keeps two ingests apart,
+ * the load lock two loads.  All else (definitions that change, copies, ends of builds, drops,
+ * retention) has the state lock alone; who waits for it so is before later ones that would share.
  */
 #include "postgres.h"
 
@@ -14,6 +19,8 @@
 #include "storage/lock.h"
 
 #include "base/base.h"
+
+static void lock_in_transaction(int32 feed_id, WhFeedLock which, LOCKMODE mode);
 
 static void
 feed_tag(LOCKTAG *tag, int32 feed_id, WhFeedLock which)
@@ -56,8 +63,27 @@ wh_unlock_stream(int32 feed_id)
 void
 wh_lock_state(int32 feed_id)
 {
+	lock_in_transaction(feed_id, WH_LOCK_STATE, ExclusiveLock);
+}
+
+void
+wh_lock_ingest(int32 feed_id)
+{
+	lock_in_transaction(feed_id, WH_LOCK_STATE, RowExclusiveLock);
+}
+
+void
+wh_lock_load(int32 feed_id)
+{
+	lock_in_transaction(feed_id, WH_LOCK_STATE, RowExclusiveLock);
+	lock_in_transaction(feed_id, WH_LOCK_LOAD, ExclusiveLock);
+}
+
+static void
+lock_in_transaction(int32 feed_id, WhFeedLock which, LOCKMODE mode)
+{
 	LOCKTAG tag;
 
-	feed_tag(&tag, feed_id, WH_LOCK_STATE);
-	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+	feed_tag(&tag, feed_id, which);
+	(void) LockAcquire(&tag, mode, false, false);
 }

@@ -7,8 +7,8 @@
  * Log partitions are made the same way.  An error that belongs to one table puts that table in
  * state resync and the ingest is done again without it, so that the feed goes on.
  *
- * A transaction takes: the state lock, then everything else.  While the network is waited for,
- * none is held.
+ * A transaction takes: the state lock, then everything else.  It shares the lock with loads, but
+ * where a mirror follows a definition.  While the network is waited for, none is held.
  */
 #include "postgres.h"
 
@@ -124,7 +124,7 @@ wh_stream_ingest(WhStream *stream)
 
 	do
 	{
-		wh_lock_state(stream->feed->id);
+		wh_lock_ingest(stream->feed->id);
 		AcceptInvalidationMessages();
 		load_targets(stream);
 		if (settle(stream, linitial(stream->complete), false))
@@ -177,6 +177,7 @@ settle(WhStream *stream, WhTransaction *txn, bool only_look)
 			continue;
 		if (only_look)
 			return true;
+		wh_lock_state(stream->feed->id);
 		if (definition->target == NULL)
 		{
 			done = stop_namesake(stream, definition) || done;
@@ -188,7 +189,7 @@ settle(WhStream *stream, WhTransaction *txn, bool only_look)
 	if (done)
 	{
 		wh_txn_commit();
-		wh_lock_state(stream->feed->id);
+		wh_lock_ingest(stream->feed->id);
 		load_targets(stream);
 		foreach_int(schema, txn->schemas)
 			wh_stream_definition(stream, schema)->is_settled = true;
@@ -347,7 +348,7 @@ make_partitions(WhStream *stream, List *transactions)
 	if (made)
 	{
 		wh_txn_commit();
-		wh_lock_state(stream->feed->id);
+		wh_lock_ingest(stream->feed->id);
 	}
 }
 
@@ -451,7 +452,7 @@ wh_stream_store_idle(WhStream *stream)
 {
 	XLogRecPtr lsn = stream->idle_lsn;
 
-	wh_lock_state(stream->feed->id);
+	wh_lock_ingest(stream->feed->id);
 	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_LOCAL, true, 0, false);
 	commit_position(stream, lsn, stream->clock);

@@ -47,6 +47,8 @@ typedef struct WhStreamStatus
 	uint64 streamed; /* transactions that came in segments, since the stream was opened */
 	uint64 spilled; /* those that went to a temporary file, and their bytes */
 	uint64 spilled_bytes;
+	int64 ingests; /* since the stream was opened */
+	int64 waited; /* for the source, µs */
 } WhStreamStatus;
 
 extern WhStreamStatus wh_feed_status(const WhStream *stream);

@@ -2,10 +2,11 @@
  * run.c
  *		Loads: brings the live models of a feed to its position, all in one transaction.
  *
- * Under the feed's state lock, models run in order of dependence, each as its owner.  The
- * transaction appends one row to walhouse.load and one for each model to load_model; these rows
- * are the models' positions, so data and position commit together (P1), and readers see all models
- * move at once (P2).
+ * Under the feed's load lock, models run in order of dependence, each as its owner.  Ingest may go
+ * on beside (base/locks.c), so log, mirrors and position are read in one snapshot, that of the
+ * transaction: what a load does in several statements fits together.  The transaction appends one
+ * row to walhouse.load and one for each model to load_model; these rows are the models' positions,
+ * so data and position commit together (P1), and readers see all models move at once (P2).
  *
  * Partitions are made beside: what the load will need is evaluated before anything is written;
  * where something is missing, the transaction ends, the partitions are made in short transactions,
@@ -24,9 +25,11 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "portability/instr_time.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 
 #include "base/base.h"
 #include "fact/fact.h"
@@ -88,6 +91,7 @@ wh_load_run(int32 feed_id)
 	List *missing = NIL;
 	bool moved;
 
+	wh_txn_commit();
 	moved = run_once(feed_id, true, &missing);
 	wh_txn_commit();
 	if (missing != NIL)
@@ -114,7 +118,10 @@ run_once(int32 feed_id, bool may_end, List **missing)
 	TimestampTz clock;
 	ErrorData *error;
 
-	wh_lock_state(feed_id);
+	wh_lock_load(feed_id);
+	if (FirstSnapshotSet)
+		elog(ERROR, "a snapshot was taken before a load");
+	XactIsoLevel = XACT_REPEATABLE_READ;
 	feed = wh_changelog_feed_by_id(feed_id, false);
 	wh_settings_pin(feed->time_zone);
 	initStringInfo(&run.errors);

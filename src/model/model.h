@@ -141,7 +141,7 @@ typedef enum WhPast
 
 /*
  * What a kind of model does.  All are called in a transaction with settings pinned, as the
- * model's owner under SECURITY_RESTRICTED_OPERATION, under the feed's state lock (but for build).
+ * model's owner under SECURITY_RESTRICTED_OPERATION, under the feed's load lock (but for build).
  */
 typedef struct WhModelRoutine
 {

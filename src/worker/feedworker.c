@@ -4,17 +4,18 @@
  * owner.
  *
  * Its loop is a round: wait for the source, ingest what came, bring the models on, start builds
- * that wait, tell who waits.  Every step commits its own transactions and is repeatable, so the
- * process may die anywhere.  While it waits it has a transaction without xid and snapshot, and the
- * feed's stream lock; nothing that vacuum or DDL would wait for.
+ * that wait, tell who waits.  While the source sends without a pause, a load worker brings the
+ * models on beside it (loader.c).  Every step commits its own transactions and is repeatable, so
+ * the process may die anywhere.  While it waits it has a transaction without xid and snapshot, and
+ * the feed's stream lock; nothing that vacuum or DDL would wait for.
  *
  * SIGTERM ends it wherever it is.  An error ends it too: it is logged, stored in walhouse.feed in
  * a transaction of its own, and the launcher starts another process after a while.  So no state
  * survives an error, and there is one way to recover.
  *
  * Once a second, while nothing comes, it looks whether the feed is still started and whether
- * models wait for a build or another try; that is three index probes.  Once a minute it also looks
- * whether a model is due to be verified (verify.c).
+ * models wait for a build or another try; that is three index probes.  Once a minute it also
+ * looks whether a model is due to be verified (verify.c).
  */
 #include "postgres.h"
 
@@ -40,6 +41,8 @@
 #define SUMMARIZE_MS 600000
 #define WAITED_FOR_MS 10
 #define HEALTHY_MS 60000
+#define MEASURE_MS 1000
+#define BUSY_INGESTS 3
 
 /* The process's own state. */
 typedef struct Worker
@@ -55,6 +58,8 @@ typedef struct Worker
 	TimestampTz summarized; /* when it last added up old loads */
 	TimestampTz verify_at; /* when it asks again which model is due to be verified */
 	int verify_interval; /* that this was worked out with */
+	TimestampTz measured; /* when it last worked out whether it is busy … */
+	WhStreamStatus status; /* … and the stream's status then */
 	bool is_idle; /* the last round had nothing to do */
 	bool build_ended; /* since it last looked at the catalog */
 	bool load_due; /* models may be behind the feed's position */
@@ -69,6 +74,7 @@ static void work(Worker *worker);
 static bool open_stream(Worker *worker);
 static WhFeed *read_feed(Worker *worker);
 static void do_round(Worker *worker);
+static bool is_busy(Worker *worker, bool goes_on);
 static long patience_ms(Worker *worker);
 static bool must_look(Worker *worker);
 static void serve_waiters(Worker *worker, XLogRecPtr wait_lsn);
@@ -180,6 +186,7 @@ work(Worker *worker)
 	if (open_stream(worker))
 	{
 		clear_error(worker);
+		worker->measured = GetCurrentTimestamp();
 		worker->load_due = true;
 		while (!worker->finished)
 		{
@@ -242,29 +249,47 @@ do_round(Worker *worker)
 	MemoryContext old = MemoryContextSwitchTo(worker->round);
 	XLogRecPtr wait_lsn;
 	bool ingested;
+	bool goes_on;
 	bool loaded = false;
 
 	MemoryContextReset(worker->round);
 	CHECK_FOR_INTERRUPTS();
 	reload_settings();
-	ingested = wh_round_ingest(worker->stream, patience_ms(worker));
+	ingested = wh_round_ingest(worker->stream, patience_ms(worker), &goes_on);
 	ResetLatch(MyLatch);
 	wait_lsn = wished_lsn(worker);
 	if (wait_lsn != InvalidXLogRecPtr)
 		serve_waiters(worker, wait_lsn);
-	if (ingested || worker->load_due)
+	wh_loader_start_due(worker->slot, worker->feed, is_busy(worker, goes_on));
+	if (!wh_loader_takes(worker->slot, ingested || worker->load_due))
 	{
 		say(worker, STATE_RUNNING, "loading models");
-		worker->load_due = false;
-		wh_txn_commit();
 		loaded = wh_load_run(worker->feed->id);
 	}
+	worker->load_due = false;
 	worker->is_idle = !ingested && !loaded && wait_lsn == InvalidXLogRecPtr;
 	if (must_look(worker))
 		look_around(worker);
 	publish(worker, ingested, loaded);
 	say(worker, STATE_IDLE, "waiting for changes");
 	MemoryContextSwitchTo(old);
+}
+
+/* is_busy says that ingest could have gone on, or that the worker has waited for the source for
+ * less than half of the last second or more. */
+static bool
+is_busy(Worker *worker, bool goes_on)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	WhStreamStatus status = wh_feed_status(worker->stream);
+	bool busy = status.ingests - worker->status.ingests >= BUSY_INGESTS &&
+				(status.waited - worker->status.waited) * 2 < now - worker->measured;
+
+	if (!TimestampDifferenceExceeds(worker->measured, now, MEASURE_MS))
+		return goes_on;
+	worker->measured = now;
+	worker->status = status;
+	return goes_on || busy;
 }
 
 /* patience_ms is how long the next round may wait for the source. */

@@ -411,13 +411,17 @@ expire_slot(WhSlot *slot, TimestampTz now)
 	if (slot->verification.process == WH_PROCESS_STARTING &&
 		TimestampDifferenceExceeds(slot->verification.launched, now, WH_START_LIMIT_MS))
 		memset(&slot->verification, 0, sizeof(WhBuildSlot));
+	if (slot->loader.process == WH_PROCESS_STARTING &&
+		TimestampDifferenceExceeds(slot->loader.launched, now, WH_START_LIMIT_MS))
+		memset(&slot->loader, 0, sizeof(WhBuildSlot));
 }
 
 static bool
 slot_has_process(const WhSlot *slot)
 {
 	bool has = slot->process != WH_PROCESS_NONE ||
-			   slot->verification.process != WH_PROCESS_NONE;
+			   slot->verification.process != WH_PROCESS_NONE ||
+			   slot->loader.process != WH_PROCESS_NONE;
 
 	for (int i = 0; i < WH_MAX_BUILDS; i++)
 		has = has || slot->builds[i].process != WH_PROCESS_NONE;
@@ -436,6 +440,8 @@ terminate_slot(const WhSlot *slot)
 			kill(slot->builds[i].pid, SIGTERM);
 	if (slot->verification.process == WH_PROCESS_RUNNING)
 		kill(slot->verification.pid, SIGTERM);
+	if (slot->loader.process == WH_PROCESS_RUNNING)
+		kill(slot->loader.pid, SIGTERM);
 }
 
 /* sleep_ms is the time until the next restart or visit is due. */

@@ -83,9 +83,11 @@ ingest_up_to(WhStream *stream, XLogRecPtr target)
 
 	while (!wh_feed_reached(stream, target, true))
 	{
+		bool goes_on;
+
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextReset(round);
-		(void) wh_round_ingest(stream, ROUND_MS);
+		(void) wh_round_ingest(stream, ROUND_MS, &goes_on);
 		ResetLatch(MyLatch);
 	}
 	MemoryContextSwitchTo(old);

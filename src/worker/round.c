@@ -17,27 +17,28 @@
 #include "worker/worker_private.h"
 
 /* Ingest goes on for so long while more bytes wait, before the models get their turn. */
-#define INGEST_MS 500
+#define INGEST_MS 200
 /* Who waits for another process looks so often. */
 #define FOLLOW_MS 20
 
 /*
  * wh_round_ingest waits up to timeout_ms for something to come, and ingests it together with what
- * comes right after; true when the feed's position moved.
+ * comes right after; true when the feed's position moved.  *goes_on: more was coming when it
+ * stopped.
  */
 bool
-wh_round_ingest(WhStream *stream, long timeout_ms)
+wh_round_ingest(WhStream *stream, long timeout_ms, bool *goes_on)
 {
 	TimestampTz start;
 
-	if (!wh_feed_poll(stream, timeout_ms))
+	*goes_on = wh_feed_poll(stream, timeout_ms);
+	if (!*goes_on)
 		return false;
 	start = GetCurrentTimestamp();
-	while (!TimestampDifferenceExceeds(start, GetCurrentTimestamp(), INGEST_MS))
+	while (*goes_on && !TimestampDifferenceExceeds(start, GetCurrentTimestamp(), INGEST_MS))
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (!wh_feed_poll(stream, 0))
-			break;
+		*goes_on = wh_feed_poll(stream, 0);
 	}
 	return true;
 }

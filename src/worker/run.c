@@ -111,9 +111,11 @@ ingest_up_to(WhStream *stream, XLogRecPtr target, int32 feed_id)
 
 	while (!wh_feed_reached(stream, target, true))
 	{
+		bool goes_on;
+
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextReset(round);
-		if (wh_round_ingest(stream, ROUND_MS))
+		if (wh_round_ingest(stream, ROUND_MS, &goes_on))
 			(void) wh_load_run(feed_id);
 		ResetLatch(MyLatch);
 	}

@@ -18,8 +18,16 @@
 int wh_worker_max_feeds = 64;
 int wh_worker_max_build_workers = 2;
 bool wh_worker_enabled = true;
+int wh_worker_parallel_load = WH_PARALLEL_AUTO;
 int wh_worker_verify_interval = 3600;
 int wh_worker_verify_sample = 100;
+
+static const struct config_enum_entry parallel_loads[] = {
+	{"off", WH_PARALLEL_OFF, false},
+	{"auto", WH_PARALLEL_AUTO, false},
+	{"always", WH_PARALLEL_ALWAYS, false},
+	{NULL, 0, false},
+};
 
 static void define_settings(void);
 static void register_launcher(void);
@@ -50,6 +58,12 @@ define_settings(void)
 							"Each takes one of max_worker_processes.",
 							&wh_worker_max_build_workers, 2, 1, WH_MAX_BUILDS, PGC_SIGHUP, 0,
 							NULL, NULL, NULL);
+	DefineCustomEnumVariable(
+		"walhouse.parallel_load",
+		"Whether a worker of its own brings a feed's models on, beside ingest.",
+		"auto: while the source leaves little time. It takes one of max_worker_processes.",
+		&wh_worker_parallel_load, WH_PARALLEL_AUTO, parallel_loads, PGC_SIGHUP, 0, NULL, NULL,
+		NULL);
 	DefineCustomIntVariable("walhouse.verify_interval",
 							"How often workers verify each model by a sample; 0: never.",
 							"A difference is logged and shown by walhouse.stat_model.",

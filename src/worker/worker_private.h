@@ -74,6 +74,9 @@ typedef struct WhSlot
 	bool build_ended; /* since the worker last looked */
 	WhBuildSlot builds[WH_MAX_BUILDS];
 	WhBuildSlot verification; /* the one that is under way */
+	WhBuildSlot loader; /* the load worker */
+	Latch *loader_latch;
+	bool load_asked; /* models are behind, and nobody has begun a load since that was known */
 	ConditionVariable moved; /* the feed or its models have a new position */
 } WhSlot;
 
@@ -126,12 +129,21 @@ typedef struct WhTicket
 	TimestampTz at;
 } WhTicket;
 
+/* walhouse.parallel_load: whether a process of its own brings a feed's models on. */
+typedef enum WhParallelLoad
+{
+	WH_PARALLEL_OFF,
+	WH_PARALLEL_AUTO, /* while the source leaves little time */
+	WH_PARALLEL_ALWAYS
+} WhParallelLoad;
+
 /* Settings. */
 extern int wh_worker_max_feeds;
 extern int wh_worker_max_build_workers;
 extern int wh_worker_verify_interval; /* s; 0: never */
 extern int wh_worker_verify_sample; /* keys */
 extern bool wh_worker_enabled;
+extern int wh_worker_parallel_load; /* WhParallelLoad */
 
 /* -------- slots.c -------- */
 extern WhShared *wh_shared; /* NULL without shared_preload_libraries */
@@ -171,6 +183,16 @@ extern TimestampTz wh_houses_next(TimestampTz now);
 /* -------- build.c -------- */
 extern void wh_build_start_pending(WhSlot *slot, const WhFeed *feed);
 
+/* -------- loader.c -------- */
+/* wh_loader_start_due starts a feed's load worker, if it is to have one now and has none.
+ * is_busy: its source leaves the feed worker little time. */
+extern void wh_loader_start_due(WhSlot *slot, const WhFeed *feed, bool is_busy);
+/*
+ * wh_loader_takes says that the caller has nothing to load: a load worker does what is due, or
+ * nothing is.  is_due: something may have become so.
+ */
+extern bool wh_loader_takes(WhSlot *slot, bool is_due);
+
 /* -------- verify.c -------- */
 /*
  * wh_verify_start_due starts a process that verifies the model of a feed whose turn it is, if one
@@ -180,7 +202,7 @@ extern void wh_build_start_pending(WhSlot *slot, const WhFeed *feed);
 extern TimestampTz wh_verify_start_due(WhSlot *slot, const WhFeed *feed, bool is_idle);
 
 /* -------- round.c: what worker and procedures have in common -------- */
-extern bool wh_round_ingest(WhStream *stream, long timeout_ms);
+extern bool wh_round_ingest(WhStream *stream, long timeout_ms, bool *goes_on);
 /*
  * wh_round_follow waits while another process reads a feed's stream: true when is_reached says that
  * it has brought everything to the target, false when it has left before.

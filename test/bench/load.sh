@@ -3,7 +3,7 @@
 #
 # The same changes wait in a slot for each side; each takes them in turn, while the others are idle, beginning with another one in
 # each repeat. The clock runs from the start until the last change is committed. CPU is what the scheduler counted for the process that
-# applies, source CPU what the source's walsender took (its server counts in hundredths of a second); WAL is the target's.
+# applies (the star's: feed worker and load worker together, and so their memory), source CPU what the source's walsender took (its server counts in hundredths of a second); WAL is the target's.
 #   SIDES    which: copy ingest star triggers     PHASES   which: inserts big updates small moves deletes, and those of steps.sh:
 #            type2 build batches latency
 #   PERF=DIR  perf record of each side's process while it works, into DIR/<phase>.<side>.perf
@@ -79,7 +79,6 @@ process()
 take_copy() { take_subscription copy "$1"; }
 take_triggers() { take_subscription triggers "$1"; }
 take_ingest() { take_feed ingest ingest "$1"; }
-take_star() { take_feed star run "$1"; }
 
 take_subscription()
 {
@@ -128,6 +127,34 @@ take_feed()
 	process "$pid"
 	exec 8>&- 9<&-
 	slot_is_free "$(ask target "$1" -c "SELECT slot FROM walhouse.feed")"
+}
+
+# take_star PHASE: by the feed's workers, so that loads go on beside ingest.
+take_star()
+{
+	local from took lsn pid
+	lsn=$(ask source shop -c "SELECT pg_current_wal_insert_lsn()") || return
+	from=$(now)
+	ask target star -c "SELECT walhouse.start('star')" >/dev/null || return
+	[ -z "${PERF:-}" ] || profile_workers "$1" &
+	ask target star -c "SELECT walhouse.wait_for('star', '$lsn', '1 hour')" >/dev/null || return
+	took=$(echo "$(now) $from" | awk '{print $1 - $2}')
+	echo "$took" $(for pid in $(worker_pids); do process "$pid"; done | awk '{v[NR % 2] += $1} END {print v[1], v[0]}')
+	ask target star -c "SELECT walhouse.stop('star')" >/dev/null || return
+	slot_is_free "$(ask target star -c "SELECT slot FROM walhouse.feed")"
+}
+worker_pids() { ask target star -c "SELECT pid FROM pg_stat_activity WHERE backend_type IN ('walhouse feed worker', 'walhouse load worker') ORDER BY backend_type"; }
+# profile_workers PHASE: those that come within two seconds.
+profile_workers()
+{
+	local i pid seen=" "
+	for i in $(seq 100); do
+		for pid in $(worker_pids); do
+			[[ "$seen" == *" $pid "* ]] || profile "$pid" "$1.star.$pid"
+			seen+="$pid "
+		done
+		sleep 0.02
+	done
 }
 
 # slot_is_free SLOT: waits until its walsender has ended.
