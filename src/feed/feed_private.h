@@ -413,6 +413,9 @@ struct WhStream
 	XLogRecPtr reported; /* what the source was told last */
 	TimestampTz reported_at;
 	TimestampTz heard; /* when the last message came */
+	int64 waited; /* for the source, µs */
+	TimestampTz urged_at; /* it last wanted a reply */
+	bool is_urged; /* it wanted another one at once */
 	TimestampTz idle_stored_at;
 	TimestampTz asked_at;
 	bool is_asked; /* the source, how far it is; its answer has not come */

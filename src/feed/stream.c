@@ -34,6 +34,7 @@
 #define SLOT_WAIT_MS 15000
 #define REPORT_INTERVAL_MS 200
 #define ASK_INTERVAL_MS 20
+#define URGE_MS 100
 /* Memory for the rows of an ingest of usual size stays, what the system gives anew it clears: this
  * part of walhouse.feed_memory, and MAX_KEPT at most. */
 #define KEPT_PART 16
@@ -55,6 +56,7 @@ static void take_copy_data(WhStream *stream, char *buffer, int len);
 static bool store_idle_if_due(WhStream *stream);
 static void say_goodbye(WhStream *stream);
 static void leave_streams(int code, Datum arg);
+static void answer(WhStream *stream);
 static bool batch_is_full(const WhStream *stream);
 static void advance_confirmed(WhStream *stream);
 static void report_if_due(WhStream *stream);
@@ -293,11 +295,13 @@ check_open(const WhStream *stream)
 static bool
 wait_stream(WhStream *stream, long timeout_ms)
 {
+	TimestampTz start = GetCurrentTimestamp();
 	int happened = WaitLatchOrSocket(MyLatch,
 									 WL_SOCKET_READABLE | WL_LATCH_SET | WL_EXIT_ON_PM_DEATH |
 										 (timeout_ms >= 0 ? WL_TIMEOUT : 0),
 									 PQsocket(stream->conn), timeout_ms, PG_WAIT_EXTENSION);
 
+	stream->waited += GetCurrentTimestamp() - start;
 	if (!(happened & WL_LATCH_SET))
 		return false;
 	ResetLatch(MyLatch);
@@ -346,7 +350,7 @@ take_copy_data(WhStream *stream, char *buffer, int len)
 			stream->idle_lsn = Max(stream->idle_lsn, end);
 		stream->is_asked = false;
 		if (wants_reply)
-			report(stream, false);
+			answer(stream);
 		return;
 	}
 	PQfreemem(buffer);
@@ -354,6 +358,20 @@ take_copy_data(WhStream *stream, char *buffer, int len)
 			(errcode(ERRCODE_PROTOCOL_VIOLATION),
 			 errmsg("the source of feed \"%s\" sent a message that is not of the replication protocol",
 					stream->feed->name)));
+}
+
+/*
+ * answer replies to a source that wants to hear.  One that asks again at once shuts down, and waits
+ * until what it has sent is confirmed: a feed that is idle must not let it.
+ */
+static void
+answer(WhStream *stream)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	stream->is_urged = !TimestampDifferenceExceeds(stream->urged_at, now, URGE_MS);
+	stream->urged_at = now;
+	report(stream, false);
 }
 
 static bool
@@ -471,15 +489,17 @@ write_uint64(char *out, uint64 value)
 
 /* -------- progress without changes -------- */
 
-/* store_idle_if_due stores idle progress when it is far ahead: seldom, or a feed on its own
- * cluster would never rest. */
+/* store_idle_if_due stores idle progress when the source waits for it, or it is far ahead: seldom,
+ * or a feed on its own cluster would never rest. */
 static bool
 store_idle_if_due(WhStream *stream)
 {
+	bool is_far = stream->idle_lsn > stream->position + IDLE_AHEAD &&
+				  TimestampDifferenceExceeds(stream->idle_stored_at, GetCurrentTimestamp(),
+											 IDLE_INTERVAL_MS);
+
 	if (stream->current != NULL || stream->complete != NIL ||
-		stream->idle_lsn <= stream->position + IDLE_AHEAD ||
-		!TimestampDifferenceExceeds(stream->idle_stored_at, GetCurrentTimestamp(),
-									IDLE_INTERVAL_MS))
+		!(is_far || (stream->is_urged && stream->idle_lsn > stream->position)))
 		return false;
 	wh_stream_store_idle(stream);
 	return true;
@@ -506,7 +526,9 @@ wh_feed_status(const WhStream *stream)
 							.open = list_length(stream->open),
 							.streamed = stream->streamed,
 							.spilled = stream->spilled,
-							.spilled_bytes = stream->spilled_bytes};
+							.spilled_bytes = stream->spilled_bytes,
+							.ingests = stream->ingests,
+							.waited = stream->waited};
 }
 
 XLogRecPtr

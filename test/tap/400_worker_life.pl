@@ -79,8 +79,11 @@ ok(poll($house, 'postgres', "SELECT worker = 'running' $stat"), 'a restart of th
 sql($source, q{DELETE FROM public.customers WHERE customer_id = 102});
 is(wait_for_now(), 't', 'and it goes on');
 
-# the source goes away
+# the source goes away: it waits until the feed has confirmed all of its WAL, also what concerns no feed
+sql($source, 'CREATE TABLE public.unrelated_too AS SELECT generate_series(1, 1000) AS a');
+my $stopping = time();
 $source->stop('fast');
+cmp_ok(time() - $stopping, '<', 30, 'a source that shuts down is not kept waiting by an idle feed');
 ok(poll($house, 'postgres', "SELECT failures >= 2 AND error IS NOT NULL AND error_time IS NOT NULL $stat"),
 	'without the source the worker ends with an error that is on view, and is tried again');
 ok(poll($house, 'postgres', "SELECT worker = 'waiting to restart' AND next_start > now() $stat"), 'after a delay');
