@@ -141,12 +141,17 @@ SELECT e.item, e.name, e.lsn, e.xid, to_char(e.commit_time, 'HH24:MI:SS.MS') AS 
 FROM walhouse.explain_row('dw.sales', jsonb_build_object('order_id', :order_id, 'line_no', :line_no)) e
 WHERE item IN ('change', 'dimension') OR e.name IN ('amount', 'net');
 
--- The customer who has moved most often, and the last order before the latest move.
+-- The customer who has moved most often, and the last line that was ordered before the latest move.
 SELECT customer_id
 FROM dw.customer
 WHERE customer_sk > 0 AND NOT is_inferred
 GROUP BY 1
 ORDER BY count(*) DESC, 1
+LIMIT 1 \gset
+SELECT f.order_id, f.line_no
+FROM dw.sales f JOIN dw.customer c USING (customer_sk)
+WHERE c.customer_id = :customer_id AND NOT c.is_current
+ORDER BY f.ordered_at DESC, f.order_id DESC, f.line_no
 LIMIT 1 \gset
 
 \echo
@@ -155,6 +160,12 @@ SELECT e.item, coalesce(e.details ->> 'city', e.details ->> 'after') AS "after",
 FROM walhouse.explain_row('dw.customer', jsonb_build_object('customer_id', :customer_id)) e
 WHERE item IN ('row', 'opened', 'closed')
 LIMIT 12;
+
+\echo :dim'… and why a line that was ordered in between has the version that it has':plain
+SELECT e.details ->> 'event_time' AS ordered, e.details ->> 'valid_from' AS valid_from, e.details ->> 'valid_to' AS valid_to, e.details ->> 'reason' AS reason,
+	e.lsn, to_char(e.commit_time, 'HH24:MI:SS.MS') AS began
+FROM walhouse.explain_row('dw.sales', jsonb_build_object('order_id', :order_id, 'line_no', :line_no)) e
+WHERE item = 'dimension' AND name = 'customer_sk';
 
 \echo
 \echo :bold'Verified':plain': each model against a full recomputation at its own position'
