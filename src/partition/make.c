@@ -16,6 +16,7 @@
 #include "access/table.h"
 #include "commands/defrem.h"
 #include "commands/tablespace.h"
+#include "storage/lmgr.h"
 #include "common/int.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
@@ -160,11 +161,19 @@ wh_make_bucket(const WhSet *set, List *ranges, int64 position, List *wanted)
 Oid
 wh_make_table(const WhSet *set, const WhNewPartition *partition, char **attach)
 {
-	const char *name = free_name(set, partition->lo);
-	List *all = statements(set, partition, name);
+	const char *name;
+	List *all;
 	WhUser saved;
 	ListCell *cell;
 
+	/* From here on nobody takes the table away, or gives it another name. */
+	LockRelationOid(set->parent, AccessShareLock);
+	if (get_rel_name(set->parent) == NULL)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
+						errmsg("the table of partition set %d is gone", set->id)));
+	wh_axis_check_default(set->parent);
+	name = free_name(set, partition->lo);
+	all = statements(set, partition, name);
 	*attach = llast(all);
 	wh_user_become(set->owner, &saved);
 	foreach(cell, list_truncate(all, list_length(all) - 1))
@@ -180,7 +189,6 @@ wh_make_one(const WhSet *set, const WhNewPartition *partition)
 	char *attach;
 	Oid relid;
 
-	wh_axis_check_default(set->parent);
 	relid = wh_make_table(set, partition, &attach);
 	wh_user_become(set->owner, &saved);
 	wh_spi_execute(attach, 0, NULL);

@@ -130,7 +130,6 @@ restore(const WhSet *set, const WhRows *archives, uint64 first, uint64 end)
 	Oid relid;
 
 	wh_settings_pin("UTC");
-	wh_axis_check_default(set->parent);
 	check_free(set, partition.lo, partition.hi);
 	for (uint64 i = first; i < end; i++)
 		if (!wh_archive_is_good(wh_rows_text(archives, i, 4), wh_rows_text(archives, i, 5)))

@@ -85,6 +85,7 @@ make(int32 set_id, TimestampTz now, TimestampTz claimed)
 		head = wh_members_head(set, ranges);
 	wanted = wh_make_wanted(set, ranges, head, now, &next);
 	wh_toplevel_commit();
+	wh_toplevel_point("make: looked");
 
 	foreach(cell, wanted)
 	{
