@@ -4,6 +4,7 @@ use strict;
 use warnings;
 use WalhouseTest;
 use WalhouseProof;
+use WalhouseLife;
 use Test::More;
 
 my ($source, $house) = source_and_house();
@@ -58,6 +59,15 @@ ok(poll($house, 'postgres', q{SELECT count(*) = 3 FROM walhouse.partitions WHERE
 sql($source, q{INSERT INTO event SELECT 200 + i, i, timestamptz '2027-02-01 12:00+00' + i * interval '1 day' FROM generate_series(1, 5) AS i});
 sql($house, q{CALL walhouse.run('shop')});
 ok(poll($house, 'postgres', qq{SELECT (SELECT count(*) FROM walhouse.partitions WHERE parent = 'dw.event'::regclass) = ($partitions)}), 'and knows those that loads make');
+# Also those that a load makes while the set is being looked at: what it asks for then is not forgotten.
+setting($house, 'walhouse.debug_partition_point', 'make: looked');
+sql($house, q{SELECT walhouse.alter_partition_set('dw.event', '{"lead_count": 3}')});
+ok(poll($house, 'postgres', q{SELECT count(*) > 0 FROM pg_stat_activity WHERE query = 'standing at make: looked'}), 'a set is being looked at');
+sql($source, q{INSERT INTO event SELECT 300 + i, i, timestamptz '2027-03-01 12:00+00' + i * interval '1 day' FROM generate_series(1, 5) AS i});
+sql($house, q{CALL walhouse.run('shop')});
+setting($house, 'walhouse.debug_partition_point');
+ok(poll($house, 'postgres', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'walhouse partition worker'}), 'it has been looked at');
+is(value($house, q{SELECT count(*) FROM walhouse.partitions WHERE parent = 'dw.event'::regclass}), value($house, $partitions), 'and knows what a load made meanwhile');
 fails_with($house, 'a fact is not retired', q{SELECT walhouse.alter_partition_set('dw.event', '{"retire_after": "1 day"}')}, qr/cannot be retired/);
 fails_with($house, 'nor a change log', q{SELECT walhouse.create_partition_set('shop_log.event', '1 GB', retire_after => '10 GB')}, qr/cannot be retired/);
 verify_clean($house, 'with a set', 'dw.thing', 'dw.event');
