@@ -183,14 +183,44 @@ function heat(elements) {
 	hot.forEach(e => e.classList.add("hot"));
 }
 
+// The line nearest to a place in the window, if one is within some pixels: lines are too thin, and their dashes too short, to be met themselves.
+function pathNear(x, y, pixels) {
+	const {left, top} = $("stage").getBoundingClientRect(), {view} = state;
+	const at = [(x - left - view.x) / view.k, (y - top - view.y) / view.k];
+	let best = pixels / view.k, found = null;
+	for (const path of paths)
+		for (const bend of path.own && !path.element.classList.contains("on") ? [] : path.bends) {
+			const distance = distanceTo(bend, at, best);
+			if (distance < best) {
+				best = distance;
+				found = path;
+			}
+		}
+	return found;
+}
+
+// How far a place is from a bend, by a chain of short lines; Infinity where it is out of reach, since a bend lies within its four points.
+function distanceTo([ax, ay, bx, by, cx, cy, dx, dy], [x, y], reach) {
+	if (x < Math.min(ax, bx, cx, dx) - reach || x > Math.max(ax, bx, cx, dx) + reach || y < Math.min(ay, by, cy, dy) - reach || y > Math.max(ay, by, cy, dy) + reach)
+		return Infinity;
+	let [px, py] = [ax, ay], least = Infinity;
+	for (let i = 1; i <= 24; i++) {
+		const t = i / 24, s = 1 - t, [wa, wb, wc, wd] = [s * s * s, 3 * s * s * t, 3 * s * t * t, t * t * t];
+		const qx = wa * ax + wb * bx + wc * cx + wd * dx, qy = wa * ay + wb * by + wc * cy + wd * dy;
+		const along = Math.max(0, Math.min(1, ((x - px) * (qx - px) + (y - py) * (qy - py)) / ((qx - px) ** 2 + (qy - py) ** 2 || 1)));
+		least = Math.min(least, Math.hypot(x - px - along * (qx - px), y - py - along * (qy - py)));
+		[px, py] = [qx, qy];
+	}
+	return least;
+}
+
 function tellAt(event) {
 	const row = event.target.closest("[data-port]");
-	const near = row || event.buttons ? null : [[0, 0], [0, 3], [0, -3], [3, 0], [-3, 0], [0, 6], [0, -6]]
-		.map(([x, y]) => document.elementFromPoint(event.clientX + x, event.clientY + y)).find(e => e && e.dataset.path);
+	const near = event.buttons || event.target.closest(".card") ? null : pathNear(event.clientX, event.clientY, 6);
 	const port = row && graph.ports[row.dataset.port];
 	if (near) {
-		const {links} = paths[near.dataset.path];
-		heat([near]);
+		const {links} = near;
+		heat([near.element]);
 		tip(event, ...links.slice(0, 6).flatMap(link => [element("b", {}, label(link.from) + " \u2192 " + label(link.to)),
 			...link.ways.map(way => element("p", {}, (["IDENTITY", "TRANSFORMATION", "AGGREGATION"].includes(way) ? "direct" : "indirect") + ", " + way.toLowerCase().replace("_", " ") + ": " + (MEANING[way] || "")))]),
 		...(links.length > 6 ? [element("p", {}, "and " + (links.length - 6) + " more")] : []));

@@ -17,7 +17,7 @@ const $ = id => document.getElementById(id);
 const graph = new Graph(JSON.parse($("data").textContent));
 const state = {open: new Set(), chosen: null, path: null, only: false, indirect: true, hits: new Set(), fitted: false, view: {x: 0, y: 0, k: 1}};
 const cards = new Map(); // of relations that are shown: {element, x, y, width, height, ports: elements by port}
-let paths = []; // {element, links, points}
+let paths = []; // {element, links, bends, own: within a card, class}
 const pen = document.createElement("canvas").getContext("2d");
 
 // element(tag, {attributes}, children...): texts as texts, whatever is in them.
@@ -132,37 +132,32 @@ function drawLinks(number, ways) {
 		const path = drawn.get(key) || {links: [], own, direct: false};
 		path.links.push(link);
 		path.direct = path.direct || link.direct;
-		path.d = path.d || (own ? bow(from, a, b) : curve([[from.x + from.width, a], ...ways.get(number.get(link.from.relation) + ">" + number.get(link.to.relation)), [to.x, b]]));
+		path.bends = path.bends || (own ? bow(from, a, b) : curve([[from.x + from.width, a], ...ways.get(number.get(link.from.relation) + ">" + number.get(link.to.relation)), [to.x, b]]));
 		drawn.set(key, path);
 	}
 	paths = [...drawn.values()];
 	const made = document.createDocumentFragment();
-	paths.forEach((path, i) => {
+	paths.forEach(path => {
 		path.element = document.createElementNS("http://www.w3.org/2000/svg", "path");
-		path.element.setAttribute("d", path.d);
-		path.element.dataset.path = i;
+		path.element.setAttribute("d", path.bends.map(([x, y, ...rest]) => "M" + x + " " + y + "C" + rest.join(" ")).join(""));
 		path.class = (path.direct ? "direct" : "indirect") + (path.own ? " own" : "");
 		made.append(path.element);
 	});
 	$("links").replaceChildren(made);
 }
 
-// A line through points that leaves and arrives level; one that goes back takes a bend.
+// Bends, each two ends and two points between that draw it, through points: leaving and arriving level. A line that goes back takes a wide one.
 function curve(points) {
-	const n = Math.round;
-	let d = "M" + n(points[0][0]) + " " + n(points[0][1]);
-	for (let i = 1; i < points.length; i++) {
-		const [ax, ay] = points[i - 1], [bx, by] = points[i];
-		const reach = bx > ax ? (bx - ax) / 2 : Math.min(160, 60 + (ax - bx) / 4);
-		d += ay === by && bx > ax ? "H" + n(bx) : "C" + n(ax + reach) + " " + n(ay) + " " + n(bx - reach) + " " + n(by) + " " + n(bx) + " " + n(by);
-	}
-	return d;
+	return points.slice(1).map(([bx, by], i) => {
+		const [ax, ay] = points[i], reach = bx > ax ? (bx - ax) / 2 : Math.min(160, 60 + (ax - bx) / 4);
+		return [ax, ay, ax + reach, ay, bx - reach, by, bx, by].map(Math.round);
+	});
 }
 
 // From a column to another of the same relation: around the card's right side.
 function bow(card, a, b) {
 	const x = card.x + card.width, reach = x + 20 + Math.min(60, Math.abs(a - b) / 3);
-	return "M" + [x, a, "C" + reach, a, reach, b, x, b].join(" ");
+	return [[x, a, reach, a, reach, b, x, b].map(Math.round)];
 }
 
 // ---- The path of what is chosen
@@ -190,7 +185,6 @@ function choose(port) {
 function light() {
 	const {path, chosen} = state;
 	document.body.classList.toggle("lit", path !== null);
-	document.body.classList.toggle("values", !state.indirect);
 	$("only").disabled = !path;
 	$("only").setAttribute("aria-pressed", state.only);
 	const isStart = port => port === chosen || chosen.name === "" && port.relation === chosen.relation;

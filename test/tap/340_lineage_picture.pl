@@ -147,6 +147,10 @@ my $point = $browser->value(q{(() => { const path = paths.find(p => p.links[0].f
 $browser->mouse('mouseMoved', $point->{x}, $point->{y});
 ok($browser->until('!$("tip").hidden'), 'an edge under the mouse has something to say');
 like($browser->value('$("tip").textContent'), qr/bi\.revenue\.revenue . bi\.top\.place.*indirect, window/, 'from where to where, and how');
+is($browser->value(q{(() => { let missed = 0; for (const k of [0.5, 0.73, 1]) { show({...state.view, k}); for (const path of paths.filter(p => !p.own)) {
+	const at = path.element.getPointAtLength(path.element.getTotalLength() / 3).matrixTransform(path.element.getScreenCTM()); missed += !pathNear(at.x, at.y, 2); } } return missed; })()}),
+	0, 'so has every edge, however small the picture is');
+$browser->value('fit(false)');
 
 # Search.
 $browser->key('/', '/');
