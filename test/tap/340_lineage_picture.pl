@@ -144,8 +144,8 @@ is(overlaps(), '', 'and the picture is made anew');
 $browser->value('fit(false)');
 my $point = $browser->value(q{(() => { const path = paths.find(p => p.links[0].from === graph.port("bi.revenue", "revenue") && p.links[0].to === graph.port("bi.top", "place")).element;
 	const at = path.getPointAtLength(path.getTotalLength() / 2).matrixTransform(path.getScreenCTM()); return {x: at.x, y: at.y}; })()});
-$browser->mouse('mouseMoved', $point->{x}, $point->{y});
-ok($browser->until('!$("tip").hidden'), 'an edge under the mouse has something to say');
+ok($browser->hover($point->{x}, $point->{y}, '!$("tip").hidden'), 'an edge under the mouse has something to say')
+	or diag(join "\n", "at $point->{x}, $point->{y}", $browser->value("[document.elementFromPoint($point->{x}, $point->{y}).outerHTML.slice(0, 200), state.view, [...cards].map(([r, c]) => [r.id, c.x, c.y, c.width, c.height])].map(x => JSON.stringify(x)).join()"));
 like($browser->value('$("tip").textContent'), qr/bi\.revenue\.revenue . bi\.top\.place.*indirect, window/, 'from where to where, and how');
 is($browser->value(q{(() => { let missed = 0; for (const k of [0.5, 0.73, 1]) { show({...state.view, k}); for (const path of paths.filter(p => !p.own)) {
 	const at = path.element.getPointAtLength(path.element.getTotalLength() / 3).matrixTransform(path.element.getScreenCTM()); missed += !pathNear(at.x, at.y, 2); } } return missed; })()}),

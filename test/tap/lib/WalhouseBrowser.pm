@@ -197,6 +197,21 @@ sub mouse
 	return;
 }
 
+# hover X, Y, EXPRESSION: moves the mouse there and a pixel to and fro, as hands do, until it is true in the page; false when the time is over.
+sub hover
+{
+	my ($self, $x, $y, $expression, $limit) = @_;
+	my $end = time() + ($limit || 30);
+
+	for (my $aside = 1; time() < $end; $aside = !$aside)
+	{
+		$self->mouse('mouseMoved', $x + $aside, $y);
+		$self->value('new Promise(done => requestAnimationFrame(done))');
+		return 1 if $self->value("Boolean($expression)");
+	}
+	return 0;
+}
+
 # click WHAT: with the mouse, in its middle.
 sub click
 {
