@@ -114,6 +114,9 @@ SELECT fact, count(*) AS loads, count(*) FILTER (WHERE said IS DISTINCT FROM exp
 FROM oracle.load WHERE kind = 'load' GROUP BY fact ORDER BY fact::text;
 SELECT count(*) AS differences FROM walhouse.verify() WHERE missing + unexpected + different > 0;
 
+-- Within the budget of 250 bytes: the row, its line pointer, and its entries in two indexes.
+SELECT max(pg_column_size(x.*)) + 4 + 28 + 20 <= 250 AS within_budget, max(pg_column_size(x.*)) > 100 AS is_measured FROM walhouse.load_model x WHERE x.partitions > 1;
+
 -- Which partitions these were is told by their bounds; summaries by the hour keep these.
 SELECT p.partition, p."from", p."to" FROM walhouse.fact_partitions('dw.year') p;
 SELECT count(*) FROM walhouse.fact_partitions('dw.customer');
