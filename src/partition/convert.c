@@ -118,7 +118,7 @@ check(Conversion *conversion)
 {
 	static const char *const names = "by,every,key,zone,origin,lead,lead_count,horizon,outside,"
 									 "seal_after,retire_after,retire,drop_after,retire_schema,"
-									 "subpartition,profile";
+									 "subpartition,profile,archive";
 	const char *reason = wh_set_guarded(conversion->relid);
 	WhRows *problems = wh_likeness_problems(conversion->relid, option(conversion->options, "by"));
 	StringInfoData text;
@@ -370,7 +370,8 @@ make_set(Oid parent, WhArg options)
 		" COALESCE(o.lead_count, 4), horizon => o.horizon, outside => COALESCE(o.outside,"
 		" 'reject'), seal_after => o.seal_after, retire_after => o.retire_after, retire =>"
 		" COALESCE(o.retire, 'drop'), drop_after => o.drop_after, retire_schema => o.retire_schema,"
-		" subpartition => o.subpartition, profile => o.profile) FROM"
+		" subpartition => o.subpartition, profile => o.profile, archive => COALESCE(o.archive, "
+		"false)) FROM"
 		" pg_catalog.jsonb_populate_record(NULL::walhouse.partition_set, $2) o",
 		2, (WhArg[]){WH_ARG_REGCLASS(parent), options});
 }

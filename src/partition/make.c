@@ -172,7 +172,7 @@ wh_make_table(const WhSet *set, const WhNewPartition *partition, char **attach)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
 						errmsg("the table of partition set %d is gone", set->id)));
 	wh_axis_check_default(set->parent);
-	name = free_name(set, partition->lo);
+	name = partition->name != NULL ? partition->name : free_name(set, partition->lo);
 	all = statements(set, partition, name);
 	*attach = llast(all);
 	wh_user_become(set->owner, &saved);

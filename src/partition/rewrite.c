@@ -21,6 +21,8 @@
 #include "pgstat.h"
 #include "storage/latch.h"
 #include "storage/lmgr.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
@@ -35,7 +37,8 @@
 
 PG_FUNCTION_INFO_V1(walhouse_cancel_rewrite);
 
-static void set_lock_timeout(int ms);
+static List *read_oids(const char *text);
+static List *read_texts(const WhRows *rows, int column);
 
 Oid
 wh_rewrite_owner(Oid relid)
@@ -61,9 +64,12 @@ wh_rewrite_read(Oid relid)
 	rewrite->relid = relid;
 	rewrite->owner = wh_rewrite_owner(relid);
 	wh_user_check_owner(rewrite->owner, "table", get_rel_name(relid));
-	rows = wh_catalog_query("SELECT kind, state, options, COALESCE(lo, 0), COALESCE(hi, 0) FROM"
-							" walhouse.partition_rewrite WHERE relid = $1 FOR UPDATE",
-							1, (WhArg[]){WH_ARG_OID(relid)});
+	rows = wh_catalog_query(
+		"SELECT kind, state, options, COALESCE(lo, 0), COALESCE(hi, 0),"
+		" pg_catalog.array_to_string(sources::pg_catalog.oid[], ' '), COALESCE(staging::"
+		"pg_catalog.oid, 0), COALESCE(queue::pg_catalog.oid, 0), key, source, position, signature"
+		" FROM walhouse.partition_rewrite WHERE relid = $1 FOR UPDATE",
+		1, (WhArg[]){WH_ARG_OID(relid)});
 	if (rows->count == 0)
 		return NULL;
 	rewrite->kind = wh_rows_text(rows, 0, 1);
@@ -71,7 +77,44 @@ wh_rewrite_read(Oid relid)
 	rewrite->options = WH_ARG_JSONB(wh_rows_datum(rows, 0, 3, &isnull));
 	rewrite->lo = wh_rows_int8(rows, 0, 4);
 	rewrite->hi = wh_rows_int8(rows, 0, 5);
+	rewrite->sources = read_oids(wh_rows_text(rows, 0, 6));
+	rewrite->staging = wh_rows_oid(rows, 0, 7);
+	rewrite->queue = wh_rows_oid(rows, 0, 8);
+	rewrite->key = read_texts(rows, 9);
+	rewrite->source = wh_rows_int4(rows, 0, 10);
+	rewrite->position = read_texts(rows, 11);
+	rewrite->signature = wh_rows_text(rows, 0, 12);
 	return rewrite;
+}
+
+static List *
+read_oids(const char *text)
+{
+	List *oids = NIL;
+	char *copy = text != NULL ? pstrdup(text) : NULL;
+
+	for (char *id = copy != NULL ? strtok(copy, " ") : NULL; id != NULL; id = strtok(NULL, " "))
+		oids = lappend_oid(oids, atooid(id));
+	return oids;
+}
+
+/* read_texts lists the elements of a text[]. */
+static List *
+read_texts(const WhRows *rows, int column)
+{
+	bool isnull;
+	Datum array = wh_rows_datum(rows, 0, column, &isnull);
+	Datum *values;
+	int count;
+	List *texts = NIL;
+
+	if (isnull)
+		return NIL;
+	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &values, NULL,
+					  &count);
+	for (int i = 0; i < count; i++)
+		texts = lappend(texts, TextDatumGetCString(values[i]));
+	return texts;
 }
 
 void
@@ -92,32 +135,35 @@ wh_rewrite_forget(Oid relid)
 void
 wh_rewrite_try(void (*body)(void *arg), void *arg)
 {
-	long pause = FIRST_PAUSE_MS;
-
-	for (int i = 1;; i++)
-	{
-		ErrorData *error;
-		bool done = wh_txn_try(body, arg, &error);
-
-		wh_txn_commit();
-		if (done)
-			return;
-		if ((error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE &&
-			 error->sqlerrcode != ERRCODE_T_R_DEADLOCK_DETECTED) ||
-			i == LOCK_TRIES)
-			ReThrowError(error);
-		FreeErrorData(error);
-		pause = Min(pause * 2, LAST_PAUSE_MS);
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 pg_prng_uint64_range(&pg_global_prng_state, pause / 2, pause),
-						 PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-	}
+	for (int i = 1; !wh_rewrite_once(body, arg, i); i++)
+		;
 }
 
-static void
-set_lock_timeout(int ms)
+bool
+wh_rewrite_once(void (*body)(void *arg), void *arg, int attempt)
+{
+	long pause = Min((long) FIRST_PAUSE_MS << Min(attempt, 10), LAST_PAUSE_MS);
+	ErrorData *error;
+	bool done = wh_txn_try(body, arg, &error);
+
+	wh_txn_commit();
+	if (done)
+		return true;
+	if ((error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE &&
+		 error->sqlerrcode != ERRCODE_T_R_DEADLOCK_DETECTED) ||
+		attempt == LOCK_TRIES)
+		ReThrowError(error);
+	FreeErrorData(error);
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 pg_prng_uint64_range(&pg_global_prng_state, pause / 2, pause),
+					 PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+	return false;
+}
+
+void
+wh_rewrite_lock_timeout(int ms)
 {
 	(void) set_config_option("lock_timeout", psprintf("%dms", ms), PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_LOCAL, true, 0, false);
@@ -126,9 +172,9 @@ set_lock_timeout(int ms)
 void
 wh_rewrite_lock_ddl(Oid relid)
 {
-	set_lock_timeout(DDL_LOCK_MS);
+	wh_rewrite_lock_timeout(DDL_LOCK_MS);
 	LockRelationOid(relid, ShareUpdateExclusiveLock);
-	set_lock_timeout(Max(wh_partition_lock_timeout / 2, 1));
+	wh_rewrite_lock_timeout(Max(wh_partition_lock_timeout / 2, 1));
 	if (get_rel_name(relid) == NULL)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
 						errmsg("relation with OID %u does not exist", relid)));
@@ -165,12 +211,17 @@ Datum
 walhouse_cancel_rewrite(PG_FUNCTION_ARGS)
 {
 	bool atomic = wh_txn_procedure_atomic(fcinfo);
+	WhRewrite *rewrite;
 	Oid relid;
 
 	wh_txn_check_arguments(fcinfo);
 	wh_txn_open("walhouse.cancel_rewrite", atomic);
 	relid = PG_GETARG_OID(0);
-	wh_rewrite_try(wh_rewrite_cancel, &relid);
+	rewrite = wh_rewrite_read(relid);
+	if (rewrite != NULL && strcmp(rewrite->kind, "convert") != 0)
+		wh_split_cancel(relid);
+	else
+		wh_rewrite_try(wh_rewrite_cancel, &relid);
 	wh_txn_close();
 	PG_RETURN_VOID();
 }

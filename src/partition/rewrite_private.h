@@ -24,6 +24,14 @@ typedef struct WhRewrite
 	WhArg options; /* jsonb */
 	int64 lo;
 	int64 hi;
+	/* Of splits and merges: */
+	List *sources; /* OIDs of the partitions that go */
+	Oid staging; /* the table that has the new ones until the swap */
+	Oid queue; /* the keys of rows that were written meanwhile */
+	List *key; /* names of the columns that identify a row */
+	int source; /* which one is being copied, from 0 */
+	List *position; /* values of the key that were copied last, as text; NIL: none */
+	char *signature; /* of the table when the new ones were made */
 } WhRewrite;
 
 /* wh_rewrite_read reads, and locks until the end of the transaction, what is under way with a
@@ -38,6 +46,8 @@ extern Oid wh_rewrite_owner(Oid relid);
  * length where it does not get a lock in time; raises what else it raises.
  */
 extern void wh_rewrite_try(void (*body)(void *arg), void *arg);
+/* One attempt of it: false, after the pause, where it did not get a lock. */
+extern bool wh_rewrite_once(void (*body)(void *arg), void *arg, int attempt);
 
 /* wh_rewrite_cancel is the step that gives up what is under way with a table (an Oid *). */
 extern void wh_rewrite_cancel(void *arg);
@@ -48,11 +58,72 @@ extern void wh_rewrite_cancel(void *arg);
  * and waits for it so briefly that wait and work together are short.
  */
 extern void wh_rewrite_lock_ddl(Oid relid);
+extern void wh_rewrite_lock_timeout(int ms);
 extern void wh_rewrite_lock_all(Oid relid);
 extern double wh_rewrite_ms(instr_time since);
 
 /* wh_rewrite_free_name is base || suffix, or a name like it that nobody in the schema has. */
 extern char *wh_rewrite_free_name(Oid schema, const char *base, const char *suffix);
+
+/* -------- copy.c: rows copied, and what is written meanwhile -------- */
+
+/* wh_copy_chunk copies the next rows of a source, and says in the catalog how far it has come. */
+extern void wh_copy_chunk(const WhRewrite *rewrite, int rows);
+/*
+ * wh_copy_apply copies anew the rows that were written since, no more than `keys` of them, from
+ * sources into targets (lists of WhTarget *); returns how many it found.  The key has the column
+ * that bounds are of, so that a condition on that says where a row belongs, of both the row and
+ * its key.
+ */
+typedef struct WhTarget
+{
+	Oid relid;
+	char *condition;
+} WhTarget;
+
+extern int wh_copy_apply(const WhRewrite *rewrite, int keys, List *sources, List *targets);
+/* wh_copy_capture has the writes of a source kept; wh_copy_forget has them kept no more. */
+extern void wh_copy_capture(const WhRewrite *rewrite, Oid source);
+extern void wh_copy_forget(const WhRewrite *rewrite, Oid source);
+
+/* -------- split.c: the calls -------- */
+
+/* What one call is about. */
+typedef struct WhSplit
+{
+	Oid parent;
+	const char *kind;
+	char *every; /* NULL: the set's grid */
+	char *from; /* of a merge */
+	char *to;
+	Oid partition; /* of a split */
+	int chunk;
+	long pause_ms;
+	instr_time locked; /* since when nobody else gets at the table */
+	bool is_exchanged;
+} WhSplit;
+
+/* -------- pieces.c: what is made at the beginning -------- */
+
+extern void wh_split_begin(void *arg);
+/* wh_split_bounds is the condition of rows that lie in a range. */
+extern char *wh_split_bounds(const WhSet *set, int64 lo, int64 hi);
+/* wh_split_signature is another one when a table was altered. */
+extern char *wh_split_signature(Oid parent);
+/* wh_split_ids gives the OIDs of partitions (WhRange) as an array in text; wh_split_hold has those
+ * held for a reason, or, with NULL, no more. */
+extern char *wh_split_ids(List *sources);
+extern void wh_split_hold(const WhSet *set, const char *ids, const char *reason);
+
+/* -------- exchange.c: the steps (of a WhSplit *) -------- */
+
+extern void wh_split_capture(void *arg);
+extern void wh_split_copy(void *arg);
+extern void wh_split_apply(void *arg);
+extern void wh_split_swap(void *arg);
+extern void wh_split_clean(void *arg);
+/* wh_split_cancel gives up a split or merge that was not swapped yet; in several transactions. */
+extern void wh_split_cancel(Oid relid);
 
 /* -------- likeness.c: one table made like another -------- */
 

@@ -12,7 +12,25 @@ use WalhouseTest;
 use WalhouseProof;
 use WalhouseLife qw(setting);
 
-our @EXPORT = qw(load_tables load_start load_stop load_same load_longest_wait cut_off);
+our @EXPORT = qw(load_tables load_start load_stop load_same load_longest_wait cut_off stand_beside);
+
+# stand_beside NODE, CALL, POINT, CODE: the call stands at a point while the code runs, and then goes on to its end.
+sub stand_beside
+{
+	my ($node, $call, $point, $code) = @_;
+	my $stands = "FROM pg_stat_activity WHERE query = 'standing at $point'";
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	setting($node, 'walhouse.debug_partition_point', $point);
+	my $session = $node->background_psql('postgres', on_error_stop => 0);
+	$session->query_until(qr/started/, "\\echo started\n$call;\n");
+	ok(poll($node, 'postgres', "SELECT count(*) > 0 $stands"), "it stands at \"$point\"");
+	$code->();
+	setting($node, 'walhouse.debug_partition_point');
+	ok(poll($node, 'postgres', 'SELECT count(*) = 0 FROM walhouse.partition_rewrite'), 'and has gone on to its end');
+	$session->quit;
+	return;
+}
 
 # cut_off NODE, CALL, POINT: the call until it stands at a point, then kill -9 of its session; the server is up again afterwards.
 sub cut_off
@@ -24,7 +42,7 @@ sub cut_off
 	setting($node, 'walhouse.debug_partition_point', $point);
 	my $session = $node->background_psql('postgres', on_error_stop => 0);
 	$session->query_until(qr/started/, "\\echo started\n$call;\n");
-	ok(poll($node, 'postgres', "SELECT count(*) > 0 $stands"), "it stands at \"$point\"");
+	ok(poll($node, 'postgres', "SELECT count(*) > 0 $stands"), "it stands at \"$point\"") or die slurp_file($node->logfile) =~ /([^\n]*ERROR.*)\z/s;
 	my $pid = value($node, "SELECT pid $stands");
 	kill9($node, $pid);
 	wait_until(sub { !kill(0, $pid) });
