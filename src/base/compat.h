@@ -150,12 +150,34 @@
 
 /* 16, 18: more arguments; users include executor/executor.h */
 #if PG_VERSION_NUM >= 180000
-#define wh_compat_init_range_table(estate, entries) \
-	ExecInitRangeTable((estate), (entries), NIL, bms_make_singleton(1))
+#define wh_compat_init_permitted(estate, entries, permissions) \
+	ExecInitRangeTable((estate), (entries), (permissions), bms_make_singleton(1))
 #elif PG_VERSION_NUM >= 160000
-#define wh_compat_init_range_table(estate, entries) ExecInitRangeTable((estate), (entries), NIL)
+#define wh_compat_init_permitted(estate, entries, permissions) \
+	ExecInitRangeTable((estate), (entries), (permissions))
 #else
-#define wh_compat_init_range_table(estate, entries) ExecInitRangeTable((estate), (entries))
+#define wh_compat_init_permitted(estate, entries, permissions) \
+	ExecInitRangeTable((estate), (entries))
+#endif
+#define wh_compat_init_range_table(estate, entries) wh_compat_init_permitted(estate, entries, NIL)
+
+/* 16, 18: the same with the columns that an UPDATE of the one entry sets; users include
+ * parser/parse_relation.h, too */
+#if PG_VERSION_NUM >= 160000
+#define wh_compat_init_updated(estate, entry, columns) \
+	do \
+	{ \
+		List *permissions = NIL; \
+		addRTEPermissionInfo(&permissions, (entry))->updatedCols = (columns); \
+		wh_compat_init_permitted((estate), list_make1(entry), permissions); \
+	} while (0)
+#else
+#define wh_compat_init_updated(estate, entry, columns) \
+	do \
+	{ \
+		(entry)->updatedCols = (columns); \
+		wh_compat_init_range_table((estate), list_make1(entry)); \
+	} while (0)
 #endif
 
 /* 16: an argument that lets columns be missing; users include access/attmap.h */

@@ -15,6 +15,7 @@
 #include "access/genam.h"
 #include "access/heapam.h"
 #include "access/relation.h"
+#include "access/sysattr.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
@@ -22,6 +23,7 @@
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "nodes/execnodes.h"
+#include "parser/parse_relation.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -76,6 +78,7 @@ static void update_here(WhAppend *append, ItemPointer tid, const Datum *values,
 static void fill_entry(const IndexInfo *info, const TupleTableSlot *slot, Datum *values,
 					   bool *nulls);
 static void prepare_executor(WhAppend *append);
+static void name_updated(WhAppend *append);
 static void begin_row(WhAppend *append);
 static void end_row(WhAppend *append);
 static TupleTableSlot *fill_slot(TupleTableSlot *slot, const Datum *values, const bool *nulls);
@@ -99,7 +102,7 @@ wh_changelog_append_open(Oid relid)
 				 errmsg("%s is not a table that rows can be written to", wh_sql_relation(relid))));
 	append->desc = CreateTupleDescCopy(RelationGetDescr(append->rel));
 	append->info = makeNode(ResultRelInfo);
-	/* Not in a range table: no update here changes a column of an index. */
+	/* Not in a range table yet (name_updated). */
 	InitResultRelInfo(append->info, append->rel, 0, NULL, 0);
 	ExecOpenIndices(append->info, false);
 	append->multi = may_multi_insert(append->rel);
@@ -186,10 +189,30 @@ prepare_executor(WhAppend *append)
 		return;
 	old = MemoryContextSwitchTo(append->context);
 	append->estate = CreateExecutorState();
+	name_updated(append);
 	wh_compat_epq_init(&append->epq, append->estate);
 	append->search = table_slot_create(append->rel, NULL);
 	append->row = table_slot_create(append->rel, NULL);
 	MemoryContextSwitchTo(old);
+}
+
+/* name_updated says that updates set every column, so that triggers of columns fire; as a range
+ * table does, of which the relation becomes the one entry. */
+static void
+name_updated(WhAppend *append)
+{
+	RangeTblEntry *entry = makeNode(RangeTblEntry);
+	Bitmapset *columns = NULL;
+
+	for (int i = 1; i <= append->desc->natts; i++)
+		if (!TupleDescAttr(append->desc, i - 1)->attisdropped)
+			columns = bms_add_member(columns, i - FirstLowInvalidHeapAttributeNumber);
+	entry->rtekind = RTE_RELATION;
+	entry->relid = RelationGetRelid(append->rel);
+	entry->relkind = append->rel->rd_rel->relkind;
+	entry->rellockmode = RowExclusiveLock;
+	wh_compat_init_updated(append->estate, entry, columns);
+	append->info->ri_RangeTableIndex = 1;
 }
 
 /* begin_row prepares one row's way through the executor. */

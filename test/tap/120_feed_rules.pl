@@ -164,6 +164,7 @@ sql($house, q{
 		'BEGIN INSERT INTO public.seen VALUES (TG_WHEN || $q$ $q$ || TG_OP || $q$ $q$ || COALESCE(NEW.id, OLD.id)); RETURN COALESCE(NEW, OLD); END';
 	CREATE TRIGGER before BEFORE INSERT OR UPDATE OR DELETE ON shop.other FOR EACH ROW EXECUTE FUNCTION public.see();
 	CREATE TRIGGER after AFTER INSERT OR UPDATE OR DELETE ON shop.other FOR EACH ROW EXECUTE FUNCTION public.see();
+	CREATE TRIGGER of_column AFTER UPDATE OF v ON shop.other FOR EACH ROW WHEN (OLD.v <> NEW.v) EXECUTE FUNCTION public.see();
 });
 sql($source, q{INSERT INTO public.other VALUES (8, 'x')});
 ($status, $out, $err) = $house->psql('postgres', "$as_dw CALL walhouse.ingest('shop')");
@@ -174,7 +175,7 @@ sql($source, q{DELETE FROM public.other WHERE id = 8});
 ($status, $out, $err) = $house->psql('postgres', "$as_dw CALL walhouse.ingest('shop')");
 is($err, '', 'nor do updates and deletes');
 is(sql($house, q{SELECT string_agg(what, ', ') FROM public.seen}),
-	'BEFORE INSERT 8, AFTER INSERT 8, BEFORE UPDATE 8, AFTER UPDATE 8, BEFORE DELETE 8, AFTER DELETE 8', 'each fires for its row');
+	'BEFORE INSERT 8, AFTER INSERT 8, BEFORE UPDATE 8, AFTER UPDATE 8, AFTER UPDATE 8, BEFORE DELETE 8, AFTER DELETE 8', 'each fires for its row, also those of columns');
 is(sql($house, q{SELECT state FROM walhouse.feed_table WHERE source_name = 'other'}), 'ready', 'and the table goes on');
 sql($house, 'DROP FUNCTION public.see() CASCADE; DROP TABLE public.seen');
 
