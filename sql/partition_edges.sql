@@ -69,6 +69,27 @@ CALL walhouse.maintain_partitions('t', '2026-01-01 12:00+00');
 SELECT partition, next_step, due FROM walhouse.partitions WHERE parent = 't'::regclass ORDER BY partition::text;
 DROP TABLE t;
 
+-- no time
+CALL walhouse.maintain_partitions(at => '-infinity');
+
+-- rows of a partition whose detaching was cut off have no place yet; the query is not run for ever
+CREATE TABLE cut (at date NOT NULL) PARTITION BY RANGE (at);
+SELECT walhouse.create_partition_set('cut', 'month', outside => 'create', lead_count => 0) > 0 AS made;
+SELECT walhouse.make_partition('cut', '2026-01-01');
+CREATE SEQUENCE runs;
+SET allow_system_table_mods = on;
+UPDATE pg_inherits SET inhdetachpending = true WHERE inhrelid = 'cut_p2026_01'::regclass;
+CALL walhouse.insert_rows('partition_edges.cut', $$ SELECT '2026-01-05'::date AS at FROM (SELECT nextval('partition_edges.runs')) n $$);
+SELECT last_value < 10 AS is_few FROM runs;
+CREATE TABLE cut_overflow (at date);
+INSERT INTO cut_overflow VALUES ('2026-01-05'), ('2026-02-05');
+UPDATE walhouse.partition_set SET overflow = 'cut_overflow' WHERE parent = 'cut'::regclass;
+CALL walhouse.drain_overflow('partition_edges.cut');
+SELECT * FROM cut_overflow;
+UPDATE pg_inherits SET inhdetachpending = false WHERE inhrelid = 'cut_p2026_01'::regclass;
+RESET allow_system_table_mods;
+DROP TABLE cut, cut_overflow;
+
 -- a partition that somebody takes out by hand is theirs, also where its own step comes before the set is looked at
 CREATE TABLE sale (at date NOT NULL, v int) PARTITION BY RANGE (at);
 SELECT walhouse.create_partition_set('sale', 'month', lead_count => 0, lead => '1 year', retire_after => '45 days') > 0 AS made;

@@ -210,7 +210,7 @@ end_of_lead(const WhAxis *axis, Oid relid, Oid owner, WhArg options)
 	}
 	last = lead == NULL ? position :
 		   has_time		? Max(position, wh_axis_at(axis, wh_axis_later(axis, now, lead, 1))) :
-						  position + wh_axis_count(axis, lead);
+						  wh_axis_add(axis, position, wh_axis_count(axis, lead));
 	for (int i = 0; i <= MOST_BUCKETS; i++)
 	{
 		wh_axis_bucket(axis, position, &lo, &position);

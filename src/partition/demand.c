@@ -49,6 +49,7 @@ static void open_places(Places *places, Oid parent);
 static List *wanted_of(const Places *places, const WhRows *keys);
 static void make_all(const Places *places, List *wanted);
 static void make_body(void *arg);
+static pg_noreturn void refuse_pending(const Places *places, const WhRows *keys);
 static void refuse_outside(const Places *places, WhStage *stage);
 static char *column_list(const WhSet *set, Oid relid, WhRows *names);
 
@@ -125,10 +126,14 @@ walhouse_insert_rows(PG_FUNCTION_ARGS)
 		refuse_outside(&places, stage);
 		if (keys->count > 0)
 		{
+			List *wanted = wanted_of(&places, keys);
+
+			if (wanted == NIL)
+				refuse_pending(&places, keys);
 			if (i == ROUNDS * KEYS_AT_ONCE)
 				elog(ERROR, "partitions of \"%s\" go as they are made", get_rel_name(parent));
 			wh_stage_drop(stage);
-			make_all(&places, wanted_of(&places, keys));
+			make_all(&places, wanted);
 			continue;
 		}
 		columns = column_list(places.set, parent,
@@ -163,6 +168,7 @@ walhouse_drain_overflow(PG_FUNCTION_ARGS)
 	{
 		Places places;
 		WhRows *keys;
+		List *wanted;
 		char *columns;
 
 		open_places(&places, parent);
@@ -173,9 +179,10 @@ walhouse_drain_overflow(PG_FUNCTION_ARGS)
 				   places.set->axis.column, places.set->overflow, places.covered, places.creatable,
 				   KEYS_AT_ONCE),
 			0, NULL);
-		if (keys->count > 0 && i < ROUNDS * KEYS_AT_ONCE)
+		wanted = wanted_of(&places, keys);
+		if (wanted != NIL && i < ROUNDS * KEYS_AT_ONCE)
 		{
-			make_all(&places, wanted_of(&places, keys));
+			make_all(&places, wanted);
 			continue;
 		}
 		columns = column_list(places.set, parent, NULL);
@@ -275,7 +282,22 @@ refuse_outside(const Places *places, WhStage *stage)
 				 errhint("Change horizon or outside with walhouse.alter_partition_set.")));
 }
 
-/* wanted_of lists the partitions that keys without a place need, each once. */
+/* refuse_pending raises where rows have a place only when a partition has been detached. */
+static void
+refuse_pending(const Places *places, const WhRows *keys)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_IN_USE),
+			 errmsg("a partition of \"%s\" is being detached",
+					get_rel_name(places->set->parent)),
+			 errdetail("Rows such as %s have a place when that has come to its end.",
+					   wh_rows_text(keys, 0, 1)),
+			 errhint("CALL walhouse.maintain_partitions(%s) ends what was cut off.",
+					 wh_sql_literal(wh_sql_relation(places->set->parent)))));
+}
+
+/* wanted_of lists the partitions that keys without a place need, each once; none where what was
+ * there has not gone yet. */
 static List *
 wanted_of(const Places *places, const WhRows *keys)
 {

@@ -267,6 +267,9 @@ walhouse_maintain_partitions(PG_FUNCTION_ARGS)
 	wh_txn_open("walhouse.maintain_partitions", atomic);
 	run.parent = PG_ARGISNULL(0) ? InvalidOid : PG_GETARG_OID(0);
 	run.at = PG_ARGISNULL(1) ? 0 : PG_GETARG_TIMESTAMPTZ(1);
+	if (TIMESTAMP_NOT_FINITE(run.at))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("\"at\" must be a time that can be reached")));
 	run.role = superuser() ? InvalidOid : GetUserId();
 	if (is_due(&run))
 	{
