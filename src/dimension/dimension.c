@@ -87,6 +87,7 @@ wh_dimension_init(void)
 	wh_model_register(WH_MODEL_TIME, &time_routine);
 	wh_model_register(WH_MODEL_JUNK, &junk_routine);
 	wh_model_register(WH_MODEL_MINI, &mini_routine);
+	wh_dimension_memory_init();
 }
 
 Datum

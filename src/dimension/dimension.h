@@ -118,4 +118,33 @@ extern bool wh_dimension_moves(const WhModel *dimension);
 extern void wh_dimension_move_facts(const WhModel *dimension, const WhStage *stage,
 									const char *name, XLogRecPtr position);
 
+/*
+ * memory.c: versions of members that facts referred to, kept by the session.
+ *
+ * wh_dimension_memory_open gives what is kept of a dimension for the load of a fact, after the
+ * dimension's own; a memory in the current context where `load` is NULL, for a build.  NULL: keys
+ * of these types cannot be remembered.  What it gives is valid until the next call that adds
+ * something to it.
+ */
+typedef struct WhMemory WhMemory;
+
+typedef struct WhFoundVersion
+{
+	TimestampTz from;
+	int64 sk;
+} WhFoundVersion;
+
+typedef struct WhFoundMember
+{
+	int count; /* 0: it has more than are kept */
+	WhFoundVersion versions[FLEXIBLE_ARRAY_MEMBER]; /* ascending */
+} WhFoundMember;
+
+extern WhMemory *wh_dimension_memory_open(const WhModel *dimension, const WhLoad *load, int count,
+										  const Oid *types, const Oid *collations);
+/* NULL: it is not remembered. */
+extern const WhFoundMember *wh_dimension_memory_find(const WhMemory *memory, const Datum *key);
+extern const WhFoundMember *wh_dimension_memory_add(WhMemory *memory, const Datum *key,
+													const WhFoundVersion *versions, int count);
+
 #endif /* WH_DIMENSION_H */

@@ -216,4 +216,13 @@ extern void wh_dimension_combinations_sql(StringInfo sql, List *columns, const c
 extern void wh_dimension_insert_combinations_sql(StringInfo sql, const WhModel *dimension,
 												 const char *rows, int64 load_id);
 
+/* -------- memory.c: what is kept of a dimension's members (dimension.h) -------- */
+
+extern void wh_dimension_memory_init(void);
+/* A load has written a member, or any of them. */
+extern void wh_dimension_memory_forget(const WhModel *dimension, const Datum *key);
+extern void wh_dimension_memory_forget_all(const WhModel *dimension);
+/* What was kept at the dimension's position holds at `to`. */
+extern void wh_dimension_memory_move(const WhModel *dimension, XLogRecPtr to);
+
 #endif /* WH_DIMENSION_PRIVATE_H */

@@ -48,6 +48,7 @@ typedef struct Column
 
 struct WhDirectTarget
 {
+	const WhModel *model;
 	const WhLoad *load;
 	WhCounts *counts;
 	WhOnDelete on_delete;
@@ -147,6 +148,7 @@ wh_direct_open(const WhModel *model, TupleDesc query, const WhLoad *load, WhCoun
 {
 	WhDirectTarget *target = palloc0(sizeof(WhDirectTarget));
 
+	target->model = model;
 	target->load = load;
 	target->counts = counts;
 	target->on_delete = wh_dimension_on_delete(model);
@@ -335,6 +337,7 @@ wh_direct_write(WhDirectTarget *target, WhMemberBatch *batch)
 
 		CHECK_FOR_INTERRUPTS();
 		write_member(target, batch->members[i]);
+		wh_dimension_memory_forget(target->model, batch->members[i]->key);
 		MemoryContextSwitchTo(caller);
 		MemoryContextReset(target->member);
 	}

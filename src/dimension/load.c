@@ -25,6 +25,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "utils/inval.h"
 
 #include "base/base.h"
 #include "dimension/dimension.h"
@@ -45,7 +46,7 @@ static void load_events(void *arg);
 static void build_effective(Work *work);
 static void insert_others(WhModel *model);
 static void apply_events(Work *work);
-static void apply_versions(Work *work);
+static bool apply_versions(Work *work);
 static void append_seeds(StringInfo sql, const WhModel *model);
 static void append_stream(StringInfo sql, const WhModel *model);
 static void append_known(StringInfo sql, const WhModel *model, List *attributes);
@@ -75,6 +76,7 @@ build(void *arg)
 	XLogRecPtr start = wh_model_horizon(model);
 
 	memset(work->counts, 0, sizeof(WhCounts));
+	CacheInvalidateRelcacheByRelid(model->relid); /* sessions remember members, memory.c */
 	wh_spi_execute(wh_sql("DELETE FROM %T WHERE " WH_IS_MEMBER("%I"), model->relid,
 						  wh_dimension_sk(model)),
 				   0, NULL);
@@ -177,19 +179,25 @@ apply_events(Work *work)
 {
 	WhOnDelete on_delete = wh_dimension_on_delete(work->model);
 	int level = wh_settings_push_joins(WH_JOINS_PROBE);
+	bool is_told = false;
 
 	if (on_delete == WH_DELETE_PURGE)
 		wh_dimension_purge(work->model, work->load, work->stage, work->counts);
 	if (wh_dimension_is_effective(work->model))
 		wh_dimension_effective_load(work->model, work->load, work->stage, work->counts);
 	else
-		apply_versions(work);
+		is_told = apply_versions(work) && on_delete != WH_DELETE_PURGE;
 	if (on_delete == WH_DELETE_TOMBSTONE)
 		wh_dimension_mark_deleted(work->model, work->load, work->stage, work->counts);
 	wh_settings_pop(level);
+	if (is_told)
+		wh_dimension_memory_move(work->model, work->load->to);
+	else
+		wh_dimension_memory_forget_all(work->model);
 }
 
-static void
+/* apply_versions writes versions; true: each member that it wrote was forgotten (memory.c). */
+static bool
 apply_versions(Work *work)
 {
 	WhModel *model = work->model;
@@ -199,7 +207,7 @@ apply_versions(Work *work)
 	WhRows *rows;
 
 	if (wh_dimension_direct(model, load, work->counts, &from))
-		return;
+		return true;
 	initStringInfo(&sql);
 	wh_sql_append(&sql, "WITH wh_event AS MATERIALIZED (");
 	wh_dimension_events_sql(&sql, model, false);
@@ -222,6 +230,7 @@ apply_versions(Work *work)
 	work->counts->inserted += wh_rows_int8(rows, 0, 2);
 	work->counts->opened += wh_rows_int8(rows, 0, 3);
 	work->counts->closed += wh_rows_int8(rows, 0, 4);
+	return false;
 }
 
 /* append_seeds: the present row of each key that has events; none where there is no row. */

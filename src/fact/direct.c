@@ -48,7 +48,7 @@ static bool has_place_at_sight(void *arg, TupleTableSlot *image);
 static void lack(WhFactDirect *direct, Datum event_time);
 static int64 stretch_of(Timestamp time);
 static bool refuse(WhFact *fact);
-static bool open_lookups(WhFactDirect *direct);
+static bool open_lookups(WhFactDirect *direct, const WhLoad *load);
 static void close_lookups(WhFactDirect *direct);
 static void close_formula(WhFormula *formula);
 
@@ -497,7 +497,7 @@ wh_fact_direct_begin(WhFact *fact, WhLoad *load)
 	if (fact->direct->lacking != NULL)
 		return refuse(fact);
 	caller = MemoryContextSwitchTo(fact->direct->context);
-	is_open = open_lookups(fact->direct);
+	is_open = open_lookups(fact->direct, fact->direct->images == NULL ? load : NULL);
 	MemoryContextSwitchTo(caller);
 	if (is_open)
 	{
@@ -521,7 +521,7 @@ refuse(WhFact *fact)
 }
 
 static bool
-open_lookups(WhFactDirect *direct)
+open_lookups(WhFactDirect *direct, const WhLoad *load)
 {
 	ListCell *cell;
 
@@ -530,7 +530,7 @@ open_lookups(WhFactDirect *direct)
 	{
 		int i = foreach_current_index(cell);
 
-		direct->lookups[i] = wh_fact_lookup_open(lfirst(cell));
+		direct->lookups[i] = wh_fact_lookup_open(lfirst(cell), load);
 		if (direct->lookups[i] == NULL)
 			return false;
 	}

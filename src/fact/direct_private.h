@@ -62,14 +62,15 @@ extern void wh_fact_images_close(WhFactImages *images);
 
 typedef struct WhFactLookup WhFactLookup;
 
-/* wh_fact_lookup_open gets ready to look a role's dimension up with the active snapshot; NULL:
- * only SQL can.  In the current context. */
-extern WhFactLookup *wh_fact_lookup_open(const WhFactRole *role);
+/* wh_fact_lookup_open gets ready to look a role's dimension up, in a load, or in a build where
+ * `load` is NULL, as a snapshot sees it that is taken when something is to be read; NULL: only
+ * SQL can.  In the current context. */
+extern WhFactLookup *wh_fact_lookup_open(const WhFactRole *role, const WhLoad *load);
 /* wh_fact_lookup_find gives the member of a key as of an instant, as wh_dimension_lookup_sql does;
  * false: there is none. */
 extern bool wh_fact_lookup_find(WhFactLookup *lookup, const Datum *key, const bool *nulls,
 								TimestampTz instant, int64 *sk);
-/* Forgets what was found, and sees what there is by now. */
+/* Sees from now on what there is by now. */
 extern void wh_fact_lookup_renew(WhFactLookup *lookup);
 extern void wh_fact_lookup_close(WhFactLookup *lookup);
 

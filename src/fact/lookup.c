@@ -5,12 +5,10 @@
  * What the SQL of a look-up says (dimension.h) is: a NULL in the key gives the member that stands
  * for it; else the version with the greatest valid_from at or before the instant; of a date, its
  * row.  Here the versions of a key are read once, by the unique index on key and valid_from, and
- * kept for the load.  Nobody writes them meanwhile: dimensions of the feed load before its facts,
- * under the same lock.  What is missing is not remembered, since the load itself makes missing
- * members (wh_fact_lookup_renew).
- *
- * Memory is bounded: beyond MAX_MEMORY everything is forgotten, and a key of many versions is
- * probed each time.
+ * remembered, also for later loads (dimension/memory.c).  Nobody writes them meanwhile: dimensions
+ * of the feed load before its facts, under the same lock.  What is missing is not remembered, since
+ * the load itself makes missing members (wh_fact_lookup_renew).  A key of many versions is probed
+ * each time.
  */
 #include "postgres.h"
 
@@ -33,37 +31,7 @@
 #include "fact/direct_private.h"
 #include "fact/fact.h"
 
-#define MAX_MEMORY (16 * 1024 * 1024)
 #define MAX_VERSIONS 32
-#define LOOK_EVERY 1024
-
-typedef struct Version
-{
-	TimestampTz from;
-	int64 sk;
-} Version;
-
-typedef struct Member
-{
-	Datum *key;
-	uint32 hash;
-	char status;
-	int16 count; /* of versions; 0: too many */
-	Version *versions; /* ascending */
-} Member;
-
-#define SH_PREFIX members
-#define SH_ELEMENT_TYPE Member
-#define SH_KEY_TYPE Datum *
-#define SH_KEY key
-#define SH_STORE_HASH
-#define SH_GET_HASH(tb, a) (a)->hash
-#define SH_HASH_KEY(tb, k) wh_keys_hash((WhKeys *) (tb)->private_data, k, NULL)
-#define SH_EQUAL(tb, a, b) wh_keys_equal((WhKeys *) (tb)->private_data, a, NULL, b, NULL)
-#define SH_SCOPE static inline
-#define SH_DECLARE
-#define SH_DEFINE
-#include "lib/simplehash.h"
 
 struct WhFactLookup
 {
@@ -75,28 +43,26 @@ struct WhFactLookup
 	AttrNumber sk;
 	AttrNumber valid_from; /* 0: has none */
 	ScanKeyData *scan_keys; /* of the key, then of valid_from */
-	Snapshot snapshot;
+	Snapshot snapshot; /* NULL: nothing was read yet, and there is no reader */
 	WhProbe *reader; /* by the key alone */
 	IndexScanDesc scan_at; /* over key and instant; NULL: not needed yet */
 	TupleTableSlot *slot;
-	WhKeys *keys;
 	MemoryContext context; /* of the lookup */
-	MemoryContext memory; /* of what is remembered */
-	members_hash *members;
-	uint64 added;
+	WhMemory *memory;
 };
 
 static bool may_read(Relation rel);
 static Relation open_index(const WhFactLookup *lookup, const AttrNumber *attributes);
-static bool open_keys(WhFactLookup *lookup, const List *key, const AttrNumber *attributes);
+static bool open_keys(WhFactLookup *lookup, const WhLoad *load, const List *key,
+					  const AttrNumber *attributes);
 static void begin(WhFactLookup *lookup);
 static void end(WhFactLookup *lookup);
-static Member *read_member(WhFactLookup *lookup, const Datum *key);
-static Version read_version(const WhFactLookup *lookup);
+static const WhFoundMember *read_member(WhFactLookup *lookup, const Datum *key);
+static WhFoundVersion read_version(const WhFactLookup *lookup);
 static bool probe(WhFactLookup *lookup, const Datum *key, TimestampTz instant, int64 *sk);
 
 WhFactLookup *
-wh_fact_lookup_open(const WhFactRole *role)
+wh_fact_lookup_open(const WhFactRole *role, const WhLoad *load)
 {
 	const WhModel *dimension = role->dimension;
 	WhFactLookup *lookup;
@@ -120,15 +86,12 @@ wh_fact_lookup_open(const WhFactRole *role)
 			get_attnum(dimension->relid, ((WhModelColumn *) list_nth(key, i))->name);
 	if (lookup->sk <= 0 || !may_read(lookup->rel) ||
 		(lookup->index = open_index(lookup, attributes)) == NULL ||
-		!open_keys(lookup, key, attributes))
+		!open_keys(lookup, load, key, attributes))
 	{
 		wh_fact_lookup_close(lookup);
 		return NULL;
 	}
 	lookup->slot = table_slot_create(lookup->rel, NULL);
-	lookup->memory =
-		AllocSetContextCreate(lookup->context, "walhouse members", ALLOCSET_DEFAULT_SIZES);
-	begin(lookup);
 	return lookup;
 }
 
@@ -166,7 +129,8 @@ open_index(const WhFactLookup *lookup, const AttrNumber *attributes)
 
 /* open_keys makes the scan keys, and what remembers by the same columns. */
 static bool
-open_keys(WhFactLookup *lookup, const List *key, const AttrNumber *attributes)
+open_keys(WhFactLookup *lookup, const WhLoad *load, const List *key,
+		  const AttrNumber *attributes)
 {
 	TupleDesc desc = RelationGetDescr(lookup->rel);
 	Oid types[INDEX_MAX_KEYS];
@@ -192,8 +156,9 @@ open_keys(WhFactLookup *lookup, const List *key, const AttrNumber *attributes)
 		if (types[i] != ((WhModelColumn *) list_nth(key, i))->type)
 			return false;
 	}
-	lookup->keys = wh_keys_open(lookup->count, types, collations);
-	return lookup->keys != NULL;
+	lookup->memory = wh_dimension_memory_open(lookup->role->dimension, load, lookup->count, types,
+											  collations);
+	return lookup->memory != NULL;
 }
 
 static void
@@ -204,20 +169,19 @@ begin(WhFactLookup *lookup)
 	lookup->snapshot = RegisterSnapshot(GetTransactionSnapshot());
 	lookup->reader = wh_probe_open(lookup->rel, lookup->index, lookup->scan_keys, lookup->count,
 								   lookup->snapshot, ForwardScanDirection);
-	MemoryContextReset(lookup->memory);
-	lookup->members = members_create(lookup->memory, 256, lookup->keys);
 	MemoryContextSwitchTo(caller);
 }
 
 static void
 end(WhFactLookup *lookup)
 {
-	if (lookup->reader == NULL)
+	if (lookup->snapshot == NULL)
 		return;
 	wh_probe_close(lookup->reader);
 	if (lookup->scan_at != NULL)
 		index_endscan(lookup->scan_at);
 	UnregisterSnapshot(lookup->snapshot);
+	lookup->snapshot = NULL;
 	lookup->reader = NULL;
 	lookup->scan_at = NULL;
 }
@@ -226,7 +190,6 @@ void
 wh_fact_lookup_renew(WhFactLookup *lookup)
 {
 	end(lookup);
-	begin(lookup);
 }
 
 void
@@ -244,7 +207,7 @@ bool
 wh_fact_lookup_find(WhFactLookup *lookup, const Datum *key, const bool *nulls,
 					TimestampTz instant, int64 *sk)
 {
-	Member *member;
+	const WhFoundMember *member;
 
 	*sk = lookup->role->null_sk;
 	for (int i = 0; i < lookup->count; i++)
@@ -254,7 +217,7 @@ wh_fact_lookup_find(WhFactLookup *lookup, const Datum *key, const bool *nulls,
 	}
 	if (lookup->is_date && DATE_NOT_FINITE(DatumGetDateADT(key[0])))
 		return true;
-	member = members_lookup(lookup->members, unconstify(Datum *, key));
+	member = wh_dimension_memory_find(lookup->memory, key);
 	if (member == NULL)
 		member = read_member(lookup, key);
 	if (member == NULL)
@@ -272,16 +235,14 @@ wh_fact_lookup_find(WhFactLookup *lookup, const Datum *key, const bool *nulls,
 }
 
 /* read_member reads the versions of a key, and remembers them; NULL: there is no member. */
-static Member *
+static const WhFoundMember *
 read_member(WhFactLookup *lookup, const Datum *key)
 {
-	Version versions[MAX_VERSIONS];
+	WhFoundVersion versions[MAX_VERSIONS];
 	int count = 0;
-	MemoryContext caller = CurrentMemoryContext;
-	Member *member;
-	Datum *copy;
-	bool found;
 
+	if (lookup->snapshot == NULL)
+		begin(lookup);
 	for (int i = 0; i < lookup->count; i++)
 		lookup->scan_keys[i].sk_argument = key[i];
 	wh_probe_find(lookup->reader);
@@ -295,28 +256,15 @@ read_member(WhFactLookup *lookup, const Datum *key)
 	ExecClearTuple(lookup->slot);
 	if (count == 0)
 		return NULL;
-	if (++lookup->added % LOOK_EVERY == 0 &&
-		MemoryContextMemAllocated(lookup->memory, true) > MAX_MEMORY)
-	{
-		MemoryContextReset(lookup->memory);
-		lookup->members = members_create(lookup->memory, 256, lookup->keys);
-	}
-	MemoryContextSwitchTo(lookup->memory);
-	copy = palloc(sizeof(Datum) * lookup->count);
-	wh_keys_copy(lookup->keys, copy, key, NULL);
-	member = members_insert(lookup->members, copy, &found);
-	member->count = count > MAX_VERSIONS ? 0 : count;
-	member->versions = palloc(sizeof(Version) * Max(member->count, 1));
-	memcpy(member->versions, versions, sizeof(Version) * member->count);
-	MemoryContextSwitchTo(caller);
-	return member;
+	return wh_dimension_memory_add(lookup->memory, key, versions,
+								   count > MAX_VERSIONS ? 0 : count);
 }
 
 /* read_version reads the row that the slot holds. */
-static Version
+static WhFoundVersion
 read_version(const WhFactLookup *lookup)
 {
-	Version version = {DT_NOBEGIN};
+	WhFoundVersion version = {DT_NOBEGIN};
 	bool isnull;
 
 	version.sk = DatumGetInt64(slot_getattr(lookup->slot, lookup->sk, &isnull));
@@ -330,9 +278,12 @@ read_version(const WhFactLookup *lookup)
 static bool
 probe(WhFactLookup *lookup, const Datum *key, TimestampTz instant, int64 *sk)
 {
-	MemoryContext caller = MemoryContextSwitchTo(lookup->context);
+	MemoryContext caller;
 	bool found;
 
+	if (lookup->snapshot == NULL)
+		begin(lookup);
+	caller = MemoryContextSwitchTo(lookup->context);
 	if (lookup->scan_at == NULL)
 		lookup->scan_at = wh_compat_index_beginscan(lookup->rel, lookup->index, lookup->snapshot,
 													lookup->count + 1);

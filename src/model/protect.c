@@ -10,9 +10,10 @@
  *
  * Where the library is loaded, which it is in every session when it is preloaded, hooks of the
  * executor do it: they leave nothing in the schema, see writes to partitions, cost a look into a
- * hash table for each written table of a statement and nothing for others, and loads, which run
- * with walhouse.allow_writes on (wh_settings_pin), not even that.  Where it is not preloaded a
- * statement trigger, made at declaration, guards the table itself.
+ * hash table for each written table of a statement and nothing for others, and what loads do as a
+ * model's owner, with walhouse.allow_writes on (wh_settings_pin), not even that.  Where it is not
+ * preloaded a statement trigger, made at declaration, guards the table itself.  Writes that are
+ * let through invalidate the relation, for sessions that remember rows of it (dimension/memory.c).
  *
  * What others do to the definitions of these tables is judged by ddl.c.
  *
@@ -61,6 +62,7 @@ static bool check_hook(WH_COMPAT_CHECK_PERMS_PARAMETERS);
 static void access_hook(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id,
 						void *arg);
 static void check(Oid relid);
+static void tell(Oid relid);
 static pg_noreturn void refuse(Oid relid);
 static WhManaged find_managed(Oid relid);
 static char *ids_of(List *relids);
@@ -150,6 +152,17 @@ check(Oid relid)
 {
 	if (!wh_model_may_write() && wh_model_managed(relid) == WH_MANAGED_MODEL)
 		refuse(relid);
+	if (allow_writes && !InSecurityRestrictedOperation())
+		tell(relid);
+}
+
+/* tell tells sessions that remember something of a model's rows (dimension/memory.c) that somebody
+ * else than a load writes them. */
+static void
+tell(Oid relid)
+{
+	if (wh_model_managed(relid) == WH_MANAGED_MODEL)
+		CacheInvalidateRelcacheByRelid(relid);
 }
 
 static void
@@ -174,6 +187,7 @@ walhouse_refuse_writes(PG_FUNCTION_ARGS)
 						errmsg("function \"refuse_writes\" was not called by a trigger")));
 	if (!wh_model_may_write())
 		refuse(RelationGetRelid(data->tg_relation));
+	tell(RelationGetRelid(data->tg_relation));
 	PG_RETURN_POINTER(NULL);
 }
 
