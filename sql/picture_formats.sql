@@ -41,6 +41,11 @@ SELECT count(*) FROM (
     SELECT r ->> 'id', c ->> 'name' FROM jsonb_array_elements(walhouse.lineage_graph_json('dw.sales') -> 'relations') r, jsonb_array_elements(r -> 'columns') c WHERE r ->> 'id' <> 'dw.sales'
     EXCEPT
     (SELECT node, source_column FROM walhouse.upstream('dw.sales') UNION SELECT node, reader_column FROM walhouse.downstream('dw.sales'))) needless;
+-- Types at the source are told as PostgreSQL tells them, where this one knows them.
+\set QUIET on
+UPDATE walhouse.feed_column SET source_type = (ARRAY['pg_catalog.int4', 'pg_catalog._bpchar(7)', 'public.mood', 'pg_catalog.numeric(524294)'])[attnum] WHERE source_relid = 'shop.orders'::regclass;
+\set QUIET off
+SELECT c ->> 'name' AS name, c ->> 'type' AS type FROM jsonb_array_elements(walhouse.lineage_graph_json('shop.orders') -> 'relations') r, jsonb_array_elements(r -> 'columns') c WHERE r ->> 'stage' = 'source';
 -- Without a root, all; a relation of which nothing is known, alone; a column that is none, nothing of it.
 SELECT jsonb_array_length(g -> 'relations') > 10 AS many, g -> 'root' AS root, g @> '{"relations": [{"id": "shop: public.orders"}, {"id": "bi.revenue"}]}' AS has FROM walhouse.lineage_graph_json() g;
 SELECT g -> 'relations' -> 0 ->> 'id' AS id, jsonb_array_length(g -> 'relations') AS relations, g -> 'edges' AS edges FROM walhouse.lineage_graph_json('pg_class') g;

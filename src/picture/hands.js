@@ -379,7 +379,7 @@ function begin() {
 	const columns = graph.relations.reduce((sum, relation) => sum + relation.ports.length, 0);
 	const title = graph.root ? graph.root.relation + (graph.root.column ? "." + graph.root.column : "") : graph.database;
 	document.title = "Lineage of " + title;
-	$("title").replaceChildren("Lineage of " + title, element("small", {}, graph.relations.length + " relations, " + columns + " columns"));
+	$("title").replaceChildren("Lineage of " + title, element("small", {}, counted(graph.relations.length, "relation") + ", " + counted(columns, "column")));
 	const stages = new Set(graph.relations.map(relation => relation.stage));
 	$("stages").replaceChildren(...Object.entries(STAGES).filter(([stage]) => stages.has(stage)).map(([stage, name]) => element("li", {"data-stage": stage}, name)));
 	$("empty").hidden = graph.relations.length > 0;

@@ -41,6 +41,7 @@ const shownPorts = relation => !state.open.has(relation) ? [] : relation.ports.f
 const shownLinks = () => graph.links.filter(link => (state.indirect || link.direct) && (state.only ? state.path.links.has(link) : true));
 // Types as people write them.
 const typeOf = column => (column.type || "").replace(/^(timestamp|time)(\(\d\))? with time zone/, "$1tz$2").replace(/ without time zone/, "").replace("character varying", "varchar").replace("double precision", "float8");
+const counted = (number, word) => number + " " + word + (number === 1 ? "" : "s");
 const label = port => port.name === "" ? port.relation.id : port.relation.id + "." + port.name;
 
 // Names as PostgreSQL quotes them: up to the last point outside of quotes is the schema.
@@ -240,7 +241,7 @@ function describe() {
 	parts.push(...neighbours(port, "before", "from", "Comes from"), ...neighbours(port, "after", "to", "Bears on"));
 	const extent = side => {
 		const found = [...side.ports].filter(p => p.name !== "" && p.relation !== relation);
-		return found.length + " columns of " + new Set(found.map(p => p.relation)).size + " relations";
+		return counted(found.length, "column") + " of " + counted(new Set(found.map(p => p.relation)).size, "relation");
 	};
 	add("h3", "All the way");
 	add("p", "up: " + extent(state.path.up));

@@ -80,7 +80,9 @@ LANGUAGE sql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET ji
         SELECT r.node, a.attname::text AS name, format_type(a.atttypid, a.atttypmod) AS type, col_description(r.oid, a.attnum) AS comment, a.attnum::integer AS place
         FROM relation r JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
         UNION ALL
-        SELECT format('%s: %I.%I', f.name, t.source_schema, t.source_name), c.source_name, c.source_type, NULL, c.attnum
+        SELECT format('%s: %I.%I', f.name, t.source_schema, t.source_name), c.source_name,
+               -- As walhouse keeps it, a type of PostgreSQL's own is pg_catalog.name(typmod).
+               COALESCE(format_type(to_regtype(substring(c.source_type FROM '^(pg_catalog\..*?)(?:\(\d+\))?$')), COALESCE(substring(c.source_type FROM '\((\d+)\)$')::integer, -1)), c.source_type), NULL, c.attnum
         FROM walhouse.feed_column c JOIN walhouse.feed_table t ON t.feed_id = c.feed_id AND t.source_relid = c.source_relid JOIN walhouse.feed f ON f.feed_id = t.feed_id
         WHERE NOT c.dropped
     ), named AS (
