@@ -20,6 +20,7 @@
 #include "base/base.h"
 #include "changelog/changelog.h"
 #include "changelog/changelog_private.h"
+#include "partition/partition.h"
 
 static char *free_name(const char *schema, const WhSourceTable *table);
 static void create_mirror(const WhFeed *feed, const WhSourceTable *table, const char *name);
@@ -266,6 +267,10 @@ wh_changelog_drop(const WhFeed *feed)
 	wh_user_become(feed->owner, &saved);
 	foreach_ptr(WhFeedTable, table, wh_changelog_tables(feed->id))
 	{
+		ListCell *cell;
+
+		foreach(cell, wh_partition_detached(table->log))
+			drop_relation(lfirst_oid(cell));
 		drop_relation(table->mirror);
 		drop_relation(table->log);
 	}

@@ -7,6 +7,7 @@
 
 #include "access/xlogdefs.h"
 #include "nodes/pg_list.h"
+#include "utils/timestamp.h"
 
 extern void wh_load_init(void);
 
@@ -33,5 +34,9 @@ extern bool wh_load_build(int32 model_id);
 /* wh_load_summarize adds up the feed's loads that are older than walhouse.load_retention, in the
  * caller's transaction. */
 extern void wh_load_summarize(int32 feed_id);
+
+/* wh_load_leads_log, a WhPartitionLeader: up to where the change log of a feed with a retention is
+ * needed no more. */
+extern bool wh_load_leads_log(Oid log, bool looks, int64 *head, TimestampTz *next);
 
 #endif /* WH_LOAD_H */

@@ -53,3 +53,11 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE STRICT
 AS 'MODULE_PATHNAME', 'walhouse_summarize_loads';
 COMMENT ON FUNCTION walhouse.summarize_loads(text, timestamptz) IS
     'Adds up the feed''s loads that started before a time by the hour, in walhouse.load_summary, and removes them from walhouse.load and load_model; returns how many. Workers do so by walhouse.load_retention. The last load of each model stays. For the feed''s owner.';
+
+CREATE FUNCTION walhouse.set_log_retention(feed text, age interval DEFAULT NULL, bytes bigint DEFAULT NULL, keep_history boolean DEFAULT false)
+RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'walhouse_set_log_retention';
+COMMENT ON FUNCTION walhouse.set_log_retention(text, interval, bigint, boolean) IS
+    'Has what is older than age (by the feed clock), or more than bytes, of a feed''s change log detached and dropped, by whole partitions; both NULL: everything is kept. Never what a model, live, stopped or being built, has yet to load; with keep_history also not what the models'' history was built from. The feed''s horizon moves first. For the feed''s owner.';

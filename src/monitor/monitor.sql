@@ -70,11 +70,14 @@ CREATE VIEW walhouse.stat_feed AS
            g.reach,
            (SELECT pg_catalog.sum(pg_catalog.pg_total_relation_size(x.relid))::bigint
             FROM walhouse.feed_table t CROSS JOIN LATERAL pg_catalog.pg_partition_tree(t.log) x
-            WHERE t.feed_id = f.feed_id) AS log_bytes
+            WHERE t.feed_id = f.feed_id) AS log_bytes,
+           least(p.position, n.needed_lsn) AS needed_lsn
     FROM walhouse.feed f
          LEFT JOIN LATERAL walhouse.stat_stages(f.feed_id) g ON true
          LEFT JOIN LATERAL (SELECT fp.position, fp.clock, fp.stored FROM walhouse.feed_position fp
                             WHERE fp.feed_id = f.feed_id ORDER BY fp.position DESC LIMIT 1) p ON true
+         LEFT JOIN LATERAL (SELECT pg_catalog.min((SELECT l.to_lsn FROM walhouse.load_model l WHERE l.model_id = m.model_id ORDER BY l.load_id DESC LIMIT 1)) AS needed_lsn
+                            FROM walhouse.model m WHERE m.feed_id = f.feed_id AND m.state IN ('live', 'stopped')) n ON true
          LEFT JOIN walhouse.stat_workers() w ON w.feed_id = f.feed_id
          LEFT JOIN pg_catalog.pg_locks s
              ON s.locktype = 'object' AND s.granted AND s.objsubid = 1
@@ -82,7 +85,7 @@ CREATE VIEW walhouse.stat_feed AS
                 AND s.database = (SELECT d.oid FROM pg_catalog.pg_database d
                                   WHERE d.datname = pg_catalog.current_database());
 COMMENT ON VIEW walhouse.stat_feed IS
-    'One row for each feed. worker: stopped, starting, running, waiting to restart (at next_start, after failures in a row), stopping, or none (started, but the launcher has not got to it, or walhouse.worker is off). stream_pid: the process that reads the slot, a worker or a session in walhouse.run. position, clock: what is in the mirrors, and the commit time that goes with it. source_lsn: how far the source said its WAL goes; lag_bytes: how much of it is not in yet, 0 when nothing of it concerns the feed; commit_lag: the age of the newest commit that is in while more waits, otherwise 0. received_lsn, confirmed_lsn: the last message, and what the source was told is durable; open_transactions: streamed and not at their end; streamed, spilled, spilled_bytes: transactions that came while they were open, those that went through temporary files, and how much. These, ingests and loads are the worker''s own, and NULL or 0 without one. Lags by stage, in bytes and in time: received (heard: when the source last said anything), in the log (lag_bytes, commit_lag), loaded (for how long the first commit that is not in all current models has been there), confirmed. horizon, reach: from which position, and commit time, on the log is complete; log_bytes: its size, which a query that does not name it does not compute.';
+    'One row for each feed. worker: stopped, starting, running, waiting to restart (at next_start, after failures in a row), stopping, or none (started, but the launcher has not got to it, or walhouse.worker is off). stream_pid: the process that reads the slot, a worker or a session in walhouse.run. position, clock: what is in the mirrors, and the commit time that goes with it. source_lsn: how far the source said its WAL goes; lag_bytes: how much of it is not in yet, 0 when nothing of it concerns the feed; commit_lag: the age of the newest commit that is in while more waits, otherwise 0. received_lsn, confirmed_lsn: the last message, and what the source was told is durable; open_transactions: streamed and not at their end; streamed, spilled, spilled_bytes: transactions that came while they were open, those that went through temporary files, and how much. These, ingests and loads are the worker''s own, and NULL or 0 without one. Lags by stage, in bytes and in time: received (heard: when the source last said anything), in the log (lag_bytes, commit_lag), loaded (for how long the first commit that is not in all current models has been there), confirmed. horizon, reach: from which position, and commit time, on the log is complete; log_bytes: its size, which a query that does not name it does not compute. needed_lsn: from where on a model has yet to load it.';
 
 CREATE VIEW walhouse.stat_table AS
     SELECT f.name AS feed,

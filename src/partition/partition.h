@@ -7,6 +7,7 @@
 #define WH_PARTITION_H
 
 #include "access/xlogdefs.h"
+#include "nodes/pg_list.h"
 #include "utils/timestamp.h"
 
 /* plan.c: pure arithmetic, no catalog, no clock. */
@@ -131,5 +132,24 @@ extern void wh_partition_on_change(void (*changed)(void));
  */
 typedef const char *(*WhPartitionGuard)(Oid parent);
 extern void wh_partition_guard(WhPartitionGuard guard);
+
+/*
+ * follow.c: sets whose partitions go by what another room says.  wh_partition_leader has a function
+ * asked, which returns false for tables that it does not lead; else *head is up to where nothing is
+ * needed any more (PG_INT64_MIN: not known).  With `looks` it may work that out anew, in the
+ * caller's transaction, which should be short, and says in *next when it is to be asked again.
+ */
+typedef bool (*WhPartitionLeader)(Oid parent, bool looks, int64 *head, TimestampTz *next);
+extern void wh_partition_leader(WhPartitionLeader leader);
+/* wh_partition_follow makes a table such a set, wh_partition_unfollow ends that; as the table's
+ * owner, who was checked.  wh_partition_look has one looked at. */
+extern void wh_partition_follow(Oid parent, const char *every);
+extern void wh_partition_unfollow(Oid parent);
+extern void wh_partition_look(Oid parent);
+/* wh_partition_detached lists the OIDs of tables that were detached from one and not dropped yet.
+ */
+extern List *wh_partition_detached(Oid parent);
+/* wh_partition_point is a place where a test may have the process stand still. */
+extern void wh_partition_point(const char *name);
 
 #endif /* WH_PARTITION_H */

@@ -120,6 +120,7 @@ extern WhSet *wh_set_own(Oid parent);
  * where there is one, and returns the table's owner. */
 #define WH_SET_ARGS 19
 extern WhSet *wh_set_declare(const WhArg *args);
+extern void wh_set_defaults(WhArg *args, Oid parent, const char *every);
 extern Oid wh_set_check_new(Oid parent);
 extern void wh_set_check_overflow(Oid parent);
 extern void wh_set_forget(const WhSet *set);
@@ -128,6 +129,9 @@ extern const char *wh_set_guarded(Oid parent);
 /* wh_set_check_options raises where an object has a key that is none of names, which commas
  * separate. */
 extern void wh_set_check_options(WhArg options, const char *names);
+
+/* -------- follow.c: as WhPartitionLeader -------- */
+extern bool wh_set_follows(Oid parent, bool looks, int64 *head, TimestampTz *next);
 
 /* -------- members.c: what partitions there are, and what is next for each -------- */
 

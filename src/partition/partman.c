@@ -85,10 +85,7 @@ walhouse_adopt(PG_FUNCTION_ARGS)
 			  PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1)), &zone, &origin);
 	overflow = take_default(parent, owner);
 
-	for (int i = 1; i < WH_SET_ARGS; i++)
-		args[i] = WH_ARG_NULL(TEXTOID);
-	args[0] = WH_ARG_OID(parent);
-	args[1] = WH_ARG_TEXT(config->interval);
+	wh_set_defaults(args, parent, config->interval);
 	args[2] = wh_arg_text(config->key);
 	args[3] = WH_ARG_TEXT(zone);
 	args[4] = wh_arg_text(origin);
@@ -99,10 +96,8 @@ walhouse_adopt(PG_FUNCTION_ARGS)
 						   config->keeps_table				? "keep" :
 															  "drop");
 	args[13] = wh_arg_text(config->retention_schema);
-	args[14] = args[17] = WH_ARG_NULL(JSONBOID);
 	args[15] = (WhArg){OIDOID, ObjectIdGetDatum(overflow), !OidIsValid(overflow)};
 	args[16] = WH_ARG_BOOL(config->enabled);
-	args[18] = WH_ARG_BOOL(false);
 	wh_spi_execute(wh_sql("DELETE FROM %T WHERE parent_table = $1", table), 1,
 				   (WhArg[]){WH_ARG_TEXT(parent_name(parent))});
 	if (config->left != NULL)

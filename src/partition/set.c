@@ -84,6 +84,8 @@ wh_set_changed(void)
 const char *
 wh_set_guarded(Oid parent)
 {
+	if (wh_set_follows(parent, false, &(int64){0}, &(TimestampTz){0}))
+		return NULL;
 	return guard != NULL ? guard(parent) : NULL;
 }
 
@@ -216,6 +218,20 @@ wh_set_check_new(Oid parent)
 						errmsg("table \"%s\" is a partition set already", get_rel_name(parent)),
 						errhint("Change it with walhouse.alter_partition_set.")));
 	return owner;
+}
+
+void
+wh_set_defaults(WhArg *args, Oid parent, const char *every)
+{
+	for (int i = 0; i < WH_SET_ARGS; i++)
+		args[i] = WH_ARG_NULL(TEXTOID);
+	args[0] = WH_ARG_OID(parent);
+	args[1] = WH_ARG_TEXT(every);
+	args[6] = WH_ARG_INT4(0);
+	args[14] = args[17] = WH_ARG_NULL(JSONBOID);
+	args[15] = WH_ARG_NULL(OIDOID);
+	args[16] = WH_ARG_BOOL(true);
+	args[18] = WH_ARG_BOOL(false);
 }
 
 WhSet *
@@ -368,7 +384,8 @@ check(WhSet *set)
 	wh_profile_check(set);
 	wh_archive_check(set);
 	check_subpartition(set);
-	if (set->lead == NULL && set->lead_count == 0)
+	if (set->lead == NULL && set->lead_count == 0 &&
+		!wh_set_follows(set->parent, false, &(int64){0}, &(TimestampTz){0}))
 		ereport(NOTICE, (errmsg("no partitions of \"%s\" are made ahead",
 								get_rel_name(set->parent)),
 						 errhint("Give lead or lead_count.")));

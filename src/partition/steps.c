@@ -75,15 +75,21 @@ make(int32 set_id, TimestampTz now, TimestampTz claimed)
 	List *wanted;
 	int64 head = PG_INT64_MIN;
 	TimestampTz next;
+	TimestampTz next_look = DT_NOEND;
 	ListCell *cell;
+	bool follows;
 
 	wh_toplevel_begin();
 	set = wh_step_open_set(set_id);
 	ranges = wh_members_ranges(set);
 	wh_members_reconcile(set, ranges);
-	if (!wh_axis_has_time(&set->axis))
+	follows = wh_set_follows(set->parent, true, &head, &next_look);
+	if (!follows && !wh_axis_has_time(&set->axis))
 		head = wh_members_head(set, ranges);
 	wanted = wh_make_wanted(set, ranges, head, now, &next);
+	if (follows)
+		next = next_look;
+	wh_toplevel_point("make: looked");
 	wh_toplevel_commit();
 	wh_toplevel_point("make: looked");
 
@@ -431,7 +437,10 @@ static void
 check_taken(const WhSet *set, Oid relid, const WhMember *member, const char *step)
 {
 	const char *reason = wh_set_guarded(set->parent);
+	int64 head;
 
+	if (wh_set_follows(set->parent, false, &head, &(TimestampTz){0}) && member->hi > head)
+		reason = "It is needed again.";
 	if (member->hold != NULL)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("partition \"%s\" is held", get_rel_name(relid)),

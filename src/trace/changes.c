@@ -18,6 +18,7 @@
 static void search(WhTrace *trace, XLogRecPtr from, XLogRecPtr to);
 static void stage_loads(WhTrace *trace);
 static void emit_cut(WhTrace *trace, XLogRecPtr cut_at, XLogRecPtr from);
+static void emit_gone(WhTrace *trace, XLogRecPtr horizon, XLogRecPtr from);
 static char *source_condition(const WhTrace *trace);
 
 void
@@ -109,9 +110,17 @@ static void
 search(WhTrace *trace, XLogRecPtr from, XLogRecPtr to)
 {
 	WhOrigins origins = {from, to, wh_trace_log_rows};
+	XLogRecPtr horizon = wh_model_horizon(trace->model);
 
 	if (from >= to)
 		return;
+	if (from < horizon)
+	{
+		emit_gone(trace, horizon, from);
+		origins.from = horizon;
+		if (horizon >= to)
+			return;
+	}
 	wh_model_stage_origins(trace->model, trace->stage, "\"wh.row\"", &origins);
 	if (!XLogRecPtrIsInvalid(origins.cut_at))
 		emit_cut(trace, origins.cut_at, from);
@@ -156,6 +165,19 @@ emit_cut(WhTrace *trace, XLogRecPtr cut_at, XLogRecPtr from)
 			   " %d, 'hint', 'CALL walhouse.set_log_key_index, or raise walhouse.trace_log_rows')",
 			   "cut", trace->model->name, wh_trace_log_rows),
 		2, (WhArg[]){WH_ARG_LSN(cut_at), WH_ARG_LSN(from)});
+}
+
+/* emit_gone says that the log has no more what a range begins with. */
+static void
+emit_gone(WhTrace *trace, XLogRecPtr horizon, XLogRecPtr from)
+{
+	wh_trace_emit(
+		trace, trace->stage,
+		wh_sql("SELECT " WH_TRACE_ITEM ", NULL::pg_catalog.int8, $1, " WH_TRACE_NO_CHANGE
+			   ", pg_catalog.jsonb_build_object('searched_from', $1, 'range_from', $2, 'hint',"
+			   " 'the change log begins there')",
+			   "cut", trace->model->name),
+		2, (WhArg[]){WH_ARG_LSN(horizon), WH_ARG_LSN(from)});
 }
 
 /* source_condition: a change c that has to do with the column that is asked for. */

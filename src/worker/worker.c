@@ -10,6 +10,7 @@
 #include "postmaster/bgworker.h"
 #include "utils/guc.h"
 
+#include "load/load.h"
 #include "model/model.h"
 #include "partition/partition.h"
 #include "worker/worker.h"
@@ -38,6 +39,7 @@ wh_worker_init(void)
 	define_settings();
 	wh_partition_on_change(wh_commands_visit_at_commit);
 	wh_partition_guard(wh_model_why_partitions_stay);
+	wh_partition_leader(wh_load_leads_log);
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	wh_slots_init();
