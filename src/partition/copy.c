@@ -82,10 +82,12 @@ wh_copy_chunk(const WhRewrite *rewrite, int rows)
 		return;
 	}
 	args[1] = WH_ARG_INT4(list_length(rewrite->sources));
-	wh_catalog_execute("UPDATE walhouse.partition_rewrite SET source = source + 1, position = NULL,"
-					   " state = CASE WHEN source + 1 = $2 THEN 'apply' ELSE state END, updated ="
-					   " pg_catalog.clock_timestamp() WHERE relid = $1",
-					   2, args);
+	wh_catalog_execute(
+		"UPDATE walhouse.partition_rewrite SET source = CASE WHEN source + 1 = $2 THEN 0 ELSE "
+		"source + 1 END, position = NULL,"
+		" state = CASE WHEN source + 1 = $2 THEN 'analyze' ELSE state END, updated ="
+		" pg_catalog.clock_timestamp() WHERE relid = $1",
+		2, args);
 }
 
 int
@@ -128,7 +130,8 @@ wh_copy_apply(const WhRewrite *rewrite, int keys, List *sources, List *targets)
 	return count;
 }
 
-/* apply_to copies anew, into one table, the rows of wh_key that belong there. */
+/* apply_to copies anew, into one table, the rows of wh_key that belong there.  The condition is one
+ * of the keys: of the rows, the planner would take it for a way to find them. */
 static void
 apply_to(const WhRewrite *rewrite, const WhStage *stage, List *sources, const WhTarget *target)
 {
@@ -153,9 +156,10 @@ apply_to(const WhRewrite *rewrite, const WhStage *stage, List *sources, const Wh
 		if (has_key(stage, source))
 			wh_stage_execute(stage,
 							 wh_sql("INSERT INTO %T (%s) SELECT %s FROM (SELECT wh_row.* FROM"
-									" wh_key JOIN %T wh_row ON %s) wh_row WHERE %s",
-									target->relid, columns, columns, source->relid, same.data,
-									target->condition),
+									" (SELECT * FROM wh_key WHERE %s) wh_key JOIN %T wh_row ON %s)"
+									" wh_row",
+									target->relid, columns, columns, target->condition,
+									source->relid, same.data),
 							 0, NULL);
 	}
 }

@@ -83,6 +83,31 @@ wh_split_copy(void *arg)
 		wh_copy_chunk(rewrite, split->chunk);
 }
 
+/* wh_split_analyze has the planner know the next of the new partitions before anybody asks it. */
+void
+wh_split_analyze(void *arg)
+{
+	WhSplit *split = arg;
+	WhRewrite *rewrite = step_of(split, "analyze");
+	WhSet staging;
+	List *pieces;
+	WhUser saved;
+
+	if (rewrite == NULL)
+		return;
+	staging = *wh_set_of(split->parent, false);
+	staging.parent = rewrite->staging;
+	pieces = wh_members_ranges(&staging);
+	wh_user_become(rewrite->owner, &saved);
+	RUN("ANALYZE %T", ((WhRange *) list_nth(pieces, rewrite->source))->relid);
+	wh_user_restore(&saved);
+	wh_catalog_execute("UPDATE walhouse.partition_rewrite SET source = CASE WHEN source + 1 = $2"
+					   " THEN 0 ELSE source + 1 END, state = CASE WHEN source + 1 = $2 THEN 'apply'"
+					   " ELSE state END WHERE relid = $1",
+					   2,
+					   (WhArg[]){WH_ARG_OID(split->parent), WH_ARG_INT4(list_length(pieces))});
+}
+
 /* wh_split_apply looks at what was written meanwhile; when little is left, the swap is next. */
 void
 wh_split_apply(void *arg)

@@ -119,6 +119,7 @@ extern void wh_split_hold(const WhSet *set, const char *ids, const char *reason)
 
 extern void wh_split_capture(void *arg);
 extern void wh_split_copy(void *arg);
+extern void wh_split_analyze(void *arg);
 extern void wh_split_apply(void *arg);
 extern void wh_split_swap(void *arg);
 extern void wh_split_clean(void *arg);

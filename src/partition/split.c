@@ -163,6 +163,8 @@ do_next(WhSplit *split, int *attempt)
 		wh_toplevel_point("split: copied");
 		pause_for(split->pause_ms);
 	}
+	else if (strcmp(rewrite->state, "analyze") == 0)
+		wh_rewrite_try(wh_split_analyze, split);
 	else if (strcmp(rewrite->state, "apply") == 0)
 		wh_rewrite_try(wh_split_apply, split);
 	else if (strcmp(rewrite->state, "swap") == 0)

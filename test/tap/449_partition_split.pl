@@ -72,6 +72,8 @@ for my $chunk (1 .. 3)
 	cut_off($house, $split, 'split: copied');
 	is(value($house, q{SELECT copied FROM walhouse.partition_rewrite}) > 200 * ($chunk - 1), 1, 'chunk by chunk');
 }
+cut_off($house, $split, 'split: analyze');
+write_some();
 cut_off($house, $split, 'split: apply');
 write_some();
 cut_off($house, $split, 'split: applying');
@@ -91,6 +93,7 @@ is(value($house, q{SELECT string_agg(from_value || ' ' || (SELECT count(*) FROM 
 	/^MINVALUE 0,2025-12-29 00:00:00\+00 \d+,2026-01-05 00:00:00\+00 \d+,2026-01-12 00:00:00\+00 \d+,2026-01-19/, 1, 'there is a partition for each week, and one for what is before');
 is(value($house, q{SELECT count(*) FROM "S"."Event ""log" WHERE tableoid <> (SELECT partition FROM walhouse.partitions WHERE "The time" >= nullif(from_value, 'MINVALUE')::timestamptz AND "The time" < to_value::timestamptz)}), '0', 'each row is in its partition');
 is(sql($house, $rows), $content, 'and is what it was');
+is(value($house, q{SELECT count(*) FROM pg_class c JOIN walhouse.partitions p ON p.partition = c.oid WHERE reltuples < 0}), '0', 'the planner knows them');
 is(sql($house, q{SELECT partition, kind, detail FROM walhouse.partition_drift('"S"."Event ""log"')}), '', 'no partition differs from its table');
 is(value($house, q{SELECT (SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'walhouse%') + (SELECT count(*) FROM pg_constraint WHERE conname LIKE 'walhouse%') + (SELECT count(*) FROM pg_class WHERE relname ~ '_(queue|staging|whole)$') + (SELECT count(*) FROM walhouse.partition_rewrite)}), '0',
 	'nothing of the work is left');
