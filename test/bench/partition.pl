@@ -38,7 +38,7 @@ sub against
 }
 
 my %goal = (make => { loop => 1.1, partman => 0.6 }, retire => { partman => 0.3 });
-my @timed = grep { $_ ne 'life' } @phases;
+my @timed = grep { !/^(?:life|convert)$/ } @phases;
 if (@timed)
 {
 	print "\nPartition sets, milliseconds\n\n| phase | walhouse | bare loop | pg_partman | / loop | / pg_partman |\n|-|-|-|-|-|-|\n";
@@ -54,4 +54,12 @@ if (my $life = $figures{life})
 {
 	print "\nA life beside pgbench\n\n| statements | partitions dropped | waited more than 250 ms for a lock |\n|-|-|-|\n";
 	print "| $life->{statements}[0] | $life->{dropped}[0] | $life->{waited}[0] |\n";
+}
+if (my $convert = $figures{convert})
+{
+	my $longest = $convert->{longest}[0] || 0;
+	print "\nA table converted, split and merged beside pgbench\n\n| | |\n|-|-|\n";
+	print "| $_ | $convert->{$_}[0] |\n" for qw(convert split merge);
+	print "| rows inserted meanwhile, beside updates and deletes | $convert->{inserted}[0] |\n| longest wait of a statement for a lock on a relation | $longest ms, goal 250: ", ($longest <= 250 ? 'met' : 'missed'), " |\n";
+	print "| rows at the end, none lost, none doubled | $convert->{same}[0] |\n" if $convert->{same};
 }

@@ -178,6 +178,52 @@ life()
 	record partition life all_timeouts "$waited"
 }
 
+# call_timed NAME STATEMENT: seconds, and how long the table was locked as the notice says.
+call_timed()
+{
+	local since ms
+	since=$(now)
+	OPTIONS="-c client_min_messages=notice" part -c "$2" 2>"$box/call.err" || { cat "$box/call.err" >&2; die "$1 has failed"; }
+	ms=$(sed -n 's/.*locked for \([0-9]*\) ms.*/\1/p' "$box/call.err")
+	record partition convert "$1" "$(awk -v a="$since" -v b="$(now)" 'BEGIN {printf "%.1f s, locked for", b - a}') $ms ms"
+	say "$1: $ms ms locked"
+}
+
+convert()
+{
+	local rows=${CONVERT_ROWS:-5000000} bench sums="count(*), sum(hashtextextended(concat_ws('|', id, at, customer, amount, note), 0))" day since
+	new_parts
+	ask target postgres -c "ALTER SYSTEM SET log_lock_waits = on" -c "ALTER SYSTEM SET deadlock_timeout = '10ms'" -c "ALTER SYSTEM SET log_line_prefix = '%a '" \
+		-c "SELECT pg_reload_conf()" >/dev/null
+	part >/dev/null <<-END || die "no table"
+		CREATE TABLE events (id bigint, at timestamptz NOT NULL, customer int, amount numeric, twice int GENERATED ALWAYS AS (customer * 2) STORED, note text, PRIMARY KEY (id, at));
+		INSERT INTO events (id, at, customer, amount, note) SELECT i, now() - interval '20 days' + i * interval '20 days' / $rows, i % 1000, i / 7.0, 'note ' || i FROM generate_series(1, $rows) i;
+		CREATE INDEX ON events (at);
+		CREATE INDEX ON events (customer);
+		CREATE TABLE events_shadow AS SELECT id, at, customer, amount, note FROM events;
+		ALTER TABLE events_shadow ADD PRIMARY KEY (id, at);
+		CREATE SEQUENCE events_ids START $((rows + 1));
+		VACUUM ANALYZE events, events_shadow;
+	END
+	say "$rows rows are there"
+	since=$(wc -l <"$box/target.log")
+	PGAPPNAME=load pgbench -n -h "$box/target" -U bench -f ../lib/partition_load.pgbench -c 4 -T 36000 --max-tries=100 parts >"$box/convert.out" 2>&1 &
+	bench=$!
+	sleep 2
+	call_timed convert "CALL walhouse.convert_to_partitions('events', 'at', 'day')"
+	call_timed split "CALL walhouse.split_partition('events_whole')"
+	day=$(part -c "SELECT (now() AT TIME ZONE 'UTC')::date")
+	call_timed merge "CALL walhouse.merge_partitions('events', date '$day' - 18 || ' 00:00+00', date '$day' - 8 || ' 00:00+00')"
+	sleep 2
+	kill -0 $bench 2>/dev/null || { tail -n 5 "$box/convert.out" >&2; die "pgbench has failed"; }
+	kill -TERM $bench
+	wait $bench
+	record partition convert inserted "$(part -c "SELECT last_value - $rows FROM events_ids")"
+	record partition convert longest "$(tail -n +$((since + 1)) "$box/target.log" | sed -n 's/^load .*acquired .* on relation .* after \([0-9.]*\) ms.*/\1/p' | sort -g | tail -n 1)"
+	[ "$(part -c "SELECT $sums FROM events")" = "$(part -c "SELECT $sums FROM events_shadow")" ] || die "convert: rows are lost or doubled"
+	record partition convert same "$(part -c "SELECT count(*) FROM events")"
+}
+
 partition()
 {
 	if [ -e "$(pg_config --sharedir)/extension/pg_partman.control" ]; then
@@ -189,6 +235,6 @@ partition()
 	pg_ctl -D "$box/target.data" -l "$box/target.log" -w restart >"$box/restart.log" 2>&1 || die "no restart"
 	local phase
 	for phase in ${PHASES:-idle make retire life}; do
-		case $phase in make) make_more ;; idle | retire | life) $phase ;; *) die "PHASES is idle, make, retire or life" ;; esac
+		case $phase in make) make_more ;; idle | retire | life | convert) $phase ;; *) die "PHASES is idle, make, retire, life or convert" ;; esac
 	done
 }

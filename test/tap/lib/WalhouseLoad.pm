@@ -5,6 +5,7 @@ package WalhouseLoad;
 use strict;
 use warnings;
 use Exporter 'import';
+use FindBin;
 use IPC::Run;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -73,31 +74,7 @@ sub load_start
 {
 	my ($node, $table, $clients) = @_;
 	my $file = $node->basedir . "/$table.pgbench";
-	# Each on both tables in one transaction; the row is chosen by the shadow, and locked there, so that both see the same.
-	append_to_file($file, <<"END");
-\\set kind random(1, 10)
-\\set pick random(1, 1000000000)
-\\set back random(0, 1900000)
-BEGIN;
-\\if :kind <= 5
-SELECT nextval('${table}_ids') AS id, clock_timestamp() - :back * interval '1 s' AS at \\gset
-INSERT INTO $table (id, at, customer, amount, note) VALUES (:id, ':at', :pick % 1000, :pick, repeat('n', (:pick % 300)::int));
-INSERT INTO ${table}_shadow VALUES (:id, ':at', :pick % 1000, :pick, repeat('n', (:pick % 300)::int));
-\\else
-SELECT coalesce(max(id), 0) AS id, coalesce(max(at), now()) AS at, coalesce(max(at), now()) - :back * interval '0.5 s' AS new_at FROM (SELECT id, at FROM ${table}_shadow WHERE id >= :pick % (SELECT last_value FROM ${table}_ids) ORDER BY id LIMIT 1 FOR UPDATE) s \\gset
-\\if :kind <= 7
-UPDATE $table SET amount = :pick, customer = customer + 1 WHERE id = :id AND at = ':at';
-UPDATE ${table}_shadow SET amount = :pick, customer = customer + 1 WHERE id = :id AND at = ':at';
-\\elif :kind <= 8
-UPDATE $table SET at = greatest(':new_at', now() - interval '22 days') WHERE id = :id AND at = ':at';
-UPDATE ${table}_shadow SET at = greatest(':new_at', now() - interval '22 days') WHERE id = :id AND at = ':at';
-\\else
-DELETE FROM $table WHERE id = :id AND at = ':at';
-DELETE FROM ${table}_shadow WHERE id = :id AND at = ':at';
-\\endif
-\\endif
-COMMIT;
-END
+	append_to_file($file, slurp_file("$FindBin::Bin/../lib/partition_load.pgbench") =~ s/\bevents(?=\b|_)/$table/gr);
 	my ($in, $out) = ('', '');
 	local $ENV{PGAPPNAME} = 'load';
 	my $run = IPC::Run::start([ 'pgbench', '-n', '-h', $node->host, '-p', $node->port, '-f', $file, '-c', $clients, '-T', 3600, '--max-tries', 100, 'postgres' ], \$in, '>&', \$out);
