@@ -72,7 +72,7 @@ BEGIN ATOMIC
         FROM feed f WHERE f.state = 'ready' AND f.error_time IS NOT NULL
         UNION ALL
         SELECT 'error', 'no_worker', f.feed, f.feed, 'The feed is started, and no worker runs for it.', f.stored,
-               'ALTER SYSTEM SET max_worker_processes = …; -- a higher number, and restart the server; the server''s log says whether that is why'
+               'ALTER SYSTEM SET max_worker_processes = ...; -- a higher number, and restart the server; the server''s log says whether that is why'
         FROM feed f, library l
         WHERE f.worker IN ('none', 'starting') AND l.preloaded AND f.error_time IS NULL AND COALESCE(f.stored < f.before, true)
           AND pg_catalog.current_setting('walhouse.worker', true) = 'on'

@@ -276,7 +276,7 @@ CREATE FUNCTION walhouse.uuidv7_floor("time" timestamptz) RETURNS uuid
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'walhouse_uuidv7_floor';
 COMMENT ON FUNCTION walhouse.uuidv7_floor(timestamptz) IS
-    'The least UUID of version 7 of a millisecond, and a bound for conditions: id >= uuidv7_floor(…) leaves out partitions.';
+    'The least UUID of version 7 of a millisecond, and a bound for conditions: id >= uuidv7_floor(...) leaves out partitions.';
 
 CREATE VIEW walhouse.partitions AS
     SELECT s.parent,
@@ -491,7 +491,7 @@ AS $$
     ORDER BY d.level, d.root::text, d.below::regclass::text, d.kind, d.detail;
 $$;
 COMMENT ON FUNCTION walhouse.partition_drift(regclass) IS
-    'How partitions differ from the table above them, of one set or of all: each with the statements that repair it, in order, and their strongest lock. Read from the catalog alone. kind: index, constraint, statistics target, storage, compression, statistics, trigger, owner, privilege, row security, replica identity, persistence, tablespace. SELECT unnest(repair) FROM walhouse.partition_drift(…) \gexec runs them in psql, as whoever calls; indexes are made concurrently.';
+    'How partitions differ from the table above them, of one set or of all: each with the statements that repair it, in order, and their strongest lock. Read from the catalog alone. kind: index, constraint, statistics target, storage, compression, statistics, trigger, owner, privilege, row security, replica identity, persistence, tablespace. SELECT unnest(repair) FROM walhouse.partition_drift(...) \gexec runs them in psql, as whoever calls; indexes are made concurrently.';
 
 CREATE VIEW walhouse.partition_archives AS
     SELECT a.parent, a.partition, a.from_value, a.to_value, a.rows, a.bytes, a.file, a.file_bytes, a.file_digest, a.archived, a.restored, r.oid::regclass AS restored_to

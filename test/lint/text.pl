@@ -14,7 +14,8 @@ my %rules = (
 	version_num => \&version_num,
 	size => \&size,
 	unfinished => \&unfinished,
-	sleeps => \&sleeps);
+	sleeps => \&sleeps,
+	ascii => \&ascii);
 my $check = $rules{$rule} or die "no rule is called \"$rule\"\n";
 
 for my $file (@files)
@@ -158,4 +159,11 @@ sub sleeps
 {
 	my ($file, $text) = @_;
 	lines_matching($file, $text, qr/\bpg_sleep|^[^#]*\b(sleep|usleep)\b\s*[(0-9\$]/, 'a sleep: poll for the state instead');
+}
+
+# ascii: databases of every encoding run the install script, which the page is a part of.
+sub ascii
+{
+	my ($file, $text) = @_;
+	lines_matching($file, $text, qr/[^\x00-\x7f]/, 'not ASCII');
 }
