@@ -117,7 +117,7 @@ CREATE FUNCTION walhouse.lineage_graph_text(name text, format walhouse.lineage_f
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE $2
         WHEN 'dot' THEN replace(replace(replace(replace(replace(t.name, '&', '&amp;'), '<', '&lt;'), '>', '&gt;'), '"', '&quot;'), '\', '\\')
-        WHEN 'mermaid' THEN (SELECT string_agg(CASE WHEN c ~ '^[A-Za-z0-9_ :]$' OR ascii(c) > 127 THEN c ELSE '#' || ascii(c) || ';' END, '' ORDER BY i)
+        WHEN 'mermaid' THEN (SELECT string_agg(CASE WHEN c ~ '^[A-Za-z0-9_ :]$' OR c !~ '^[\x01-\x7f]$' THEN c ELSE '#' || ascii(c) || ';' END, '' ORDER BY i)
                              FROM string_to_table(t.name, NULL) WITH ORDINALITY s (c, i))
         ELSE t.name END
     FROM (SELECT regexp_replace($1, '[\x01-\x1f\x7f]', '?', 'g')) t (name)

@@ -64,7 +64,7 @@ SKIP:
 my $browser = WalhouseBrowser->start(width => 1500, height => 900);
 unless ($browser)
 {
-	note('skipped: there is no Chromium to open the page in');
+	SKIP: { skip('there is no Chromium to open the page in', 1); }
 	$node->stop('fast');
 	done_testing();
 	exit;
