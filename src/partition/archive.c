@@ -131,13 +131,14 @@ wh_archive_run(int32 set_id, Oid relid)
 
 	wh_toplevel_begin();
 	set = wh_step_open_set(set_id);
+	/* From here on nobody attaches it again, or gives it another name. */
+	lock_leaves(relid, ShareLock);
 	if (!wh_step_read_member(set, relid, false, &member) ||
 		strcmp(member.state, "detached") != 0 || get_rel_relispartition(relid))
 	{
 		wh_toplevel_commit();
 		return;
 	}
-	lock_leaves(relid, ShareLock);
 	archive = write_file(set, relid);
 	wh_toplevel_point("archive: written");
 	if (wh_step_read_member(set, relid, true, &member) && strcmp(member.state, "detached") == 0)
