@@ -70,6 +70,8 @@ ok(poll($house, 'postgres', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE ba
 is(value($house, q{SELECT count(*) FROM walhouse.partitions WHERE parent = 'dw.event'::regclass}), value($house, $partitions), 'and knows what a load made meanwhile');
 fails_with($house, 'a fact is not retired', q{SELECT walhouse.alter_partition_set('dw.event', '{"retire_after": "1 day"}')}, qr/cannot be retired/);
 fails_with($house, 'nor a change log', q{SELECT walhouse.create_partition_set('shop_log.event', '1 GB', retire_after => '10 GB')}, qr/cannot be retired/);
+sql($house, q{SELECT walhouse.alter_partition_set('dw.event', '{"seal_after": "0", "profile": {"indexes": [{"brin": ["at"]}], "fillfactor": 100}}')});
+ok(poll($house, 'postgres', q{SELECT count(*) FILTER (WHERE p.state = 'profiled') > 0 AND count(*) FILTER (WHERE p.state = 'sealed') = 0 FROM walhouse.partitions p WHERE parent = 'dw.event'::regclass AND to_value::timestamptz < now()}), 'its old partitions get what a profile says');
 verify_clean($house, 'with a set', 'dw.thing', 'dw.event');
 
 $house->stop;
