@@ -141,7 +141,8 @@ take_turn(void)
 					PGC_S_SESSION);
 }
 
-/* forget_gone forgets sets whose tables are no more: a set goes with its table. */
+/* forget_gone forgets sets whose tables are no more, and what was under way with them: a set goes
+ * with its table. */
 static void
 forget_gone(void)
 {
@@ -166,6 +167,9 @@ forget_gone(void)
 		ereport(LOG, (errmsg("walhouse forgets partition set %d, whose table was dropped",
 							 wh_rows_int4(gone, i, 1))));
 	}
+	wh_catalog_execute("DELETE FROM walhouse.partition_rewrite r WHERE NOT EXISTS (SELECT FROM"
+					   " pg_catalog.pg_class c WHERE c.oid = r.relid)",
+					   0, NULL);
 	wh_toplevel_commit();
 }
 

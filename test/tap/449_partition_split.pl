@@ -132,6 +132,11 @@ stand_beside($house, "CALL walhouse.split_partition('$whole', '250')", 'split: l
 });
 is(value($house, q{SELECT count(*) || ' ' || sum(w) || ' ' || count(DISTINCT tableoid) || ' ' || string_agg(id::text, ',' ORDER BY id) FILTER (WHERE id IN (0, 5, 600, 999)) FROM t}), '990 993 4 0,999', 'from the beginning it is, with what was written last');
 
+# Dropped meanwhile: it is forgotten.
+cut_off($house, q{CALL walhouse.split_partition('t_p250', '50')}, 'split: copied');
+sql($house, q{DROP TABLE t; DROP TABLE t_staging, t_queue; CREATE TABLE t (id int PRIMARY KEY) PARTITION BY RANGE (id); SELECT walhouse.create_partition_set('t', '250', lead_count => 0); CREATE TABLE t_p250 PARTITION OF t FOR VALUES FROM (250) TO (500); CALL walhouse.maintain_partitions('t')});
+is(value($house, q{SELECT count(*) FROM walhouse.partition_rewrite}), '0', 'what was under way with a table goes with it');
+
 # Refused, all reasons at once.
 sql($house, q{CREATE TABLE dim (id int PRIMARY KEY); CREATE TABLE u (id int REFERENCES dim, at date) PARTITION BY RANGE (at); SELECT walhouse.create_partition_set('u', 'day', lead_count => 0); CREATE TABLE u1 PARTITION OF u FOR VALUES FROM ('2026-01-01') TO ('2026-02-01');
 	CREATE VIEW uv AS SELECT * FROM u1; CALL walhouse.maintain_partitions('u'); SELECT walhouse.hold_partition('u1', 'a case')});
