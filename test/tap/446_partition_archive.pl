@@ -185,6 +185,8 @@ $house->command_ok([ 'pg_dump', '-f', $dump, $house->connstr('postgres') ], 'dum
 sql($house, 'CREATE DATABASE copy');
 $house->command_ok([ 'psql', '-XqAt', '-v', 'ON_ERROR_STOP=1', '-f', $dump, $house->connstr('copy') ], 'and restored');
 is(sql($house, q{SELECT count(*) FROM walhouse.partition_archives}, 'copy'), value($house, q{SELECT count(*) FROM walhouse.partition_archives}), 'archives are known there');
+sql($house, q{SET ROLE keeper; CALL walhouse.restore_partition('s.u', '2026-01-01', '2026-01-03')}, 'copy');
+is(sql($house, q{SELECT count(*) FROM walhouse.partitions WHERE parent = 's.u'::regclass AND hold IS NOT NULL}, 'copy'), '2', 'and come back there');
 sql($house, q{SET ROLE keeper; SELECT walhouse.drop_partition_set('s.u'); SELECT walhouse.create_partition_set('s.u', 'day', lead_count => 1); CALL walhouse.restore_partition('s.u', '2026-01-01'); DROP TABLE s.deep});
 is(value($house, q{SELECT count(*) FROM pg_inherits WHERE inhparent = 's.u'::regclass AND inhrelid::regclass::text ~ '2026_01_01'}), '1', 'a new set restores what an earlier one archived');
 sql($house, 'CALL walhouse.maintain_partitions()');
