@@ -65,7 +65,7 @@ CALL walhouse.build('dw.stock');
 SELECT amount, channel FROM dw.stock WHERE period_start = '2025-12-29' ORDER BY channel;
 
 -- written by hand: other words for the same are the same, defaults need not be given; what differs and what is extra is only told
-SELECT action, model, statement FROM walhouse.apply_spec('{"models": [
+SELECT action, model, left(statement, 50) FROM walhouse.apply_spec('{"models": [
     {"model": "dw.plain", "declare": "create_dimension", "arguments":
         {"query": "select C.id, C.name, R.country from shop.customers C left join shop.regions R using (region)", "key": ["id"]}},
     {"model": "dw.region", "declare": "create_dimension", "arguments":

@@ -295,6 +295,10 @@ typedef struct WhUser
  * owner's functions may do, are taken back.
  */
 extern void wh_user_become(Oid owner, WhUser *saved);
+/* The same for declarations that somebody makes who has the role `owner`: they run nothing that the
+ * owner wrote, and what they put into the catalog may have deferred triggers, which a restricted
+ * operation may not. */
+extern void wh_user_declare_as(Oid owner, WhUser *saved);
 /* The same as the extension's owner, for SQL in which no user had a hand. */
 extern void wh_user_become_extension(WhUser *saved);
 extern void wh_user_restore(const WhUser *saved);

@@ -31,6 +31,14 @@ wh_user_become(Oid owner, WhUser *saved)
 }
 
 void
+wh_user_declare_as(Oid owner, WhUser *saved)
+{
+	saved->settings = wh_settings_push_path();
+	GetUserIdAndSecContext(&saved->userid, &saved->sec_context);
+	SetUserIdAndSecContext(owner, saved->sec_context | SECURITY_LOCAL_USERID_CHANGE);
+}
+
+void
 wh_user_become_extension(WhUser *saved)
 {
 	saved->settings = wh_settings_push_path();

@@ -12,6 +12,9 @@
 
 extern void wh_dimension_init(void);
 
+/* The name of the surrogate key column of a dimension. */
+extern char *wh_dimension_sk(const WhModel *model);
+
 /* A reference to a dimension, as a declaration writes it: "dw.customer(customer_id)". */
 typedef struct WhReference
 {

@@ -61,9 +61,6 @@ typedef struct WhDeclaration
 /* Judges the declaration, and makes the table, the view and the model. */
 extern WhModel *wh_dimension_declare(const WhDeclaration *declaration);
 
-/* The name of the surrogate key column, as it was at declaration. */
-extern char *wh_dimension_sk(const WhModel *model);
-
 /* -------- refer.c -------- */
 
 /* What one dimension refers to another for, as walhouse.dimension_reference has it. */

@@ -30,7 +30,7 @@ BEGIN ATOMIC
                s.error_time, s.loaded_lag, pg_catalog.clock_timestamp() - patience AS before FROM walhouse.stat_feed s),
     model AS MATERIALIZED (
         SELECT m.model, m.feed, m.kind, m.state, m.is_current, m.waits_for, m.position, m.last_load, m.rejected, m.error, m.error_time,
-               m.last_verify, m.verify_differences, c.created, c.paused, c.feed_id, f.enabled, f.worker, f.stream_pid, f.before
+               m.last_verify, m.verify_differences, c.created, c.paused, c.model_id, c.feed_id, f.enabled, f.worker, f.stream_pid, f.before
         FROM walhouse.stat_model m JOIN walhouse.model c ON c.relation = m.model LEFT JOIN feed f ON f.feed = m.feed),
     found AS (
         -- The library and the launcher.
@@ -120,6 +120,17 @@ BEGIN ATOMIC
         SELECT 'notice', 'model_paused', m.feed, m.model::pg_catalog.text, 'The model is paused, and what needs it waits with it.', m.paused,
                pg_catalog.format('SELECT walhouse.resume(%L);', m.model)
         FROM model m WHERE m.paused < m.before
+          AND NOT EXISTS (SELECT FROM walhouse.alteration a WHERE a.model_id = m.model_id AND a.swapped IS NOT NULL)
+        UNION ALL
+        SELECT 'error', 'alter_blocked', m.feed, m.model::pg_catalog.text,
+               COALESCE((SELECT x.error FROM walhouse.stat_alteration x WHERE x.next_id = a.next_id), 'The altered model could not take its place; why is shown to its owner and to pg_read_all_stats.'),
+               a.error_time, pg_catalog.format('SELECT walhouse.cancel_alter(%L); -- or mend what the error says: it is tried again', m.model)
+        FROM model m JOIN walhouse.alteration a ON a.next_id = a.alteration_id AND a.model_id = m.model_id
+        WHERE a.swapped IS NULL AND a.error_time IS NOT NULL
+        UNION ALL
+        SELECT 'notice', 'old_model_kept', m.feed, m.model::pg_catalog.text, 'What a model was before it was altered is kept.', a.swapped,
+               pg_catalog.format('SELECT walhouse.drop_model(%L);', m.model)
+        FROM model m JOIN walhouse.alteration a ON a.model_id = m.model_id WHERE a.swapped < m.before
         UNION ALL
         SELECT 'warning', 'model_behind', m.feed, m.model::pg_catalog.text,
                'Source transactions are in the feed''s mirrors and not in the model.', b.since,

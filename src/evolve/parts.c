@@ -1,7 +1,7 @@
 /*
  * parts.c
  *		The relations that a model consists of: its table and partitions, its query, what stands
- * beside it; and their names.
+ * beside it, with indexes and sequences; and their names.
  */
 #include "postgres.h"
 
@@ -24,10 +24,15 @@ wh_evolve_parts(const WhModel *model)
 		" AND m.query IS NOT NULL UNION SELECT v.view, 2 FROM walhouse.model_view v WHERE"
 		" v.model_id = $1)"
 		" SELECT c.oid, c.relname::pg_catalog.text, c.relkind::pg_catalog.text FROM part p"
-		" LEFT JOIN pg_catalog.pg_index i ON i.indrelid = p.relid"
-		" JOIN pg_catalog.pg_class c ON c.oid IN (p.relid, i.indexrelid)"
+		" LEFT JOIN LATERAL (SELECT i.indexrelid FROM pg_catalog.pg_index i WHERE i.indrelid = "
+		"p.relid"
+		" UNION ALL SELECT d.objid FROM pg_catalog.pg_depend d WHERE d.refobjid = p.relid AND "
+		"d.deptype"
+		" = 'i' AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjsubid > 0"
+		" AND d.refclassid = d.classid) x (relid) ON true"
+		" JOIN pg_catalog.pg_class c ON c.oid IN (p.relid, x.relid)"
 		" GROUP BY c.oid, c.relname, c.relkind"
-		" ORDER BY pg_catalog.min(p.place), c.relkind IN ('i', 'I'), c.oid",
+		" ORDER BY pg_catalog.min(p.place), c.relkind IN ('i', 'I', 'S'), c.oid",
 		2, (WhArg[]){WH_ARG_INT4(model->id), WH_ARG_REGCLASS(model->relid)});
 	List *parts = NIL;
 
@@ -50,7 +55,8 @@ wh_evolve_move(const WhModel *model, const char *schema)
 	{
 		char *was = wh_sql_relation(part->relid);
 
-		if (part->relkind == RELKIND_INDEX || part->relkind == RELKIND_PARTITIONED_INDEX)
+		if (part->relkind == RELKIND_INDEX || part->relkind == RELKIND_PARTITIONED_INDEX ||
+			part->relkind == RELKIND_SEQUENCE)
 			continue; /* they go with their tables */
 		wh_spi_execute(wh_sql("ALTER %s %s SET SCHEMA %I", kind_of(part), was, schema), 0, NULL);
 		name_again(model, part, was);
@@ -86,6 +92,8 @@ kind_of(const WhPart *part)
 		case RELKIND_INDEX:
 		case RELKIND_PARTITIONED_INDEX:
 			return "INDEX";
+		case RELKIND_SEQUENCE:
+			return "SEQUENCE";
 		default:
 			return "TABLE";
 	}

@@ -25,6 +25,7 @@ PG_FUNCTION_INFO_V1(walhouse_rename);
 void
 wh_evolve_init(void)
 {
+	wh_evolve_swap_init();
 }
 
 Datum

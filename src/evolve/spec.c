@@ -27,6 +27,7 @@ typedef struct Application
 	Jsonb *spec;
 	bool dry_run;
 	List *steps; /* of Step * */
+	List *changes; /* of WhChange * */
 	bool is_done; /* what is raised after that only ends the subtransaction */
 } Application;
 
@@ -46,14 +47,13 @@ typedef struct Trial
 
 static void apply(void *arg);
 static void apply_entry(Application *application, Jsonb *entry, char *name);
+static void apply_change(Application *application, WhModel *model, Jsonb *entry, char *name);
 static void note(Application *application, const char *action, char *model, char *statement);
 static void note_extra(Application *application);
 static Oid find_model(const char *name);
-static char *statement_of(Jsonb *entry, const char *name);
-static bool is_as_specified(Oid relid, Jsonb *entry, const char *name);
+static Jsonb *normalized(Jsonb *entry, const char *name);
+static bool is_same(Jsonb *left, Jsonb *right);
 static void try_entry(void *arg);
-static Jsonb *spec_of(Oid relid);
-static Jsonb *renamed(Jsonb *entry, const char *name);
 
 PG_FUNCTION_INFO_V1(walhouse_apply_spec);
 
@@ -102,6 +102,8 @@ apply(void *arg)
 					 errhint("A specification is made by walhouse.spec().")));
 		apply_entry(application, DatumGetJsonbP(wh_rows_datum(entries, i, 1, &isnull)), name);
 	}
+	if (application->changes != NIL)
+		(void) wh_evolve_alter(application->changes);
 	note_extra(application);
 	application->is_done = true;
 	if (application->dry_run)
@@ -112,18 +114,50 @@ static void
 apply_entry(Application *application, Jsonb *entry, char *name)
 {
 	Oid relid = find_model(name);
-	char *statement = statement_of(entry, name);
+	char *statement = wh_evolve_statement(entry, name);
 
 	if (!OidIsValid(relid))
 	{
 		wh_spi_execute(statement, 0, NULL);
 		note(application, "create", name, statement);
 	}
-	else if (is_as_specified(relid, entry, name))
-		note(application, "keep", name, NULL);
 	else
+	{
+		entry = normalized(entry, name);
+		if (is_same(wh_evolve_spec(relid), entry))
+			note(application, "keep", name, NULL);
+		else
+			apply_change(application, wh_model_get(relid, false), entry, name);
+	}
+}
+
+/* apply_change has a model altered, with the others, where it can be, and is not already. */
+static void
+apply_change(Application *application, WhModel *model, Jsonb *entry, char *name)
+{
+	WhChange *change = palloc(sizeof(WhChange));
+
+	if (model->feed == NULL)
+	{
 		note(application, "differ", name,
-			 wh_sql("SELECT walhouse.drop_model(%L); %s", name, statement));
+			 wh_sql("SELECT walhouse.drop_model(%L); %s", name, wh_evolve_statement(entry, name)));
+		return;
+	}
+	if (wh_evolve_is_altering(model->id))
+	{
+		note(application, "wait", name, NULL);
+		return;
+	}
+	change->model = model;
+	change->entry = entry;
+	application->changes = lappend(application->changes, change);
+	note(application, "alter", name,
+		 wh_rows_text(
+			 wh_spi_query(
+				 "SELECT pg_catalog.format('SELECT walhouse.alter_model(%L, %L);',"
+				 " $1::pg_catalog.text, $2 OPERATOR(pg_catalog.->) 'arguments')",
+				 2, (WhArg[]){WH_ARG_TEXT(model->name), WH_ARG_JSONB(JsonbPGetDatum(entry))}),
+			 0, 1));
 }
 
 static void
@@ -166,8 +200,8 @@ find_model(const char *name)
 	return OidIsValid(relid) && wh_model_get(relid, true) != NULL ? relid : InvalidOid;
 }
 
-static char *
-statement_of(Jsonb *entry, const char *name)
+char *
+wh_evolve_statement(Jsonb *entry, const char *name)
 {
 	char *statement =
 		wh_rows_text(wh_spi_query("SELECT walhouse.spec_statement($1)", 1,
@@ -183,27 +217,34 @@ statement_of(Jsonb *entry, const char *name)
 	return statement;
 }
 
-static bool
-is_as_specified(Oid relid, Jsonb *entry, const char *name)
+/* normalized is an entry as walhouse.model_spec() would have it, which is found out by declaring it
+ * under another name. */
+static Jsonb *
+normalized(Jsonb *entry, const char *name)
 {
+	Trial trial = {NULL};
 	char *schema;
 	char *relation;
-	Trial trial = {NULL};
 	ErrorData *error;
 
 	wh_name_parse(name, &schema, &relation);
-	trial.entry =
-		renamed(entry, schema == NULL ? wh_sql("%I", wh_name(relation, "__spec")) :
-										wh_sql("%I.%I", schema, wh_name(relation, "__spec")));
+	relation = wh_sql("%I", wh_name(relation, "__spec"));
+	trial.entry = wh_evolve_spec_renamed(
+		entry, schema == NULL ? relation : wh_sql("%I.%s", schema, relation));
 	if (!wh_txn_try(try_entry, &trial, &error) && trial.spec == NULL)
 		ReThrowError(error);
+	return trial.spec;
+}
+
+static bool
+is_same(Jsonb *left, Jsonb *right)
+{
 	return wh_rows_bool(
 		wh_spi_query(
 			"SELECT ($1 OPERATOR(pg_catalog.-) 'model'::pg_catalog.text) OPERATOR(pg_catalog.=)"
 			" ($2 OPERATOR(pg_catalog.-) 'model'::pg_catalog.text)",
 			2,
-			(WhArg[]){WH_ARG_JSONB(JsonbPGetDatum(spec_of(relid))),
-					  WH_ARG_JSONB(JsonbPGetDatum(trial.spec))}),
+			(WhArg[]){WH_ARG_JSONB(JsonbPGetDatum(left)), WH_ARG_JSONB(JsonbPGetDatum(right))}),
 		0, 1);
 }
 
@@ -212,14 +253,14 @@ static void
 try_entry(void *arg)
 {
 	Trial *trial = arg;
-	WhRows *rows = wh_spi_query(statement_of(trial->entry, "of the trial"), 0, NULL);
+	WhRows *rows = wh_spi_query(wh_evolve_statement(trial->entry, "of the trial"), 0, NULL);
 
-	trial->spec = spec_of(wh_rows_oid(rows, 0, 1));
+	trial->spec = wh_evolve_spec(wh_rows_oid(rows, 0, 1));
 	ereport(ERROR, (errcode(ERRCODE_SUCCESSFUL_COMPLETION), errmsg("a trial is over")));
 }
 
-static Jsonb *
-spec_of(Oid relid)
+Jsonb *
+wh_evolve_spec(Oid relid)
 {
 	WhRows *rows = wh_spi_query(
 		"SELECT walhouse.model_spec(m.model_id) FROM walhouse.model m WHERE m.relation = $1", 1,
@@ -229,8 +270,8 @@ spec_of(Oid relid)
 	return DatumGetJsonbPCopy(wh_rows_datum(rows, 0, 1, &isnull));
 }
 
-static Jsonb *
-renamed(Jsonb *entry, const char *name)
+Jsonb *
+wh_evolve_spec_renamed(Jsonb *entry, const char *name)
 {
 	WhRows *rows = wh_spi_query(
 		"SELECT pg_catalog.jsonb_set($1, '{model}', pg_catalog.to_jsonb($2::pg_catalog.text))", 2,

@@ -39,4 +39,18 @@ extern void wh_load_summarize(int32 feed_id);
  * needed no more. */
 extern bool wh_load_leads_log(Oid log, bool looks, int64 *head, TimestampTz *next);
 
+/*
+ * What a room above wants done between loads, once all models are where the feed is: is_due says,
+ * quickly, whether there is anything; work does it, in transactions of its own, and raises only
+ * what ends a load, too.  Called by wh_load_run, and looked for by workers that have nothing to do.
+ */
+typedef struct WhAfterLoad
+{
+	bool (*is_due)(int32 feed_id);
+	void (*work)(int32 feed_id);
+} WhAfterLoad;
+
+extern void wh_load_set_after(const WhAfterLoad *after);
+extern bool wh_load_after_is_due(int32 feed_id);
+
 #endif /* WH_LOAD_H */

@@ -82,6 +82,8 @@ static bool is_done(const Run *run, int32 model_id);
 static void attempt_missed(void *arg);
 static void stop_model(Run *run, WhModel *model, const char *error, int32 waits_for);
 
+static const WhAfterLoad *after = NULL;
+
 bool
 wh_load_run(int32 feed_id)
 {
@@ -102,9 +104,23 @@ wh_load_run(int32 feed_id)
 		moved = run_once(feed_id, false, &missing) || moved;
 		wh_txn_commit();
 	}
+	if (wh_load_after_is_due(feed_id))
+		after->work(feed_id);
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(context);
 	return moved;
+}
+
+void
+wh_load_set_after(const WhAfterLoad *what)
+{
+	after = what;
+}
+
+bool
+wh_load_after_is_due(int32 feed_id)
+{
+	return after != NULL && after->is_due(feed_id);
 }
 
 /* run_once does one load; with may_end it may end with *missing filled and nothing written but

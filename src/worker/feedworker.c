@@ -337,7 +337,7 @@ look_around(Worker *worker)
 		return;
 	if (!wh_round_built(worker->feed->id))
 		wh_build_start_pending(worker->slot, worker->feed);
-	if (wh_round_retry_due(worker->feed->id))
+	if (wh_round_retry_due(worker->feed->id) || wh_load_after_is_due(worker->feed->id))
 		worker->load_due = true;
 	start_verification(worker);
 	if (TimestampDifferenceExceeds(worker->summarized, worker->looked, SUMMARIZE_MS))

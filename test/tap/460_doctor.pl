@@ -54,6 +54,14 @@ is(value($house, q{SELECT count(*) FROM walhouse.doctor() WHERE code = 'feed_sto
 mends('feed_stopped', 'shop');
 quiet('all is well');
 
+# ---- Models that are altered.
+sql($house, q{CREATE VIEW dw.report AS SELECT amount FROM dw.sale;
+	SELECT walhouse.alter_fact('dw.sale', query => 'SELECT id, at, customer FROM shop.sale')});
+mends('alter_blocked', 'dw.sale');
+sql($house, q{SELECT walhouse.alter_fact('dw.sale', partition_by => 'year'); DROP VIEW dw.report});
+mends('old_model_kept', 'dw.sale__old');
+quiet('all is well with the altered model');
+
 # ---- Data that a model cannot take, or that somebody else wrote.
 sql($source, 'UPDATE customer SET letters = 0 WHERE id = 1');
 tells('model_stopped', 'dw.customer');
