@@ -10,8 +10,10 @@
  * This is the way of a load that does without statements; they stay what says how it should be.
  * wh_model_range_open refuses whatever statements would treat in another way: a log that the user
  * may not read as a whole, with policies, or without its index.  Rows of one change (B, then D, I
- * or U) are expected in the order of their letters, as they were written; should they not be,
- * is_disordered says so, and the caller leaves the range to SQL.
+ * or U) have one position and place, and the index gives them as they lie in the heap: where a
+ * page had room for the second and not for the first, that is not as they were written.  So they
+ * are read together, and put into the order of their letters.  A TRUNCATE has more rows; should
+ * they not be in order, is_disordered says so, and the caller leaves the range to SQL.
  *
  * A range sees the snapshot of its opening.  Locks on partitions are kept to the end of the
  * transaction, as those of a statement are.
@@ -51,12 +53,16 @@ enum
 	OP_COLUMN
 };
 
+/* How many rows a change of one row has at most. */
+#define MOST_ROWS 3
+
 /* A partition that has rows of the range. */
 typedef struct Part
 {
 	Relation rel;
 	Relation index;
-	TupleTableSlot *slot;
+	TupleTableSlot *slot; /* of a row that is fetched */
+	TupleTableSlot *rows[MOST_ROWS]; /* of one change, and then one of the next */
 	AttrMap *map; /* NULL: its columns stand as the log's do */
 } Part;
 
@@ -71,6 +77,10 @@ struct WhRangeState
 	TupleTableSlot *mapped; /* of rows of parts that have a map */
 	int next; /* the part after the one that is read */
 	IndexScanDesc scan; /* NULL: none */
+	bool is_at_end; /* of the scan */
+	int given; /* of the part's rows, which were given already */
+	int known; /* which belong to one change; one more may have been read */
+	bool has_more;
 };
 
 static const struct config_enum_entry load_paths[] = {
@@ -87,7 +97,12 @@ static bool open_parts(WhRange *range, XLogRecPtr from, XLogRecPtr to);
 static bool open_part(WhRange *range, Part *part, Oid relid);
 static Relation open_index(Relation rel, const AttrMap *map);
 static bool begin_part(WhRangeState *state);
-static TupleTableSlot *as_log(const WhRangeState *state, const Part *part);
+static bool read_change(WhRangeState *state);
+static bool read_row(WhRangeState *state, TupleTableSlot *row);
+static void swap_rows(Part *part, int i, int j);
+static bool is_same_change(const Part *part, TupleTableSlot *a, TupleTableSlot *b);
+static Datum own_value(const Part *part, TupleTableSlot *row, int column);
+static TupleTableSlot *as_log(const WhRangeState *state, const Part *part, TupleTableSlot *row);
 static void take(WhRange *range, TupleTableSlot *slot);
 
 void
@@ -218,6 +233,8 @@ open_part(WhRange *range, Part *part, Oid relid)
 			wh_compat_attribute_map(RelationGetDescr(part->rel), RelationGetDescr(state->log));
 		part->index = open_index(part->rel, part->map);
 		part->slot = table_slot_create(part->rel, NULL);
+		for (int i = 0; i < MOST_ROWS; i++)
+			part->rows[i] = table_slot_create(part->rel, NULL);
 		if (part->map != NULL && state->mapped == NULL)
 			state->mapped = MakeSingleTupleTableSlot(range->desc, &TTSOpsVirtual);
 	}
@@ -254,23 +271,88 @@ wh_model_range_next(WhRange *range)
 
 	while (state->scan != NULL || begin_part(state))
 	{
-		MemoryContext caller =
-			MemoryContextSwitchTo(state->context); /* a scan allocates at any time */
 		Part *part = &state->parts[state->next - 1];
-		bool found = index_getnext_slot(state->scan, ForwardScanDirection, part->slot);
 
-		MemoryContextSwitchTo(caller);
-		if (found)
+		if (state->given < state->known || read_change(state))
 		{
+			TupleTableSlot *row = part->rows[state->given++];
+
 			range->place.part = state->next - 1;
-			range->place.tid = part->slot->tts_tid;
-			take(range, as_log(state, part));
+			range->place.tid = row->tts_tid;
+			take(range, as_log(state, part, row));
 			return true;
 		}
 		index_endscan(state->scan);
 		state->scan = NULL;
 	}
 	return false;
+}
+
+/* read_change reads the rows of the next change, in the order of their letters, and mostly the
+ * first one of that after it; false: the part has no more. */
+static bool
+read_change(WhRangeState *state)
+{
+	Part *part = &state->parts[state->next - 1];
+	int count = 0;
+
+	if (state->has_more)
+		swap_rows(part, 0, state->known);
+	else if (!read_row(state, part->rows[0]))
+		return false;
+	state->has_more = false;
+	for (count = 1; count < MOST_ROWS && read_row(state, part->rows[count]); count++)
+	{
+		state->has_more = !is_same_change(part, part->rows[0], part->rows[count]);
+		if (state->has_more)
+			break;
+		for (int i = count;
+			 i > 0 && DatumGetChar(own_value(part, part->rows[i], OP_COLUMN)) <
+						  DatumGetChar(own_value(part, part->rows[i - 1], OP_COLUMN));
+			 i--)
+			swap_rows(part, i, i - 1);
+	}
+	state->known = count;
+	state->given = 0;
+	return true;
+}
+
+static bool
+read_row(WhRangeState *state, TupleTableSlot *row)
+{
+	MemoryContext caller;
+
+	if (state->is_at_end)
+		return false;
+	caller = MemoryContextSwitchTo(state->context); /* a scan allocates at any time */
+	state->is_at_end = !index_getnext_slot(state->scan, ForwardScanDirection, row);
+	MemoryContextSwitchTo(caller);
+	return !state->is_at_end;
+}
+
+static void
+swap_rows(Part *part, int i, int j)
+{
+	TupleTableSlot *row = part->rows[i];
+
+	part->rows[i] = part->rows[j];
+	part->rows[j] = row;
+}
+
+static bool
+is_same_change(const Part *part, TupleTableSlot *a, TupleTableSlot *b)
+{
+	return own_value(part, a, SEQ_COLUMN) == own_value(part, b, SEQ_COLUMN) &&
+		   own_value(part, a, LSN_COLUMN) == own_value(part, b, LSN_COLUMN);
+}
+
+/* own_value is that of a column of walhouse's own. */
+static Datum
+own_value(const Part *part, TupleTableSlot *row, int column)
+{
+	bool isnull;
+
+	return slot_getattr(row, part->map != NULL ? part->map->attnums[column - 1] : column, &isnull);
 }
 
 static bool
@@ -286,16 +368,17 @@ begin_part(WhRangeState *state)
 	part = &state->parts[state->next++];
 	state->scan = wh_compat_index_beginscan(part->rel, part->index, state->snapshot, 2);
 	index_rescan(state->scan, state->keys, 2, NULL, 0);
+	state->is_at_end = state->has_more = false;
+	state->given = state->known = 0;
 	MemoryContextSwitchTo(caller);
 	return true;
 }
 
 /* as_log gives the row of a part the log's columns. */
 static TupleTableSlot *
-as_log(const WhRangeState *state, const Part *part)
+as_log(const WhRangeState *state, const Part *part, TupleTableSlot *row)
 {
-	return part->map == NULL ? part->slot :
-							   execute_attr_map_slot(part->map, part->slot, state->mapped);
+	return part->map == NULL ? row : execute_attr_map_slot(part->map, row, state->mapped);
 }
 
 /* take sets what a range says of the row that it is at. */
@@ -341,7 +424,7 @@ wh_model_range_fetch(WhRange *range, WhPlace place)
 
 	if (!table_tuple_fetch_row_version(part->rel, &place.tid, state->snapshot, part->slot))
 		elog(ERROR, "a row of a change log is gone");
-	return as_log(state, part);
+	return as_log(state, part, part->slot);
 }
 
 void
@@ -357,6 +440,8 @@ wh_model_range_close(WhRange *range)
 
 		if (part->slot != NULL)
 			ExecDropSingleTupleTableSlot(part->slot);
+		for (int j = 0; j < MOST_ROWS && part->rows[j] != NULL; j++)
+			ExecDropSingleTupleTableSlot(part->rows[j]);
 		if (part->index != NULL)
 			index_close(part->index, NoLock);
 		table_close(part->rel, NoLock);
