@@ -141,6 +141,22 @@ retain();
 cmp_ok(lsn_diff($house, value($house, $horizon), $held), '>=', 0, 'then the log goes');
 whole('after a model that stopped');
 
+# ---- An age that ends between an image that cannot be computed and the one that replaces it: the horizon stays at the end of a load.
+sql($house, q{SELECT walhouse.set_log_retention('shop', bytes => 1000000000)});
+$held = value($house, q{SELECT position FROM walhouse.stat_feed});
+sql($source, 'UPDATE item SET pack = 0 WHERE id = 8');
+work(6);
+sql($source, 'UPDATE item SET pack = 2 WHERE id = 8');
+work(1);
+is(value($house, q{SELECT state FROM walhouse.model WHERE relation = 'dw.unit'::regclass}), 'live', 'a model stopped, and goes on');
+my $age = value($house, qq{SELECT (SELECT max(clock) FROM walhouse.feed_position) - clock FROM shop_log.txn WHERE end_lsn > '$held' ORDER BY end_lsn OFFSET 8 LIMIT 1});
+sql($house, qq{SELECT walhouse.set_log_retention('shop', age => '$age')});
+retain();
+whole('at an age in between');
+sql($house, q{SELECT walhouse.set_log_retention('shop', bytes => 0)});
+retain();
+whole('and after');
+
 # ---- A model that is being built: the horizon stays until it is.
 sql($house, q{SELECT walhouse.create_dimension('dw.slow', $$ SELECT id, dw.slow(price) AS price FROM shop.item $$, key => '{id}', scd => '{"*": 2}')});
 my $lock = $house->background_psql('postgres');
