@@ -91,7 +91,7 @@ make(int32 set_id, TimestampTz now, TimestampTz claimed)
 		next = next_look;
 	wh_toplevel_point("make: looked");
 	wh_toplevel_commit();
-	wh_toplevel_point("make: looked");
+	wh_toplevel_point("make: planned");
 
 	foreach(cell, wanted)
 	{

@@ -60,9 +60,9 @@ sql($source, q{INSERT INTO event SELECT 200 + i, i, timestamptz '2027-02-01 12:0
 sql($house, q{CALL walhouse.run('shop')});
 ok(poll($house, 'postgres', qq{SELECT (SELECT count(*) FROM walhouse.partitions WHERE parent = 'dw.event'::regclass) = ($partitions)}), 'and knows those that loads make');
 # Also those that a load makes while the set is being looked at: what it asks for then is not forgotten.
-setting($house, 'walhouse.debug_partition_point', 'make: looked');
+setting($house, 'walhouse.debug_partition_point', 'make: planned');
 sql($house, q{SELECT walhouse.alter_partition_set('dw.event', '{"lead_count": 3}')});
-ok(poll($house, 'postgres', q{SELECT count(*) > 0 FROM pg_stat_activity WHERE query = 'standing at make: looked'}), 'a set is being looked at');
+ok(poll($house, 'postgres', q{SELECT count(*) > 0 FROM pg_stat_activity WHERE query = 'standing at make: planned'}), 'a set is being looked at');
 sql($source, q{INSERT INTO event SELECT 300 + i, i, timestamptz '2027-03-01 12:00+00' + i * interval '1 day' FROM generate_series(1, 5) AS i});
 sql($house, q{CALL walhouse.run('shop')});
 setting($house, 'walhouse.debug_partition_point');

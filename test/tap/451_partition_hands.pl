@@ -44,14 +44,14 @@ sub at_point
 
 # Making: the set has been looked at, and nothing is made yet.
 fresh('m', q{retire_after => NULL});
-at_point('m', '2026-01-03 12:00', 'make: looked', q{CREATE TABLE s.across (LIKE s.m); ALTER TABLE s.m ATTACH PARTITION s.across FOR VALUES FROM ('2026-01-04 18:00+00') TO ('2026-01-05 06:00+00')});
+at_point('m', '2026-01-03 12:00', 'make: planned', q{CREATE TABLE s.across (LIKE s.m); ALTER TABLE s.m ATTACH PARTITION s.across FOR VALUES FROM ('2026-01-04 18:00+00') TO ('2026-01-05 06:00+00')});
 maintain('s.m', '2026-01-03 12:00');
 is(value($house, q{SELECT string_agg(from_value || ' ' || to_value, ', ' ORDER BY from_value) FROM walhouse.partitions WHERE parent = 's.m'::regclass AND from_value >= '2026-01-04'}),
 	'2026-01-04 00:00:00+00 2026-01-04 18:00:00+00, 2026-01-04 18:00:00+00 2026-01-05 06:00:00+00, 2026-01-05 06:00:00+00 2026-01-06 00:00:00+00', 'made: a partition that was made across the grid meanwhile gets neighbours');
 is(failing(), '0', 'made: the step that met it was tried again');
-at_point('m', '2026-01-04 12:00', 'make: looked', q{ALTER TABLE s.m RENAME TO mm; ALTER TABLE s.mm SET SCHEMA old});
+at_point('m', '2026-01-04 12:00', 'make: planned', q{ALTER TABLE s.m RENAME TO mm; ALTER TABLE s.mm SET SCHEMA old});
 like(parts('old.mm'), qr/old\.mm_p2026_01_06 open$/, 'made: a table that was renamed and moved gets its partition');
-my $session = stand_at($house, 'old.mm', '2026-01-05 12:00', 'make: looked');
+my $session = stand_at($house, 'old.mm', '2026-01-05 12:00', 'make: planned');
 sql($house, 'DROP TABLE old.mm');
 walk_on($house, $session);
 sql($house, q{CALL walhouse.maintain_partitions(at => '2100-01-01')});
@@ -59,7 +59,7 @@ is(value($house, 'SELECT count(*) FROM walhouse.partition_set') . failing(), '00
 
 # Asked for while it is being looked at.
 fresh('w', q{retire_after => NULL});
-at_point('w', '2026-01-01 13:00', 'make: looked', q{SELECT walhouse.alter_partition_set('s.w', '{"lead_count": 5}')});
+at_point('w', '2026-01-01 13:00', 'make: planned', q{SELECT walhouse.alter_partition_set('s.w', '{"lead_count": 5}')});
 is(value($house, q{SELECT due <= now() FROM walhouse.partition_step WHERE step = 'make'}), 't', 'made: what is asked for while a set is being looked at stays asked for');
 maintain('s.w', '2026-01-01 13:00');
 is(value($house, q{SELECT count(*) FROM walhouse.partitions WHERE parent = 's.w'::regclass}), '6', 'made: and is done');
