@@ -87,6 +87,7 @@ work(int32 feed_id)
 
 	for (uint64 i = 0; i < rows->count; i++)
 		swap(feed_id, wh_rows_int4(rows, i, 1));
+	wh_txn_commit();
 }
 
 /* swap lets the models of an alteration take the place of others, or notes why not; commits. */

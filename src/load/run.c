@@ -92,9 +92,11 @@ wh_load_run(int32 feed_id)
 	MemoryContext caller = MemoryContextSwitchTo(context);
 	List *missing = NIL;
 	bool moved;
+	bool is_due;
 
 	wh_txn_commit();
 	moved = run_once(feed_id, true, &missing);
+	is_due = wh_load_after_is_due(feed_id);
 	wh_txn_commit();
 	if (missing != NIL)
 	{
@@ -102,9 +104,10 @@ wh_load_run(int32 feed_id)
 		missing = NIL;
 		MemoryContextSwitchTo(context);
 		moved = run_once(feed_id, false, &missing) || moved;
+		is_due = wh_load_after_is_due(feed_id);
 		wh_txn_commit();
 	}
-	if (wh_load_after_is_due(feed_id))
+	if (is_due)
 		after->work(feed_id);
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(context);
