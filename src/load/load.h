@@ -42,8 +42,8 @@ extern bool wh_load_leads_log(Oid log, bool looks, int64 *head, TimestampTz *nex
 /*
  * What a room above wants done between loads, once all models are where the feed is: is_due says,
  * quickly and at the end of a load, whether there is anything; work does it, in transactions of its
- * own, and raises only what ends a load, too.  Called by wh_load_run, and looked for by workers that
- * have nothing to do.
+ * own, and raises only what ends a load, too.  Called by wh_load_run, and looked for by workers
+ * that have nothing to do.
  */
 typedef struct WhAfterLoad
 {
