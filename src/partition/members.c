@@ -141,13 +141,15 @@ wh_members_reconcile(const WhSet *set, List *ranges)
 	args[3] = array_of(INT8OID, columns[2], count);
 	args[4] = array_of(TEXTOID, columns[3], count);
 	args[5] = array_of(TEXTOID, columns[4], count);
-	/* What was detached or dropped by hand is nobody's business here any more. */
+	/* What was detached or dropped by hand is nobody's business here any more; what others made
+	 * since the ranges were read is in the catalog. */
 	wh_catalog_execute(
 		"DELETE FROM walhouse.partition p WHERE p.set_id = $1 AND p.relid::pg_catalog.oid <> ALL"
 		" ($2) AND (p.state IN ('open', 'sealed', 'profiled') OR NOT EXISTS (SELECT FROM "
 		"pg_catalog.pg_class c"
-		" WHERE c.oid = p.relid))",
-		2, args);
+		" WHERE c.oid = p.relid)) AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE"
+		" i.inhparent = $3 AND i.inhrelid = p.relid)",
+		3, (WhArg[]){args[0], args[1], WH_ARG_OID(set->parent)});
 	wh_catalog_execute(
 		"DELETE FROM walhouse.partition_step t WHERE t.set_id = $1 AND t.step <> 'make' AND NOT"
 		" EXISTS (SELECT FROM walhouse.partition p WHERE p.set_id = $1 AND p.relid = t.relid)",
