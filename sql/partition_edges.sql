@@ -55,6 +55,19 @@ SELECT count(*) FROM t;
 SELECT filled('date', '1000 years', NULL, 'SELECT now()::date AS k') AS rows \gset
 CALL walhouse.insert_rows('partition_edges.t', :'rows');
 SELECT count(*) FROM t;
+-- steps of less than a second have a horizon, too
+SELECT filled('bigint', '500 milliseconds', 'epoch_ms', 'SELECT (extract(epoch FROM now()) * 1000)::bigint + 100000 AS k') AS rows \gset
+CALL walhouse.insert_rows('partition_edges.t', :'rows');
+SELECT count(*) FROM t;
+SELECT filled('bigint', '500 milliseconds', 'epoch_ns', 'SELECT (extract(epoch FROM now()) * 1000000000)::bigint + 100000000000 AS k') AS rows \gset
+CALL walhouse.insert_rows('partition_edges.t', :'rows');
+SELECT count(*) FROM t;
+-- and what lies before 1970 is not rounded towards it
+DROP TABLE t;
+CREATE TABLE t (k bigint) PARTITION BY RANGE (k);
+SELECT walhouse.create_partition_set('t', '1 hour', key => 'epoch_s', origin => '1969-12-31 23:59:59.5', outside => 'create', lead_count => 0) > 0 AS made;
+SELECT walhouse.make_partition('t', '0');
+SELECT from_value, to_value FROM walhouse.partitions WHERE parent = 't'::regclass;
 
 -- a partition that ends further than any time stops no set
 SELECT filled('date', 'day', NULL, '');

@@ -82,6 +82,7 @@ static TimestampTz instant_of_local(const WhAxis *axis, Timestamp local);
 static Timestamp local_of_day(int64 day);
 static int64 day_of(const WhAxis *axis, int64 position);
 static int64 position_of_day(const WhAxis *axis, int64 day);
+static int64 floor_of(int64 number, int64 unit);
 
 void
 wh_axis_open(WhAxis *axis, Oid parent, const char *key, const char *every, const char *zone,
@@ -451,7 +452,7 @@ wh_axis_instant(const WhAxis *axis, int64 position)
 		case WH_KEY_EPOCH:
 		case WH_KEY_UUIDV7:
 			if (axis->per_second > USECS_PER_SEC)
-				return position / (axis->per_second / USECS_PER_SEC) -
+				return floor_of(position, axis->per_second / USECS_PER_SEC) -
 					   UNIX_SECONDS * USECS_PER_SEC;
 			/* Beyond the time that there is. */
 			if (position > END_TIMESTAMP / USECS_PER_SEC * axis->per_second)
@@ -480,14 +481,13 @@ wh_axis_at(const WhAxis *axis, TimestampTz instant)
 			return local_of(axis, instant);
 		case WH_KEY_DATE:
 			local = local_of(axis, instant);
-			return (local - (local % USECS_PER_DAY + USECS_PER_DAY) % USECS_PER_DAY) /
-				   USECS_PER_DAY;
+			return floor_of(local, USECS_PER_DAY);
 		case WH_KEY_EPOCH:
 		case WH_KEY_UUIDV7:
 			if (pg_add_s64_overflow(instant, UNIX_SECONDS * USECS_PER_SEC, &instant))
 				return PG_INT64_MAX;
 			if (axis->per_second < USECS_PER_SEC)
-				return clamp(axis, instant / (USECS_PER_SEC / axis->per_second));
+				return clamp(axis, floor_of(instant, USECS_PER_SEC / axis->per_second));
 			if (pg_mul_s64_overflow(instant, axis->per_second / USECS_PER_SEC, &local))
 				return instant < 0 ? PG_INT64_MIN : PG_INT64_MAX;
 			return local;
@@ -631,7 +631,7 @@ day_of(const WhAxis *axis, int64 position)
 		return position;
 	local = axis->kind == WH_KEY_TIMESTAMP ? position :
 											 local_of(axis, wh_axis_instant(axis, position));
-	return (local - (local % USECS_PER_DAY + USECS_PER_DAY) % USECS_PER_DAY) / USECS_PER_DAY;
+	return floor_of(local, USECS_PER_DAY);
 }
 
 static int64
@@ -642,4 +642,11 @@ position_of_day(const WhAxis *axis, int64 day)
 	if (axis->kind == WH_KEY_TIMESTAMP)
 		return local_of_day(day);
 	return wh_axis_at(axis, instant_of_local(axis, local_of_day(day)));
+}
+
+/* floor_of counts whole units up to a number, which may lie before their beginning. */
+static int64
+floor_of(int64 number, int64 unit)
+{
+	return number / unit - (number % unit < 0);
 }

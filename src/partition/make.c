@@ -36,6 +36,7 @@ static void append_levels(List **sql, const char *schema, const char *name, cons
 static char *level_by(const char *level);
 static WhRows *read_level(const char *level);
 static char *free_name(const WhSet *set, int64 lo);
+static int64 step_usecs(const WhAxis *axis);
 static int64 first_wanted(const WhSet *set, int64 present, TimestampTz now);
 static TimestampTz next_look(const WhSet *set, int64 first_hi, int64 covered_to, TimestampTz now);
 
@@ -344,6 +345,17 @@ free_name(const WhSet *set, int64 lo)
 	return name;
 }
 
+/* step_usecs is the length of a step of time. */
+static int64
+step_usecs(const WhAxis *axis)
+{
+	if (axis->per_second == 0)
+		return axis->step.size;
+	if (axis->per_second > USECS_PER_SEC)
+		return axis->step.size / (axis->per_second / USECS_PER_SEC);
+	return axis->step.size * (USECS_PER_SEC / axis->per_second);
+}
+
 void
 wh_make_horizon(const WhSet *set, List *ranges, TimestampTz now, int64 *from, int64 *to)
 {
@@ -356,11 +368,7 @@ wh_make_horizon(const WhSet *set, List *ranges, TimestampTz now, int64 *from, in
 	if (wh_axis_has_time(axis))
 	{
 		if (span == NULL && axis->step.kind == WH_STEP_TIME)
-			span = psprintf(
-				"%lld microseconds",
-				(long long) (HORIZON_BUCKETS * (axis->per_second > 0 ?
-													size / axis->per_second * USECS_PER_SEC :
-													size)));
+			span = psprintf("%lld microseconds", (long long) (HORIZON_BUCKETS * step_usecs(axis)));
 		else if (span == NULL)
 			span = psprintf("%lld %s", (long long) (HORIZON_BUCKETS * size),
 							axis->step.kind == WH_STEP_DAYS ? "days" : "months");
