@@ -280,7 +280,7 @@ swap(void *arg)
 	wh_rewrite_lock_ddl(relid);
 	like.owner = wh_rewrite_owner(relid);
 	like.name = get_rel_name(relid);
-	whole = wh_rewrite_free_name(get_rel_namespace(relid), like.name, "_whole");
+	whole = wh_make_free_name(get_rel_namespace(relid), like.name, "_whole");
 	conversion->rewrite = wh_rewrite_read(relid);
 	if (conversion->rewrite == NULL || strcmp(conversion->rewrite->state, "swap") != 0)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -339,7 +339,7 @@ static Oid
 make_parent(Oid relid, WhArg options)
 {
 	Oid schema = get_rel_namespace(relid);
-	char *name = wh_rewrite_free_name(schema, get_rel_name(relid), "_parent");
+	char *name = wh_make_free_name(schema, get_rel_name(relid), "_parent");
 	Relation rel = table_open(relid, AccessShareLock);
 	Oid tablespace = rel->rd_rel->reltablespace;
 	WhUser saved;

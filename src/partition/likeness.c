@@ -336,8 +336,8 @@ name_indexes(const WhLikeness *like)
 		bool follows = strncmp(name, like->name, length) == 0 && name[length] == '_';
 
 		RUN("ALTER INDEX %T RENAME TO %I", index,
-			wh_rewrite_free_name(schema, partition,
-								 follows ? name + length : psprintf("_%s", name)));
+			wh_make_free_name(schema, partition,
+							  follows ? name + length : psprintf("_%s", name)));
 		RUN("ALTER INDEX %T RENAME TO %I", wh_rows_oid(pairs, i, 2), name);
 	}
 }

@@ -22,6 +22,7 @@
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
 #include "partition/partition.h"
 #include "partition/partition_private.h"
@@ -36,6 +37,7 @@ static void append_levels(List **sql, const char *schema, const char *name, cons
 static char *level_by(const char *level);
 static WhRows *read_level(const char *level);
 static char *free_name(const WhSet *set, int64 lo);
+static bool is_taken(Oid schema, const char *name);
 static int64 step_usecs(const WhAxis *axis);
 static int64 first_wanted(const WhSet *set, int64 present, TimestampTz now);
 static TimestampTz next_look(const WhSet *set, int64 first_hi, int64 covered_to, TimestampTz now);
@@ -332,17 +334,30 @@ read_level(const char *level)
 	return rows;
 }
 
-/* free_name is the name of a partition that begins at lo, or one like it that nobody has. */
+/* free_name is the name of a partition that begins at lo. */
 static char *
 free_name(const WhSet *set, int64 lo)
 {
-	const char *base = get_rel_name(set->parent);
-	char *suffix = wh_axis_suffix(&set->axis, lo);
+	return wh_make_free_name(get_rel_namespace(set->parent), get_rel_name(set->parent),
+							 wh_axis_suffix(&set->axis, lo));
+}
+
+char *
+wh_make_free_name(Oid schema, const char *base, const char *suffix)
+{
 	char *name = wh_name(base, suffix);
 
-	for (int i = 2; OidIsValid(get_relname_relid(name, get_rel_namespace(set->parent))); i++)
+	for (int i = 2; is_taken(schema, name); i++)
 		name = wh_name(base, psprintf("%s_%d", suffix, i));
 	return name;
+}
+
+/* is_taken: a table has a row type of its name, so a type is in its way like a relation. */
+static bool
+is_taken(Oid schema, const char *name)
+{
+	return OidIsValid(get_relname_relid(name, schema)) ||
+		   SearchSysCacheExists2(TYPENAMENSP, PointerGetDatum(name), ObjectIdGetDatum(schema));
 }
 
 /* step_usecs is the length of a step of time. */

@@ -138,7 +138,7 @@ plan_pieces(const WhSplit *split, const WhSet *set, List *sources)
 	wh_axis_bucket(&grid.axis, position, &from, &to);
 	if (lo < from)
 	{
-		add_piece(&pieces, lo, from, wh_rewrite_free_name(schema, base, "_before"));
+		add_piece(&pieces, lo, from, wh_make_free_name(schema, base, "_before"));
 		lo = from;
 	}
 	while (lo < hi && list_length(pieces) <= MOST_PIECES)
@@ -146,7 +146,7 @@ plan_pieces(const WhSplit *split, const WhSet *set, List *sources)
 		wh_axis_bucket(&grid.axis, lo, &from, &to);
 		to = Min(to, hi);
 		add_piece(&pieces, lo, to,
-				  wh_rewrite_free_name(schema, base, wh_axis_suffix(&grid.axis, lo)));
+				  wh_make_free_name(schema, base, wh_axis_suffix(&grid.axis, lo)));
 		lo = to;
 	}
 	if (list_length(pieces) == 1 || list_length(pieces) > MOST_PIECES)
@@ -207,7 +207,7 @@ merged_name(const WhSet *set, int64 lo, int64 hi)
 		if (from == lo && to == hi)
 			suffix = wh_axis_suffix(&axis, lo);
 	}
-	return wh_rewrite_free_name(get_rel_namespace(set->parent), get_rel_name(set->parent), suffix);
+	return wh_make_free_name(get_rel_namespace(set->parent), get_rel_name(set->parent), suffix);
 }
 
 /* check refuses, before anything is touched, what cannot be done; all of it at once. */
@@ -311,7 +311,7 @@ static Oid
 make_staging(const WhSet *set, List *pieces)
 {
 	Oid schema = get_rel_namespace(set->parent);
-	char *name = wh_rewrite_free_name(schema, get_rel_name(set->parent), "_staging");
+	char *name = wh_make_free_name(schema, get_rel_name(set->parent), "_staging");
 	Oid staging;
 	ListCell *cell;
 	WhUser saved;
@@ -360,7 +360,7 @@ static Oid
 make_queue(const WhSet *set, const char *key)
 {
 	Oid schema = get_rel_namespace(set->parent);
-	char *name = wh_rewrite_free_name(schema, get_rel_name(set->parent), "_queue");
+	char *name = wh_make_free_name(schema, get_rel_name(set->parent), "_queue");
 	StringInfoData columns;
 	char *names = pstrdup(key);
 	WhUser saved;

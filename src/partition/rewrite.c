@@ -196,16 +196,6 @@ wh_rewrite_ms(instr_time since)
 	return INSTR_TIME_GET_MILLISEC(now);
 }
 
-char *
-wh_rewrite_free_name(Oid schema, const char *base, const char *suffix)
-{
-	char *name = wh_name(base, suffix);
-
-	for (int i = 2; OidIsValid(get_relname_relid(name, schema)); i++)
-		name = wh_name(base, psprintf("%s_%d", suffix, i));
-	return name;
-}
-
 /* walhouse_cancel_rewrite(relation regclass): everything as it was before. */
 Datum
 walhouse_cancel_rewrite(PG_FUNCTION_ARGS)

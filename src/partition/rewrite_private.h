@@ -62,9 +62,6 @@ extern void wh_rewrite_lock_timeout(int ms);
 extern void wh_rewrite_lock_all(Oid relid);
 extern double wh_rewrite_ms(instr_time since);
 
-/* wh_rewrite_free_name is base || suffix, or a name like it that nobody in the schema has. */
-extern char *wh_rewrite_free_name(Oid schema, const char *base, const char *suffix);
-
 /* -------- copy.c: rows copied, and what is written meanwhile -------- */
 
 /* wh_copy_chunk copies the next rows of a source, and says in the catalog how far it has come. */
