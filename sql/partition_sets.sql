@@ -144,6 +144,10 @@ SELECT walhouse.alter_partition_set('sale', '{"enabled": false}');
 CALL walhouse.maintain_partitions('sale', '2026-03-01 00:00+00');
 SELECT partition, state, next_step, due_utc FROM parts WHERE parent = 'sale'::regclass AND state NOT IN ('kept', 'moved') ORDER BY partition::text;
 SELECT walhouse.alter_partition_set('sale', '{"enabled": true}');
+-- a set is not forgotten together with a hold
+SELECT walhouse.hold_partition('sale_p2026_02_04', 'case 4712');
+SELECT walhouse.drop_partition_set('sale');
+SELECT walhouse.unhold_partition('sale_p2026_02_04');
 SELECT walhouse.drop_partition_set('sale');
 SELECT walhouse.drop_partition_set('sale');
 SELECT count(*) FROM pg_inherits WHERE inhparent = 'sale'::regclass;

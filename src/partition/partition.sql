@@ -177,7 +177,7 @@ CREATE FUNCTION walhouse.drop_partition_set(parent regclass) RETURNS void
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'walhouse_drop_partition_set';
 COMMENT ON FUNCTION walhouse.drop_partition_set(regclass) IS
-    'Forgets a set. The table, its partitions and its overflow table stay as they are. Only the table''s owner may.';
+    'Forgets a set. The table, its partitions and its overflow table stay as they are. Raises while a partition is held. Only the table''s owner may.';
 
 CREATE FUNCTION walhouse.adopt(parent regclass, zone text DEFAULT NULL, config regclass DEFAULT NULL) RETURNS integer
     LANGUAGE c VOLATILE PARALLEL UNSAFE

@@ -194,10 +194,10 @@ extern void wh_make_one(const WhSet *set, const WhNewPartition *partition);
 extern Oid wh_make_table(const WhSet *set, const WhNewPartition *partition, char **attach);
 /* The statements of it, for those who look. */
 extern char *wh_make_sql(const WhSet *set, const WhNewPartition *partition);
-
-/* wh_make_horizon gives the bounds within which rows may have partitions made. */
 /* wh_make_free_name is base || suffix, or a name like it that a table in the schema can have. */
 extern char *wh_make_free_name(Oid schema, const char *base, const char *suffix);
+
+/* wh_make_horizon gives the bounds within which rows may have partitions made. */
 extern void wh_make_horizon(const WhSet *set, List *ranges, TimestampTz now, int64 *from,
 							int64 *to);
 

@@ -38,6 +38,7 @@ static void (*on_change)(void) = NULL;
 static WhPartitionGuard guard = NULL;
 
 static WhSet *read_where(const char *condition, Oid parent, int32 set_id, bool missing_ok);
+static void check_holds(const WhSet *set);
 static void check(WhSet *set);
 static void check_subpartition(const WhSet *set);
 static void make_overflow(WhSet *set);
@@ -314,8 +315,30 @@ wh_set_check_options(WhArg options, const char *names)
 Datum
 walhouse_drop_partition_set(PG_FUNCTION_ARGS)
 {
-	wh_set_forget(wh_set_own(PG_GETARG_OID(0)));
+	WhSet *set = wh_set_own(PG_GETARG_OID(0));
+
+	check_holds(set);
+	wh_set_forget(set);
 	PG_RETURN_VOID();
+}
+
+/* check_holds raises where a partition is held, and locks what it looks at: nobody holds one
+ * meanwhile. */
+static void
+check_holds(const WhSet *set)
+{
+	WhRows *rows = wh_catalog_query("SELECT relid::pg_catalog.oid, hold FROM walhouse.partition"
+									" WHERE set_id = $1 ORDER BY lo, relid FOR UPDATE",
+									1, (WhArg[]){WH_ARG_INT4(set->id)});
+
+	for (uint64 i = 0; i < rows->count; i++)
+		if (wh_rows_text(rows, i, 2) != NULL && get_rel_name(wh_rows_oid(rows, i, 1)) != NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("partition \"%s\" is held", get_rel_name(wh_rows_oid(rows, i, 1))),
+					 errdetail("Reason: %s", wh_rows_text(rows, i, 2)),
+					 errhint("SELECT walhouse.unhold_partition(%s) takes the hold back.",
+							 wh_sql_literal(wh_sql_relation(wh_rows_oid(rows, i, 1))))));
 }
 
 void
