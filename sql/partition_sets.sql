@@ -270,6 +270,15 @@ SELECT * FROM walhouse.partition_plan('mine');
 CALL walhouse.maintain_partitions('mine');
 CALL walhouse.insert_rows('partition_sets.mine', 'SELECT 1');
 RESET ROLE;
+-- a partition that the set's owner may not vacuum is not sealed
+CALL walhouse.maintain_partitions('mine', '2027-01-02 00:00+00');
+ALTER TABLE mine_p2027 OWNER TO partition_sets_other;
+GRANT SELECT ON mine_p2027 TO partition_sets_owner;
+CALL walhouse.maintain_partitions('mine', '2028-01-01 00:00+00');
+SELECT partition, state, failures, error FROM walhouse.partitions WHERE partition = 'mine_p2027'::regclass;
+ALTER TABLE mine_p2027 OWNER TO partition_sets_owner;
+CALL walhouse.maintain_partitions('mine', '2028-01-01 00:00+00');
+SELECT partition, state, failures, error FROM walhouse.partitions WHERE partition = 'mine_p2027'::regclass;
 -- a dropped table takes its set along
 DROP TABLE mine;
 SELECT count(*) FROM walhouse.partitions WHERE parent::text LIKE '%mine%';

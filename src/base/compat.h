@@ -35,6 +35,14 @@
 #define wh_compat_owns_class(relid, userid) pg_class_ownercheck((relid), (userid))
 #endif
 
+/* 17: a privilege that owners have, too; users include utils/acl.h and catalog/pg_class.h */
+#if PG_VERSION_NUM >= 170000
+#define wh_compat_may_vacuum(relid, userid) \
+	(pg_class_aclcheck((relid), (userid), ACL_MAINTAIN) == ACLCHECK_OK)
+#else
+#define wh_compat_may_vacuum(relid, userid) wh_compat_owns_class((relid), (userid))
+#endif
+
 /* 16: an argument for the planner, which has none here; users include optimizer/optimizer.h */
 #if PG_VERSION_NUM >= 160000
 #define wh_compat_flatten_join_columns(query, node) flatten_join_alias_vars(NULL, (query), (node))

@@ -21,9 +21,12 @@
 #include "postgres.h"
 
 #include "catalog/partition.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
@@ -35,6 +38,7 @@ static void make(int32 set_id, TimestampTz now, TimestampTz claimed);
 static void plan_next_look(const WhSet *set, int64 head, TimestampTz now, TimestampTz next,
 						   TimestampTz claimed);
 static void seal(int32 set_id, Oid relid);
+static void check_vacuum(const WhSet *set, Oid relid);
 static void count_rows(const WhSet *set, Oid relid);
 static void detach(int32 set_id, Oid relid);
 static bool begin_detaching(const WhSet *set, Oid relid, const WhMember *member, char **sql);
@@ -145,7 +149,10 @@ seal(int32 set_id, Oid relid)
 	wh_toplevel_begin();
 	set = wh_step_open_set(set_id);
 	if (wh_step_read_member(set, relid, false, &member) && strcmp(member.state, "open") == 0)
+	{
+		check_vacuum(set, relid);
 		sql = wh_sql("VACUUM (FREEZE, ANALYZE, TRUNCATE false) %T", relid);
+	}
 	wh_toplevel_commit();
 	if (sql == NULL)
 		return;
@@ -160,6 +167,26 @@ seal(int32 set_id, Oid relid)
 	}
 	wh_toplevel_point("seal: counted");
 	wh_toplevel_commit();
+}
+
+/* check_vacuum raises where the set's owner may not vacuum: VACUUM would pass over the table with a
+ * warning, and it would count as sealed. */
+static void
+check_vacuum(const WhSet *set, Oid relid)
+{
+	WhRows *leaves = wh_members_leaves(relid);
+
+	if (has_privs_of_role(set->owner, ROLE_PG_DATABASE_OWNER))
+		return;
+	for (uint64 i = 0; i < leaves->count; i++)
+		if (!wh_compat_may_vacuum(wh_rows_oid(leaves, i, 1), set->owner))
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("the owner of \"%s\" may not vacuum partition \"%s\"",
+							get_rel_name(set->parent), get_rel_name(wh_rows_oid(leaves, i, 1))),
+					 errhint("ALTER TABLE %s OWNER TO %s;",
+							 wh_sql_relation(wh_rows_oid(leaves, i, 1)),
+							 wh_sql_identifier(GetUserNameFromId(set->owner, false)))));
 }
 
 /* count_rows reads a partition once, and keeps what was found. */
