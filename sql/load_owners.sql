@@ -103,7 +103,7 @@ CALL walhouse.build('dw.since'); CALL walhouse.build('dw.sale'); CALL walhouse.b
 ALTER TABLE dw.since OWNER TO walhouse_test_heir;
 ALTER TABLE dw.sale OWNER TO walhouse_test_heir;
 ALTER TABLE dw.sales OWNER TO walhouse_test_heir;
-SELECT relname, pg_get_userbyid(relowner) FROM pg_class WHERE relnamespace = 'dw'::regnamespace AND relkind IN ('r', 'p', 'v') AND NOT relispartition
+SELECT relname, pg_get_userbyid(relowner) FROM pg_class WHERE relnamespace = 'dw'::regnamespace AND relkind IN ('r', 'p', 'v')
     AND relname ~ '^s' ORDER BY 1;
 INSERT INTO shop.item VALUES (2, 'c', '2026-01-03');
 UPDATE shop.item SET name = 'd', sold = '2026-01-02' WHERE id = 1;

@@ -6,8 +6,8 @@
  * catalog has; a query's view is the query.  So what they stand on is not to be altered behind
  * their back: columns of models, mirrors and logs, keys, partitions, views with queries.  What can
  * be followed passes: another name, schema or owner of a model, indexes, storage, columns of one's
- * own, constraints, partitions that are attached.  What stands beside a model, and its query's
- * view, get its new owner, too.  walhouse.allow_writes lets everything through.
+ * own, constraints, partitions that are attached.  A model's partitions, what stands beside it,
+ * and its query's view get its new owner, too.  walhouse.allow_writes lets everything through.
  *
  * A hook of ProcessUtility sees the commands.  Dropping a table with CASCADE, or its schema, is no
  * accident and passes: the model stops, and says so.  Where walhouse is not preloaded, or
@@ -171,8 +171,9 @@ changes_owner(Node *statement)
 	return false;
 }
 
-/* follow_owner gives what stands beside a model, and the view with its query, to its owner, as the
- * one who gave the model: loads use all of it as the owner, and drop_model() drops it. */
+/* follow_owner gives a model's partitions, what stands beside it, and the view with its query, to
+ * its owner, as the one who gave the model: loads use all of it as the owner, the steps of a
+ * partition set do so with partitions, and drop_model() drops it. */
 static void
 follow_owner(Oid relid)
 {
@@ -180,8 +181,9 @@ follow_owner(Oid relid)
 		"SELECT c.oid, c.relkind = 'v', pg_catalog.pg_get_userbyid(n.relowner)::pg_catalog.text "
 		"FROM walhouse.model m JOIN pg_catalog.pg_class n ON n.oid = m.relation CROSS JOIN LATERAL "
 		"(SELECT m.query UNION SELECT v.view FROM walhouse.model_view v WHERE v.model_id = "
-		"m.model_id) x (relid) JOIN pg_catalog.pg_class c ON c.oid = x.relid WHERE m.relation = $1 "
-		"AND c.relkind IN ('r', 'p', 'v') AND c.relowner <> n.relowner ORDER BY 1",
+		"m.model_id UNION SELECT t.relid FROM pg_catalog.pg_partition_tree(m.relation) t) x (relid)"
+		" JOIN pg_catalog.pg_class c ON c.oid = x.relid WHERE m.relation = $1"
+		" AND c.relkind IN ('r', 'p', 'v') AND c.relowner <> n.relowner ORDER BY 1",
 		1, (WhArg[]){WH_ARG_REGCLASS(relid)});
 
 	for (uint64 i = 0; i < rows->count; i++)
