@@ -36,7 +36,12 @@ SELECT walhouse.rename('dw.sales', 'orders');
 CREATE SCHEMA "Data Mart";
 SELECT walhouse.rename('dw.customer', '"Data Mart"."the client"');
 SELECT walhouse.rename('dw.profile', 'dw.portrait');
+-- not with an operator that the caller's search_path puts in front of PostgreSQL's
+CREATE FUNCTION mart.not_like(text, text) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT false';
+CREATE OPERATOR mart.~~ (FUNCTION = mart.not_like, LEFTARG = text, RIGHTARG = text);
+SET search_path = mart, pg_catalog;
 SELECT walhouse.rename('dw.sales_daily', 'by_day');
+RESET search_path;
 SELECT * FROM mart.relations;
 SELECT obj_description('dw.orders_query'::regclass), obj_description('dw.by_day_pending'::regclass);
 SELECT * FROM mart.report ORDER BY 1;

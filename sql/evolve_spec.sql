@@ -56,6 +56,13 @@ SELECT count(*) FROM walhouse.model m JOIN walhouse.feed f USING (feed_id) WHERE
 SELECT action, model, statement ~ '^SELECT walhouse.create_' AS declares FROM walhouse.apply_spec(:'spec');
 SELECT walhouse.spec('shop') = :'spec'::jsonb AS is_the_same;
 SELECT DISTINCT action FROM walhouse.apply_spec(:'spec');
+-- also where the caller's search_path puts another operator in front of PostgreSQL's
+CREATE FUNCTION dw.differs(regclass, regclass) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT false';
+CREATE OPERATOR dw.= (FUNCTION = dw.differs, LEFTARG = regclass, RIGHTARG = regclass);
+SET search_path = dw, pg_catalog;
+SELECT DISTINCT action FROM walhouse.apply_spec(:'spec');
+RESET search_path;
+DROP FUNCTION dw.differs CASCADE;
 CALL walhouse.build('dw.region');
 CALL walhouse.build('dw.customer');
 CALL walhouse.build('dw.plain');

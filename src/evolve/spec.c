@@ -263,8 +263,9 @@ Jsonb *
 wh_evolve_spec(Oid relid)
 {
 	WhRows *rows = wh_spi_query(
-		"SELECT walhouse.model_spec(m.model_id) FROM walhouse.model m WHERE m.relation = $1", 1,
-		(WhArg[]){WH_ARG_REGCLASS(relid)});
+		"SELECT walhouse.model_spec(m.model_id) FROM walhouse.model m WHERE m.relation"
+		" OPERATOR(pg_catalog.=) $1",
+		1, (WhArg[]){WH_ARG_REGCLASS(relid)});
 	bool isnull;
 
 	return DatumGetJsonbPCopy(wh_rows_datum(rows, 0, 1, &isnull));
