@@ -14,6 +14,7 @@
  */
 #include "postgres.h"
 
+#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
@@ -172,7 +173,8 @@ take_row(WhFactEnds *ends)
 	if (range->is_disordered)
 		return false;
 	hash = wh_keys_hash(ends->keys, key, NULL);
-	if (((hash >> 16) & (ends->parts - 1)) != ends->part)
+	/* mixed once more: bits of the hash that are the same in all of a part would crowd the table */
+	if ((murmurhash32(hash) & (ends->parts - 1)) != ends->part)
 		return true;
 	entry = ends_insert_hash(ends->table, key, hash, &found);
 	if (!found)
