@@ -141,6 +141,7 @@ take_star()
 	took=$(echo "$(now) $from" | awk '{print $1 - $2}')
 	echo "$took" $(for pid in $(worker_pids); do process "$pid"; done | awk '{v[NR % 2] += $1} END {print v[1], v[0]}')
 	ask target star -c "SELECT walhouse.stop('star')" >/dev/null || return
+	while [ -n "$(worker_pids)" ]; do sleep 0.05; done
 	slot_is_free "$(ask target star -c "SELECT slot FROM walhouse.feed")"
 }
 worker_pids() { ask target star -c "SELECT pid FROM pg_stat_activity WHERE backend_type IN ('walhouse feed worker', 'walhouse load worker') ORDER BY backend_type"; }
