@@ -95,6 +95,8 @@ extern WhRows *wh_spi_query_kept(const char *sql, int nargs, const WhArg *args);
  * newer: several of them under one pushed snapshot see one state, also in READ COMMITTED.
  */
 extern WhRows *wh_spi_query_snapshot(const char *sql, int nargs, const WhArg *args);
+/* Both of these: a kept plan, in the active snapshot. */
+extern WhRows *wh_spi_query_kept_snapshot(const char *sql, int nargs, const WhArg *args);
 
 /*
  * The same as the owner of the extension, for walhouse's own catalog tables alone: the caller has

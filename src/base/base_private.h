@@ -17,7 +17,7 @@ extern void wh_plans_init(void);
 /* wh_plans_get returns the kept plan of a statement, making it if there is none: any values, types
  * of the arguments.  NULL: it cannot be kept.  Needs a connection to SPI. */
 extern SPIPlanPtr wh_plans_get(const char *sql, int nargs, const WhArg *args);
-/* Runs it, in a snapshot of now, and returns what SPI says. */
-extern int wh_plans_execute(SPIPlanPtr plan, Datum *values, const char *nulls);
+/* Runs it, in a snapshot of now or, read-only, in the active one, and returns what SPI says. */
+extern int wh_plans_execute(SPIPlanPtr plan, Datum *values, const char *nulls, bool read_only);
 
 #endif /* WH_BASE_PRIVATE_H */

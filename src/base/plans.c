@@ -96,16 +96,16 @@ wh_plans_get(const char *sql, int nargs, const WhArg *args)
 }
 
 int
-wh_plans_execute(SPIPlanPtr plan, Datum *values, const char *nulls)
+wh_plans_execute(SPIPlanPtr plan, Datum *values, const char *nulls, bool read_only)
 {
 	int level;
 	int code;
 
 	if (!must_plan(plan))
-		return SPI_execute_plan(plan, values, nulls, false, 0);
+		return SPI_execute_plan(plan, values, nulls, read_only, 0);
 	level = NewGUCNestLevel();
 	wh_settings_avoid_scans();
-	code = SPI_execute_plan(plan, values, nulls, false, 0);
+	code = SPI_execute_plan(plan, values, nulls, read_only, 0);
 	wh_settings_pop(level);
 	return code;
 }

@@ -26,9 +26,11 @@ typedef enum How
 {
 	ONCE, /* parsed and planned for these values */
 	IN_SNAPSHOT, /* the same, read-only, in the active snapshot */
-	KEPT /* by a plan that is kept for the session */
+	KEPT, /* by a plan that is kept for the session */
+	KEPT_IN_SNAPSHOT
 } How;
 
+static WhRows *query_kept(const char *sql, int nargs, const WhArg *args, How how);
 static uint64 run(const char *sql, int nargs, const WhArg *args, How how, WhRows **rows);
 static int execute(const char *sql, int nargs, const WhArg *args, How how);
 static uint64 run_as_extension(const char *sql, int nargs, const WhArg *args, WhRows **rows);
@@ -64,12 +66,7 @@ wh_spi_query(const char *sql, int nargs, const WhArg *args)
 WhRows *
 wh_spi_query_kept(const char *sql, int nargs, const WhArg *args)
 {
-	int level = wh_settings_push_path();
-	WhRows *rows;
-
-	run(sql, nargs, args, KEPT, &rows);
-	wh_settings_pop(level);
-	return rows;
+	return query_kept(sql, nargs, args, KEPT);
 }
 
 WhRows *
@@ -78,6 +75,23 @@ wh_spi_query_snapshot(const char *sql, int nargs, const WhArg *args)
 	WhRows *rows;
 
 	run(sql, nargs, args, IN_SNAPSHOT, &rows);
+	return rows;
+}
+
+WhRows *
+wh_spi_query_kept_snapshot(const char *sql, int nargs, const WhArg *args)
+{
+	return query_kept(sql, nargs, args, KEPT_IN_SNAPSHOT);
+}
+
+static WhRows *
+query_kept(const char *sql, int nargs, const WhArg *args, How how)
+{
+	int level = wh_settings_push_path();
+	WhRows *rows;
+
+	run(sql, nargs, args, how, &rows);
+	wh_settings_pop(level);
 	return rows;
 }
 
@@ -133,7 +147,8 @@ execute(const char *sql, int nargs, const WhArg *args, How how)
 	Oid *types = palloc(sizeof(Oid) * (nargs + 1));
 	Datum *values = palloc(sizeof(Datum) * (nargs + 1));
 	char *nulls = palloc(nargs + 1);
-	SPIPlanPtr plan = how == KEPT ? wh_plans_get(sql, nargs, args) : NULL;
+	SPIPlanPtr plan = how >= KEPT ? wh_plans_get(sql, nargs, args) : NULL;
+	bool read_only = how == IN_SNAPSHOT || how == KEPT_IN_SNAPSHOT;
 
 	for (int i = 0; i < nargs; i++)
 	{
@@ -142,8 +157,8 @@ execute(const char *sql, int nargs, const WhArg *args, How how)
 		nulls[i] = args[i].isnull ? 'n' : ' ';
 	}
 	if (plan != NULL)
-		return wh_plans_execute(plan, values, nulls);
-	return SPI_execute_with_args(sql, nargs, types, values, nulls, how == IN_SNAPSHOT, 0);
+		return wh_plans_execute(plan, values, nulls, read_only);
+	return SPI_execute_with_args(sql, nargs, types, values, nulls, read_only, 0);
 }
 
 WhRows *

@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "utils/memutils.h"
 #include "utils/pg_lsn.h"
 
 #include "base/base.h"
@@ -131,6 +132,8 @@ search(WhTrace *trace, XLogRecPtr from, XLogRecPtr to)
 static void
 stage_loads(WhTrace *trace)
 {
+	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "walhouse load of a change",
+											   ALLOCSET_DEFAULT_SIZES);
 	WhRows *rows;
 	StringInfoData sql;
 
@@ -148,9 +151,14 @@ stage_loads(WhTrace *trace)
 	for (uint64 i = 0; i < rows->count; i++)
 	{
 		XLogRecPtr lsn = wh_rows_lsn(rows, i, 1);
+		MemoryContext old = MemoryContextSwitchTo(work);
+		int64 load = wh_trace_load(trace->model->id, lsn);
 
-		wh_sql_append(&sql, ", (%X, %l)", lsn, wh_trace_load(trace->model->id, lsn));
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(work);
+		wh_sql_append(&sql, ", (%X, %l)", lsn, load);
 	}
+	MemoryContextDelete(work);
 	wh_sql_append(&sql, ") l (lsn, load_id) ON l.lsn = c.lsn");
 	wh_stage_fill(trace->stage, "wh.told", sql.data, 0, NULL);
 }

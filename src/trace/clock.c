@@ -74,9 +74,9 @@ int64
 wh_trace_load(int32 model_id, XLogRecPtr lsn)
 {
 	WhArg args[3] = {WH_ARG_INT4(model_id)};
-	WhRows *rows = wh_spi_query_snapshot("SELECT COALESCE(pg_catalog.max(m.load_id), 0) FROM"
-										 " walhouse.load_model m WHERE m.model_id = $1",
-										 1, args);
+	WhRows *rows = wh_spi_query_kept_snapshot("SELECT COALESCE(pg_catalog.max(m.load_id), 0) FROM"
+											  " walhouse.load_model m WHERE m.model_id = $1",
+											  1, args);
 	int64 low = 0;
 	int64 high = wh_rows_int8(rows, 0, 1);
 	int64 found = 0;
@@ -88,10 +88,11 @@ wh_trace_load(int32 model_id, XLogRecPtr lsn)
 
 		args[1] = WH_ARG_INT8(low);
 		args[2] = WH_ARG_INT8(middle);
-		rows = wh_spi_query_snapshot("SELECT m.load_id, m.to_lsn FROM walhouse.load_model m WHERE"
-									 " m.model_id = $1 AND m.load_id > $2 AND m.load_id <= $3"
-									 " ORDER BY m.load_id DESC LIMIT 1",
-									 3, args);
+		rows = wh_spi_query_kept_snapshot(
+			"SELECT m.load_id, m.to_lsn FROM walhouse.load_model m WHERE"
+			" m.model_id = $1 AND m.load_id > $2 AND m.load_id <= $3"
+			" ORDER BY m.load_id DESC LIMIT 1",
+			3, args);
 		if (rows->count > 0 && wh_rows_lsn(rows, 0, 2) >= lsn)
 			high = wh_rows_int8(rows, 0, 1) - 1;
 		else
@@ -101,10 +102,11 @@ wh_trace_load(int32 model_id, XLogRecPtr lsn)
 		}
 	}
 	args[1] = WH_ARG_INT8(found);
-	rows = wh_spi_query_snapshot("SELECT m.load_id, m.from_lsn, m.to_lsn FROM walhouse.load_model m"
-								 " WHERE m.model_id = $1 AND m.load_id > $2 ORDER BY m.load_id"
-								 " LIMIT 1",
-								 2, args);
+	rows = wh_spi_query_kept_snapshot(
+		"SELECT m.load_id, m.from_lsn, m.to_lsn FROM walhouse.load_model m"
+		" WHERE m.model_id = $1 AND m.load_id > $2 ORDER BY m.load_id"
+		" LIMIT 1",
+		2, args);
 	if (rows->count == 0 || wh_rows_lsn(rows, 0, 2) >= lsn || wh_rows_lsn(rows, 0, 3) < lsn)
 		return 0;
 	return wh_rows_int8(rows, 0, 1);
