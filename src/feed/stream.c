@@ -346,7 +346,8 @@ take_copy_data(WhStream *stream, char *buffer, int len)
 		stream->source_lsn = Max(stream->source_lsn, end);
 		stream->source_time = (TimestampTz) read_uint64(buffer + 9);
 		PQfreemem(buffer);
-		if (stream->current == NULL && stream->complete == NIL)
+		/* What is complete ends before it, and counts when it is ingested. */
+		if (stream->current == NULL)
 			stream->idle_lsn = Max(stream->idle_lsn, end);
 		stream->is_asked = false;
 		if (wants_reply)
