@@ -51,6 +51,7 @@ work();
 ok(poll($house, 'postgres', q{SELECT count(*) FROM walhouse.alteration WHERE swapped IS NOT NULL}, '3', 120), 'then it comes to its end');
 killed('after the swap');
 work();
+ok(poll($house, 'postgres', q{SELECT count(*) FROM walhouse.alteration WHERE swapped IS NOT NULL}, '3', 120), 'and what was not on disk by then is done again');
 cmp_ok(value($house, 'SELECT count(*) FROM dw.customer__old'), '>', 0, 'what was is kept');
 cmp_ok(value($house, q{SELECT count(DISTINCT letters) FROM dw.customer}), '>', 50, 'and the new column is there');
 drop_old();
