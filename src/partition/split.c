@@ -3,13 +3,15 @@
  *		split_partition() and merge_partitions(): partitions exchanged for others of the same
  * range while they are used.
  *
- *	begin	the new partitions are made, as those of a staging table that nobody knows; what goes
- * is held, so that its set does not retire it meanwhile capture	writes of what goes have their
- * keys kept from now on: a lock that writers wait for copy	its rows, chunk by chunk (copy.c); the
- * staging table finds the partition of each apply	the rows that were written since, until few
- * are left swap	under a lock that keeps all others out: the last of them; the old ones are
- * detached, the new ones attached, whose bounds a CHECK constraint proves clean	what nobody
- * needs any more is dropped
+ *	- begin: the new partitions are made, as those of a staging table that nobody knows; what goes
+ * is held, so that its set does not retire it meanwhile;
+ *	- capture: writes of what goes have their keys kept from now on, under a lock that writers
+ * wait for;
+ *	- copy: its rows, chunk by chunk (copy.c); the staging table finds the partition of each;
+ *	- apply: the rows that were written since, until few are left;
+ *	- swap: under a lock that keeps all others out, the last of them; the old ones are detached,
+ * the new ones attached, whose bounds a CHECK constraint proves;
+ *	- clean: what nobody needs any more is dropped.
  *
  * The new partitions have together exactly the range of the old ones: no row that has a place
  * loses it.  The swap's commit does not wait for the disk: what is written afterwards is not
