@@ -107,6 +107,7 @@ sub reach
 {
 	my ($house, $feed, $source, $seconds, $database) = @_;
 	my $lsn = source_lsn($source);
+	poll($house, $database || 'postgres', 'SELECT 1', '1'); # it may be starting after a kill
 	my ($status, $out, $err) = $house->psql($database || 'postgres',
 		"SELECT walhouse.wait_for('$feed', '$lsn'::pg_lsn, '" . ($seconds || 120) . " seconds')", timeout => 300);
 	diag("wait_for: $err") if $status;
