@@ -43,18 +43,14 @@ wh_build_start_pending(WhSlot *slot, const WhFeed *feed)
 	LWLockRelease(wh_shared->lock);
 	for (int i = 0; i < list_length(pending); i++)
 	{
-		WhTicket build_ticket = {0};
+		WhTicket build_ticket;
 		WhBuildSlot *build;
 		char title[BGW_MAXLEN];
 
-		build_ticket.model_id = list_nth_int(pending, i);
 		LWLockAcquire(wh_shared->lock, LW_EXCLUSIVE);
+		build_ticket = wh_slots_ticket(slot);
+		build_ticket.model_id = list_nth_int(pending, i);
 		build = claim_build(slot, build_ticket.model_id);
-		build_ticket.slot = slot - wh_shared->slots;
-		build_ticket.generation = slot->generation;
-		build_ticket.database = slot->database;
-		build_ticket.owner = slot->owner;
-		build_ticket.feed_id = slot->feed_id;
 		LWLockRelease(wh_shared->lock);
 		if (build == NULL)
 			continue;

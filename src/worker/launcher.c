@@ -353,16 +353,12 @@ tend_slots(Launcher *launcher, TimestampTz now)
 static bool
 start_feed(Launcher *launcher, WhSlot *slot)
 {
-	WhTicket ticket = {0};
+	WhTicket ticket;
 	char title[BGW_MAXLEN];
 	int failures;
 
 	LWLockAcquire(wh_shared->lock, LW_EXCLUSIVE);
-	ticket.slot = slot - wh_shared->slots;
-	ticket.generation = slot->generation;
-	ticket.database = slot->database;
-	ticket.owner = slot->owner;
-	ticket.feed_id = slot->feed_id;
+	ticket = wh_slots_ticket(slot);
 	failures = slot->failures;
 	snprintf(title, sizeof(title), "walhouse feed %s", slot->name);
 	LWLockRelease(wh_shared->lock);

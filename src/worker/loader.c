@@ -54,7 +54,7 @@ void
 wh_loader_start_due(WhSlot *slot, const WhFeed *feed, bool is_busy)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	WhTicket load_ticket = {0};
+	WhTicket load_ticket;
 	char title[BGW_MAXLEN];
 	bool is_due = wh_worker_parallel_load == WH_PARALLEL_ALWAYS ||
 				  (wh_worker_parallel_load == WH_PARALLEL_AUTO && is_busy);
@@ -68,11 +68,7 @@ wh_loader_start_due(WhSlot *slot, const WhFeed *feed, bool is_busy)
 	{
 		slot->loader.process = WH_PROCESS_STARTING;
 		slot->loader.launched = now;
-		load_ticket.slot = slot - wh_shared->slots;
-		load_ticket.generation = slot->generation;
-		load_ticket.database = slot->database;
-		load_ticket.owner = slot->owner;
-		load_ticket.feed_id = slot->feed_id;
+		load_ticket = wh_slots_ticket(slot);
 	}
 	LWLockRelease(wh_shared->lock);
 	if (!is_due)

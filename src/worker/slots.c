@@ -137,6 +137,16 @@ wh_slots_want(Oid database, int32 feed_id, Oid owner, const char *name)
 	return true;
 }
 
+WhTicket
+wh_slots_ticket(const WhSlot *slot)
+{
+	return (WhTicket){.slot = slot - wh_shared->slots,
+					  .generation = slot->generation,
+					  .database = slot->database,
+					  .owner = slot->owner,
+					  .feed_id = slot->feed_id};
+}
+
 /* wh_slots_reset empties a slot, all but the condition variable, on which somebody may still
  * sleep. */
 void

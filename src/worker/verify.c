@@ -119,12 +119,8 @@ claim(WhSlot *slot, int32 model_id, WhTicket *verify_ticket)
 		verification->model_id = model_id;
 		verification->process = WH_PROCESS_STARTING;
 		verification->launched = now;
+		*verify_ticket = wh_slots_ticket(slot);
 		verify_ticket->model_id = model_id;
-		verify_ticket->slot = slot - wh_shared->slots;
-		verify_ticket->generation = slot->generation;
-		verify_ticket->database = slot->database;
-		verify_ticket->owner = slot->owner;
-		verify_ticket->feed_id = slot->feed_id;
 	}
 	LWLockRelease(wh_shared->lock);
 	return is_free;

@@ -152,6 +152,8 @@ extern WhSlot *wh_slots_find(Oid database, int32 feed_id); /* under the lock */
 extern bool wh_slots_want(Oid database, int32 feed_id, Oid owner,
 						  const char *name); /* under the lock */
 extern void wh_slots_reset(WhSlot *slot); /* under the lock */
+/* wh_slots_ticket is what a process for a feed is given; under the lock. */
+extern WhTicket wh_slots_ticket(const WhSlot *slot);
 extern bool wh_slots_room_for(Oid database, int32 feed_id);
 extern int64 wh_slots_backoff_ms(int failures);
 extern void wh_slots_request_visit(Oid database);
