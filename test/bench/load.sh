@@ -78,7 +78,6 @@ process()
 # take_copy PHASE and so on: bring a side up to the mark that the last transaction has set; print seconds, CPU seconds, MB.
 take_copy() { take_subscription copy "$1"; }
 take_triggers() { take_subscription triggers "$1"; }
-take_ingest() { take_feed ingest ingest "$1"; }
 
 take_subscription()
 {
@@ -109,24 +108,24 @@ take_subscription()
 }
 subscription_pid() { ask target "$1" -c "SELECT pid FROM pg_stat_subscription WHERE subname = '$1' AND pid IS NOT NULL"; }
 
-# take_feed FEED PROCEDURE PHASE
-take_feed()
+# take_ingest PHASE: by a session of its own, whose process is measured.
+take_ingest()
 {
 	local from pid box_of=$box/session
 	rm -f "$box_of".*
 	mkfifo "$box_of.in" "$box_of.out"
-	ask target "$1" <"$box_of.in" >"$box_of.out" &
+	ask target ingest <"$box_of.in" >"$box_of.out" &
 	exec 8>"$box_of.in" 9<"$box_of.out"
 	echo "SELECT pg_backend_pid();" >&8
 	read -r pid <&9 || return
-	profile "$pid" "$3.$1"
+	profile "$pid" "$1.ingest"
 	from=$(now)
-	printf "CALL walhouse.%s('%s');\nSELECT 'done';\n" "$2" "$1" >&8
+	printf "CALL walhouse.ingest('ingest');\nSELECT 'done';\n" >&8
 	read -r _ <&9 || return
 	echo "$(now) $from" | awk '{print $1 - $2}'
 	process "$pid"
 	exec 8>&- 9<&-
-	slot_is_free "$(ask target "$1" -c "SELECT slot FROM walhouse.feed")"
+	slot_is_free "$(ask target ingest -c "SELECT slot FROM walhouse.feed")"
 }
 
 # take_star PHASE: by the feed's workers, so that loads go on beside ingest.
