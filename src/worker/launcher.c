@@ -59,7 +59,6 @@ typedef struct Launcher
 	List *errands; /* of Errand * */
 	bool was_enabled;
 	TimestampTz terminated; /* when processes were last told to end */
-	bool no_process_reported;
 } Launcher;
 
 extern PGDLLEXPORT void wh_worker_launcher_main(Datum arg);
@@ -78,12 +77,11 @@ static void expire_slot(WhSlot *slot, TimestampTz now);
 static bool slot_has_process(const WhSlot *slot);
 static void terminate_slot(const WhSlot *slot);
 static long sleep_ms(const Launcher *launcher, TimestampTz now);
-static void report_no_process(Launcher *launcher);
 
 void
 wh_worker_launcher_main(Datum arg)
 {
-	Launcher launcher = {NIL, false, 0, false};
+	Launcher launcher = {NIL, false, 0};
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
@@ -144,11 +142,7 @@ round_of(Launcher *launcher)
 		retry_soon = start_visit(launcher);
 	}
 	retry_soon |= tend_slots(launcher, now);
-	if (wh_houses_tend(now))
-	{
-		report_no_process(launcher);
-		retry_soon = true;
-	}
+	retry_soon |= wh_houses_tend(now);
 	return retry_soon ? NO_PROCESS_RETRY_MS : sleep_ms(launcher, now);
 }
 
@@ -305,7 +299,6 @@ start_visit(Launcher *launcher)
 		LWLockAcquire(wh_shared->lock, LW_EXCLUSIVE);
 		memset(&wh_shared->visit, 0, sizeof(WhVisit));
 		LWLockRelease(wh_shared->lock);
-		report_no_process(launcher);
 		return true;
 	}
 	launcher->errands = list_delete_ptr(launcher->errands, errand);
@@ -381,7 +374,6 @@ start_feed(Launcher *launcher, WhSlot *slot)
 	LWLockAcquire(wh_shared->lock, LW_EXCLUSIVE);
 	slot->process = WH_PROCESS_NONE;
 	LWLockRelease(wh_shared->lock);
-	report_no_process(launcher);
 	return true;
 }
 
@@ -469,18 +461,4 @@ sleep_ms(const Launcher *launcher, TimestampTz now)
 	LWLockRelease(wh_shared->lock);
 	next = Min(next, wh_houses_next(now));
 	return Max(TimestampDifferenceMilliseconds(now, next), 10);
-}
-
-/* report_no_process says once that max_worker_processes is too small. */
-static void
-report_no_process(Launcher *launcher)
-{
-	if (launcher->no_process_reported)
-		return;
-	launcher->no_process_reported = true;
-	ereport(WARNING,
-			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-			 errmsg("walhouse finds no free background worker process"),
-			 errdetail("It tries again every few seconds."),
-			 errhint("Raise max_worker_processes and restart the server.")));
 }

@@ -15,18 +15,23 @@
 #include "worker/worker.h"
 #include "worker/worker_private.h"
 
+static void report_no_process(const char *title);
+
+static bool no_process_reported = false;
+
 StaticAssertDecl(sizeof(WhTicket) <= BGW_EXTRALEN, "a ticket fits into bgw_extra");
 
 /*
  * wh_start_process registers a process that nobody but us restarts; the caller is woken when it
  * starts and ends; *handle, if given, is the process's.  False when max_worker_processes leaves
- * none.
+ * none; a worker, which tries again later, says so once, until it has got one.
  */
 bool
 wh_start_process(const char *kind, const char *title, const char *function,
 				 const WhTicket *ticket, BackgroundWorkerHandle **handle)
 {
 	BackgroundWorker worker;
+	bool is_had;
 
 	memset(&worker, 0, sizeof(worker));
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
@@ -38,7 +43,21 @@ wh_start_process(const char *kind, const char *title, const char *function,
 	strlcpy(worker.bgw_name, title, sizeof(worker.bgw_name));
 	strlcpy(worker.bgw_type, kind, sizeof(worker.bgw_type));
 	memcpy(worker.bgw_extra, ticket, sizeof(WhTicket));
-	return RegisterDynamicBackgroundWorker(&worker, handle);
+	is_had = RegisterDynamicBackgroundWorker(&worker, handle);
+	if (!is_had && MyBgworkerEntry != NULL && !no_process_reported)
+		report_no_process(title);
+	no_process_reported = !is_had;
+	return is_had;
+}
+
+static void
+report_no_process(const char *title)
+{
+	ereport(WARNING,
+			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+			 errmsg("walhouse finds no free background worker process for \"%s\"", title),
+			 errdetail("It tries again every few seconds."),
+			 errhint("Raise max_worker_processes and restart the server.")));
 }
 
 /* wh_start_signals is the first call of each process: ended at once by SIGTERM, wherever it
