@@ -40,9 +40,13 @@ work();
 my $reader = reader();
 ok(poll($house, 'postgres', q{SELECT error LIKE '%lock timeout%' FROM walhouse.alteration LIMIT 1}, 't', 120), 'it does not wait for a reader for ever, and says why');
 cmp_ok(value($house, 'SELECT count(*) FROM dw.sale__next'), '>', 0, 'what is built is there beside');
+# No worker until the next reader is there: else the swap may come about before.
+sql($house, 'ALTER SYSTEM SET walhouse.worker = off');
 killed('behind the reader');
 end($reader);
 $reader = reader();
+sql($house, 'ALTER SYSTEM RESET walhouse.worker');
+sql($house, 'SELECT pg_reload_conf()');
 work();
 ok(poll($house, 'postgres', q{SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock' AND relation = 'dw.daily'::regclass}, 't', 120), 'a swap is under way');
 killed('in the swap');
