@@ -7,6 +7,7 @@
 #include "fmgr.h"
 #include "utils/guc.h"
 
+#include "archive/archive.h"
 #include "base/base.h"
 #include "changelog/changelog.h"
 #include "dimension/dimension.h"
@@ -19,6 +20,7 @@
 #include "model/model.h"
 #include "monitor/monitor.h"
 #include "partition/partition.h"
+#include "reshape/reshape.h"
 #include "rollup/rollup.h"
 #include "trace/trace.h"
 #include "worker/worker.h"
@@ -32,6 +34,8 @@ _PG_init(void)
 {
 	wh_base_init();
 	wh_partition_init();
+	wh_archive_init();
+	wh_reshape_init();
 	wh_changelog_init();
 	wh_feed_init();
 	wh_model_init();

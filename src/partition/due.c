@@ -151,6 +151,7 @@ forget_gone(void)
 	WhRows *gone;
 
 	wh_toplevel_begin();
+	wh_set_gone();
 	gone = wh_catalog_query("SELECT s.set_id FROM walhouse.partition_set s WHERE NOT EXISTS (SELECT"
 							" FROM pg_catalog.pg_class c WHERE c.oid = s.parent)",
 							0, NULL);
@@ -158,18 +159,12 @@ forget_gone(void)
 	{
 		WhArg args[] = {WH_ARG_INT4(wh_rows_int4(gone, i, 1))};
 
-		wh_catalog_execute("DELETE FROM walhouse.partition_archive a USING walhouse.partition_set"
-						   " s WHERE s.set_id = $1 AND a.parent = s.parent",
-						   1, args);
 		for (int t = 0; t < lengthof(tables); t++)
 			wh_catalog_execute(wh_sql("DELETE FROM walhouse.%I WHERE set_id = $1", tables[t]), 1,
 							   args);
 		ereport(LOG, (errmsg("walhouse forgets partition set %d, whose table was dropped",
 							 wh_rows_int4(gone, i, 1))));
 	}
-	wh_catalog_execute("DELETE FROM walhouse.partition_rewrite r WHERE NOT EXISTS (SELECT FROM"
-					   " pg_catalog.pg_class c WHERE c.oid = r.relid)",
-					   0, NULL);
 	wh_toplevel_commit();
 }
 

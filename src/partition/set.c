@@ -20,6 +20,7 @@
 #include "utils/guc.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/syscache.h"
 
 #include "partition/partition.h"
@@ -36,6 +37,8 @@ int wh_partition_lock_timeout = 200;
 
 static void (*on_change)(void) = NULL;
 static WhPartitionGuard guard = NULL;
+static const WhArchiver *archiver = NULL;
+static List *forgetters = NIL;
 
 static WhSet *read_where(const char *condition, Oid parent, int32 set_id, bool missing_ok);
 static void check_holds(const WhSet *set);
@@ -59,7 +62,6 @@ wh_partition_init(void)
 							   "A place where steps of partitions stand still, for tests.", NULL,
 							   &wh_partition_debug_point, "", PGC_SIGHUP,
 							   GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE, NULL, NULL, NULL);
-	wh_archive_init();
 	wh_toplevel_init();
 }
 
@@ -73,6 +75,36 @@ void
 wh_partition_guard(WhPartitionGuard function)
 {
 	guard = function;
+}
+
+void
+wh_partition_archiver(const WhArchiver *functions)
+{
+	archiver = functions;
+}
+
+const WhArchiver *
+wh_set_archiver(void)
+{
+	return archiver;
+}
+
+void
+wh_partition_on_gone(void (*forget)(void))
+{
+	MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
+
+	forgetters = lappend(forgetters, forget);
+	MemoryContextSwitchTo(caller);
+}
+
+void
+wh_set_gone(void)
+{
+	ListCell *cell;
+
+	foreach(cell, forgetters)
+		((void (*)(void)) lfirst(cell))();
 }
 
 void
@@ -405,7 +437,7 @@ check(WhSet *set)
 	check_word("retire", set->retire, "drop", "keep", "move");
 	check_move(set);
 	wh_profile_check(set);
-	wh_archive_check(set);
+	archiver->check(set);
 	check_subpartition(set);
 	if (set->lead == NULL && set->lead_count == 0 &&
 		!wh_set_follows(set->parent, false, &(int64){0}, &(TimestampTz){0}))

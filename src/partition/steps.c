@@ -61,7 +61,7 @@ wh_step_run(int32 set_id, Oid relid, const char *step, TimestampTz now, Timestam
 	else if (strcmp(step, "detach") == 0)
 		detach(set_id, relid);
 	else if (strcmp(step, "archive") == 0)
-		wh_archive_run(set_id, relid);
+		wh_set_archiver()->run(set_id, relid);
 	else if (strcmp(step, "drop") == 0)
 		drop(set_id, relid);
 	else if (strcmp(step, "move") == 0)
@@ -357,7 +357,7 @@ drop(int32 set_id, Oid relid)
 		lock_table(relid, &member);
 		check_taken(set, relid, &member, "drop");
 		wh_toplevel_point("drop: before");
-		if (member.is_table && set->archive && !wh_archive_holds(set, relid))
+		if (member.is_table && set->archive && !wh_set_archiver()->holds(set, relid))
 		{
 			wh_toplevel_commit();
 			return;

@@ -27,8 +27,8 @@
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
-#include "partition/partition.h"
-#include "partition/rewrite_private.h"
+#include "reshape/reshape.h"
+#include "reshape/reshape_private.h"
 
 #define LOCK_TRIES 100
 #define FIRST_PAUSE_MS 20
@@ -37,8 +37,23 @@
 
 PG_FUNCTION_INFO_V1(walhouse_cancel_rewrite);
 
+static void forget_gone(void);
 static List *read_oids(const char *text);
 static List *read_texts(const WhRows *rows, int column);
+
+void
+wh_reshape_init(void)
+{
+	wh_partition_on_gone(forget_gone);
+}
+
+static void
+forget_gone(void)
+{
+	wh_catalog_execute("DELETE FROM walhouse.partition_rewrite r WHERE NOT EXISTS (SELECT FROM"
+					   " pg_catalog.pg_class c WHERE c.oid = r.relid)",
+					   0, NULL);
+}
 
 Oid
 wh_rewrite_owner(Oid relid)

@@ -31,8 +31,8 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
-#include "partition/partition.h"
-#include "partition/rewrite_private.h"
+#include "reshape/reshape.h"
+#include "reshape/reshape_private.h"
 
 PG_FUNCTION_INFO_V1(walhouse_split_partition);
 PG_FUNCTION_INFO_V1(walhouse_merge_partitions);

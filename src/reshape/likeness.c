@@ -34,8 +34,8 @@
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
-#include "partition/partition.h"
-#include "partition/rewrite_private.h"
+#include "reshape/reshape.h"
+#include "reshape/reshape_private.h"
 
 static void copy_foreign_keys(const WhLikeness *like);
 static void copy_columns(const WhLikeness *like);

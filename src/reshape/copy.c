@@ -29,8 +29,8 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
-#include "partition/partition.h"
-#include "partition/rewrite_private.h"
+#include "reshape/reshape.h"
+#include "reshape/reshape_private.h"
 
 #define ROW_TRIGGER "walhouse_capture"
 #define TRUNCATE_TRIGGER "walhouse_capture_truncate"

@@ -25,8 +25,8 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
-#include "partition/partition.h"
-#include "partition/rewrite_private.h"
+#include "reshape/reshape.h"
+#include "reshape/reshape_private.h"
 
 #define CHECK_NAME "walhouse_range"
 #define MOST_BUCKETS 10000

@@ -26,8 +26,8 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-#include "partition/partition.h"
-#include "partition/partition_private.h"
+#include "archive/archive.h"
+#include "archive/archive_private.h"
 
 #define LOCK_TRIES 50
 #define BOUNDS "walhouse_restored"

@@ -1,5 +1,5 @@
 /*
- * archive_file.c
+ * file.c
  *		The files of archives: what COPY would write, compressed, with digests.
  *
  * A file is one gzip member where zlib was there at the build, and plain text elsewhere; its name
@@ -23,8 +23,8 @@
 #include "miscadmin.h"
 #include "storage/fd.h"
 
-#include "partition/partition.h"
-#include "partition/partition_private.h"
+#include "archive/archive.h"
+#include "archive/archive_private.h"
 
 #define GZIP_LEVEL 1 /* three times as fast as the default, for a tenth more bytes */
 #define GZIP_WINDOW (15 + 16) /* the 16 asks for gzip's frame */

@@ -1,16 +1,16 @@
 /*
- * rewrite_private.h
+ * reshape_private.h
  *		What the files of online changes share: a table that becomes a set, partitions that are
  * split and merged.
  */
-#ifndef WH_REWRITE_PRIVATE_H
-#define WH_REWRITE_PRIVATE_H
+#ifndef WH_RESHAPE_PRIVATE_H
+#define WH_RESHAPE_PRIVATE_H
 
 #include "fmgr.h"
 #include "portability/instr_time.h"
 
 #include "base/base.h"
-#include "partition/partition_private.h"
+#include "partition/set.h"
 
 /* -------- rewrite.c: what is under way, and steps that may have to try again -------- */
 
@@ -148,4 +148,4 @@ extern void wh_likeness_after(const WhLikeness *like);
 /* wh_likeness_problems lists, as text, what keeps a table from becoming partitioned by a column. */
 extern WhRows *wh_likeness_problems(Oid relid, const char *column);
 
-#endif /* WH_REWRITE_PRIVATE_H */
+#endif /* WH_RESHAPE_PRIVATE_H */

@@ -43,8 +43,8 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-#include "partition/partition.h"
-#include "partition/partition_private.h"
+#include "archive/archive.h"
+#include "archive/archive_private.h"
 
 #define NAME_DIGITS 16 /* of the file's digest, in its name */
 
@@ -57,8 +57,12 @@ typedef struct Archive
 	char *file; /* its name */
 } Archive;
 
-char *wh_archive_directory = NULL;
+static char *archive_directory = NULL;
 
+static void check(const WhSet *set);
+static void run(int32 set_id, Oid relid);
+static bool holds(const WhSet *set, Oid relid);
+static void forget_gone(void);
 static bool check_directory(char **value, void **extra, GucSource source);
 static void check_usable(void);
 static Archive *write_file(const WhSet *set, Oid relid);
@@ -77,10 +81,24 @@ static void read_back(const char *path, WhArchiveSums *sums);
 void
 wh_archive_init(void)
 {
+	static const WhArchiver archiver = {check, run, holds};
+
 	DefineCustomStringVariable(
 		"walhouse.archive_directory", "Folder of the files of archived partitions.",
 		"An absolute path that the server may write to; empty: nothing is archived.",
-		&wh_archive_directory, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY, check_directory, NULL, NULL);
+		&archive_directory, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY, check_directory, NULL, NULL);
+	wh_partition_archiver(&archiver);
+	wh_partition_on_gone(forget_gone);
+}
+
+/* What is known of archives goes with the table. */
+static void
+forget_gone(void)
+{
+	wh_catalog_execute("DELETE FROM walhouse.partition_archive a USING walhouse.partition_set s"
+					   " WHERE a.parent = s.parent AND NOT EXISTS (SELECT FROM pg_catalog.pg_class"
+					   " c WHERE c.oid = s.parent)",
+					   0, NULL);
 }
 
 static bool
@@ -92,8 +110,8 @@ check_directory(char **value, void **extra, GucSource source)
 	return false;
 }
 
-void
-wh_archive_check(const WhSet *set)
+static void
+check(const WhSet *set)
 {
 	if (!set->archive)
 		return;
@@ -107,7 +125,7 @@ wh_archive_check(const WhSet *set)
 static void
 check_usable(void)
 {
-	if (wh_archive_directory == NULL || *wh_archive_directory == '\0')
+	if (archive_directory == NULL || *archive_directory == '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("walhouse.archive_directory is not set"),
@@ -119,11 +137,11 @@ char *
 wh_archive_path(const char *file)
 {
 	check_usable();
-	return psprintf("%s/%s", wh_archive_directory, file);
+	return psprintf("%s/%s", archive_directory, file);
 }
 
-void
-wh_archive_run(int32 set_id, Oid relid)
+static void
+run(int32 set_id, Oid relid)
 {
 	WhMember member;
 	Archive *archive;
@@ -402,8 +420,9 @@ names_of(List *columns)
 				   false};
 }
 
-bool
-wh_archive_holds(const WhSet *set, Oid relid)
+/* holds says whether a table is what its archive says, and the file is good. */
+static bool
+holds(const WhSet *set, Oid relid)
 {
 	WhRows *rows = wh_catalog_query(
 		"SELECT a.file, a.file_digest, a.digest, a.archive_id FROM walhouse.partition p JOIN"
@@ -451,7 +470,7 @@ wh_archive_is_good(const char *file, const char *file_digest)
 	struct stat st;
 
 	/* A folder that is not there is one that is not mounted, and says nothing of its files. */
-	if (stat(wh_archive_directory, &st) != 0)
+	if (stat(archive_directory, &st) != 0)
 		ereport(ERROR, (errcode_for_file_access(),
 						errmsg("could not find the folder of archives: %m")));
 	if (stat(path, &st) != 0 && errno == ENOENT)

@@ -17,8 +17,8 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 
-#include "partition/partition.h"
-#include "partition/rewrite_private.h"
+#include "reshape/reshape.h"
+#include "reshape/reshape_private.h"
 
 #define KEYS_AT_ONCE 5000
 #define LAST_KEYS 1000 /* of the swap */

@@ -13,8 +13,8 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
-#include "partition/partition.h"
-#include "partition/rewrite_private.h"
+#include "reshape/reshape.h"
+#include "reshape/reshape_private.h"
 
 #define MOST_PIECES 1000
 
