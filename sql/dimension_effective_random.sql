@@ -5,31 +5,22 @@
 -- a rollup stands on the surrogate keys of a third.
 -- Other logs: \set seed 0.7 before the file, or more transactions.
 \getenv srcdir PG_ABS_SRCDIR
-\set handfeed :srcdir '/test/lib/handfeed.sql'
-\set QUIET on
+\set random :srcdir '/test/lib/random.sql'
 \if :{?seed}
 \else
 \set seed 0.6
 \endif
-\if :{?transactions}
-\else
-\set transactions 80
-\endif
-SET client_min_messages = warning;
-SET timezone = 'UTC';
+\set usual_transactions 80
 \set ECHO none
-\i :handfeed
+\i :random
 \set ECHO all
+SET client_min_messages = warning;
 SELECT handfeed.make('shop', 'Europe/Berlin') \g /dev/null
 CREATE TABLE shop.member (k1 numeric, k2 text, a text, b float8, c numeric, d text, f text, e timestamptz, day date, local timestamp, PRIMARY KEY (k2, k1));
 CREATE TABLE shop.visit (id int PRIMARY KEY, k1 numeric, k2 text, at timestamptz, amount int);
 SELECT handfeed.add('shop', 'shop.member'), handfeed.add('shop', 'shop.visit') \g /dev/null
-CREATE SCHEMA dw;
-CREATE SCHEMA oracle;
 
 -- ---- The source: random rows and changes; few times, so that they meet, around the change of clocks in spring
-CREATE FUNCTION oracle.pick(VARIADIC a text[]) RETURNS text LANGUAGE sql VOLATILE AS
-    $$ SELECT a[1 + floor(random() * array_length(a, 1))::int] $$;
 CREATE FUNCTION oracle.time(clock timestamptz) RETURNS timestamptz LANGUAGE sql VOLATILE AS $$
     SELECT CASE WHEN random() < .12 THEN oracle.pick(NULL, 'infinity', '-infinity')::timestamptz
                 WHEN random() < .4 THEN clock + oracle.pick('0', '-1 us', '1 us', '3 days')::interval

@@ -4,31 +4,18 @@
 -- \set seed 0.7 before the file, or more transactions.
 -- The mistakes that it must find stand in test/mutants/list.
 \getenv srcdir PG_ABS_SRCDIR
-\set handfeed :srcdir '/test/lib/handfeed.sql'
-\set QUIET on
-\if :{?seed}
-\else
-\set seed 0.42
-\endif
-\if :{?transactions}
-\else
-\set transactions 120
-\endif
-SET client_min_messages = warning;
-SET timezone = 'UTC';
+\set random :srcdir '/test/lib/random.sql'
+\set usual_transactions 120
 \set ECHO none
-\i :handfeed
+\i :random
 \set ECHO all
+SET client_min_messages = warning;
 SELECT handfeed.make('shop', 'UTC') \g /dev/null
 CREATE TABLE shop.person (id int PRIMARY KEY, a text, b numeric, c boolean, d date);
 CREATE TABLE shop.sale (id int PRIMARY KEY, person int, cash boolean, sold timestamptz, amount int);
 SELECT handfeed.add('shop', 'shop.person'), handfeed.add('shop', 'shop.sale') \g /dev/null
-CREATE SCHEMA dw;
-CREATE SCHEMA oracle;
 
 -- ---- The source: random rows and changes; sales of persons who are not there, or not any more, before, at and after the clock.
-CREATE FUNCTION oracle.pick(VARIADIC a text[]) RETURNS text LANGUAGE sql VOLATILE AS
-    $$ SELECT a[1 + floor(random() * array_length(a, 1))::int] $$;
 CREATE FUNCTION oracle.change(clock timestamptz, zero text) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     p int := oracle.pick('1', '2', '3', '4', '5', '6', '7', '8');

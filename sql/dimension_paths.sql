@@ -4,30 +4,18 @@
 -- Mistakes that make this test fail, each alone: in direct_write.c an event that is not live overwrites (take_image for all events);
 -- update_row with move->next for a version that closes; first_event that returns member->first; edge without the microsecond.
 \getenv srcdir PG_ABS_SRCDIR
-\set handfeed :srcdir '/test/lib/handfeed.sql'
+\set random :srcdir '/test/lib/random.sql'
 \set members :srcdir '/test/lib/members.sql'
-\set QUIET on
-\if :{?seed}
-\else
-\set seed 0.42
-\endif
-\if :{?transactions}
-\else
-\set transactions 100
-\endif
-SET client_min_messages = warning;
-SET timezone = 'UTC';
-SET jit = off;
-SET walhouse.allow_writes = on;
+\set usual_transactions 100
 \set ECHO none
-\i :handfeed
+\i :random
 \set ECHO all
+SET client_min_messages = warning;
+SET walhouse.allow_writes = on;
 SELECT handfeed.make('shop', 'UTC'), handfeed.make('twin', 'UTC') \g /dev/null
 CREATE TABLE shop.member (k1 numeric, k2 text, a text, b float8, c numeric, d text, e timestamptz, PRIMARY KEY (k2, k1));
 CREATE TABLE twin.member (LIKE shop.member INCLUDING ALL);
 SELECT handfeed.add('shop', 'shop.member'), handfeed.add('twin', 'twin.member') \g /dev/null
-CREATE SCHEMA dw;
-CREATE SCHEMA oracle;
 
 \set ECHO none
 \i :members

@@ -6,28 +6,17 @@
 -- op instead of the last; no event for keys that only a TRUNCATE touched; rows inserted before a TRUNCATE kept; the
 -- type-1 values of the last event whether it is live or not.
 \getenv srcdir PG_ABS_SRCDIR
-\set handfeed :srcdir '/test/lib/handfeed.sql'
+\set random :srcdir '/test/lib/random.sql'
 \set members :srcdir '/test/lib/members.sql'
-\set QUIET on
-\if :{?seed}
-\else
-\set seed 0.42
-\endif
-\if :{?transactions}
-\else
-\set transactions 100
-\endif
-SET client_min_messages = warning;
-SET timezone = 'UTC';
-SET walhouse.allow_writes = on;
+\set usual_transactions 100
 \set ECHO none
-\i :handfeed
+\i :random
 \set ECHO all
+SET client_min_messages = warning;
+SET walhouse.allow_writes = on;
 SELECT handfeed.make('shop', 'UTC') \g /dev/null
 CREATE TABLE shop.member (k1 numeric, k2 text, a text, b float8, c numeric, d text, e timestamptz, PRIMARY KEY (k2, k1));
 SELECT handfeed.add('shop', 'shop.member') \g /dev/null
-CREATE SCHEMA dw;
-CREATE SCHEMA oracle;
 
 \set ECHO none
 \i :members

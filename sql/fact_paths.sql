@@ -3,29 +3,16 @@
 -- versions; keys that are equal and differ in their image, swapped, deleted and inserted again; TRUNCATE; values out of line.
 -- Other logs: \set seed 0.7 before the file, or more transactions.
 \getenv srcdir PG_ABS_SRCDIR
-\set handfeed :srcdir '/test/lib/handfeed.sql'
-\set QUIET on
-\if :{?seed}
-\else
-\set seed 0.42
-\endif
-\if :{?transactions}
-\else
-\set transactions 250
-\endif
-SET client_min_messages = error;
-SET timezone = 'UTC';
-SET walhouse.allow_writes = on;
-SET jit = off; -- it tells of itself at DEBUG1
+\set random :srcdir '/test/lib/random.sql'
+\set usual_transactions 250
 \set ECHO none
-\i :handfeed
+\i :random
 \set ECHO all
+SET walhouse.allow_writes = on;
 SELECT handfeed.make('shop', 'America/New_York') \g /dev/null
 CREATE TABLE shop.head (h int PRIMARY KEY, city text);
 CREATE TABLE shop.item (l numeric, h int, at timestamptz, amount numeric, weight float8, pieces int, note text, day date, is_lost boolean, PRIMARY KEY (h, l));
 SELECT handfeed.add('shop', t) FROM unnest('{shop.head,shop.item}'::regclass[]) t \g /dev/null
-CREATE SCHEMA dw;
-CREATE SCHEMA oracle;
 SELECT walhouse.create_date_dimension('dw.date', '2026-01-01', '2026-03-31') \g /dev/null
 SELECT walhouse.create_dimension('dw.head', 'SELECT h, city FROM shop.head', '{h}', '{"*": 2}') \g /dev/null
 SELECT walhouse.create_dimension('dw.purged', 'SELECT h, city FROM shop.head', '{h}', '{"*": 1}', on_delete => 'purge') \g /dev/null
@@ -37,8 +24,6 @@ SELECT oracle.declare('dw.a'), oracle.declare('dw.b') \g /dev/null
 ALTER TABLE dw.b ADD CONSTRAINT "by SQL" CHECK (true);
 
 -- ---- The sources: random rows and changes
-CREATE FUNCTION oracle.pick(VARIADIC a text[]) RETURNS text LANGUAGE sql VOLATILE AS
-    $$ SELECT a[1 + floor(random() * array_length(a, 1))::int] $$;
 CREATE FUNCTION oracle.item(l numeric, h int) RETURNS shop.item LANGUAGE sql VOLATILE AS $$
     SELECT ROW (l, h, oracle.pick('2026-01-31 23:59', '2026-02-01 05:00', '2026-02-01 04:59:59', '2026-03-15', '2026-01-03', '2027-01-01', 'infinity', NULL)::timestamptz,
         oracle.pick('1.0', '1.00', NULL, 'NaN', '0', '-7.5')::numeric, oracle.pick('0', '-0', 'NaN', '-Infinity', NULL, '2.5')::float8,

@@ -2,27 +2,16 @@
 -- rows between which a leaf ends, keys in and out of order, rows of which an index has dead entries, members that are missing.
 -- Other ones: \set seed 0.7 before the file, or more transactions.
 \getenv srcdir PG_ABS_SRCDIR
-\set handfeed :srcdir '/test/lib/handfeed.sql'
-\set QUIET on
-\if :{?seed}
-\else
-\set seed 0.42
-\endif
-\if :{?transactions}
-\else
-\set transactions 120
-\endif
-SET client_min_messages = error;
-SET timezone = 'UTC';
-SET walhouse.allow_writes = on;
+\set random :srcdir '/test/lib/random.sql'
+\set usual_transactions 120
 \set ECHO none
-\i :handfeed
+\i :random
 \set ECHO all
+SET walhouse.allow_writes = on;
 SELECT handfeed.make('shop', 'UTC') \g /dev/null
 CREATE TABLE shop.member (k text PRIMARY KEY, v int);
 CREATE TABLE shop.item (id text PRIMARY KEY, k text, at timestamptz, amount int);
 SELECT handfeed.add('shop', t) FROM unnest('{shop.member,shop.item}'::regclass[]) t \g /dev/null
-CREATE SCHEMA dw;
 CREATE SCHEMA probes;
 SELECT walhouse.create_dimension('dw.member', 'SELECT k, v FROM shop.member', '{k}', '{"*": 2}') \g /dev/null
 SELECT walhouse.create_fact('dw.item', 'SELECT id, k, at, amount FROM shop.item', '{id}', 'at', '{"member_sk": "dw.member(k)"}', 'month') \g /dev/null
@@ -85,4 +74,4 @@ SELECT walhouse.drop_model(m) FROM unnest('{dw.item,dw.member}'::regclass[]) m \
 \set ECHO none
 \o /dev/null
 SELECT handfeed.remove('shop');
-DROP SCHEMA dw, probes, handfeed CASCADE;
+DROP SCHEMA dw, oracle, probes, handfeed CASCADE;

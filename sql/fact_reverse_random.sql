@@ -3,34 +3,20 @@
 -- one table and over two, with images that cannot be placed and images that the query cannot compute, deletes and re-inserts, swapped
 -- keys, TRUNCATE. Other logs: \set seed 0.7 before the file, or more transactions.
 \getenv srcdir PG_ABS_SRCDIR
-\set handfeed :srcdir '/test/lib/handfeed.sql'
-\set QUIET on
-\if :{?seed}
-\else
-\set seed 0.42
-\endif
-\if :{?transactions}
-\else
-\set transactions 90
-\endif
-SET client_min_messages = error;
-SET timezone = 'UTC';
-SET walhouse.allow_writes = on;
+\set random :srcdir '/test/lib/random.sql'
+\set usual_transactions 90
 \set ECHO none
-\i :handfeed
+\i :random
 \set ECHO all
+SET walhouse.allow_writes = on;
 SELECT handfeed.make('shop', 'America/New_York') \g /dev/null
 CREATE TABLE shop.head (h int PRIMARY KEY, city text, rate int, is_open boolean, due date);
 CREATE TABLE shop.item (l numeric, h int, at timestamptz, amount numeric, weight float8, pieces int, is_paid boolean, is_sent boolean, head int,
     PRIMARY KEY (h, l));
 CREATE TABLE shop.town (city text PRIMARY KEY, size int);
 SELECT handfeed.add('shop', t) FROM unnest('{shop.head,shop.item,shop.town}'::regclass[]) t \g /dev/null
-CREATE SCHEMA dw;
-CREATE SCHEMA oracle;
 
 -- ---- The sources: random rows and changes
-CREATE FUNCTION oracle.pick(VARIADIC a text[]) RETURNS text LANGUAGE sql VOLATILE AS
-    $$ SELECT a[1 + floor(random() * array_length(a, 1))::int] $$;
 CREATE FUNCTION oracle.flag() RETURNS boolean LANGUAGE sql VOLATILE AS $$ SELECT oracle.pick('t', 't', 'f', 'f', NULL)::boolean $$;
 CREATE FUNCTION oracle.item(l numeric, h int) RETURNS shop.item LANGUAGE sql VOLATILE AS $$
     SELECT ROW (l, h, oracle.pick('2026-01-31 23:59', '2026-02-01', '2026-03-15', '2026-01-03', '2027-01-01', 'infinity', NULL)::timestamptz,

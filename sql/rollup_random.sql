@@ -1,27 +1,13 @@
 -- P3 for rollups and periodic snapshots: a random history, cut into random loads, with stops, builds, rebuilds of fact and dimension, and
 -- drops in between; after each load every one that is current equals a query over the fact's rows, and verify finds nothing, also in those
--- that wait.  Other histories: \set seed 0.7 before the file, or more steps.
+-- that wait.  Other histories: \set seed 0.7 before the file, or more transactions.
 \getenv srcdir PG_ABS_SRCDIR
-\set handfeed :srcdir '/test/lib/handfeed.sql'
-\set QUIET on
-\if :{?seed}
-\else
-\set seed 0.42
-\endif
-\if :{?steps}
-\else
-\set steps 60
-\endif
-SET client_min_messages = error;
-SET timezone = 'UTC';
-SET jit = off;
-SET datestyle = 'ISO';
+\set random :srcdir '/test/lib/random.sql'
+\set usual_transactions 60
 \set ECHO none
-\i :handfeed
+\i :random
 \set ECHO all
 SELECT handfeed.make('shop', 'America/New_York') \g /dev/null
-CREATE SCHEMA dw;
-CREATE SCHEMA oracle;
 CREATE TABLE shop.item (item numeric PRIMARY KEY, name text);
 CREATE TABLE shop.sale (id int PRIMARY KEY, item numeric, at timestamptz, paid timestamp, kind text, qty int, price numeric, weight float8, size numeric(8,2));
 SELECT handfeed.add('shop', 'shop.item'), handfeed.add('shop', 'shop.sale') \g /dev/null
@@ -29,7 +15,6 @@ SELECT walhouse.create_dimension('dw.item', 'SELECT item, name FROM shop.item', 
 SELECT walhouse.create_fact('dw.sale', 'SELECT id, item, at, paid, kind, qty, price, weight, size FROM shop.sale', '{id}', 'at', '{"item_sk": "dw.item(item)"}') \g /dev/null
 
 -- ---- The source
-CREATE FUNCTION oracle.pick(VARIADIC a text[]) RETURNS text LANGUAGE sql VOLATILE AS $$ SELECT a[1 + floor(random() * array_length(a, 1))::int] $$;
 CREATE FUNCTION oracle.row(id int, clock timestamptz) RETURNS shop.sale LANGUAGE sql VOLATILE AS $$
     SELECT ROW (id, oracle.pick('1', '1.0', '2', '3', NULL), clock + oracle.pick('-40 days', '-9 days', '-1 day', '-3 hours', '0', '2 days', '11 days')::interval,
         oracle.pick(NULL, NULL, 'infinity', '0001-01-01', '2026-03-08 02:30', '2026-01-31', '2026-02-01', '2026-03-31', '2026-05-05')::timestamp,
@@ -201,7 +186,7 @@ CALL walhouse.build('dw.item');
 CALL walhouse.build('dw.sale');
 DO $$ DECLARE m text; BEGIN FOR m IN SELECT make FROM oracle.model LOOP EXECUTE 'SELECT walhouse.' || m; END LOOP; END $$;
 CALL oracle.build();
-CALL oracle.play(:steps);
+CALL oracle.play(:transactions);
 \set QUIET off
 SELECT * FROM oracle.wrong ORDER BY step, what, detail LIMIT 10;
 -- Enough happened.

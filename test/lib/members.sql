@@ -1,8 +1,6 @@
--- members.sql: a random source of members, in feeds made by handfeed.sql; random() alone decides, so that setseed() makes it come again.
--- CREATE TABLE shop.member (k1 numeric, k2 text, a text, b float8, c numeric, d text, e timestamptz, PRIMARY KEY (k2, k1)); CREATE SCHEMA oracle;
+-- members.sql: a random source of members, in feeds made by handfeed.sql, after random.sql; random() alone decides, so that setseed() makes it come again.
+-- CREATE TABLE shop.member (k1 numeric, k2 text, a text, b float8, c numeric, d text, e timestamptz, PRIMARY KEY (k2, k1));
 -- then CALL oracle.generate(transactions, truncates): so many source transactions; truncates: which part of the changes are TRUNCATEs.
-CREATE FUNCTION oracle.pick(VARIADIC a text[]) RETURNS text LANGUAGE sql VOLATILE AS
-    $$ SELECT a[1 + floor(random() * array_length(a, 1))::int] $$;
 CREATE FUNCTION oracle.row(k1 numeric, k2 text) RETURNS shop.member LANGUAGE sql VOLATILE AS $$
     SELECT ROW (k1, k2, oracle.pick('', 'x', NULL, 'A'), oracle.pick('NaN', '0', '-0', 'Infinity', NULL, '1', '13')::float8,
         oracle.pick('1.0', '1.00', NULL, 'NaN', '0')::numeric,
