@@ -42,6 +42,7 @@ typedef struct WhFeed
 	char *house_system_id;
 	int32 house_timeline;
 	Oid house_database;
+	int64 lsn_offset; /* position minus LSN of the source, at least 0 */
 } WhFeed;
 
 /* A row of walhouse.feed_table. */

@@ -20,7 +20,8 @@
 	"SELECT feed_id, name, owner::pg_catalog.oid, server, slot, publication, time_zone, state, " \
 	"enabled," \
 	" horizon, owns_publication, log_partition_size, source_system_id, source_timeline," \
-	" source_database, house_system_id, house_timeline, house_database FROM walhouse.feed "
+	" source_database, house_system_id, house_timeline, house_database, lsn_offset FROM " \
+	"walhouse.feed "
 
 static WhFeed *read_feed(const WhRows *rows);
 static List *read_tables(const char *condition, WhArg arg);
@@ -78,6 +79,7 @@ read_feed(const WhRows *rows)
 	feed->house_system_id = wh_rows_text(rows, 0, 16);
 	feed->house_timeline = DatumGetInt32(wh_rows_datum(rows, 0, 17, &isnull));
 	feed->house_database = DatumGetObjectId(wh_rows_datum(rows, 0, 18, &isnull));
+	feed->lsn_offset = wh_rows_int8(rows, 0, 19);
 	return feed;
 }
 

@@ -336,6 +336,18 @@ wh_source_lsn(const char *value)
 	return ((XLogRecPtr) high << 32) | low;
 }
 
+XLogRecPtr
+wh_feed_lsn(const WhFeed *feed, XLogRecPtr source_lsn)
+{
+	return XLogRecPtrIsInvalid(source_lsn) ? source_lsn : source_lsn + feed->lsn_offset;
+}
+
+XLogRecPtr
+wh_feed_lsn_at_source(const WhFeed *feed, XLogRecPtr lsn)
+{
+	return XLogRecPtrIsInvalid(lsn) ? lsn : lsn - feed->lsn_offset;
+}
+
 void
 wh_source_copy(PGconn *conn, const char *sql, ExecStatusType expected)
 {

@@ -190,7 +190,8 @@ wal_per_second(Diagnosis *diagnosis, const WhResult *slot)
 		2,
 		(WhArg[]){WH_ARG_INT4(diagnosis->feed->id),
 				  WH_ARG_BOOL(strcmp(wh_result_value(slot, 0, 0), "t") == 0)});
-	XLogRecPtr now = wh_source_lsn(wh_result_value(slot, 0, 3));
+	XLogRecPtr now =
+		wh_feed_lsn(diagnosis->feed, wh_source_lsn(wh_result_value(slot, 0, 3)));
 
 	if (rows->count == 0 || now <= wh_rows_lsn(rows, 0, 1))
 		return 0;

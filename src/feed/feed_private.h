@@ -52,6 +52,12 @@ extern bool wh_source_finish(PGconn *conn, const char *sql, long timeout_ms, WhR
 extern WhResult *wh_source_query(PGconn *conn, const char *sql);
 /* An LSN that came as text. */
 extern XLogRecPtr wh_source_lsn(const char *value);
+/*
+ * LSNs of the source as positions of the feed, and back: they differ once the feed went on from a
+ * source whose LSNs are lower (resync.c).  InvalidXLogRecPtr stays what it is.
+ */
+extern XLogRecPtr wh_feed_lsn(const WhFeed *feed, XLogRecPtr source_lsn);
+extern XLogRecPtr wh_feed_lsn_at_source(const WhFeed *feed, XLogRecPtr lsn);
 /* Starts COPY TO STDOUT or replication; raises when the source does not answer with one. */
 extern void wh_source_copy(PGconn *conn, const char *sql, ExecStatusType expected);
 /*
@@ -120,8 +126,8 @@ typedef enum WhSlotKind
 	WH_SLOT_TEMPORARY
 } WhSlotKind;
 
-/* Makes a slot; returns its consistent point; *snapshot is exported until the connection's next
- * command. */
+/* Makes a slot; returns its consistent point, as a position; *snapshot is exported until the
+ * connection's next command. */
 extern XLogRecPtr wh_slot_create(const WhFeed *feed, PGconn *replication, PGconn *plain,
 								 const char *slot, WhSlotKind kind, char **snapshot);
 /* Starts a transaction of the plain connection that sees an exported snapshot. */

@@ -127,7 +127,7 @@ wh_feed_check_slot(const WhFeed *feed, PGconn *plain, XLogRecPtr position)
 			"SELECT confirmed_flush_lsn, wal_status, plugin,"
 			" confirmed_flush_lsn > %X::pg_catalog.pg_lsn, database = pg_catalog.current_database()"
 			" FROM pg_catalog.pg_replication_slots WHERE slot_name = %L",
-			position, feed->slot));
+			wh_feed_lsn_at_source(feed, position), feed->slot));
 	const char *choice = psprintf(
 		"Either keep this warehouse: CALL walhouse.drop_feed(%s, drop_slot => false) and create "
 		"the feed"
@@ -158,6 +158,6 @@ wh_feed_check_slot(const WhFeed *feed, PGconn *plain, XLogRecPtr position)
 				 "The slot is confirmed up to %s, and the feed stands at %X/%X: what is between would be lost."
 				 " The warehouse was restored, or somebody else reads the slot.",
 				 wh_result_value(slot, 0, 0) != NULL ? wh_result_value(slot, 0, 0) : "nothing",
-				 LSN_FORMAT_ARGS(position)),
+				 LSN_FORMAT_ARGS(wh_feed_lsn_at_source(feed, position))),
 			 errhint("%s", choice)));
 }

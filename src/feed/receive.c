@@ -40,7 +40,7 @@ static void take_stream_start(WhStream *stream, const WhWireStream *start);
 static void take_stream_abort(WhStream *stream, const WhWireStream *abort);
 static void take_commit(WhStream *stream, const WhWireCommit *commit);
 static void take_stream_commit(WhStream *stream, const WhWireCommit *commit);
-static void note_commit(WhTransaction *txn, const WhWireCommit *commit);
+static void note_commit(WhStream *stream, WhTransaction *txn, const WhWireCommit *commit);
 static void note_entry(WhTransaction *txn, const WhEntry *entry);
 static void note_truncate(WhTransaction *txn, WhSlice payload);
 static void note_rewrite(WhTransaction *txn, WhSlice payload);
@@ -230,7 +230,7 @@ take_commit(WhStream *stream, const WhWireCommit *commit)
 
 	if (txn == NULL || txn->is_streamed)
 		malformed("commit without begin");
-	note_commit(txn, commit);
+	note_commit(stream, txn, commit);
 	stream->current = NULL;
 }
 
@@ -283,12 +283,12 @@ take_stream_commit(WhStream *stream, const WhWireCommit *commit)
 	if (txn == NULL)
 		malformed("commit of a transaction that was not streamed");
 	remove_open(stream, txn);
-	note_commit(txn, commit);
+	note_commit(stream, txn, commit);
 	complete(stream, txn);
 }
 
 static void
-note_commit(WhTransaction *txn, const WhWireCommit *commit)
+note_commit(WhStream *stream, WhTransaction *txn, const WhWireCommit *commit)
 {
 	uint8_t *tallies = MemoryContextAlloc(txn->context, commit->tallies.len + 1);
 
@@ -297,7 +297,7 @@ note_commit(WhTransaction *txn, const WhWireCommit *commit)
 	txn->tallies.len = commit->tallies.len;
 	txn->told_changes = commit->changes;
 	txn->is_complete = true;
-	txn->end_lsn = commit->end_lsn;
+	txn->end_lsn = wh_feed_lsn(stream->feed, commit->end_lsn);
 	txn->commit_time = commit->commit_time - UNIX_TO_PG_USECS;
 }
 

@@ -65,7 +65,7 @@ wh_slot_create(const WhFeed *feed, PGconn *replication, PGconn *plain, const cha
 	if (!wh_source_finish(replication, sql, wh_feed_slot_timeout, &result))
 		slot_timed_out(feed, replication, plain);
 	*snapshot = wh_result_value(result, 0, 2);
-	return wh_source_lsn(wh_result_value(result, 0, 1));
+	return wh_feed_lsn(feed, wh_source_lsn(wh_result_value(result, 0, 1)));
 }
 
 static void

@@ -63,6 +63,8 @@ static void report_if_due(WhStream *stream);
 static void report(WhStream *stream, bool wants_reply);
 static bool send_report(WhStream *stream, bool wants_reply);
 static long next_wait(const WhStream *stream, TimestampTz deadline);
+static XLogRecPtr read_lsn(const WhStream *stream, const char *data);
+static char *write_lsn(const WhStream *stream, char *out, XLogRecPtr lsn);
 static uint64 read_uint64(const char *data);
 static char *write_uint64(char *out, uint64 value);
 static void check_open(const WhStream *stream);
@@ -225,7 +227,7 @@ start_replication(WhStream *stream)
 		&sql,
 		"START_REPLICATION SLOT \"%s\" LOGICAL %X/%X (protocol '1', own_writes 'drop', "
 		"streaming 'on', tally 'on', messages '" WH_CONTEXT_PREFIX "', compression '",
-		feed->slot, LSN_FORMAT_ARGS(stream->position));
+		feed->slot, LSN_FORMAT_ARGS(wh_feed_lsn_at_source(feed, stream->position)));
 	appendStringInfoString(&sql, compression != NULL ? compression : "off");
 	appendStringInfoString(&sql, "', publication '");
 	for (const char *c = wh_sql_identifier(feed->publication); *c != '\0'; c++)
@@ -331,8 +333,8 @@ take_copy_data(WhStream *stream, char *buffer, int len)
 	stream->heard = GetCurrentTimestamp();
 	if (buffer[0] == 'w' && len >= 25)
 	{
-		stream->received = Max(stream->received, read_uint64(buffer + 1));
-		stream->source_lsn = Max(stream->source_lsn, read_uint64(buffer + 9));
+		stream->received = Max(stream->received, read_lsn(stream, buffer + 1));
+		stream->source_lsn = Max(stream->source_lsn, read_lsn(stream, buffer + 9));
 		stream->source_time = (TimestampTz) read_uint64(buffer + 17);
 		wh_stream_take_message(stream, buffer, 25, len - 25);
 		return;
@@ -341,7 +343,7 @@ take_copy_data(WhStream *stream, char *buffer, int len)
 	{
 		bool wants_reply = buffer[17] != 0;
 
-		end = read_uint64(buffer + 1);
+		end = read_lsn(stream, buffer + 1);
 		stream->received = Max(stream->received, end);
 		stream->source_lsn = Max(stream->source_lsn, end);
 		stream->source_time = (TimestampTz) read_uint64(buffer + 9);
@@ -452,9 +454,9 @@ send_report(WhStream *stream, bool wants_reply)
 	stream->reported = stream->confirmed;
 	stream->reported_at = GetCurrentTimestamp();
 	*out++ = 'r';
-	out = write_uint64(out, Max(stream->source_lsn, stream->confirmed));
-	out = write_uint64(out, stream->confirmed);
-	out = write_uint64(out, stream->confirmed);
+	out = write_lsn(stream, out, Max(stream->source_lsn, stream->confirmed));
+	out = write_lsn(stream, out, stream->confirmed);
+	out = write_lsn(stream, out, stream->confirmed);
 	out = write_uint64(out, (uint64) stream->reported_at);
 	*out = wants_reply ? 1 : 0;
 	return PQputCopyData(stream->conn, message, sizeof(message)) > 0 &&
@@ -469,6 +471,18 @@ wh_stream_breathe(void *arg)
 	if (TimestampDifferenceExceeds(stream->reported_at, GetCurrentTimestamp(),
 								   wh_feed_status_interval))
 		(void) send_report(stream, false);
+}
+
+static XLogRecPtr
+read_lsn(const WhStream *stream, const char *data)
+{
+	return wh_feed_lsn(stream->feed, read_uint64(data));
+}
+
+static char *
+write_lsn(const WhStream *stream, char *out, XLogRecPtr lsn)
+{
+	return write_uint64(out, wh_feed_lsn_at_source(stream->feed, lsn));
 }
 
 static uint64
@@ -539,7 +553,7 @@ wh_feed_current_source_lsn(WhFeed *feed)
 	WhResult *result = wh_source_query(plain, "SELECT pg_catalog.pg_current_wal_flush_lsn()");
 
 	wh_disconnect(plain);
-	return wh_source_lsn(wh_result_value(result, 0, 0));
+	return wh_feed_lsn(feed, wh_source_lsn(wh_result_value(result, 0, 0)));
 }
 
 bool
