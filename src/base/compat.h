@@ -9,6 +9,8 @@
 #define WH_COMPAT_H
 
 #include "access/htup.h"
+#include "storage/bufmgr.h"
+#include "storage/lmgr.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
 #include "utils/regproc.h"
@@ -272,6 +274,45 @@
 #define wh_compat_test_snapshot(snapshot, relation, page) \
 	TestForOldSnapshot((snapshot), (relation), (page))
 #endif
+
+/*
+ * 16: a file grows by many pages at once.  Before, its last new page is written, and the others are
+ * a hole, as hash indexes grow; their buffers are made first, while nobody can know of them.  The
+ * pages are empty, and nobody's.  Returns the first one; sets *count to how many there are.
+ */
+#define WH_COMPAT_MOST_PAGES 128
+static inline BlockNumber
+wh_compat_extend(Relation relation, BufferAccessStrategy strategy, uint32 *count)
+{
+	BlockNumber first;
+#if PG_VERSION_NUM >= 160000
+	Buffer buffers[WH_COMPAT_MOST_PAGES];
+
+	first = ExtendBufferedRelBy(BMR_REL(relation), MAIN_FORKNUM, strategy, 0,
+								Min(*count, WH_COMPAT_MOST_PAGES), buffers, count);
+	for (uint32 i = 0; i < *count; i++)
+		ReleaseBuffer(buffers[i]);
+#else
+	static const PGAlignedBlock zeros;
+
+	LockRelationForExtension(relation, ExclusiveLock);
+	first = RelationGetNumberOfBlocks(relation);
+	for (uint32 i = 0; i < *count; i++)
+	{
+		Buffer buffer = ReadBufferExtended(relation, MAIN_FORKNUM, first + i, RBM_ZERO_AND_LOCK,
+										   strategy);
+
+		if (!PageIsNew(BufferGetPage(buffer)))
+			elog(ERROR, "unexpected data beyond the end of relation \"%s\"",
+				 RelationGetRelationName(relation));
+		UnlockReleaseBuffer(buffer);
+	}
+	smgrextend(RelationGetSmgr(relation), MAIN_FORKNUM, first + *count - 1,
+			   (char *) zeros.data, false);
+	UnlockRelationForExtension(relation, ExclusiveLock);
+#endif
+	return first;
+}
 
 /* 17: a relation for its OID; the sequence of an identity column, or InvalidOid; users include
  * catalog/dependency.h */

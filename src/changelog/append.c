@@ -14,6 +14,7 @@
 
 #include "access/genam.h"
 #include "access/heapam.h"
+#include "access/hio.h"
 #include "access/relation.h"
 #include "access/sysattr.h"
 #include "access/table.h"
@@ -42,6 +43,7 @@ struct WhAppend
 	MemoryContext context; /* slots live here, whoever's turn it is */
 	MemoryContext flush; /* of tuples and index entries, until they are in */
 	Relation rel;
+	WhGrowth growth; /* of the heap */
 	ResultRelInfo *info;
 	BulkInsertState bulk;
 	bool multi; /* the fast path may be taken */
@@ -109,6 +111,7 @@ wh_changelog_append_open(Oid relid)
 	find_not_null(append);
 	append->trees = open_trees(append);
 	append->bulk = GetBulkInsertState();
+	wh_growth_begin(&append->growth, append->rel);
 	return append;
 }
 
@@ -320,6 +323,7 @@ wh_changelog_append_flush(WhAppend *append)
 					   append->bulk);
 	if (append->trees == NULL)
 		prepare_executor(append);
+	wh_growth_follow(&append->growth, append->bulk->strategy);
 	for (int i = 0; append->trees != NULL && i < append->info->ri_NumIndices; i++)
 		insert_entries(append, i);
 	for (int i = 0; i < append->count; i++)
@@ -475,6 +479,7 @@ insert_keys(WhAppend *append)
 	if (append->key_count == 0)
 		return;
 	old = MemoryContextSwitchTo(append->flush);
+	wh_growth_follow(&append->growth, NULL);
 	wh_tree_update(append->trees[append->key_index], append->key_entries, append->key_count,
 				   append->info->ri_IndexRelationInfo[append->key_index]);
 	MemoryContextSwitchTo(old);

@@ -7,6 +7,8 @@
 
 #include "access/itup.h"
 #include "nodes/execnodes.h"
+#include "storage/block.h"
+#include "storage/buf.h"
 
 #include "changelog/changelog.h"
 
@@ -53,5 +55,19 @@ extern void wh_tree_insert(WhTree *tree, IndexTuple *entries, int count, IndexIn
 
 /* Inserts entries for rows that keep their values of a unique index; the same promises. */
 extern void wh_tree_update(WhTree *tree, IndexTuple *entries, int count, IndexInfo *info);
+
+/* -------- grow.c: files that grow by many pages at a time -------- */
+
+/* A heap or a B-tree that is written to. */
+typedef struct WhGrowth
+{
+	Relation rel;
+	BlockNumber length; /* when it was looked at last */
+} WhGrowth;
+
+extern void wh_growth_begin(WhGrowth *growth, Relation rel);
+/* wh_growth_follow looks how much it has grown since, after some hundreds of rows, and makes it
+ * longer if that may go on; strategy: of the buffers, NULL for the usual one. */
+extern void wh_growth_follow(WhGrowth *growth, BufferAccessStrategy strategy);
 
 #endif /* WH_CHANGELOG_PRIVATE_H */

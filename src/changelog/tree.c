@@ -57,6 +57,7 @@ struct WhTree
 {
 	Relation heap;
 	Relation index;
+	WhGrowth growth;
 	bool is_unique;
 	BTScanInsert key; /* made by nbtree of the first entry; the arguments change */
 	BlockNumber last; /* the rightmost leaf, or one that was; InvalidBlockNumber: not known */
@@ -104,6 +105,7 @@ wh_tree_open(Relation heap, Relation index, const IndexInfo *info)
 	tree->index = index;
 	tree->is_unique = index->rd_index->indisunique;
 	tree->last = InvalidBlockNumber;
+	wh_growth_begin(&tree->growth, index);
 	return tree;
 }
 
@@ -150,6 +152,7 @@ wh_tree_insert(WhTree *tree, IndexTuple *entries, int count, IndexInfo *info)
 					   tree->is_unique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO, false);
 		patience *= 2;
 	}
+	wh_growth_follow(&tree->growth, NULL);
 }
 
 /*
@@ -180,6 +183,7 @@ wh_tree_update(WhTree *tree, IndexTuple *entries, int count, IndexInfo *info)
 			insert_one(tree, entries[done++], info, UNIQUE_CHECK_NO, !run.is_full);
 		patience = Min(patience * 2, MAX_PATIENCE);
 	}
+	wh_growth_follow(&tree->growth, NULL);
 }
 
 /* leaf_run puts entries onto the leaf of the first one, as far as they belong there and have room,
