@@ -26,7 +26,6 @@
 #include "fact/fact.h"
 #include "fact/fact_private.h"
 
-static void replace_rows(WhFact *fact, WhLoad *load, WhCounts *counts);
 static void stage_changes(WhFact *fact);
 static void append_old(StringInfo sql, const WhFact *fact, const char *reason);
 static void look_up(WhFact *fact);
@@ -52,7 +51,7 @@ wh_fact_load(WhModel *model, WhLoad *load, WhCounts *counts)
 		if (fact->books)
 			wh_fact_insert(fact, load, "wh_row x", counts);
 		else
-			replace_rows(fact, load, counts);
+			wh_fact_replace_rows(fact, load, counts);
 		wh_fact_reject(fact, load, counts);
 	}
 	wh_fact_follow_moves(fact, load, counts);
@@ -64,9 +63,8 @@ wh_fact_load(WhModel *model, WhLoad *load, WhCounts *counts)
 	wh_fact_release(model);
 }
 
-/* replace_rows brings the fact from the rows of wh_old to those of wh_row. */
-static void
-replace_rows(WhFact *fact, WhLoad *load, WhCounts *counts)
+void
+wh_fact_replace_rows(WhFact *fact, WhLoad *load, WhCounts *counts)
 {
 	wh_fact_ahead_forget(fact);
 	stage_changes(fact);

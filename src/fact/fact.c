@@ -32,6 +32,8 @@ static const WhModelRoutine routine = {
 	.samples = true,
 	.known = wh_fact_known,
 	.past = past,
+	.suspect = wh_fact_suspect,
+	.mend = wh_fact_mend,
 	.drop = drop,
 	.referrers = referrers,
 };

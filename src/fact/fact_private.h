@@ -171,6 +171,8 @@ extern void wh_fact_begin_history(const WhFact *fact);
 extern void wh_fact_load(WhModel *model, WhLoad *load, WhCounts *counts);
 extern void wh_fact_read_changes(WhFact *fact, WhLoad *load);
 extern void wh_fact_resolve(WhFact *fact, WhLoad *load, WhCounts *counts);
+/* Brings the fact from the rows of wh_old to those of wh_row. */
+extern void wh_fact_replace_rows(WhFact *fact, WhLoad *load, WhCounts *counts);
 extern void wh_fact_insert(WhFact *fact, WhLoad *load, const char *from, WhCounts *counts);
 extern void wh_fact_reject(WhFact *fact, WhLoad *load, WhCounts *counts);
 /* Makes the members that rows of a relation of the stage (c…, sk…) lack; returns how many. */
@@ -261,6 +263,10 @@ extern void wh_fact_build(WhModel *model, WhLoad *load, WhCounts *counts);
 extern void wh_fact_stage_build(WhFact *fact, WhLoad *load);
 extern void wh_fact_release(WhModel *model);
 extern void wh_fact_finish_build(WhModel *model, WhLoad *load, WhCounts *counts);
+
+/* mend.c */
+extern bool wh_fact_suspect(WhModel *model, TimestampTz from, TimestampTz to);
+extern List *wh_fact_mend(WhModel *model, WhLoad *load, WhCounts *counts);
 
 /* verify.c */
 extern void wh_fact_verify(WhModel *model, WhVerdict *verdict);

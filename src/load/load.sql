@@ -47,6 +47,12 @@ AS 'MODULE_PATHNAME', 'walhouse_rebuild';
 COMMENT ON FUNCTION walhouse.rebuild(regclass) IS
     'Has a model built again by the feed''s worker, or the next walhouse.run, after the commit; readers see its old rows until then. CALL walhouse.build does so at once, in the caller''s session. For the model''s owner.';
 
+CREATE PROCEDURE walhouse.rebuild(model regclass, "from" timestamptz, "to" timestamptz)
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'walhouse_rebuild_range';
+COMMENT ON PROCEDURE walhouse.rebuild(regclass, timestamptz, timestamptz) IS
+    'Makes the rows of a fact whose event time is in [from, to), or the buckets of a rollup that this range meets, what a build would make them: compares beside loads, and writes what differs in one transaction, with the fact''s rollups; those without buckets, and periodic snapshots, are built again. Recorded in walhouse.load as a build, unless nothing differed. Commits; for the model''s owner. Errors: the model is of another kind, reads every event, is not live, or not where its dimensions are.';
+
 CREATE FUNCTION walhouse.summarize_loads(feed text, before timestamptz)
 RETURNS bigint
 LANGUAGE c VOLATILE PARALLEL UNSAFE STRICT

@@ -183,6 +183,19 @@ typedef struct WhModelRoutine
 	void (*known)(WhModel *model, WhKnown *known);
 	/* What known reads.  NULL: WH_PAST_LOG. */
 	WhPast (*past)(const WhModel *model);
+	/*
+	 * For walhouse.rebuild of a range of time.  suspect looks, in one snapshot and without locks
+	 * of the feed, for rows in [from, to) that are not what a build would make them, and says
+	 * whether there are any; raises where the kind, or this model, has no such ranges.  mend looks
+	 * at those again, under the load lock, at load->to, where the model stands, and writes what
+	 * differs; it may return partitions that are missing, and has written nothing then.  NULL: the
+	 * kind has no ranges.
+	 */
+	bool (*suspect)(WhModel *model, TimestampTz from, TimestampTz to);
+	List *(*mend)(WhModel *model, WhLoad *load, WhCounts *counts);
+	/* What a mended model has in load->changes is not what this one, which is made of it, has
+	 * counted: makes it anew where that was; false: it must be built.  NULL: false. */
+	bool (*follow_mend)(WhModel *model, WhLoad *load, WhCounts *counts);
 	/* Drops what the kind keeps outside the model's relation and view (ahead, rejected, other
 	 * catalog rows).  May be NULL. */
 	void (*drop)(WhModel *model);
@@ -458,12 +471,15 @@ extern void wh_model_table_state(StringInfo sql, const WhFeedTable *table);
  * has the key's columns of the rows that were drawn, and what `more` (", d.…") adds; `also` is
  * NULL or a SELECT of further such rows.
  *
+ * wh_model_sample_these takes the keys that a SELECT gives, each once, in the place of chance.
+ *
  * After that wh_model_sample_keys stages the keys as "wh.sampled", and wh_model_sample_rows the
  * model's rows that have them as "wh.rows", by probes of an index that begins with the key.
  * wh_model_rows names them; of a model that is not sampled its relation.
  */
 extern void wh_model_sample(WhModel *model, WhStage *stage, int32 count, const char *more,
 							const char *condition, const char *also);
+extern void wh_model_sample_these(WhModel *model, WhStage *stage, const char *keys);
 extern void wh_model_sample_keys(const WhModel *model, WhStage *stage);
 extern void wh_model_sample_rows(const WhModel *model, WhStage *stage);
 /* The same from a table beside the model, under a name. */

@@ -33,6 +33,7 @@
 #define SPARE_PAGES 3
 
 static WhRows *choose_parts(const WhStage *stage, Oid relid, int64 count);
+static void stage_driver(WhModel *model, WhStage *stage, const char *more);
 static int64 share_of_rows(const WhStage *stage, int32 count);
 static char *driver_columns(const WhModel *model, const char *alias);
 static const char *model_key_of(const WhModel *model, int place);
@@ -69,11 +70,25 @@ wh_model_sample(WhModel *model, WhStage *stage, int32 count, const char *more,
 	resetStringInfo(&sql);
 	wh_model_source_key(&sql, model->source, "d");
 	wh_model_draw(stage, "wh.source", model->source->mirror, sql.data, "true", count - of_rows);
+	stage_driver(model, stage, " UNION SELECT d.* FROM \"wh.source\" d");
+}
+
+void
+wh_model_sample_these(WhModel *model, WhStage *stage, const char *keys)
+{
+	(void) wh_stage_fill(stage, "wh.drawn", keys, 0, NULL);
+	stage_driver(model, stage, "");
+}
+
+/* stage_driver fills "wh.driver" with what the drawn rows have of the driving table's key, and with
+ * what else there is. */
+static void
+stage_driver(WhModel *model, WhStage *stage, const char *more)
+{
 	(void) wh_stage_fill(stage, "wh.driver",
 						 wh_sql("SELECT pg_catalog.row_number() OVER () AS \"wh.d\", u.* FROM "
-								"(SELECT %s FROM \"wh.drawn\" d UNION SELECT d.* FROM "
-								"\"wh.source\" d) u",
-								driver_columns(model, "d")),
+								"(SELECT DISTINCT %s FROM \"wh.drawn\" d%s) u",
+								driver_columns(model, "d"), more),
 						 0, NULL);
 	model->sampled = true;
 }

@@ -21,7 +21,6 @@
 
 static void check_pending(const WhRollup *rollup);
 static void append_net(StringInfo sql, const WhRollup *rollup, const char *projections);
-static char *project_changes(const WhRollup *rollup);
 static char *project_pending(const WhRollup *rollup);
 static bool has_changes(const WhRollup *rollup, const WhLoad *load);
 
@@ -39,7 +38,7 @@ wh_rollup_read_delta(WhRollup *rollup, WhLoad *load, bool with_pending)
 	initStringInfo(&projections);
 	initStringInfo(&sql);
 	if (with_changes)
-		appendStringInfoString(&projections, project_changes(rollup));
+		appendStringInfoString(&projections, wh_rollup_project_changes(rollup));
 	if (with_pending)
 		wh_sql_append(&projections, "%s%s", with_changes ? " UNION ALL " : "",
 					  project_pending(rollup));
@@ -53,12 +52,19 @@ wh_rollup_read_delta(WhRollup *rollup, WhLoad *load, bool with_pending)
 void
 wh_rollup_read_fact(WhRollup *rollup)
 {
+	wh_rollup_read_some(rollup, "true");
+}
+
+void
+wh_rollup_read_some(WhRollup *rollup, const char *condition)
+{
 	StringInfoData projections;
 	StringInfoData sql;
 
 	initStringInfo(&projections);
 	initStringInfo(&sql);
-	wh_rollup_project(&projections, rollup, "1", wh_sql_relation(rollup->fact), NULL);
+	wh_rollup_project(&projections, rollup, "1",
+					  wh_sql("(SELECT c.* FROM %T c WHERE %s)", rollup->fact, condition), NULL);
 	append_net(&sql, rollup, projections.data);
 	wh_stage_fill(rollup->stage, "wh_net", sql.data, 0, NULL);
 }
@@ -94,7 +100,7 @@ wh_rollup_missed(WhModel *model, WhLoad *load)
 		check_pending(rollup);
 	initStringInfo(&net);
 	initStringInfo(&sql);
-	append_net(&net, rollup, project_changes(rollup));
+	append_net(&net, rollup, wh_rollup_project_changes(rollup));
 	wh_sql_append(&sql, "INSERT INTO %T (load_id, n", rollup->pending);
 	wh_rollup_projection(&sql, rollup, NULL);
 	wh_sql_append(&sql, ") SELECT %l, t.n", load->id);
@@ -130,8 +136,8 @@ append_net(StringInfo sql, const WhRollup *rollup, const char *projections)
 	wh_sql_append(sql, " HAVING pg_catalog.sum(t.n) <> 0) q");
 }
 
-static char *
-project_changes(const WhRollup *rollup)
+char *
+wh_rollup_project_changes(const WhRollup *rollup)
 {
 	StringInfoData sql;
 

@@ -38,8 +38,6 @@ static void read_options(WhRollup *rollup);
 static void read_measures(WhRollup *rollup);
 static void read_bounds(WhRollup *rollup);
 static void find_tables(WhRollup *rollup);
-static void start_stage(WhRollup *rollup);
-static void check_rights(const WhRollup *rollup);
 
 static const WhModelRoutine routine = {
 	.build = build,
@@ -50,6 +48,9 @@ static const WhModelRoutine routine = {
 	.missed = wh_rollup_missed,
 	.verify = wh_rollup_verify,
 	.known = wh_rollup_known,
+	.suspect = wh_rollup_suspect,
+	.mend = wh_rollup_mend,
+	.follow_mend = wh_rollup_follow_mend,
 	.drop = drop,
 	.referrers = referrers,
 };
@@ -69,8 +70,8 @@ load_rollup(WhModel *model, WhLoad *load, WhCounts *counts)
 	WhRollup *rollup = wh_rollup_open(model);
 	bool has_missed = model->position != rollup->fact_position;
 
-	check_rights(rollup);
-	start_stage(rollup);
+	wh_rollup_check_rights(rollup);
+	wh_rollup_start_stage(rollup);
 	if (wh_rollup_read_delta(rollup, load, has_missed))
 		apply(rollup, load, counts, false);
 	if (has_missed)
@@ -86,8 +87,8 @@ build(WhModel *model, WhLoad *load, WhCounts *counts)
 {
 	WhRollup *rollup = wh_rollup_open(model);
 
-	check_rights(rollup);
-	start_stage(rollup);
+	wh_rollup_check_rights(rollup);
+	wh_rollup_start_stage(rollup);
 	rollup->built_from = rollup->fact_load;
 	empty(rollup, counts);
 	wh_rollup_read_fact(rollup);
@@ -145,8 +146,8 @@ empty(WhRollup *rollup, WhCounts *counts)
 					   (WhArg[]){WH_ARG_INT4(rollup->model->id)});
 }
 
-static void
-start_stage(WhRollup *rollup)
+void
+wh_rollup_start_stage(WhRollup *rollup)
 {
 	MemoryContext caller = MemoryContextSwitchTo(rollup->context);
 
@@ -165,9 +166,9 @@ wh_rollup_release(WhModel *model)
 	rollup->stage = NULL;
 }
 
-/* check_rights: what a load hands over was read with the rights of the fact's owner. */
-static void
-check_rights(const WhRollup *rollup)
+/* wh_rollup_check_rights: what a load hands over was read with the rights of the fact's owner. */
+void
+wh_rollup_check_rights(const WhRollup *rollup)
 {
 	if (pg_class_aclcheck(rollup->fact, GetUserId(), ACL_SELECT) != ACLCHECK_OK)
 		ereport(ERROR,

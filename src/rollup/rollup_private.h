@@ -107,12 +107,16 @@ typedef struct WhRollup
 	MemoryContext context; /* of the model, and so of this and of the stage */
 	WhStage *stage; /* NULL, or that of the work that is going on */
 	int64 built_from; /* the fact's last load that a build has seen */
+	TimestampTz mend_from; /* the range that is rebuilt (mend.c) */
+	TimestampTz mend_to;
 } WhRollup;
 
 /* rollup.c */
 extern WhRollup *wh_rollup_open(WhModel *model);
 /* Reads again where the fact stands; in the active snapshot, when there is a fixed one. */
 extern void wh_rollup_release(WhModel *model);
+extern void wh_rollup_start_stage(WhRollup *rollup);
+extern void wh_rollup_check_rights(const WhRollup *rollup);
 
 /* declare.c */
 extern WhRollupColumn *wh_rollup_column(Oid fact, const char *name);
@@ -174,6 +178,10 @@ extern int wh_rollup_place(const WhRollup *rollup, WhAccumulatorKind kind,
 /* delta.c: what happened to the fact's rows */
 extern bool wh_rollup_read_delta(WhRollup *rollup, WhLoad *load, bool with_pending);
 extern void wh_rollup_read_fact(WhRollup *rollup);
+/* The same of those that meet a condition on c, a row of the fact. */
+extern void wh_rollup_read_some(WhRollup *rollup, const char *condition);
+/* "SELECT n, p, …": what the load did to the fact's rows. */
+extern char *wh_rollup_project_changes(const WhRollup *rollup);
 extern void wh_rollup_read_pending(WhRollup *rollup, int64 after);
 extern void wh_rollup_forget_pending(WhRollup *rollup);
 extern void wh_rollup_missed(WhModel *model, WhLoad *load);
@@ -199,6 +207,11 @@ extern void wh_rollup_apply_periods(WhRollup *rollup, WhLoad *load, WhCounts *co
 									bool is_new);
 extern void wh_rollup_enter_periods(WhRollup *rollup, WhLoad *load, WhCounts *counts);
 extern char *wh_rollup_clock(const WhRollup *rollup, XLogRecPtr position);
+
+/* mend.c */
+extern bool wh_rollup_suspect(WhModel *model, TimestampTz from, TimestampTz to);
+extern List *wh_rollup_mend(WhModel *model, WhLoad *load, WhCounts *counts);
+extern bool wh_rollup_follow_mend(WhModel *model, WhLoad *load, WhCounts *counts);
 
 /* verify.c, known.c */
 extern void wh_rollup_stage_known(const WhRollup *rollup, WhStage *stage,
