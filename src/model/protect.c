@@ -38,6 +38,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "parser/parsetree.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/hsearch.h"
@@ -65,7 +66,7 @@ static void check(Oid relid);
 static void tell(Oid relid);
 static pg_noreturn void refuse(Oid relid);
 static WhManaged find_managed(Oid relid);
-static char *ids_of(List *relids);
+static WhArg array_of(List *relids);
 static void forget(Datum arg, Oid relid);
 
 static bool allow_writes = false;
@@ -250,49 +251,52 @@ static WhManaged
 find_managed(Oid relid)
 {
 	List *relids = list_make1_oid(relid);
+	WhArg args[2] = {WH_ARG_OID(relid)};
 	WhUser saved;
 	WhRows *rows;
-	char *ids;
 	int level;
 
 	if (!wh_model_is_installed())
 		return WH_MANAGED_NOT;
 	if (get_rel_relispartition(relid))
 		relids = list_concat(relids, get_partition_ancestors(relid));
-	ids = ids_of(relids);
+	args[1] = array_of(relids);
 	/* Where the session has switched scans off, the costs would have this compiled. */
 	level = wh_settings_push_interpreted();
 	/* The transaction's own snapshot may be older than the model. */
 	PushActiveSnapshot(GetLatestSnapshot());
 	wh_user_become_extension(&saved);
-	rows = wh_spi_query_snapshot(
-		wh_sql("SELECT %d FROM walhouse.model WHERE relation IN (%s) UNION ALL SELECT %d FROM "
+	rows = wh_spi_query_kept_snapshot(
+		wh_sql("SELECT %d FROM walhouse.model WHERE relation = ANY ($2) UNION ALL SELECT %d FROM "
 			   "walhouse.model_view v JOIN pg_catalog.pg_class c ON c.oid = v.view WHERE v.view = "
-			   "%u AND c.relkind = 'r' UNION ALL SELECT %d FROM "
-			   "walhouse.model WHERE query = %u UNION ALL SELECT %d FROM walhouse.feed_table t "
-			   "WHERE t.mirror IN (%s) OR t.log IN (%s) UNION ALL SELECT %d FROM "
+			   "$1 AND c.relkind = 'r' UNION ALL SELECT %d FROM "
+			   "walhouse.model WHERE query = $1 UNION ALL SELECT %d FROM walhouse.feed_table t "
+			   "WHERE t.mirror = ANY ($2) OR t.log = ANY ($2) UNION ALL SELECT %d FROM "
 			   "walhouse.feed_table t JOIN pg_catalog.pg_class l ON l.oid = t.log JOIN "
 			   "pg_catalog.pg_class x ON x.relnamespace = l.relnamespace AND x.relname = 'txn' "
-			   "WHERE x.oid = %u LIMIT 1",
-			   WH_MANAGED_MODEL, ids, WH_MANAGED_MODEL, relid, WH_MANAGED_QUERY, relid,
-			   WH_MANAGED_FEED, ids, ids, WH_MANAGED_FEED, relid),
-		0, NULL);
+			   "WHERE x.oid = $1 LIMIT 1",
+			   WH_MANAGED_MODEL, WH_MANAGED_MODEL, WH_MANAGED_QUERY, WH_MANAGED_FEED,
+			   WH_MANAGED_FEED),
+		lengthof(args), args);
 	wh_user_restore(&saved);
 	PopActiveSnapshot();
 	wh_settings_pop(level);
 	return rows->count == 0 ? WH_MANAGED_NOT : (WhManaged) wh_rows_int4(rows, 0, 1);
 }
 
-static char *
-ids_of(List *relids)
+static WhArg
+array_of(List *relids)
 {
-	StringInfoData ids;
+	Datum *oids = palloc(sizeof(Datum) * list_length(relids));
+	int count = 0;
 	ListCell *cell;
 
-	initStringInfo(&ids);
 	foreach(cell, relids)
-		wh_sql_append(&ids, "%s%u", ids.len > 0 ? ", " : "", lfirst_oid(cell));
-	return ids.data;
+		oids[count++] = ObjectIdGetDatum(lfirst_oid(cell));
+	return (WhArg){OIDARRAYOID,
+				   PointerGetDatum(construct_array(oids, count, OIDOID, sizeof(Oid), true,
+												   TYPALIGN_INT)),
+				   false};
 }
 
 static void
