@@ -68,6 +68,11 @@ CREATE TABLE t (k bigint) PARTITION BY RANGE (k);
 SELECT walhouse.create_partition_set('t', '1 hour', key => 'epoch_s', origin => '1969-12-31 23:59:59.5', outside => 'create', lead_count => 0) > 0 AS made;
 SELECT walhouse.make_partition('t', '0');
 SELECT from_value, to_value FROM walhouse.partitions WHERE parent = 't'::regclass;
+-- a set that has all it should have is looked at without a row of the register being locked or written
+CALL walhouse.maintain_partitions('t');
+CALL walhouse.maintain_partitions('t');
+SELECT count(*) > 0 AS partitions, count(*) FILTER (WHERE p.xmax::text <> '0') AS locked
+FROM walhouse.partition p JOIN walhouse.partition_set s USING (set_id) WHERE s.parent = 't'::regclass;
 
 -- a partition that ends further than any time stops no set
 SELECT filled('date', 'day', NULL, '');

@@ -59,9 +59,9 @@ static List *
 pending_partitions(Oid parent)
 {
 	WhArg args[] = {WH_ARG_OID(parent)};
-	WhRows *rows = wh_spi_query("SELECT inhrelid FROM pg_catalog.pg_inherits"
-								" WHERE inhparent = $1 AND inhdetachpending",
-								1, args);
+	WhRows *rows = wh_spi_query_kept("SELECT inhrelid FROM pg_catalog.pg_inherits"
+									 " WHERE inhparent = $1 AND inhdetachpending",
+									 1, args);
 	List *pending = NIL;
 
 	for (uint64 i = 0; i < rows->count; i++)
@@ -154,18 +154,19 @@ wh_members_reconcile(const WhSet *set, List *ranges)
 		"DELETE FROM walhouse.partition_step t WHERE t.set_id = $1 AND t.step <> 'make' AND NOT"
 		" EXISTS (SELECT FROM walhouse.partition p WHERE p.set_id = $1 AND p.relid = t.relid)",
 		1, args);
-	/* What was kept and is attached again is a partition like any other; it is new to the set. */
+	/* What was kept and is attached again is a partition like any other; it is new to the set. ON
+	 * CONFLICT locks what it finds, so what is right already is left out before. */
 	wh_catalog_execute(
 		"INSERT INTO walhouse.partition AS p (set_id, relid, lo, hi, from_value, to_value)"
 		" SELECT $1, n.relid, n.lo, n.hi, n.from_value, n.to_value FROM ROWS FROM"
 		" (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
 		" pg_catalog.unnest($5), pg_catalog.unnest($6)) AS n (relid, lo, hi, from_value, to_value)"
-		" ON CONFLICT (relid) DO UPDATE SET set_id = $1, lo = EXCLUDED.lo, hi = EXCLUDED.hi,"
-		" from_value = EXCLUDED.from_value, to_value = EXCLUDED.to_value, state = CASE WHEN p.state"
-		" IN ('open', 'sealed', 'profiled', 'detaching') THEN p.state ELSE 'open' END WHERE "
-		"(p.set_id, p.lo, "
-		"p.hi) <> ($1,"
-		" EXCLUDED.lo, EXCLUDED.hi) OR p.state NOT IN ('open', 'sealed', 'profiled', 'detaching')",
+		" WHERE NOT EXISTS (SELECT FROM walhouse.partition q WHERE q.relid = n.relid AND (q.set_id,"
+		" q.lo, q.hi) = ($1, n.lo, n.hi) AND q.state IN ('open', 'sealed', 'profiled',"
+		" 'detaching')) ON CONFLICT (relid) DO UPDATE SET set_id = $1, lo = EXCLUDED.lo,"
+		" hi = EXCLUDED.hi, from_value = EXCLUDED.from_value, to_value = EXCLUDED.to_value,"
+		" state = CASE WHEN p.state IN ('open', 'sealed', 'profiled', 'detaching') THEN p.state"
+		" ELSE 'open' END",
 		6, args);
 }
 

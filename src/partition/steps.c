@@ -327,9 +327,9 @@ begin_detaching(const WhSet *set, Oid relid, const WhMember *member, char **sql)
 static bool
 is_pending(const WhSet *set, Oid relid)
 {
-	WhRows *rows = wh_spi_query("SELECT inhrelid FROM pg_catalog.pg_inherits WHERE inhparent = $1"
-								" AND inhdetachpending",
-								1, (WhArg[]){WH_ARG_OID(set->parent)});
+	WhRows *rows = wh_spi_query_kept("SELECT inhrelid FROM pg_catalog.pg_inherits WHERE inhparent"
+									 " = $1 AND inhdetachpending",
+									 1, (WhArg[]){WH_ARG_OID(set->parent)});
 
 	if (rows->count == 0)
 		return false;
