@@ -13,11 +13,16 @@
  * A step that does not get a lock in time (walhouse.partition_lock_timeout) is tried a few times
  * more after pauses of random length, before it counts as failed.
  *
+ * Commits do not wait for the disk, but for those of claims, and the run's end: a crash takes from
+ * the end of the WAL, so that what is left is a step that has not come as far, like any other that
+ * was cut off.
+ *
  * One process of a database does this at a time, by a lock of its session.
  */
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "common/pg_prng.h"
 #include "miscadmin.h"
@@ -86,6 +91,7 @@ wh_partition_run(const WhPartitionRun *run)
 		}
 		MemoryContextReset(batch);
 	}
+	XLogFlush(XactLastCommitEnd);
 	PortalContext = outer;
 	MemoryContextSwitchTo(outer);
 }
@@ -139,6 +145,7 @@ take_turn(void)
 	}
 	SetConfigOption("lock_timeout", psprintf("%dms", wh_partition_lock_timeout), PGC_USERSET,
 					PGC_S_SESSION);
+	SetConfigOption("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION);
 }
 
 /* forget_gone forgets sets whose tables are no more, and what was under way with them: a set goes
@@ -234,6 +241,8 @@ claim(Errand *errand)
 	bool isnull;
 
 	wh_toplevel_begin();
+	(void) set_config_option("synchronous_commit", "local", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_LOCAL, true, 0, false);
 	rows =
 		wh_catalog_query(
 			"UPDATE walhouse.partition_step SET tried = pg_catalog.clock_timestamp(), failures ="

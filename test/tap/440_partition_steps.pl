@@ -8,7 +8,7 @@ use WalhouseProof;
 use WalhouseLife qw(go_on_now start_maintenance strongest_lock kill_worker setting);
 use Test::More;
 
-my $house = one_server(conf => "walhouse.worker = off\nwalhouse.partition_lock_timeout = 200ms\n");
+my $house = one_server(conf => "walhouse.worker = off\nwalhouse.partition_lock_timeout = 200ms\nwal_writer_delay = 10s\n");
 
 sql($house, q{
 	CREATE ROLE keeper; CREATE SCHEMA s AUTHORIZATION keeper; CREATE SCHEMA old AUTHORIZATION keeper;
