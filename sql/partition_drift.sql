@@ -18,8 +18,9 @@ ALTER TABLE t ALTER COLUMN n SET STATISTICS 500;
 CREATE INDEX ON t (n);
 CREATE STATISTICS t_stat ON id, n FROM t;
 GRANT SELECT ON t TO partition_drift_reader;
-SELECT walhouse.create_partition_set('t', 'month', lead_count => 1) > 0 AS made;
-SELECT walhouse.create_partition_set('deep', 'month', lead_count => 0, lead => '1 day', subpartition => '{"by": "hash", "column": "id", "count": 2}') > 0 AS made;
+SELECT walhouse.create_partition_set('t', 'month', lead_count => 1, profile => '{"storage": {"fillfactor": 80, "toast.autovacuum_enabled": false}}') > 0 AS made;
+SELECT walhouse.create_partition_set('deep', 'month', lead_count => 0, lead => '1 day', subpartition => '{"by": "hash", "column": "id", "count": 2}',
+    profile => '{"storage": {"autovacuum_vacuum_scale_factor": 0.01}}') > 0 AS made;
 CALL walhouse.maintain_partitions('t', '2026-01-15 12:00+00');
 CALL walhouse.maintain_partitions('deep', '2026-01-15 12:00+00');
 CREATE VIEW drift AS
@@ -27,6 +28,7 @@ CREATE VIEW drift AS
     FROM (VALUES ('t'::regclass), ('deep')) s(parent) CROSS JOIN LATERAL walhouse.partition_drift(s.parent) WITH ORDINALITY d (parent, partition, kind, detail, repair, lock, i)
          LEFT JOIN LATERAL unnest(d.repair) WITH ORDINALITY r(repair, i) ON true ORDER BY s.parent::text, d.i, r.i;
 SELECT * FROM drift;
+SELECT relname, reloptions FROM pg_class WHERE relnamespace = 'partition_drift'::regnamespace AND relkind = 'r' ORDER BY 1;
 SELECT parent, drift FROM walhouse.stat_partition_set WHERE parent IN ('t'::regclass, 'deep'::regclass) ORDER BY 1;
 
 -- all that may differ
@@ -51,6 +53,13 @@ ALTER TABLE t_p2026_02 DISABLE TRIGGER "keeps Still";
 GRANT SELECT, INSERT ON t TO "partition_drift Writer";
 GRANT SELECT, DELETE ON t_p2026_02 TO "partition_drift Writer";
 GRANT TRUNCATE ON t_p2026_02 TO PUBLIC;
+GRANT UPDATE (id, "a b"), REFERENCES (n) ON t TO "partition_drift Writer" WITH GRANT OPTION;
+GRANT UPDATE (id), INSERT ("a b") ON t_p2026_02 TO "partition_drift Writer";
+GRANT SELECT (n) ON t TO PUBLIC;
+GRANT SELECT (v) ON deep_p2026_01 TO partition_drift_reader;
+ALTER TABLE t_p2026_01 SET (fillfactor = 100, toast.autovacuum_enabled = true, autovacuum_enabled = false);
+ALTER TABLE t_p2026_02 RESET (fillfactor, toast.autovacuum_enabled);
+ALTER TABLE deep_p2026_01_h1 RESET (autovacuum_vacuum_scale_factor);
 ALTER TABLE t_p2026_01 DISABLE ROW LEVEL SECURITY, REPLICA IDENTITY DEFAULT;
 ALTER TABLE t_p2026_02 FORCE ROW LEVEL SECURITY, SET UNLOGGED;
 CREATE UNIQUE INDEX deep_key ON ONLY deep (id, at);

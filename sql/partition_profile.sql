@@ -32,6 +32,11 @@ SELECT walhouse.create_partition_set('event', 'day', profile => '{"fillfactor": 
 SELECT walhouse.create_partition_set('event', 'day', profile => '{"fillfactor": "high"}');
 SELECT walhouse.create_partition_set('event', 'day', profile => '{"after": "-1 day"}');
 SELECT walhouse.create_partition_set('event', 'day', profile => '{"after": 7}');
+SELECT walhouse.create_partition_set('event', 'day', profile => '{"storage": ["fillfactor"]}');
+SELECT walhouse.create_partition_set('event', 'day', profile => '{"storage": {"fillfactor": 5}}');
+SELECT walhouse.create_partition_set('event', 'day', profile => '{"storage": {"autovacuum_enabled": null}}');
+SELECT walhouse.create_partition_set('event', 'day', profile => '{"storage": {"fillfactor); DROP TABLE event; --": 1}}');
+SELECT walhouse.create_partition_set('event', 'day', profile => '{"storage": {"toast.fillfactor": 70}}');
 SELECT walhouse.create_partition_set('event', 'day', profile => '{"index_tablespace": "nowhere"}');
 SELECT walhouse.create_partition_set('event', 'day', profile => '{"tablespace": "partition_profile_cold"}');
 SELECT walhouse.create_partition_set('event', 'day', profile => '{"access_method": "btree"}', retire => 'move', retire_schema => 'partition_profile');
@@ -40,9 +45,11 @@ SELECT walhouse.create_partition_set('event', 'day', profile => '{"open_indexes"
 
 -- btree while rows come, BRIN afterwards
 SELECT walhouse.create_partition_set('event', 'day', lead_count => 1, horizon => '1000 years', seal_after => '1 day', retire_after => '10 days',
-    profile => '{"open_indexes": [{"btree": ["at"]}, {"hash": ["kind"]}], "indexes": [{"brin": ["at", "n"]}, {"hash": ["kind"]}], "fillfactor": 100, "after": "2 days"}') > 0 AS made;
+    profile => '{"open_indexes": [{"btree": ["at"]}, {"hash": ["kind"]}], "indexes": [{"brin": ["at", "n"]}, {"hash": ["kind"]}], "fillfactor": 100, "after": "2 days",
+        "storage": {"fillfactor": 70, "autovacuum_enabled": true, "toast.autovacuum_vacuum_threshold": 10}}') > 0 AS made;
 CALL walhouse.maintain_partitions('event', '2026-01-01 12:00+00');
 SELECT * FROM indexes ORDER BY 1, 2;
+SELECT c.relname, c.reloptions, t.reloptions AS toast FROM pg_class c JOIN pg_class t ON t.oid = c.reltoastrelid WHERE c.relnamespace = 'partition_profile'::regnamespace ORDER BY 1;
 INSERT INTO event SELECT i, '2026-01-01 00:00+00'::timestamptz + i * interval '1 hour', 'k' || i % 3, i FROM generate_series(0, 23) i;
 CREATE INDEX by_hand ON event_p2026_01_01 (n) WHERE n > 5;
 CREATE INDEX by_hand_too ON event_p2026_01_01 (kind);
@@ -53,6 +60,10 @@ CALL walhouse.maintain_partitions('event', '2026-01-04 00:00+00');
 SELECT * FROM parts WHERE state = 'profiled' ORDER BY partition::text;
 SELECT * FROM indexes WHERE partition = 'event_p2026_01_01' ORDER BY 2;
 SELECT reloptions FROM pg_class WHERE oid = 'event_p2026_01_01'::regclass;
+SELECT partition, kind, detail FROM walhouse.partition_drift('event') WHERE kind = 'storage parameter';
+ALTER TABLE event_p2026_01_01 SET (fillfactor = 70);
+SELECT partition, kind, detail FROM walhouse.partition_drift('event') WHERE kind = 'storage parameter';
+ALTER TABLE event_p2026_01_01 SET (fillfactor = 100);
 SELECT count(*) FROM event WHERE at < '2026-01-02';
 -- nothing is done twice
 CREATE TABLE before AS SELECT oid, relfilenode FROM pg_class WHERE relnamespace = 'partition_profile'::regnamespace AND relname LIKE 'event_p2026_01_01%';

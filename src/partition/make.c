@@ -33,7 +33,8 @@
 
 static List *statements(const WhSet *set, const WhNewPartition *partition, const char *name);
 static List *append_properties(List *sql, Oid parent, const char *schema, const char *name);
-static void append_levels(List **sql, const char *schema, const char *name, const char *level);
+static void append_levels(List **sql, const char *schema, const char *name, const char *level,
+						  const char *storage);
 static char *level_by(const char *level);
 static WhRows *read_level(const char *level);
 static char *free_name(const WhSet *set, int64 lo);
@@ -229,12 +230,14 @@ statements(const WhSet *set, const WhNewPartition *partition, const char *name)
 		wh_sql_append(&sql, "%s", level_by(set->subpartition));
 	if (OidIsValid(rel->rd_rel->relam))
 		wh_sql_append(&sql, " USING %I", get_am_name(rel->rd_rel->relam));
+	if (set->subpartition == NULL)
+		wh_sql_append(&sql, "%s", wh_profile_storage(set));
 	if (OidIsValid(rel->rd_rel->reltablespace))
 		wh_sql_append(&sql, " TABLESPACE %I", get_tablespace_name(rel->rd_rel->reltablespace));
 	table_close(rel, NoLock);
 	all = append_properties(list_make1(sql.data), set->parent, schema, name);
 	if (set->subpartition != NULL)
-		append_levels(&all, schema, name, set->subpartition);
+		append_levels(&all, schema, name, set->subpartition, wh_profile_storage(set));
 	all = list_concat(all, wh_profile_open_indexes(set, schema, name));
 	return lappend(all, wh_sql("ALTER TABLE %T ATTACH PARTITION %I.%I FOR VALUES FROM (%s) TO (%s)",
 							   set->parent, schema, name,
@@ -264,7 +267,8 @@ append_properties(List *sql, Oid parent, const char *schema, const char *name)
 
 /* append_levels lists the partitions of a partition, and theirs. */
 static void
-append_levels(List **sql, const char *schema, const char *name, const char *level)
+append_levels(List **sql, const char *schema, const char *name, const char *level,
+			  const char *storage)
 {
 	WhRows *rows = read_level(level);
 	char *below = wh_rows_text(rows, 0, 4);
@@ -294,11 +298,10 @@ append_levels(List **sql, const char *schema, const char *name, const char *leve
 				wh_sql_append(&text, "%s%L", v == 0 ? "IN (" : ", ", wh_rows_text(values, v, 1));
 			wh_sql_append(&text, ")");
 		}
-		if (below != NULL)
-			wh_sql_append(&text, "%s", level_by(below));
+		wh_sql_append(&text, "%s", below != NULL ? level_by(below) : storage);
 		*sql = lappend(*sql, text.data);
 		if (below != NULL)
-			append_levels(sql, schema, child, below);
+			append_levels(sql, schema, child, below, storage);
 	}
 }
 

@@ -108,7 +108,7 @@ CREATE FUNCTION walhouse.create_partition_set(parent regclass, every text, key t
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'walhouse_create_partition_set';
 COMMENT ON FUNCTION walhouse.create_partition_set(regclass, text, text, text, text, text, integer, text, text, text, text, text, text, text, jsonb, jsonb, boolean) IS
-    'Has walhouse make and retire the partitions of a table that is partitioned by range of one column; partitions that are there belong to the set. every: the grid (day, week, month, 6 hours, a number). key: what an integer counts (epoch_s, epoch_ms, epoch_us, epoch_ns); else it follows from the column''s type. zone, origin: where the grid lies. lead, lead_count: how far, and how many partitions, ahead. horizon, outside: how far from now rows may have partitions made, and what becomes of others. seal_after, retire_after, drop_after: ages. retire: drop, keep or move (to retire_schema). subpartition: a list or hash level below each. profile: how sealed partitions are kept (indexes, fillfactor, tablespaces, access method). archive: what is dropped is written to a file first. Only the table''s owner may.';
+    'Has walhouse make and retire the partitions of a table that is partitioned by range of one column; partitions that are there belong to the set. every: the grid (day, week, month, 6 hours, a number). key: what an integer counts (epoch_s, epoch_ms, epoch_us, epoch_ns); else it follows from the column''s type. zone, origin: where the grid lies. lead, lead_count: how far, and how many partitions, ahead. horizon, outside: how far from now rows may have partitions made, and what becomes of others. seal_after, retire_after, drop_after: ages. retire: drop, keep or move (to retire_schema). subpartition: a list or hash level below each. profile: storage parameters of partitions, and how sealed ones are kept (indexes, fillfactor, tablespaces, access method). archive: what is dropped is written to a file first. Only the table''s owner may.';
 
 CREATE FUNCTION walhouse.alter_partition_set(parent regclass, options jsonb) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -275,14 +275,31 @@ AS $$
     ), columns AS (
         SELECT t.*, format('ALTER TABLE %s ALTER COLUMN %I', t.name, d.attname) AS alter_column, d.attname,
                COALESCE(c.attstattarget, -1) AS wanted_target, COALESCE(d.attstattarget, -1) AS target,
-               c.attstorage AS wanted_storage, d.attstorage AS storage, c.attcompression AS wanted_compression, d.attcompression AS compression
+               c.attstorage AS wanted_storage, d.attstorage AS storage, c.attcompression AS wanted_compression, d.attcompression AS compression,
+               c.attacl AS wanted_acl, d.attacl AS acl
         FROM t
              JOIN pg_attribute c ON c.attrelid = t.above AND c.attnum > 0 AND NOT c.attisdropped
              JOIN pg_attribute d ON d.attrelid = t.below AND d.attname = c.attname AND NOT d.attisdropped
+    ), parameters AS (
+        -- storage parameters of leaves and of their TOAST tables, as the profile says: a partitioned table has none
+        SELECT t.*, w.key, w.value AS wanted, h.option_value AS value
+        FROM t
+             JOIN walhouse.partition_set s ON s.parent = t.root
+             LEFT JOIN walhouse.partition p ON p.relid = t.below
+             LEFT JOIN pg_class x ON x.oid = (t.b).reltoastrelid
+             CROSS JOIN LATERAL (SELECT COALESCE(s.profile -> 'storage', '{}')
+                                        || CASE WHEN p.state = 'profiled' THEN jsonb_strip_nulls(jsonb_build_object('fillfactor', s.profile -> 'fillfactor')) ELSE '{}' END) f(profile)
+             CROSS JOIN LATERAL jsonb_each_text(f.profile) w
+             CROSS JOIN LATERAL (SELECT starts_with(w.key, 'toast.')) k(is_toast)
+             LEFT JOIN LATERAL (SELECT o.option_value FROM pg_options_to_table(CASE WHEN k.is_toast THEN x.reloptions ELSE (t.b).reloptions END) o
+                                WHERE o.option_name = CASE WHEN k.is_toast THEN substr(w.key, 7) ELSE w.key END) h ON true
+        WHERE (t.b).relkind = 'r' AND (x.oid IS NOT NULL OR NOT k.is_toast)
     ), granted AS (
-        SELECT t.below, t.is_above, g.grantee, g.privilege_type, bool_or(g.is_grantable) AS is_grantable
-        FROM (SELECT t.below, true AS is_above, (t.a).relacl AS acl, (t.a).relowner AS owner FROM t
-              UNION ALL SELECT t.below, false, (t.b).relacl, (t.b).relowner FROM t) t
+        SELECT t.below, t.is_above, g.privilege_type || CASE WHEN t.attname IS NULL THEN '' ELSE format(' (%I)', t.attname) END AS privilege, g.grantee, bool_or(g.is_grantable) AS is_grantable
+        FROM (SELECT t.below, true AS is_above, NULL::name AS attname, (t.a).relacl AS acl, (t.a).relowner AS owner FROM t
+              UNION ALL SELECT t.below, false, NULL, (t.b).relacl, (t.b).relowner FROM t
+              UNION ALL SELECT c.below, true, c.attname, c.wanted_acl, (c.a).relowner FROM columns c
+              UNION ALL SELECT c.below, false, c.attname, c.acl, (c.b).relowner FROM columns c) t
              CROSS JOIN LATERAL aclexplode(t.acl) g
         WHERE g.grantee <> t.owner
         GROUP BY 1, 2, 3, 4
@@ -356,22 +373,26 @@ AS $$
         FROM t WHERE (t.a).relowner <> (t.b).relowner
         UNION ALL
         -- partitions have no privileges of their own; those that have some have the table's
-        SELECT t.root, t.level, t.below, 'privilege', format('%s has %s, unlike on the table', r.name, string_agg(g.privilege_type, ', ' ORDER BY g.privilege_type)),
-               ARRAY[format('REVOKE %s ON %s FROM %s', string_agg(g.privilege_type, ', ' ORDER BY g.privilege_type), t.name, r.name)], 'none'
+        SELECT t.root, t.level, t.below, 'privilege', format('%s has %s, unlike on the table', r.name, string_agg(g.privilege, ', ' ORDER BY g.privilege)),
+               ARRAY[format('REVOKE %s ON %s FROM %s', string_agg(g.privilege, ', ' ORDER BY g.privilege), t.name, r.name)], 'none'
         FROM t JOIN granted g ON g.below = t.below AND NOT g.is_above
              CROSS JOIN LATERAL (SELECT CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(g.grantee)) END) r(name)
-        WHERE NOT EXISTS (SELECT FROM granted h WHERE h.below = t.below AND h.is_above AND (h.grantee, h.privilege_type) = (g.grantee, g.privilege_type))
+        WHERE NOT EXISTS (SELECT FROM granted h WHERE h.below = t.below AND h.is_above AND (h.grantee, h.privilege) = (g.grantee, g.privilege))
               AND g.grantee <> (t.a).relowner
         GROUP BY t.root, t.level, t.below, t.name, r.name
         UNION ALL
-        SELECT t.root, t.level, t.below, 'privilege', format('%s lacks %s, unlike on the table', r.name, string_agg(g.privilege_type, ', ' ORDER BY g.privilege_type)),
-               ARRAY[format('GRANT %s ON %s TO %s%s', string_agg(g.privilege_type, ', ' ORDER BY g.privilege_type), t.name, r.name,
+        SELECT t.root, t.level, t.below, 'privilege', format('%s lacks %s, unlike on the table', r.name, string_agg(g.privilege, ', ' ORDER BY g.privilege)),
+               ARRAY[format('GRANT %s ON %s TO %s%s', string_agg(g.privilege, ', ' ORDER BY g.privilege), t.name, r.name,
                      CASE WHEN g.is_grantable THEN ' WITH GRANT OPTION' END)], 'none'
         FROM t JOIN granted g ON g.below = t.below AND g.is_above
              CROSS JOIN LATERAL (SELECT CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(g.grantee)) END) r(name)
         WHERE EXISTS (SELECT FROM granted h WHERE h.below = t.below AND NOT h.is_above)
-              AND NOT EXISTS (SELECT FROM granted h WHERE h.below = t.below AND NOT h.is_above AND (h.grantee, h.privilege_type) = (g.grantee, g.privilege_type))
+              AND NOT EXISTS (SELECT FROM granted h WHERE h.below = t.below AND NOT h.is_above AND (h.grantee, h.privilege) = (g.grantee, g.privilege))
         GROUP BY t.root, t.level, t.below, t.name, r.name, g.is_grantable
+        UNION ALL
+        SELECT m.root, m.level, m.below, 'storage parameter', format('%s is %s, not %s', m.key, COALESCE(m.value, 'the default'), m.wanted),
+               ARRAY[format('ALTER TABLE %s SET (%s = %L)', m.name, m.key, m.wanted)], 'SHARE UPDATE EXCLUSIVE on the partition'
+        FROM parameters m WHERE m.value IS DISTINCT FROM m.wanted
         UNION ALL
         SELECT t.root, t.level, t.below, 'row security', format('%s, not %s', s.name, w.name),
                CASE WHEN (t.a).relrowsecurity = (t.b).relrowsecurity THEN '{}' ELSE ARRAY[format('ALTER TABLE %s %s ROW LEVEL SECURITY', t.name, CASE WHEN (t.a).relrowsecurity THEN 'ENABLE' ELSE 'DISABLE' END)] END
@@ -404,7 +425,7 @@ AS $$
     ORDER BY d.level, d.root::text, d.below::regclass::text, d.kind, d.detail;
 $$;
 COMMENT ON FUNCTION walhouse.partition_drift(regclass) IS
-    'How partitions differ from the table above them, of one set or of all: each with the statements that repair it, in order, and their strongest lock. Read from the catalog alone. kind: index, constraint, statistics target, storage, compression, statistics, trigger, owner, privilege, row security, replica identity, persistence, tablespace. SELECT unnest(repair) FROM walhouse.partition_drift(...) \gexec runs them in psql, as whoever calls; indexes are made concurrently.';
+    'How partitions differ from the table above them, of one set or of all: each with the statements that repair it, in order, and their strongest lock. Read from the catalog alone. kind: index, constraint, statistics target, storage, compression, statistics, trigger, owner, privilege, storage parameter, row security, replica identity, persistence, tablespace. SELECT unnest(repair) FROM walhouse.partition_drift(...) \gexec runs them in psql, as whoever calls; indexes are made concurrently.';
 
 CREATE VIEW walhouse.stat_partition_set AS
     SELECT s.parent,

@@ -68,6 +68,8 @@ extern void wh_step_run(int32 set_id, Oid relid, const char *step, TimestampTz n
 
 /* -------- profile.c: how sealed partitions are kept -------- */
 extern void wh_profile_check(const WhSet *set);
+/* wh_profile_storage is WITH and the storage parameters of a new table; empty: none. */
+extern char *wh_profile_storage(const WhSet *set);
 /* wh_profile_open_indexes lists the statements that give a new table what open partitions have. */
 extern List *wh_profile_open_indexes(const WhSet *set, const char *schema, const char *name);
 /* wh_profile_statements lists what a partition lacks to be as the profile says, in order. */

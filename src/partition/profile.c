@@ -1,7 +1,7 @@
 /*
  * profile.c
  *		How partitions are kept once nothing is written to them any more: indexes, fillfactor,
- * tablespaces, access method.
+ * tablespaces, access method; and the storage parameters of all of them.
  *
  * What a sealed partition lacks to be as its profile says is read off the catalog, as a list of
  * statements; the step runs them one after the other, each in transactions of its own, and looks
@@ -16,9 +16,12 @@
  */
 #include "postgres.h"
 
+#include "access/reloptions.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "commands/tablespace.h"
+#include "nodes/makefuncs.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -29,9 +32,11 @@
 #define LOOKS 3
 
 static const char *const keys = "after,fillfactor,indexes,open_indexes,index_tablespace,tablespace,"
-								"access_method";
+								"access_method,storage";
 
 static void check_shape(const WhSet *set);
+static void check_storage(const WhSet *set);
+static WhRows *read_storage(const WhSet *set);
 static void check_tablespace(const WhSet *set, const char *key);
 static char *option(const WhSet *set, const char *key);
 static List *statements_of_leaf(const WhSet *set, Oid relid);
@@ -46,6 +51,7 @@ wh_profile_check(const WhSet *set)
 	if (set->profile == NULL)
 		return;
 	check_shape(set);
+	check_storage(set);
 	wh_axis_check_span(&set->axis, "after", set->profile_after);
 	if (set->subpartition != NULL && option(set, "open_indexes") != NULL)
 		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -77,8 +83,9 @@ check_shape(const WhSet *set)
 		"OR k"
 		" IN ('indexes', 'open_indexes') AND pg_catalog.jsonb_typeof(v) <> 'array' OR k ="
 		" 'fillfactor' AND (pg_catalog.jsonb_typeof(v) <> 'number' OR v < '10' OR v > '100' OR"
-		" v::pg_catalog.text !~ '^[0-9]+$') OR k NOT IN ('indexes', 'open_indexes', 'fillfactor')"
-		" AND pg_catalog.jsonb_typeof(v) <> 'string' UNION ALL SELECT k FROM list WHERE"
+		" v::pg_catalog.text !~ '^[0-9]+$') OR k NOT IN ('indexes', 'open_indexes', 'fillfactor',"
+		" 'storage') AND pg_catalog.jsonb_typeof(v) <> 'string' OR k = 'storage' AND"
+		" pg_catalog.jsonb_typeof(v) <> 'object' UNION ALL SELECT k FROM list WHERE"
 		" pg_catalog.jsonb_typeof(x) <> 'object' OR x = '{}' UNION ALL SELECT k FROM spec s WHERE"
 		" NOT EXISTS (SELECT FROM pg_catalog.pg_am a WHERE a.amname = s.method AND a.amtype = 'i')"
 		" OR pg_catalog.jsonb_typeof(s.columns) <> 'array' OR s.columns = '[]' OR EXISTS (SELECT"
@@ -95,8 +102,62 @@ check_shape(const WhSet *set)
 						set->profile),
 				 errhint("It is like {\"open_indexes\": [{\"btree\": [\"at\"]}], \"indexes\": "
 						 "[{\"brin\": [\"at\"]}], \"fillfactor\": 100}, with existing methods and "
-						 "columns; there are also after, index_tablespace, tablespace and "
-						 "access_method.")));
+						 "columns; there are also storage, after, index_tablespace, tablespace "
+						 "and access_method.")));
+}
+
+/* check_storage has the server read storage parameters as it would with a new table. */
+static void
+check_storage(const WhSet *set)
+{
+	WhRows *rows = read_storage(set);
+	List *table = NIL;
+	List *toast = NIL;
+
+	for (uint64 i = 0; i < rows->count; i++)
+	{
+		char *name = wh_rows_text(rows, i, 1);
+		char *value = wh_rows_text(rows, i, 2);
+		bool is_toast = strncmp(name, "toast.", 6) == 0;
+		DefElem *parameter;
+
+		if (value == NULL)
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+							errmsg("storage parameter \"%s\" of a profile has no value", name)));
+		parameter = makeDefElem(is_toast ? name + 6 : name, (Node *) makeString(value), -1);
+		if (is_toast)
+			toast = lappend(toast, parameter);
+		else
+			table = lappend(table, parameter);
+	}
+	(void) heap_reloptions(RELKIND_RELATION,
+						   transformRelOptions((Datum) 0, table, NULL, NULL, false, false), true);
+	(void) heap_reloptions(RELKIND_TOASTVALUE,
+						   transformRelOptions((Datum) 0, toast, NULL, NULL, false, false), true);
+}
+
+/* read_storage lists the storage parameters of a profile: names and values, in order. */
+static WhRows *
+read_storage(const WhSet *set)
+{
+	return wh_spi_query_kept("SELECT k, v FROM pg_catalog.jsonb_each_text($1::pg_catalog.jsonb ->"
+							 " 'storage') s(k, v) ORDER BY k",
+							 1, (WhArg[]){wh_arg_text(set->profile)});
+}
+
+char *
+wh_profile_storage(const WhSet *set)
+{
+	WhRows *rows = set->profile != NULL ? read_storage(set) : NULL;
+	StringInfoData with;
+
+	initStringInfo(&with);
+	for (uint64 i = 0; rows != NULL && i < rows->count; i++)
+		wh_sql_append(&with, "%s%s = %L", i == 0 ? " WITH (" : ", ", wh_rows_text(rows, i, 1),
+					  wh_rows_text(rows, i, 2));
+	if (with.len > 0)
+		wh_sql_append(&with, ")");
+	return with.data;
 }
 
 /* check_tablespace refuses one that is not there, or not the owner's to use. */
