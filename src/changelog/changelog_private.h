@@ -56,6 +56,14 @@ extern void wh_tree_insert(WhTree *tree, IndexTuple *entries, int count, IndexIn
 /* Inserts entries for rows that keep their values of a unique index; the same promises. */
 extern void wh_tree_update(WhTree *tree, IndexTuple *entries, int count, IndexInfo *info);
 
+/* -------- posting.c: entries of equal keys -------- */
+
+/* wh_posting_join makes one of entries side by side, where the index may have such; their number is
+ * what it returns. */
+extern int wh_posting_join(Relation index, IndexTuple *entries, int count);
+/* The rows of an entry. */
+extern int wh_posting_tids(IndexTuple entry, ItemPointer *tids);
+
 /* -------- grow.c: files that grow by many pages at a time -------- */
 
 /* A heap or a B-tree that is written to. */

@@ -19,6 +19,8 @@
  * Entries that do not come in order are sorted, if that helps: sources commit out of the order of
  * their keys, but not far.
  *
+ * Equal entries side by side become one first (posting.c).
+ *
  * New versions of rows whose key stays are entered likewise, leaf by leaf, among the others:
  * theirs are unique, because the row's was.
  *
@@ -127,6 +129,12 @@ wh_tree_insert(WhTree *tree, IndexTuple *entries, int count, IndexInfo *info)
 	int patience = 1;
 	bool is_sorted = false;
 
+	if (count >= SHORT_RUN)
+	{
+		make_key(tree, entries[0]);
+		if (!tree->is_unique && tree->key->heapkeyspace && tree->key->allequalimage)
+			count = wh_posting_join(tree->index, entries, count);
+	}
 	while (done < count)
 	{
 		bool is_full = false;
@@ -275,7 +283,6 @@ append_run(WhTree *tree, IndexTuple *entries, int count, bool *is_full)
 	int done = 0;
 
 	*is_full = true;
-	make_key(tree, entries[0]);
 	if (!tree->key->heapkeyspace)
 		return 0; /* made by version 11 or before: each entry goes through nbtree */
 	buffer = lock_last_leaf(tree);
@@ -411,7 +418,7 @@ set_key(WhTree *tree, IndexTuple entry)
 		key->sk_argument = index_getattr(entry, i + 1, desc, &isnull);
 		key->sk_flags = isnull ? key->sk_flags | SK_ISNULL : key->sk_flags & ~SK_ISNULL;
 	}
-	tree->key->scantid = tree->is_unique ? NULL : &entry->t_tid;
+	tree->key->scantid = tree->is_unique ? NULL : BTreeTupleGetHeapTID(entry);
 }
 
 static void
@@ -420,9 +427,12 @@ insert_one(WhTree *tree, IndexTuple entry, IndexInfo *info, IndexUniqueCheck che
 {
 	Datum values[INDEX_MAX_KEYS];
 	bool nulls[INDEX_MAX_KEYS];
+	ItemPointer tids;
+	int count = wh_posting_tids(entry, &tids);
 
 	index_deform_tuple(entry, RelationGetDescr(tree->index), values, nulls);
-	index_insert(tree->index, values, nulls, &entry->t_tid, tree->heap, check, is_update, info);
+	for (int i = 0; i < count; i++)
+		index_insert(tree->index, values, nulls, &tids[i], tree->heap, check, is_update, info);
 }
 
 /* -------- order -------- */
@@ -467,5 +477,5 @@ compare_entries(const void *a, const void *b, void *arg)
 		if (result != 0)
 			return result;
 	}
-	return ItemPointerCompare(&left->t_tid, &right->t_tid);
+	return ItemPointerCompare(BTreeTupleGetHeapTID(left), BTreeTupleGetHeapTID(right));
 }

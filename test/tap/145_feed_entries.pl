@@ -85,6 +85,17 @@ for my $turn (1 .. 3)
 	whole("each row updated, $turn");
 }
 
+# ---- the two rows that an update has in a log are one entry at once, where the leaf has room: a new index leaves some
+sql($house, 'CREATE EXTENSION pageinspect');
+my $log = sql($house, q{SELECT i.indexrelid::regclass FROM f_log.up l JOIN pg_index i ON i.indrelid = l.tableoid ORDER BY l.lsn DESC LIMIT 1});
+my $lists = qq{SELECT count(*) FROM generate_series(1, pg_relation_size('$log') / current_setting('block_size')::int - 1) page,
+	LATERAL bt_page_stats('$log', page) s, LATERAL bt_page_items('$log', page) i WHERE s.type = 'l' AND i.tids IS NOT NULL};
+sql($house, "REINDEX INDEX $log");
+my $before = sql($house, $lists);
+sql($source, q{UPDATE public.up SET v = 'w' WHERE id BETWEEN 4001 AND 4010});
+ingest();
+is(sql($house, $lists) - $before, 10, 'ten updates make ten entries of two rows');
+
 # ---- indexes that somebody made on mirrors
 sql($house, q{
 	CREATE INDEX ON f.up (v DESC NULLS FIRST, id);
