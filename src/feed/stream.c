@@ -277,7 +277,8 @@ wh_feed_poll(WhStream *stream, long timeout_ms)
 		if (len == 0 && store_idle_if_due(stream))
 			return true;
 		report_if_due(stream);
-		if (deadline != DT_NOEND && GetCurrentTimestamp() >= deadline)
+		/* What is complete is ingested first: it takes a moment, and more may wait behind it. */
+		if (deadline != DT_NOEND && stream->complete == NIL && GetCurrentTimestamp() >= deadline)
 			return false;
 		if (len == 0 && wait_stream(stream, next_wait(stream, deadline)))
 			return false;
