@@ -22,6 +22,7 @@
 #include "partition/partition.h"
 #include "reshape/reshape.h"
 #include "rollup/rollup.h"
+#include "suggest/suggest.h"
 #include "trace/trace.h"
 #include "worker/worker.h"
 
@@ -44,6 +45,7 @@ _PG_init(void)
 	wh_rollup_init();
 	wh_load_init();
 	wh_evolve_init();
+	wh_suggest_init();
 	wh_lineage_init();
 	wh_trace_init();
 	wh_worker_init();

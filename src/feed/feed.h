@@ -90,6 +90,18 @@ typedef struct WhFeedProblem
  */
 extern List *wh_feed_diagnose(WhFeed *feed);
 
+/* A foreign key in the source's database; attnums as array literals. */
+typedef struct WhForeignKey
+{
+	Oid relid;
+	char *attnums;
+	Oid refers_to;
+	char *refers_to_attnums;
+} WhForeignKey;
+
+/* Those of all tables there, of WhForeignKey *; connects with the owner's user mapping. */
+extern List *wh_feed_foreign_keys(const WhFeed *feed);
+
 /* Closes the stream: last feedback of what is flushed, connection, spool, stream lock.  Never
  * raises. */
 extern void wh_feed_close(WhStream *stream);
