@@ -55,6 +55,7 @@ typedef struct Attaching
 	const char *sql;
 } Attaching;
 
+static void check_retirer(const WhSet *set);
 static WhRows *find_archives(const WhSet *set, int64 from, int64 to);
 static void restore(const WhSet *set, const WhRows *archives, uint64 first, uint64 end);
 static void check_free(const WhSet *set, int64 lo, int64 hi);
@@ -82,6 +83,7 @@ walhouse_restore_partition(PG_FUNCTION_ARGS)
 						errmsg("parent and from_value must not be null")));
 	wh_txn_open("walhouse.restore_partition", atomic);
 	set = wh_set_own(PG_GETARG_OID(0));
+	check_retirer(set);
 	from = wh_axis_read(&set->axis, text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	to = PG_ARGISNULL(2) ? Min(from, PG_INT64_MAX - 1) + 1 :
 						   wh_axis_read(&set->axis, text_to_cstring(PG_GETARG_TEXT_PP(2)));
@@ -99,6 +101,22 @@ walhouse_restore_partition(PG_FUNCTION_ARGS)
 	wh_set_changed();
 	wh_txn_close();
 	PG_RETURN_VOID();
+}
+
+/* check_retirer: changes of what was retired have been passed over since, so the file is not what
+ * the rows would be by now. */
+static void
+check_retirer(const WhSet *set)
+{
+	if (wh_set_retirer(set->parent) != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("what was retired of \"%s\" does not come back",
+						get_rel_name(set->parent)),
+				 errdetail("Changes of these rows were passed over since, and rollups count them"
+						   " as they were."),
+				 errhint("The manifest beside the file has the statements that make a table of it"
+						 " elsewhere.")));
 }
 
 static WhRows *

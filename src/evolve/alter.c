@@ -21,6 +21,7 @@
 
 #include "base/base.h"
 #include "evolve/evolve_private.h"
+#include "load/load.h"
 
 /* A model that is declared again, while that is done. */
 typedef struct Next
@@ -35,6 +36,7 @@ static Jsonb *changed_entry(const WhModel *model, Jsonb *changes);
 static List *collect(List *changes);
 static void check_follower(const WhModel *model);
 static void check_free(const WhModel *model, const char *suffix);
+static void check_retired(const WhModel *model);
 static char *name_of(const WhModel *model, const char *suffix);
 static void redirect(Next *next, List *done);
 static void declare_next(Next *next);
@@ -230,6 +232,7 @@ check_follower(const WhModel *model)
 						 wh_sql_literal(model->name))));
 	check_free(model, "__next");
 	check_free(model, "__old");
+	check_retired(model);
 }
 
 static void
@@ -239,6 +242,21 @@ check_free(const WhModel *model, const char *suffix)
 	char *relation;
 
 	wh_model_check_name(name_of(model, suffix), "model", &schema, &relation);
+}
+
+/* check_retired: what a rollup has of rows that its fact has no more is in no log. */
+static void
+check_retired(const WhModel *model)
+{
+	Oid retired = wh_model_view(model, "retired");
+
+	if (OidIsValid(retired) &&
+		wh_spi_query(wh_sql("SELECT FROM %T LIMIT 1", retired), 0, NULL)->count > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("model %s cannot be made anew", model->name),
+				 errdetail("It counts rows of its fact that were retired, and would lose them."),
+				 errhint("Declare another one beside it, which begins where the fact begins.")));
 }
 
 static char *
@@ -280,6 +298,8 @@ declare_next(Next *next)
 	if (is_other)
 		wh_user_restore(&saved);
 	next->next = wh_model_get(wh_rows_oid(rows, 0, 1), false);
+	if (next->model->kind == WH_MODEL_FACT)
+		wh_load_follow_horizon(next->model, next->next);
 }
 
 /* forget_dropped forgets alterations whose next model, or what was before, somebody has dropped. */

@@ -12,6 +12,7 @@
 #include "base/base.h"
 #include "evolve/evolve_private.h"
 
+static char *free_name(const WhPart *part, const char *base, const char *ending);
 static const char *kind_of(const WhPart *part);
 static void name_again(const WhModel *model, const WhPart *part, const char *was);
 
@@ -76,10 +77,23 @@ wh_evolve_rename(const WhModel *model, const char *name)
 			(part->name[length] != '_' && part->name[length] != '\0'))
 			continue;
 		wh_spi_execute(wh_sql("ALTER %s %s RENAME TO %I", kind_of(part), was,
-							  wh_name(name, part->name + length)),
+							  free_name(part, name, part->name + length)),
 					   0, NULL);
 		name_again(model, part, was);
 	}
+}
+
+/* free_name: a partition that was retired and kept may have the name that another would get. */
+static char *
+free_name(const WhPart *part, const char *base, const char *ending)
+{
+	Oid schema = get_rel_namespace(part->relid);
+	char *name = wh_name(base, ending);
+
+	for (int i = 2;
+		 get_rel_relispartition(part->relid) && OidIsValid(get_relname_relid(name, schema)); i++)
+		name = wh_name(base, psprintf("%s_%d", ending, i));
+	return name;
 }
 
 static const char *

@@ -156,7 +156,11 @@ swap_body(void *arg)
 			ids_of(swap, false), ids_of(swap, true)),
 		0, NULL);
 	foreach_ptr(Pair, pair, swap->pairs)
+	{
+		if (pair->was->kind == WH_MODEL_FACT)
+			wh_load_follow_horizon(pair->was, pair->becomes);
 		swap_pair(pair);
+	}
 	make_views(swap);
 	wh_catalog_execute("UPDATE walhouse.alteration SET swapped = pg_catalog.now(), error = NULL,"
 					   " error_time = NULL WHERE alteration_id = $1",
@@ -206,6 +210,8 @@ swap_pair(const Pair *pair)
 		take_surrogate_key(pair);
 	take_grants(pair);
 	wh_user_restore(&saved);
+	if (pair->was->kind == WH_MODEL_FACT)
+		wh_load_hand_over(pair->was, pair->becomes);
 	take_references(pair);
 }
 

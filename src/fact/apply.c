@@ -150,7 +150,9 @@ fill_row(void *arg, TupleTableSlot *image)
 			break;
 		case REJECTED:
 		case INCOMPLETE:
-			stage_reason(direct, "wh_new", row, reason);
+			/* Of what is retired there may be more than there is memory. */
+			if (reason == NULL || strcmp(reason, WH_FACT_RETIRED) != 0)
+				stage_reason(direct, "wh_new", row, reason);
 			break;
 		case COMPLETE:
 			insert(direct, row->tts_values[direct->fact->event_time - 1]);

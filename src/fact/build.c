@@ -143,7 +143,8 @@ fill(WhFact *fact, WhLoad *load, WhCounts *counts)
 				  ", $2 FROM r x WHERE x.reason IS NULL AND NOT (%s) RETURNING f.tableoid AS leaf)"
 				  " SELECT w.*, l.* FROM (SELECT i.leaf, pg_catalog.count(*) AS inserted FROM i"
 				  " GROUP BY i.leaf) w FULL JOIN (SELECT x.*, true AS is_there FROM r x"
-				  " WHERE x.reason IS NOT NULL OR x.event_time >= $3 OR %s) l ON false",
+				  " WHERE x.reason IS DISTINCT FROM '" WH_FACT_RETIRED "' AND (x.reason IS NOT NULL"
+				  " OR x.event_time >= $3 OR %s)) l ON false",
 				  incomplete(fact, "x"), incomplete(fact, "x"));
 	wh_stage_fill(fact->stage, "wh_left", sql.data, 3, args);
 	rows = wh_stage_query(

@@ -54,6 +54,7 @@ wh_fact_load(WhModel *model, WhLoad *load, WhCounts *counts)
 			wh_fact_replace_rows(fact, load, counts);
 		wh_fact_reject(fact, load, counts);
 	}
+	wh_fact_count_late(fact);
 	wh_fact_follow_moves(fact, load, counts);
 	wh_fact_ahead_repoint(fact, load, false, counts);
 	if (wh_stage_count(fact->stage, "wh_row") > 0)
@@ -348,7 +349,8 @@ wh_fact_reject(WhFact *fact, WhLoad *load, WhCounts *counts)
 	if (wh_stage_count(fact->stage, "wh_new") == 0)
 		return;
 	initStringInfo(&sql);
-	wh_fact_rejected_rows(&sql, fact, "wh_new n WHERE n.live AND n.reason IS NOT NULL");
+	wh_fact_rejected_rows(&sql, fact,
+						  "wh_new n WHERE n.live AND n.reason <> '" WH_FACT_RETIRED "'");
 	if (wh_stage_fill(fact->stage, "wh_reject", sql.data, 0, NULL) == 0)
 		return;
 	counts->rejected += wh_stage_catalog(

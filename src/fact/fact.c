@@ -89,6 +89,7 @@ wh_fact_open(WhModel *model)
 	fact->grid = wh_partition_grid(wh_model_option(model, "partition_by"));
 	fact->bounds_from = wh_sql_literal(wh_model_option(model, "bounds_from"));
 	fact->bounds_to = wh_sql_literal(wh_model_option(model, "bounds_to"));
+	wh_fact_read_horizon(fact);
 	fact->zone = wh_sql_literal(model->feed->time_zone);
 	fact->roles = read_roles(fact);
 	model->kind_data = fact;
@@ -171,6 +172,7 @@ drop(WhModel *model)
 	wh_catalog_execute("DELETE FROM walhouse.ahead WHERE model_id = $1", 1, args);
 	wh_catalog_execute("DELETE FROM walhouse.fact_rejected WHERE model_id = $1", 1, args);
 	wh_catalog_execute("DELETE FROM walhouse.fact_dimension WHERE model_id = $1", 1, args);
+	wh_fact_forget_retention(model->id);
 }
 
 /* referrers lists the facts that refer to a dimension. */

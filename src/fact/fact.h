@@ -23,4 +23,21 @@ extern void wh_fact_add_reader(const WhModel *fact, int32 model_id, List *column
 extern void wh_fact_drop_reader(int32 model_id);
 extern char *wh_fact_changes(int32 fact_id);
 
+/*
+ * retired.c: retention of facts.  What lies below a fact's horizon is retired: it is neither kept
+ * current nor verified, and its partitions may go.  wh_fact_why_kept says why nothing of a fact may
+ * be retired; NULL: it may.  wh_fact_horizon is a value of the event time as text; NULL: nothing
+ * was retired.  wh_fact_retire moves it, under the feed's load lock; what reads the fact must have
+ * kept before what it needs of the rows that wh_fact_rows_between gives (FROM item; from may be
+ * NULL).
+ */
+extern const char *wh_fact_why_kept(WhModel *fact);
+extern char *wh_fact_horizon(int32 fact_id);
+extern void wh_fact_retire(WhModel *fact, const char *to);
+/* What becomes of late changes is for one fact as it is for another. */
+extern void wh_fact_follow_late(int32 leader_id, int32 follower_id);
+extern char *wh_fact_rows_between(const WhModel *fact, const char *from, const char *to);
+/* The rows of a fact that are not retired, as a FROM item. */
+extern char *wh_fact_rows_kept(const WhModel *fact);
+
 #endif /* WH_FACT_H */

@@ -50,6 +50,19 @@ COMMENT ON TABLE walhouse.fact_reader IS
     'Rollups and periodic snapshots: the fact that each stands on, and the columns of it that it reads.';
 CREATE INDEX fact_reader_fact_id_idx ON walhouse.fact_reader (fact_id);
 
+CREATE TABLE walhouse.fact_retention (
+    model_id      integer NOT NULL,
+    retired_to    text,
+    moved         xid8,
+    late          text NOT NULL DEFAULT 'skip',
+    late_changes  bigint NOT NULL DEFAULT 0,
+    late_at       timestamptz,
+    CONSTRAINT fact_retention_pkey PRIMARY KEY (model_id),
+    CONSTRAINT fact_retention_late_check CHECK (late IN ('skip', 'stop'))
+);
+COMMENT ON TABLE walhouse.fact_retention IS
+    'Facts whose partitions were retired, or whose owner has said what becomes of changes to what is retired. retired_to: the fact has rows with an event time from there on alone; moved: the transaction that moved it there. late: what a change of a retired row does, skip (nothing) or stop (the fact stops); late_changes, late_at: how many were skipped, and when the last.';
+
 CREATE VIEW walhouse.rejected WITH (security_barrier) AS
     SELECT m.relation AS model, r.key, r.position, r.reason, r.row
     FROM walhouse.fact_rejected r
@@ -59,9 +72,10 @@ CREATE VIEW walhouse.rejected WITH (security_barrier) AS
 COMMENT ON VIEW walhouse.rejected IS
     'Rows that a fact''s query gives and that the fact cannot hold, because their event time is null, infinite or outside the fact''s bounds, or because they cannot be booked; seen by who has the role of the fact''s owner. A row leaves this view when the source corrects or deletes it. position: the load that met it went up to there.';
 
-GRANT SELECT ON walhouse.fact_dimension, walhouse.fact_reader, walhouse.rejected TO PUBLIC;
+GRANT SELECT ON walhouse.fact_dimension, walhouse.fact_reader, walhouse.fact_retention, walhouse.rejected TO PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('walhouse.fact_dimension', '');
 SELECT pg_catalog.pg_extension_config_dump('walhouse.fact_reader', '');
+SELECT pg_catalog.pg_extension_config_dump('walhouse.fact_retention', '');
 SELECT pg_catalog.pg_extension_config_dump('walhouse.ahead', '');
 SELECT pg_catalog.pg_extension_config_dump('walhouse.fact_rejected', '');
 
@@ -78,3 +92,8 @@ CREATE FUNCTION walhouse.fact_partitions(fact regclass, OUT partition regclass, 
 RETURNS SETOF record LANGUAGE c STRICT STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'walhouse_fact_partitions';
 COMMENT ON FUNCTION walhouse.fact_partitions(regclass) IS
     'The partitions of a fact in the order of their bounds, told as walhouse.load_model tells them: in UTC where the event time is timestamptz, infinity where there is no bound. No rows of a table that is not partitioned by time.';
+
+CREATE FUNCTION walhouse.set_late_changes(fact regclass, late text) RETURNS void
+LANGUAGE c STRICT VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'walhouse_set_late_changes';
+COMMENT ON FUNCTION walhouse.set_late_changes(regclass, text) IS
+    'Says what becomes of changes of rows that a fact''s retention has retired. skip (at first): nothing, but that they are counted in walhouse.stat_model. stop: the fact stops, with an error, until its owner says skip. Only the fact''s owner may.';

@@ -68,6 +68,8 @@ typedef struct WhFact
 	WhGrid grid;
 	char *bounds_from; /* literals of the event time's type: rows outside [from, to) are rejected */
 	char *bounds_to;
+	char *horizon; /* literal of the event time's type: what is below is retired; or NULL */
+	bool stops_when_late; /* at a change of what is retired */
 	char *zone; /* the feed's time zone, as a literal */
 	List *roles; /* of WhFactRole * */
 	bool books; /* corrections are bookings: rows are only ever inserted */
@@ -123,6 +125,8 @@ extern void wh_fact_row_match(StringInfo sql, const WhFact *fact, const char *pr
 extern void wh_fact_same_row(StringInfo sql, const WhFact *fact, const char *a, const char *b);
 /* Why a row cannot be placed, as SQL text; NULL for rows that can. */
 extern char *wh_fact_reason(const WhFact *fact, const char *alias);
+/* The same of whole rows, also of bookings by booked_at, which images do not have. */
+extern char *wh_fact_row_reason(const WhFact *fact, const char *alias);
 /* The event time as timestamptz. */
 extern char *wh_fact_instant(const WhFact *fact, const char *alias);
 /* ", (lag) AS c5, …": the lags, of the columns before them. */
@@ -147,6 +151,20 @@ extern WhFactRole *wh_fact_mini(const WhFact *fact, const WhFactRole *role);
 extern char *wh_fact_type(Oid type, int32 typmod);
 /* " COLLATE …" where it is not the type's own. */
 extern char *wh_fact_collation(const WhModelColumn *column);
+
+/* retired.c */
+
+/* The reason of rows below the fact's horizon; they are rejected by nobody, and not kept. */
+#define WH_FACT_RETIRED "retired"
+
+extern void wh_fact_read_horizon(WhFact *fact);
+/* "alias.c5 < …", and of the fact's own rows "alias.at >= …"; NULL: nothing is retired. */
+extern char *wh_fact_is_retired(const WhFact *fact, const char *alias);
+extern char *wh_fact_is_kept(const WhFact *fact, const char *alias);
+/* Counts the changes of retired rows in a load's lists; raises where these stop the fact. */
+extern void wh_fact_count_late(WhFact *fact);
+extern void wh_fact_tell_horizon(const WhFact *fact);
+extern void wh_fact_forget_retention(int32 fact_id);
 
 /* place.c */
 extern List *wh_fact_missing_partitions(WhModel *model, WhLoad *load);

@@ -34,13 +34,14 @@ wh_fact_known(WhModel *model, WhKnown *known)
 	StringInfoData sql;
 	ListCell *cell;
 
+	wh_fact_tell_horizon(fact);
 	if (fact->books)
 		stage_bookings(fact, known);
 	else if (wh_fact_has_history(fact))
 		wh_fact_stage_state(fact, known->stage, model->history_start, known->position);
 	initStringInfo(&sql);
 	wh_sql_append(&sql, "SELECT n.*, %s AS event_time FROM (SELECT n.*, %s AS reason FROM ",
-				  wh_fact_instant(fact, "n"), wh_fact_reason(fact, "n"));
+				  wh_fact_instant(fact, "n"), wh_fact_row_reason(fact, "n"));
 	wh_fact_state(&sql, fact);
 	wh_sql_append(&sql, " OFFSET 0) n WHERE n.reason IS NULL");
 	wh_stage_fill(known->stage, "wh_fact", sql.data, 1, (WhArg[]){WH_ARG_LSN(known->position)});

@@ -46,6 +46,7 @@ wh_fact_suspect(WhModel *model, TimestampTz from, TimestampTz to)
 				 errdetail("Its rows are made of all that ever happened to them."),
 				 errhint("SELECT walhouse.rebuild(%s) builds all of it.",
 						 wh_sql_literal(model->name))));
+	wh_fact_tell_horizon(fact);
 	fact->stage = wh_stage_create();
 	MemoryContextSwitchTo(caller);
 	initStringInfo(&sql);
@@ -56,8 +57,9 @@ wh_fact_suspect(WhModel *model, TimestampTz from, TimestampTz to)
 	wh_sql_append(&sql, ") n WHERE n.reason IS NULL AND n.c%d >= %s AND n.c%d < %s) e FULL JOIN (",
 				  fact->event_time, bound(fact, "$2"), fact->event_time, bound(fact, "$3"));
 	append_found(&sql, fact);
-	wh_sql_append(&sql, " FROM %T t WHERE t.%s >= %s AND t.%s < %s) f ON ", model->relid, time,
-				  bound(fact, "$2"), time, bound(fact, "$3"));
+	wh_sql_append(&sql, " FROM %T t WHERE t.%s >= %s AND t.%s < %s AND %s) f ON ", model->relid,
+				  time, bound(fact, "$2"), time, bound(fact, "$3"),
+				  fact->horizon == NULL ? "true" : wh_fact_is_kept(fact, "t"));
 	wh_fact_match(&sql, fact, fact->identity, "e", "f");
 	wh_sql_append(&sql, " WHERE ROW(");
 	wh_fact_columns(&sql, fact, "e");
@@ -77,6 +79,7 @@ wh_fact_mend(WhModel *model, WhLoad *load, WhCounts *counts)
 	WhFact *fact = wh_fact_open(model);
 	List *missing;
 
+	wh_fact_read_horizon(fact); /* it may have moved since wh_fact_suspect */
 	stage_expected(fact);
 	stage_found(fact);
 	missing = wh_fact_missing_partitions(model, load);

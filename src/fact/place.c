@@ -90,13 +90,13 @@ read_buckets(WhFact *fact, WhLoad *load)
 		{
 			wh_fact_stage_build(fact, load);
 			wh_sql_append(&sql, "wh_state n WHERE (%s) IS NULL ORDER BY 1",
-						  wh_fact_reason(fact, "n"));
+						  wh_fact_row_reason(fact, "n"));
 		}
 		wh_stage_fill(fact->stage, "wh_days", sql.data, 0, NULL);
 		return wh_stage_query(fact->stage, "SELECT * FROM wh_days", 0, NULL);
 	}
 	wh_fact_state(&sql, fact);
-	wh_sql_append(&sql, " WHERE (%s) IS NULL ORDER BY 1", wh_fact_reason(fact, "n"));
+	wh_sql_append(&sql, " WHERE (%s) IS NULL ORDER BY 1", wh_fact_row_reason(fact, "n"));
 	args[0] = WH_ARG_LSN(load->to);
 	return wh_spi_query(sql.data, 1, args);
 }

@@ -40,7 +40,7 @@ wh_fact_state_rows(StringInfo sql, const WhFact *fact)
 		wh_sql_append(sql, ", CASE WHEN n.reason IS NULL THEN %s END AS sk%d",
 					  wh_fact_lookup(fact, role, "n", instant), role->number);
 	}
-	wh_sql_append(sql, " FROM (SELECT n.*, %s AS reason FROM ", wh_fact_reason(fact, "n"));
+	wh_sql_append(sql, " FROM (SELECT n.*, %s AS reason FROM ", wh_fact_row_reason(fact, "n"));
 	wh_fact_state(sql, fact);
 	wh_sql_append(sql, " OFFSET 0) n");
 }

@@ -146,8 +146,20 @@ wh_fact_reason(const WhFact *fact, const char *alias)
 					  " THEN 'event time is outside the bounds'",
 					  alias, fact->event_time, alias, fact->event_time, alias, fact->event_time,
 					  fact->bounds_from, type, alias, fact->event_time, fact->bounds_to, type);
+	if (fact->event_time != fact->booked_at && fact->horizon != NULL)
+		wh_sql_append(&sql, " WHEN %s THEN '" WH_FACT_RETIRED "'",
+					  wh_fact_is_retired(fact, alias));
 	wh_sql_append(&sql, " END");
 	return sql.data;
+}
+
+char *
+wh_fact_row_reason(const WhFact *fact, const char *alias)
+{
+	if (fact->event_time != fact->booked_at || fact->horizon == NULL)
+		return wh_fact_reason(fact, alias);
+	return wh_sql("COALESCE(%s, CASE WHEN %s THEN '" WH_FACT_RETIRED "' END)",
+				  wh_fact_reason(fact, alias), wh_fact_is_retired(fact, alias));
 }
 
 /*

@@ -46,6 +46,7 @@ wh_fact_verify(WhModel *model, WhVerdict *verdict)
 	WhArg args[3];
 	WhRows *rows;
 
+	wh_fact_tell_horizon(fact);
 	if (verdict->sample > 0)
 	{
 		draw_keys(fact, stage, verdict->sample);
@@ -239,7 +240,7 @@ append_expected(StringInfo sql, WhFact *fact)
 	else
 		wh_fact_state_rows(sql, fact);
 	wh_sql_append(sql, ") s), er AS (SELECT j.*, true AS is_expected FROM (");
-	wh_fact_rejected_rows(sql, fact, "e n WHERE n.reason IS NOT NULL");
+	wh_fact_rejected_rows(sql, fact, "e n WHERE n.reason <> '" WH_FACT_RETIRED "'");
 	wh_sql_append(sql, ") j), ");
 }
 
@@ -275,9 +276,10 @@ append_found(StringInfo sql, WhFact *fact)
 			wh_sql_append(sql, ", t.%I AS sk%d", role->column, role->number);
 	}
 	wh_sql_append(sql,
-				  " FROM %s t), fr AS (SELECT true AS is_found, r.key, r.reason, r.row AS image"
-				  " FROM %s), ",
+				  " FROM %s t WHERE %s), fr AS (SELECT true AS is_found, r.key, r.reason, r.row AS"
+				  " image FROM %s), ",
 				  wh_model_rows(fact->model),
+				  fact->horizon == NULL ? "true" : wh_fact_is_kept(fact, "t"),
 				  fact->model->sampled ? "wh_rejected r" :
 										 "walhouse.rejected r WHERE r.model = $2");
 }

@@ -22,6 +22,7 @@
 #include "fact/fact.h"
 #include "fact/fact_private.h"
 
+static const char *of_kept(const WhFact *fact, const char *where);
 static List *read_columns(const WhFact *fact);
 static void append_captured(StringInfo sql, const WhFact *fact, const char *alias,
 							const char *prefix);
@@ -67,7 +68,7 @@ wh_fact_delete_rows(WhFact *fact, const WhLoad *load, const char *from, const ch
 	wh_sql_append(&sql,
 				  "DELETE FROM %T f USING %s WHERE %s"
 				  " RETURNING f.tableoid AS wh_leaf, -1 AS wh_n",
-				  fact->model->relid, from, where);
+				  fact->model->relid, from, of_kept(fact, where));
 	nest = wh_fact_push_narrow();
 	if (wh_fact_is_read(fact, load))
 		append_captured(&sql, fact, "f", "c");
@@ -84,6 +85,7 @@ wh_fact_update_rows(WhFact *fact, const WhLoad *load, const char *columns, const
 	uint64 processed;
 	int nest;
 
+	where = of_kept(fact, where);
 	initStringInfo(&sql);
 	wh_sql_append(&sql, "UPDATE %T f SET (%s, load_id) = ROW(%s, %l) FROM %s", fact->model->relid,
 				  columns, values, load->id, from);
@@ -115,6 +117,14 @@ wh_fact_update_rows(WhFact *fact, const WhLoad *load, const char *columns, const
 	}
 	wh_settings_pop(nest);
 	return processed;
+}
+
+/* of_kept keeps a load from writing to what is retired, whose partitions may still be there. */
+static const char *
+of_kept(const WhFact *fact, const char *where)
+{
+	return fact->horizon == NULL ? where :
+								   wh_sql("(%s) AND %s", where, wh_fact_is_kept(fact, "f"));
 }
 
 uint64

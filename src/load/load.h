@@ -9,6 +9,9 @@
 #include "nodes/pg_list.h"
 #include "utils/timestamp.h"
 
+#include "model/model.h"
+#include "partition/partition.h"
+
 extern void wh_load_init(void);
 
 /*
@@ -38,6 +41,14 @@ extern void wh_load_summarize(int32 feed_id);
 /* wh_load_leads_log, a WhPartitionLeader: up to where the change log of a feed with a retention is
  * needed no more. */
 extern bool wh_load_leads_log(Oid log, bool looks, int64 *head, TimestampTz *next);
+
+/* retire.c: what partition sets of facts ask before they detach a partition. */
+extern const WhPartitionRetirer wh_load_retirer;
+/* wh_load_follow_horizon has one fact retire what another one has, whose place it is to take; under
+ * the feed's state lock, or before it has rows. */
+extern void wh_load_follow_horizon(const WhModel *leader, const WhModel *follower);
+/* wh_load_hand_over gives a fact's partition set to the fact that takes its place. */
+extern void wh_load_hand_over(const WhModel *was, const WhModel *becomes);
 
 /*
  * What a room above wants done between loads, once all models are where the feed is: is_due says,

@@ -52,4 +52,7 @@ extern void wh_load_release(WhModel *model);
 /* Makes them, each in a transaction of its own. */
 extern void wh_load_make_partitions(List *missing);
 
+/* -------- retention.c -------- */
+extern bool wh_load_is_seen_before(const WhRows *rows);
+
 #endif /* WH_LOAD_PRIVATE_H */

@@ -114,30 +114,40 @@ feed_of_log(Oid log)
 
 /*
  * snapshots_are_newer says whether nobody has a snapshot from before the last move, and then ends
- * that. A move of another cluster, in a restored dump, is none of this one.  Run as who sees all
- * sessions.
+ * that.  Run as who sees all sessions.
  */
 static bool
 snapshots_are_newer(const WhFeed *feed)
 {
-	WhRows *rows = wh_spi_query(
-		"SELECT f.horizon_moved IS NOT NULL, f.horizon_moved < pg_catalog.pg_snapshot_xmax("
-		"pg_catalog.pg_current_snapshot()) AND EXISTS (SELECT FROM pg_catalog.pg_stat_activity a"
-		" WHERE a.pid <> pg_catalog.pg_backend_pid() AND a.backend_type <> 'autovacuum worker' AND"
-		" pg_catalog.age(a.backend_xmin) >= pg_catalog.age(pg_catalog.xid(f.horizon_moved)) AND"
-		" (a.datid IS NULL OR a.datid = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname"
-		" = pg_catalog.current_database()))) FROM walhouse.feed f WHERE f.feed_id = $1",
-		1, (WhArg[]){WH_ARG_INT4(feed->id)});
-	bool isnull;
-	Datum is_read;
+	WhRows *rows = wh_spi_query("SELECT f.horizon_moved FROM walhouse.feed f WHERE f.feed_id = $1"
+								" AND f.horizon_moved IS NOT NULL",
+								1, (WhArg[]){WH_ARG_INT4(feed->id)});
 
-	if (!wh_rows_bool(rows, 0, 1))
+	if (rows->count == 0)
 		return true;
-	is_read = wh_rows_datum(rows, 0, 2, &isnull);
-	if (!isnull && DatumGetBool(is_read))
+	if (wh_load_is_seen_before(rows))
 		return false;
 	release(feed);
 	return true;
+}
+
+/* wh_load_is_seen_before says whether anybody has a snapshot from before the transaction whose
+ * xid8 a row begins with; one of another cluster, in a restored dump, is none of this one. */
+bool
+wh_load_is_seen_before(const WhRows *rows)
+{
+	bool isnull;
+	WhArg args[] = {{XID8OID, wh_rows_datum(rows, 0, 1, &isnull), false}};
+
+	return wh_spi_query(
+			   "SELECT WHERE $1 < pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()) AND"
+			   " EXISTS (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.pid <>"
+			   " pg_catalog.pg_backend_pid() AND a.backend_type <> 'autovacuum worker' AND"
+			   " pg_catalog.age(a.backend_xmin) >= pg_catalog.age(pg_catalog.xid($1)) AND (a.datid"
+			   " IS NULL OR a.datid = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname ="
+			   " pg_catalog.current_database())))",
+			   1, args)
+			   ->count > 0;
 }
 
 /* release lets go what is below the horizon. */

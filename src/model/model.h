@@ -172,6 +172,11 @@ typedef struct WhModelRoutine
 	 */
 	void (*missed)(WhModel *model, WhLoad *load);
 	/*
+	 * For such kinds, too: keeps what the model needs of rows (a FROM item) of the fact that it
+	 * lives on, which are about to be retired; as its owner, under the load lock.  May be NULL.
+	 */
+	void (*retire)(WhModel *model, const char *rows);
+	/*
 	 * Compares with a full recomputation at the model's position, from wh_model_verify_start().
 	 * One snapshot is active, which the position was read in: only wh_spi_query_snapshot() sees
 	 * it. horizon and position are filled before.  verdict->sample is not 0 for kinds alone that

@@ -141,11 +141,14 @@ CREATE VIEW walhouse.stat_model AS
            v.started AS last_verify,
            v.position AS verify_position,
            v.missing + v.unexpected + v.different AS verify_differences,
-           m.paused
+           m.paused,
+           fr.retired_to,
+           fr.late_changes
     FROM walhouse.model m
          LEFT JOIN pg_catalog.pg_class c ON c.oid = m.relation
          LEFT JOIN walhouse.feed f ON f.feed_id = m.feed_id
          LEFT JOIN walhouse.current_model cm ON cm.model_id = m.model_id
+         LEFT JOIN walhouse.fact_retention fr ON fr.model_id = m.model_id
          LEFT JOIN LATERAL (SELECT p.position FROM walhouse.feed_position p
                             WHERE p.feed_id = m.feed_id ORDER BY p.position DESC LIMIT 1) fp ON true
          LEFT JOIN LATERAL (SELECT lm.load_id, lm.to_lsn, lm.duration_ms FROM walhouse.load_model lm
@@ -169,6 +172,6 @@ CREATE VIEW walhouse.stat_model AS
                                    COALESCE(pg_catalog.sum(lm.inferred), 0)::bigint AS inferred
                             FROM walhouse.load_model lm WHERE lm.model_id = m.model_id) n ON true;
 COMMENT ON VIEW walhouse.stat_model IS
-    'One row for each model. is_current: the model''s state is live, its table is ready, and so is what it needs; all current models of a feed move together. waits_for says what the others need. loads, inserted, updated, deleted and inferred are sums over the load history that is kept (builds too); a query that does not name them does not compute them. rejected and ahead: rows of a fact that no partition can take, and rows whose dimension version is not settled yet. last_verify, verify_position, verify_differences: the last verification of a sample by the feed''s worker, the position that it was made at, and how many rows differed; NULL when it failed (walhouse.verification).';
+    'One row for each model. is_current: the model''s state is live, its table is ready, and so is what it needs; all current models of a feed move together. waits_for says what the others need. loads, inserted, updated, deleted and inferred are sums over the load history that is kept (builds too); a query that does not name them does not compute them. rejected and ahead: rows of a fact that no partition can take, and rows whose dimension version is not settled yet. last_verify, verify_position, verify_differences: the last verification of a sample by the feed''s worker, the position that it was made at, and how many rows differed; NULL when it failed (walhouse.verification). retired_to: of a fact whose partitions were retired, the event time from which on it has rows; late_changes: how many changes of retired rows were passed over.';
 
 GRANT SELECT ON walhouse.stat_feed, walhouse.stat_table, walhouse.stat_model TO PUBLIC;

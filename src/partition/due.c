@@ -194,7 +194,7 @@ make_looked_at(const WhPartitionRun *run)
 }
 
 /* pick lists steps that are due and were not tried in this run, those that make partitions
- * first. */
+ * first, and last those that have failed: what they wait for may be among the others. */
 static List *
 pick(const WhPartitionRun *run, TimestampTz started, MemoryContext context)
 {
@@ -210,7 +210,7 @@ pick(const WhPartitionRun *run, TimestampTz started, MemoryContext context)
 		" JOIN walhouse.partition_set s ON s.set_id = t.set_id JOIN pg_catalog.pg_class c ON c.oid"
 		" = s.parent WHERE t.due <= $1 AND (t.tried IS NULL OR t.tried < $2) AND ($3 = 0 OR"
 		" s.parent = $3) AND ($4 = 0 OR pg_catalog.pg_has_role($4, c.relowner, 'USAGE')) ORDER BY"
-		" t.step <> 'make', t.due, t.relid::pg_catalog.oid LIMIT $5",
+		" t.step <> 'make', t.failures > 0, t.due, t.relid::pg_catalog.oid LIMIT $5",
 		lengthof(args), args);
 	MemoryContextSwitchTo(context);
 	for (uint64 i = 0; i < rows->count; i++)

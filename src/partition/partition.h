@@ -134,6 +134,27 @@ typedef const char *(*WhPartitionGuard)(Oid parent);
 extern void wh_partition_guard(WhPartitionGuard guard);
 
 /*
+ * wh_partition_retirer has another room asked before a partition is detached of a table for whose
+ * rows it answers, as for facts.  leads says whether it does, and why none may go (NULL: they may).
+ * horizon is the value of the key, as text, from which on the table has rows (NULL: all are there);
+ * move moves it to another, in a transaction that may take its time.  is_read says that somebody
+ * may still count on what was before the last move.
+ */
+typedef struct WhPartitionRetirer
+{
+	bool (*leads)(Oid parent, const char **why_not);
+	char *(*horizon)(Oid parent);
+	void (*move)(Oid parent, const char *to);
+	bool (*is_read)(Oid parent);
+} WhPartitionRetirer;
+
+extern void wh_partition_retirer(const WhPartitionRetirer *retirer);
+
+/* wh_partition_hand_over gives the set of a table, with its policies and what it has still to
+ * retire, to one that takes its place; nothing where there is none. */
+extern void wh_partition_hand_over(Oid parent, Oid successor);
+
+/*
  * follow.c: sets whose partitions go by what another room says.  wh_partition_leader has a function
  * asked, which returns false for tables that it does not lead; else *head is up to where nothing is
  * needed any more (PG_INT64_MIN: not known).  With `looks` it may work that out anew, in the

@@ -37,6 +37,7 @@ int wh_partition_lock_timeout = 200;
 
 static void (*on_change)(void) = NULL;
 static WhPartitionGuard guard = NULL;
+static const WhPartitionRetirer *retirer = NULL;
 static const WhArchiver *archiver = NULL;
 static List *forgetters = NIL;
 
@@ -75,6 +76,37 @@ void
 wh_partition_guard(WhPartitionGuard function)
 {
 	guard = function;
+}
+
+void
+wh_partition_retirer(const WhPartitionRetirer *functions)
+{
+	retirer = functions;
+}
+
+const WhPartitionRetirer *
+wh_set_retirer(Oid parent)
+{
+	const char *why_not;
+
+	return retirer != NULL && retirer->leads(parent, &why_not) ? retirer : NULL;
+}
+
+const char *
+wh_set_kept(Oid parent)
+{
+	const char *why_not;
+
+	return retirer != NULL && retirer->leads(parent, &why_not) ? why_not : wh_set_guarded(parent);
+}
+
+void
+wh_partition_hand_over(Oid parent, Oid successor)
+{
+	if (wh_catalog_execute("UPDATE walhouse.partition_set s SET parent = $2 WHERE s.parent = $1 AND"
+						   " NOT EXISTS (SELECT FROM walhouse.partition_set o WHERE o.parent = $2)",
+						   2, (WhArg[]){WH_ARG_REGCLASS(parent), WH_ARG_REGCLASS(successor)}) > 0)
+		wh_partition_look(successor);
 }
 
 void
@@ -420,7 +452,7 @@ check_move(const WhSet *set)
 static void
 check(WhSet *set)
 {
-	const char *reason = wh_set_guarded(set->parent);
+	const char *reason = wh_set_kept(set->parent);
 
 	wh_axis_check_default(set->parent);
 	wh_axis_check_span(&set->axis, "lead", set->lead);

@@ -50,6 +50,10 @@ extern WhSet *wh_set_of(Oid parent, bool missing_ok);
 extern WhSet *wh_set_own(Oid parent);
 extern void wh_set_changed(void);
 extern const char *wh_set_guarded(Oid parent);
+/* wh_set_retirer is who answers for a table's rows; NULL: nobody.  wh_set_kept says why none of its
+ * partitions may be retired; NULL: they may. */
+extern const WhPartitionRetirer *wh_set_retirer(Oid parent);
+extern const char *wh_set_kept(Oid parent);
 /* wh_set_check_options raises where an object has a key that is none of names, which commas
  * separate. */
 extern void wh_set_check_options(WhArg options, const char *names);

@@ -9,8 +9,9 @@
  *	make	for each partition that is missing, a transaction; what is there is not missing
  *	seal	VACUUM (FREEZE, ANALYZE), which can be repeated; then what is in it, and the state
  *	profile	see profile.c
- *	detach	DETACH CONCURRENTLY; cut off in between, the catalog says "pending", and the next
- *			attempt says FINALIZE; gone from the parent, the state follows
+ *	detach	of a fact the horizon first, in a transaction; then DETACH CONCURRENTLY; cut off in
+ *			between, the catalog says "pending", and the next attempt says FINALIZE; gone from the
+ *			parent, the state follows
  *	archive	see archive.c
  *	drop	table and register in one transaction
  *	move	the same
@@ -40,7 +41,11 @@ static void plan_next_look(const WhSet *set, int64 head, TimestampTz now, Timest
 static void seal(int32 set_id, Oid relid);
 static void check_vacuum(const WhSet *set, Oid relid);
 static void count_rows(const WhSet *set, Oid relid);
+static void give_up(int32 set_id, Oid relid);
+static void check_order(const WhSet *set, Oid relid, int64 hi, int64 horizon);
+static void check_readers(const WhSet *set);
 static void detach(int32 set_id, Oid relid);
+static bool is_attached(const WhSet *set, Oid relid);
 static bool begin_detaching(const WhSet *set, Oid relid, const WhMember *member, char **sql);
 static void drop(int32 set_id, Oid relid);
 static void move(int32 set_id, Oid relid);
@@ -241,6 +246,74 @@ count_rows(const WhSet *set, Oid relid)
 }
 
 /*
+ * give_up has whoever answers for the rows of a table count on a partition's no more.  They stay
+ * visible until it is detached, but nothing depends on when that is.
+ */
+static void
+give_up(int32 set_id, Oid relid)
+{
+	const WhPartitionRetirer *retirer;
+	WhSet *set;
+	WhMember member;
+
+	wh_toplevel_begin();
+	set = wh_step_open_set(set_id);
+	retirer = wh_set_retirer(set->parent);
+	if (retirer != NULL && wh_step_read_member(set, relid, false, &member) &&
+		is_attached(set, relid))
+	{
+		char *horizon = retirer->horizon(set->parent);
+		int64 at = horizon == NULL ? PG_INT64_MIN : wh_axis_read(&set->axis, horizon);
+
+		if (at < member.hi)
+		{
+			wh_axis_check_default(set->parent);
+			check_taken(set, relid, &member, "detach");
+			check_order(set, relid, member.hi, at);
+			retirer->move(set->parent, wh_axis_text(&set->axis, member.hi));
+			wh_toplevel_point("detach: giving up");
+		}
+	}
+	wh_toplevel_commit();
+	wh_toplevel_point("detach: given up");
+}
+
+/* check_order raises where an older partition is still counted on: such a table has a horizon, and
+ * no holes. */
+static void
+check_order(const WhSet *set, Oid relid, int64 hi, int64 horizon)
+{
+	foreach_ptr(WhRange, range, wh_members_ranges(set))
+	{
+		if (range->relid != relid && range->hi <= hi && range->hi > horizon)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("partition \"%s\" is older, and still there",
+							get_rel_name(range->relid)),
+					 errdetail("Partitions of a fact go one after the other, the oldest first."),
+					 errhint("See why it stays: walhouse.partitions.")));
+	}
+}
+
+/* check_readers has a step tried again while somebody counts on what was given up. */
+static void
+check_readers(const WhSet *set)
+{
+	const WhPartitionRetirer *retirer = wh_set_retirer(set->parent);
+
+	if (retirer != NULL && retirer->is_read(set->parent))
+		ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+						errmsg("a transaction is open that may still read what was retired of \"%s\"",
+							   get_rel_name(set->parent))));
+}
+
+static bool
+is_attached(const WhSet *set, Oid relid)
+{
+	return get_rel_relispartition(relid) && get_partition_parent(relid, true) == set->parent;
+}
+
+/*
  * detach takes a partition from its parent, or goes on with what was cut off.  That it has begun is
  * committed before, or the partition would be taken for one that somebody detached by hand.
  */
@@ -251,6 +324,7 @@ detach(int32 set_id, Oid relid)
 	WhMember member;
 	char *sql;
 
+	give_up(set_id, relid);
 	wh_toplevel_begin();
 	set = wh_step_open_set(set_id);
 	if (!wh_step_read_member(set, relid, true, &member) ||
@@ -290,7 +364,7 @@ begin_detaching(const WhSet *set, Oid relid, const WhMember *member, char **sql)
 	bool pending;
 
 	*sql = NULL;
-	if (!get_rel_relispartition(relid) || get_partition_parent(relid, true) != set->parent)
+	if (!is_attached(set, relid))
 	{
 		bool has_begun = strcmp(member->state, "detaching") == 0;
 
@@ -313,6 +387,7 @@ begin_detaching(const WhSet *set, Oid relid, const WhMember *member, char **sql)
 	{
 		wh_axis_check_default(set->parent);
 		check_taken(set, relid, member, "detach");
+		check_readers(set);
 	}
 	wh_catalog_execute("UPDATE walhouse.partition SET state = 'detaching' WHERE set_id = $1 AND"
 					   " relid = $2",
@@ -463,7 +538,7 @@ lock_table(Oid relid, WhMember *member)
 static void
 check_taken(const WhSet *set, Oid relid, const WhMember *member, const char *step)
 {
-	const char *reason = wh_set_guarded(set->parent);
+	const char *reason = wh_set_kept(set->parent);
 	int64 head;
 
 	if (wh_set_follows(set->parent, false, &head, &(TimestampTz){0}) && member->hi > head)

@@ -489,6 +489,7 @@ make_tables(const Declaration *declaration, WhModel *model)
 		wh_sql_append(&key, ", h%d", foreach_current_index(cell) + 1);
 	}
 	wh_model_add_table(model, "pending", pending.data);
+	wh_model_add_table(model, "retired", pending.data);
 	if (rows.len > 0)
 		wh_model_add_table(model, "rows",
 						   wh_sql("k pg_catalog.uuid NOT NULL, %sat %s NOT NULL%s,"

@@ -22,6 +22,9 @@
 static void check_pending(const WhRollup *rollup);
 static void append_net(StringInfo sql, const WhRollup *rollup, const char *projections);
 static char *project_pending(const WhRollup *rollup);
+static char *project_kept(const WhRollup *rollup, Oid table);
+static void append_kept(StringInfo sql, const WhRollup *rollup, Oid table, int64 load_id,
+						const char *net);
 static bool has_changes(const WhRollup *rollup, const WhLoad *load);
 
 /*
@@ -48,25 +51,56 @@ wh_rollup_read_delta(WhRollup *rollup, WhLoad *load, bool with_pending)
 	return wh_stage_fill_from(rollup->stage, "wh_net", load->changes, sql.data, 0, NULL) > 0;
 }
 
-/* wh_rollup_read_fact fills wh_net with all rows of the fact. */
+/* wh_rollup_read_fact fills wh_net with all rows of the fact, and those that it had. */
 void
 wh_rollup_read_fact(WhRollup *rollup)
 {
-	wh_rollup_read_some(rollup, "true");
+	wh_rollup_read_some(rollup, "true", "true");
 }
 
 void
-wh_rollup_read_some(WhRollup *rollup, const char *condition)
+wh_rollup_read_some(WhRollup *rollup, const char *condition, const char *retired)
 {
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	append_net(&sql, rollup, wh_rollup_counted(rollup, condition, retired));
+	wh_stage_fill(rollup->stage, "wh_net", sql.data, 0, NULL);
+}
+
+char *
+wh_rollup_counted(const WhRollup *rollup, const char *condition, const char *retired)
+{
+	char *rows = wh_fact_rows_kept(wh_model_get_by_id(rollup->fact_id));
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	wh_rollup_project(&sql, rollup, "1::pg_catalog.int8",
+					  wh_sql("(SELECT c.* FROM %s c WHERE %s)", rows, condition), NULL);
+	wh_sql_append(&sql, " UNION ALL %s WHERE %s", project_kept(rollup, rollup->retired), retired);
+	return sql.data;
+}
+
+/*
+ * wh_rollup_retire: the rows leave the fact without a load that would tell, and the rollup goes on
+ * having them.  What they add up to cannot be told from what is still there, so their projections
+ * are kept, for whoever makes the rollup anew, and for verify.
+ */
+void
+wh_rollup_retire(WhModel *model, const char *rows)
+{
+	WhRollup *rollup = wh_rollup_open(model);
 	StringInfoData projections;
+	StringInfoData net;
 	StringInfoData sql;
 
 	initStringInfo(&projections);
+	initStringInfo(&net);
 	initStringInfo(&sql);
-	wh_rollup_project(&projections, rollup, "1",
-					  wh_sql("(SELECT c.* FROM %T c WHERE %s)", rollup->fact, condition), NULL);
-	append_net(&sql, rollup, projections.data);
-	wh_stage_fill(rollup->stage, "wh_net", sql.data, 0, NULL);
+	wh_rollup_project(&projections, rollup, "1", rows, NULL);
+	append_net(&net, rollup, projections.data);
+	append_kept(&sql, rollup, rollup->retired, rollup->fact_load, net.data);
+	wh_spi_execute(sql.data, 0, NULL);
 }
 
 /* wh_rollup_read_pending fills wh_net with what the rollup missed after a load. */
@@ -101,12 +135,19 @@ wh_rollup_missed(WhModel *model, WhLoad *load)
 	initStringInfo(&net);
 	initStringInfo(&sql);
 	append_net(&net, rollup, wh_rollup_project_changes(rollup));
-	wh_sql_append(&sql, "INSERT INTO %T (load_id, n", rollup->pending);
-	wh_rollup_projection(&sql, rollup, NULL);
-	wh_sql_append(&sql, ") SELECT %l, t.n", load->id);
-	wh_rollup_projection(&sql, rollup, "t");
-	wh_sql_append(&sql, " FROM (%s) t", net.data);
+	append_kept(&sql, rollup, rollup->pending, load->id, net.data);
 	wh_stage_execute(load->changes, sql.data, 0, NULL);
+}
+
+/* append_kept appends the statement that keeps projections in a table. */
+static void
+append_kept(StringInfo sql, const WhRollup *rollup, Oid table, int64 load_id, const char *net)
+{
+	wh_sql_append(sql, "INSERT INTO %T (load_id, n", table);
+	wh_rollup_projection(sql, rollup, NULL);
+	wh_sql_append(sql, ") SELECT %l, t.n", load_id);
+	wh_rollup_projection(sql, rollup, "t");
+	wh_sql_append(sql, " FROM (%s) t", net);
 }
 
 /* check_pending refuses to keep more for a rollup that stopped or is paused than its fact has. */
@@ -149,12 +190,18 @@ wh_rollup_project_changes(const WhRollup *rollup)
 static char *
 project_pending(const WhRollup *rollup)
 {
+	return project_kept(rollup, rollup->pending);
+}
+
+static char *
+project_kept(const WhRollup *rollup, Oid table)
+{
 	StringInfoData sql;
 
 	initStringInfo(&sql);
 	wh_sql_append(&sql, "SELECT t.n");
 	wh_rollup_projection(&sql, rollup, "t");
-	wh_sql_append(&sql, " FROM %T t", rollup->pending);
+	wh_sql_append(&sql, " FROM %T t", table);
 	return sql.data;
 }
 

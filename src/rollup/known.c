@@ -11,6 +11,7 @@
 #include "rollup/rollup.h"
 #include "rollup/rollup_private.h"
 
+static void check_retired(WhModel *model);
 static void stage_fact(const WhRollup *rollup, const WhKnown *known);
 
 void
@@ -21,6 +22,7 @@ wh_rollup_known(WhModel *model, WhKnown *known)
 	StringInfoData sql;
 	ListCell *cell;
 
+	check_retired(model);
 	stage_fact(rollup, known);
 	initStringInfo(&sql);
 	wh_rollup_project(&sql, rollup, "1", "wh_fact_rows", NULL);
@@ -41,6 +43,18 @@ wh_rollup_known(WhModel *model, WhKnown *known)
 	wh_rollup_expected(&sql, rollup, clock);
 	wh_sql_append(&sql, ") x");
 	wh_stage_fill(known->stage, known->name, sql.data, 0, NULL);
+}
+
+/* check_retired: what a rollup keeps of retired rows is what they were at last, and not before. */
+static void
+check_retired(WhModel *model)
+{
+	if (wh_spi_query(wh_sql("SELECT FROM %T LIMIT 1", wh_rollup_open(model)->retired), 0, NULL)
+			->count > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("what %s was before is not known any more", model->name),
+				 errdetail("It counts rows of its fact that were retired since.")));
 }
 
 /* stage_fact fills wh_fact_rows with the fact's rows as they stood, read as its owner. */

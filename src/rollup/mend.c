@@ -114,7 +114,9 @@ make_anew(WhRollup *rollup, WhLoad *load, WhCounts *counts)
 {
 	if (wh_stage_count(rollup->stage, "wh_range") > 0)
 	{
-		wh_rollup_read_some(rollup, rows_in_range(rollup));
+		wh_rollup_read_some(
+			rollup, rows_in_range(rollup),
+			"EXISTS (SELECT FROM wh_range x WHERE x.p IS NOT DISTINCT FROM t.p)");
 		empty(rollup, counts);
 		if (wh_stage_count(rollup->stage, "wh_net") > 0)
 			wh_rollup_apply(rollup, load, counts, true);

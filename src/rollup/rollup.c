@@ -4,12 +4,12 @@
  * catalog, and what a load and a build do to it.
  *
  * The invariant that all of it keeps: what a rollup has, and what its pending table has, are
- * together the aggregate of the fact's rows.  A load that moves a fact either brings its rollups
- * on or has them keep what they missed; a rollup that goes on takes that first.  So a rollup
- * stands where its fact stands, at every commit, or waits with what it lacks beside it.  Only a
- * rollup that was never built, or is to be built again, knows nothing; its build reads the fact's
- * rows and the fact's last load in one snapshot, and at its end applies what later loads had it
- * keep.
+ * together the aggregate of the fact's rows, and of those that its retired table says.  A load
+ * that moves a fact either brings its rollups on or has them keep what they missed; a rollup that
+ * goes on takes that first.  So a rollup stands where its fact stands, at every commit, or waits
+ * with what it lacks beside it.  Only a rollup that was never built, or is to be built again, knows
+ * nothing; its build reads the fact's rows and the fact's last load in one snapshot, and at its end
+ * applies what later loads had it keep.
  */
 #include "postgres.h"
 
@@ -46,6 +46,7 @@ static const WhModelRoutine routine = {
 	.release = wh_rollup_release,
 	.needs = needs,
 	.missed = wh_rollup_missed,
+	.retire = wh_rollup_retire,
 	.verify = wh_rollup_verify,
 	.known = wh_rollup_known,
 	.suspect = wh_rollup_suspect,
@@ -280,6 +281,7 @@ find_tables(WhRollup *rollup)
 	ListCell *cell;
 
 	rollup->pending = wh_model_view(rollup->model, "pending");
+	rollup->retired = wh_model_view(rollup->model, "retired");
 	foreach(cell, rollup->inputs)
 	{
 		WhRollupInput *input = lfirst(cell);

@@ -103,6 +103,7 @@ typedef struct WhRollup
 	char *bounds_from; /* of snapshots: literals of dates; rows outside [from, to) are left out */
 	char *bounds_to;
 	Oid pending; /* the table of what was missed */
+	Oid retired; /* the table of what was counted, and the fact has no more */
 	Oid rows; /* the table of what last() reads; InvalidOid without it */
 	MemoryContext context; /* of the model, and so of this and of the stage */
 	WhStage *stage; /* NULL, or that of the work that is going on */
@@ -178,13 +179,18 @@ extern int wh_rollup_place(const WhRollup *rollup, WhAccumulatorKind kind,
 /* delta.c: what happened to the fact's rows */
 extern bool wh_rollup_read_delta(WhRollup *rollup, WhLoad *load, bool with_pending);
 extern void wh_rollup_read_fact(WhRollup *rollup);
-/* The same of those that meet a condition on c, a row of the fact. */
-extern void wh_rollup_read_some(WhRollup *rollup, const char *condition);
+/* The same of those that meet a condition on c, a row of the fact, or on t, what is retired. */
+extern void wh_rollup_read_some(WhRollup *rollup, const char *condition, const char *retired);
 /* "SELECT n, p, …": what the load did to the fact's rows. */
 extern char *wh_rollup_project_changes(const WhRollup *rollup);
 extern void wh_rollup_read_pending(WhRollup *rollup, int64 after);
 extern void wh_rollup_forget_pending(WhRollup *rollup);
 extern void wh_rollup_missed(WhModel *model, WhLoad *load);
+extern void wh_rollup_retire(WhModel *model, const char *rows);
+/* "SELECT n, p, … UNION ALL …": the fact's rows c that are kept and meet a condition, each with
+ * n = 1, and of what the rollup has of retired rows the projections t that meet another. */
+extern char *wh_rollup_counted(const WhRollup *rollup, const char *condition,
+							   const char *retired);
 
 /* values.c: what the tables beside a rollup have; is_new: they are empty */
 extern void wh_rollup_write_values(WhRollup *rollup, bool is_new);

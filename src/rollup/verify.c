@@ -68,7 +68,9 @@ stage_rows(WhRollup *rollup, WhStage *stage)
 	wh_stage_fill(stage, "wh_missed", sql.data, 0, NULL);
 
 	resetStringInfo(&sql);
-	wh_rollup_project(&sql, rollup, "1", wh_sql_relation(rollup->fact), NULL);
+	wh_sql_append(&sql,
+				  "SELECT 1 AS n%s FROM (%s) t CROSS JOIN pg_catalog.generate_series(1, t.n)",
+				  columns.data, wh_rollup_counted(rollup, "true", "true"));
 	wh_rollup_stage_known(rollup, stage, sql.data);
 	if (wh_stage_count(stage, "wh_missed") == 0)
 		return;

@@ -40,6 +40,7 @@ wh_worker_init(void)
 	wh_partition_on_change(wh_commands_visit_at_commit);
 	wh_partition_guard(wh_model_why_partitions_stay);
 	wh_partition_leader(wh_load_leads_log);
+	wh_partition_retirer(&wh_load_retirer);
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	wh_slots_init();
