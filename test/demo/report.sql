@@ -66,9 +66,9 @@ ORDER BY d.year, d.month;
 -- The customer of whom there is most to tell.
 SELECT c.customer_id AS customer
 FROM dw.customer c JOIN dw.sales f USING (customer_sk)
-WHERE f.ordered_at >= :'began' AND c.customer_id IN (SELECT customer_id FROM dw.customer WHERE is_current)
+WHERE c.customer_id IN (SELECT customer_id FROM dw.customer WHERE is_current)
 GROUP BY 1
-ORDER BY least(count(DISTINCT c.customer_sk), 4) DESC, count(*), 1
+ORDER BY bool_or(f.ordered_at >= :'began') DESC, least(count(DISTINCT c.customer_sk), 4) DESC, count(*), 1
 LIMIT 1 \gset
 
 \echo
@@ -106,12 +106,11 @@ FROM (SELECT substring(c.relname FROM '_p([0-9]{4})_')::int AS year, substring(c
 GROUP BY p.year
 ORDER BY p.year;
 
--- A line that was bought and brought back while the demo looked on.
+-- A line that was bought and brought back while the demo looked on; in a short trade perhaps only bought, or before.
 SELECT f.order_id, f.line_no, f.load_id
 FROM dw.sales f
 	JOIN walhouse.load l USING (load_id)
-WHERE f.ordered_at >= :'began' AND f.returned > 0 AND l.kind = 'load'
-ORDER BY f.ordered_at DESC
+ORDER BY f.ordered_at >= :'began' AND l.kind = 'load' DESC, f.returned > 0 DESC, f.ordered_at DESC, f.order_id, f.line_no
 LIMIT 1 \gset
 
 \echo
@@ -141,17 +140,17 @@ SELECT e.item, e.name, e.lsn, e.xid, to_char(e.commit_time, 'HH24:MI:SS.MS') AS 
 FROM walhouse.explain_row('dw.sales', jsonb_build_object('order_id', :order_id, 'line_no', :line_no)) e
 WHERE item IN ('change', 'dimension') OR e.name IN ('amount', 'net');
 
--- The customer who has moved most often, and the last line that was ordered before the latest move.
-SELECT customer_id
-FROM dw.customer
-WHERE customer_sk > 0 AND NOT is_inferred
+-- The customer who has moved most often after an order, and the last line that was ordered before the latest move.
+SELECT c.customer_id
+FROM dw.customer c JOIN dw.sales f USING (customer_sk)
+WHERE c.customer_sk > 0 AND NOT c.is_inferred
 GROUP BY 1
-ORDER BY count(*) DESC, 1
+ORDER BY bool_or(NOT c.is_current) DESC, count(DISTINCT customer_sk) DESC, 1
 LIMIT 1 \gset
 SELECT f.order_id, f.line_no
 FROM dw.sales f JOIN dw.customer c USING (customer_sk)
-WHERE c.customer_id = :customer_id AND NOT c.is_current
-ORDER BY f.ordered_at DESC, f.order_id DESC, f.line_no
+WHERE c.customer_id = :customer_id
+ORDER BY c.is_current, f.ordered_at DESC, f.order_id DESC, f.line_no
 LIMIT 1 \gset
 
 \echo
