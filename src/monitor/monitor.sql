@@ -36,7 +36,7 @@ CREATE VIEW walhouse.stat_feed AS
            p.clock,
            p.stored,
            w.source_lsn,
-           CASE WHEN w.caught_up THEN 0 ELSE greatest(w.source_lsn - p.position, 0) END AS lag_bytes,
+           CASE WHEN w.caught_up THEN 0 WHEN w.source_lsn IS NOT NULL THEN greatest(w.source_lsn - p.position, 0) END AS lag_bytes,
            CASE WHEN w.caught_up THEN '0'::interval
                 WHEN w.pid IS NOT NULL THEN greatest(pg_catalog.clock_timestamp() - p.clock, '0'::interval) END AS commit_lag,
            w.started,

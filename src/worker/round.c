@@ -128,24 +128,21 @@ wh_round_retry_due(int32 feed_id)
 }
 
 /* wh_round_built says whether no model of a feed waits for a build or is being built, but for those
- * that are paused and what needs them. */
+ * that are paused, and those that need one which is paused or stopped and so is not built. */
 bool
 wh_round_built(int32 feed_id)
 {
 	WhArg args[] = {WH_ARG_INT4(feed_id)};
 	WhRows *rows = wh_spi_query_kept(
-		"SELECT NOT EXISTS (SELECT FROM walhouse.model m WHERE m.feed_id = $1"
+		"WITH held AS (SELECT h.model_id FROM walhouse.model h WHERE h.feed_id = $1 AND (h.state ="
+		" 'stopped' OR (h.paused IS NOT NULL AND h.state <> 'live'))),"
+		" held_fact AS (SELECT fd.model_id FROM walhouse.fact_dimension fd JOIN held h ON"
+		" h.model_id = fd.dimension_id UNION SELECT h.model_id FROM held h)"
+		" SELECT NOT EXISTS (SELECT FROM walhouse.model m WHERE m.feed_id = $1"
 		" AND m.state IN ('new', 'building', 'rebuild') AND m.paused IS NULL"
-		" AND NOT EXISTS (SELECT FROM walhouse.fact_dimension fd"
-		"                 JOIN walhouse.model d ON d.model_id = fd.dimension_id"
-		"                 WHERE d.paused IS NOT NULL AND d.state <> 'live'"
-		"                   AND (fd.model_id = m.model_id"
-		"                        OR fd.model_id = (SELECT fr.fact_id FROM walhouse.fact_reader fr"
-		"                                          WHERE fr.model_id = m.model_id)))"
-		" AND NOT EXISTS (SELECT FROM walhouse.fact_reader fr"
-		"                 JOIN walhouse.model f ON f.model_id = fr.fact_id"
-		"                 WHERE fr.model_id = m.model_id AND f.paused IS NOT NULL"
-		"                   AND f.state <> 'live'))",
+		" AND m.model_id NOT IN (SELECT f.model_id FROM held_fact f)"
+		" AND NOT EXISTS (SELECT FROM walhouse.fact_reader fr JOIN held_fact f ON"
+		"                 f.model_id = fr.fact_id WHERE fr.model_id = m.model_id))",
 		1, args);
 
 	return wh_rows_bool(rows, 0, 1);
