@@ -92,6 +92,15 @@ BEGIN ATOMIC
                                  pg_catalog.date_trunc('second', f.commit_lag)), f.clock,
                pg_catalog.format('SELECT activity, lag_bytes, commit_lag FROM walhouse.stat_feed WHERE feed = %L; -- does it come nearer?', f.feed)
         FROM feed f WHERE f.commit_lag > patience AND f.error_time IS NULL
+        UNION ALL
+        SELECT 'notice', 'log_grows', l.name, l.name,
+               pg_catalog.format('The feed''s change logs have about %s, and no retention: they grow for ever.', pg_catalog.pg_size_pretty(l.bytes)), NULL,
+               pg_catalog.format('SELECT walhouse.set_log_retention(%L, ''90 days'', keep_history => true);', l.name)
+        FROM (SELECT f.name, pg_catalog.sum(c.relpages::pg_catalog.int8) * pg_catalog.current_setting('block_size')::pg_catalog.int8 AS bytes
+              FROM walhouse.feed f JOIN walhouse.feed_table t USING (feed_id) CROSS JOIN LATERAL pg_catalog.pg_partition_tree(t.log) x
+                   JOIN pg_catalog.pg_class c ON c.oid = x.relid AND c.relpages > 0
+              WHERE f.log_age IS NULL AND f.log_bytes IS NULL GROUP BY f.name) l
+        WHERE l.bytes >= 1073741824
         -- Tables.
         UNION ALL
         SELECT CASE t.state WHEN 'resync' THEN 'error' ELSE 'warning' END, CASE t.state WHEN 'resync' THEN 'table_held' ELSE 'table_not_copied' END,

@@ -180,6 +180,8 @@ sql($house, q{INSERT INTO walhouse.load (feed_id, kind, started) SELECT 1, 'load
 	ALTER SYSTEM SET walhouse.load_retention = -1});
 sql($house, 'SELECT pg_reload_conf()');
 mends('loads_kept', 'walhouse.load');
+sql($house, q{UPDATE pg_class SET relpages = 131072 WHERE oid = (SELECT min(relid::oid) FROM pg_partition_tree('shop_log.sale') WHERE isleaf)});
+mends('log_grows', 'shop');
 my $version = value($house, q{SELECT extversion FROM pg_extension WHERE extname = 'walhouse'});
 sql($house, q{UPDATE pg_extension SET extversion = '0.0.9' WHERE extname = 'walhouse'});
 tells('version', 'walhouse');
@@ -243,7 +245,7 @@ sub mends
 {
 	my ($code, $object) = @_;
 	tells($code, $object) if defined $object;
-	my ($here) = grep { $code eq $_ } qw(feed_unfinished worker_off owner_login loads_kept partition_failing);
+	my ($here) = grep { $code eq $_ } qw(feed_unfinished worker_off owner_login loads_kept log_grows partition_failing);
 	my $remedy = $here ? value($house, "SELECT remedy FROM walhouse.doctor('0') WHERE code = '$code'") : remedy($code);
 	# Statements go one by one, where they belong.
 	for my $statement (grep { /\S/ } split /;/, $remedy =~ s/--.*//gr)
@@ -258,7 +260,7 @@ sub mends
 sub gone
 {
 	my $codes = join ', ', map { "'$_'" } @_;
-	my $from = $_[0] =~ /^(feed_unfinished|worker_off|owner_login|loads_kept|partition_failing)$/ ? q{FROM walhouse.doctor('0') d} : asked();
+	my $from = $_[0] =~ /^(feed_unfinished|worker_off|owner_login|loads_kept|log_grows|partition_failing)$/ ? q{FROM walhouse.doctor('0') d} : asked();
 	return ok(poll($house, 'postgres', "SELECT string_agg(d::text, E'\\n') $from WHERE code IN ($codes)", ''), "@_ is not told any more");
 }
 
