@@ -141,18 +141,22 @@ wh_members_reconcile(const WhSet *set, List *ranges)
 	args[3] = array_of(INT8OID, columns[2], count);
 	args[4] = array_of(TEXTOID, columns[3], count);
 	args[5] = array_of(TEXTOID, columns[4], count);
-	/* What was detached or dropped by hand is nobody's business here any more; what others made
-	 * since the ranges were read is in the catalog. */
+	/*
+	 * NOT IN is answered by a hash table whatever the planner thinks of the number of rows; a join
+	 * would look at each partition for each.
+	 *
+	 * What was detached or dropped by hand is nobody's business here any more; what others made
+	 * since the ranges were read is in the catalog.
+	 */
 	wh_catalog_execute(
-		"DELETE FROM walhouse.partition p WHERE p.set_id = $1 AND p.relid::pg_catalog.oid <> ALL"
-		" ($2) AND (p.state IN ('open', 'sealed', 'profiled') OR NOT EXISTS (SELECT FROM "
-		"pg_catalog.pg_class c"
-		" WHERE c.oid = p.relid)) AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE"
-		" i.inhparent = $3 AND i.inhrelid = p.relid)",
+		"DELETE FROM walhouse.partition p WHERE p.set_id = $1 AND p.relid::pg_catalog.oid NOT IN"
+		" (SELECT pg_catalog.unnest($2)) AND (p.state IN ('open', 'sealed', 'profiled') OR NOT"
+		" EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = p.relid)) AND NOT EXISTS (SELECT"
+		" FROM pg_catalog.pg_inherits i WHERE i.inhparent = $3 AND i.inhrelid = p.relid)",
 		3, (WhArg[]){args[0], args[1], WH_ARG_OID(set->parent)});
 	wh_catalog_execute(
-		"DELETE FROM walhouse.partition_step t WHERE t.set_id = $1 AND t.step <> 'make' AND NOT"
-		" EXISTS (SELECT FROM walhouse.partition p WHERE p.set_id = $1 AND p.relid = t.relid)",
+		"DELETE FROM walhouse.partition_step t WHERE t.set_id = $1 AND t.step <> 'make' AND"
+		" t.relid NOT IN (SELECT p.relid FROM walhouse.partition p WHERE p.set_id = $1)",
 		1, args);
 	/* What was kept and is attached again is a partition like any other; it is new to the set. ON
 	 * CONFLICT locks what it finds, so what is right already is left out before. */
@@ -161,9 +165,9 @@ wh_members_reconcile(const WhSet *set, List *ranges)
 		" SELECT $1, n.relid, n.lo, n.hi, n.from_value, n.to_value FROM ROWS FROM"
 		" (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
 		" pg_catalog.unnest($5), pg_catalog.unnest($6)) AS n (relid, lo, hi, from_value, to_value)"
-		" WHERE NOT EXISTS (SELECT FROM walhouse.partition q WHERE q.relid = n.relid AND (q.set_id,"
-		" q.lo, q.hi) = ($1, n.lo, n.hi) AND q.state IN ('open', 'sealed', 'profiled',"
-		" 'detaching')) ON CONFLICT (relid) DO UPDATE SET set_id = $1, lo = EXCLUDED.lo,"
+		" WHERE (n.relid, n.lo, n.hi) NOT IN (SELECT q.relid, q.lo, q.hi FROM walhouse.partition q"
+		" WHERE q.set_id = $1 AND q.state IN ('open', 'sealed', 'profiled', 'detaching'))"
+		" ON CONFLICT (relid) DO UPDATE SET set_id = $1, lo = EXCLUDED.lo,"
 		" hi = EXCLUDED.hi, from_value = EXCLUDED.from_value, to_value = EXCLUDED.to_value,"
 		" state = CASE WHEN p.state IN ('open', 'sealed', 'profiled', 'detaching') THEN p.state"
 		" ELSE 'open' END",
@@ -206,10 +210,12 @@ wh_members_schedule(const WhSet *set, Oid relid, int64 head, bool all)
 	WhArg args[4] = {WH_ARG_INT4(set->id), WH_ARG_OID(relid), WH_ARG_BOOL(all),
 					 WH_ARG_BOOL(head != PG_INT64_MIN)};
 	WhRows *rows = wh_catalog_query(
-		"SELECT p.relid::pg_catalog.oid, p.state, p.hold IS NOT NULL, p.hi FROM walhouse.partition"
-		" p LEFT JOIN walhouse.partition_step t ON t.set_id = p.set_id AND t.relid = p.relid WHERE"
-		" p.set_id = $1 AND ($2 = 0 OR p.relid = $2) AND ($3 OR t.step IS NULL OR $4 AND t.due ="
-		" 'infinity')",
+		wh_sql("SELECT p.relid::pg_catalog.oid, p.state, p.hold IS NOT NULL, p.hi FROM"
+			   " walhouse.partition p WHERE p.set_id = $1 AND %s AND ($3 OR p.relid NOT IN (SELECT"
+			   " t.relid FROM walhouse.partition_step t WHERE t.set_id = $1 AND %s AND NOT ($4 AND"
+			   " t.due = 'infinity')))",
+			   OidIsValid(relid) ? "p.relid = $2" : "$2 = 0",
+			   OidIsValid(relid) ? "t.relid = $2" : "$2 = 0"),
 		4, args);
 	TimestampTz now = GetCurrentTimestamp();
 	NextSteps next = {0};
