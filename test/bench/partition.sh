@@ -6,7 +6,8 @@
 #          nothing is due is less: nothing.
 # make     30 partitions more for a table with EXISTING=100: maintain_partitions(table), with the start of its process and a transaction for
 #          each; run_maintenance(table); the loop, in one transaction.
-# retire   30 of MANY=500 partitions with rows: detached concurrently and dropped; run_maintenance(table) with a retention.
+# retire   30 of MANY=500 partitions with rows: detached concurrently and dropped; run_maintenance(table) with a retention; and the same
+#          statements, DETACH CONCURRENTLY and DROP, sent by psql in a session that is open: the loop.
 # life     pgbench inserts and selects (4 clients) while partitions are made, sealed, detached and dropped, each statement with a
 #          lock_timeout of 250 ms: statements, and how many of them waited longer.
 
@@ -131,13 +132,14 @@ retire()
 	for repeat in $(seq "$repeats"); do
 		new_parts
 		for side in $(in_turn); do
-			[ "$side" != loop ] || continue
 			part -c "SELECT new_table('$side')" -c "CALL loop_days('$side', 1 - $many, 4)" \
 				-c "INSERT INTO $side SELECT i, now() - (i % $many) * interval '1 day', i, i, 'note' FROM generate_series(1, $many * 20) i" >/dev/null || die "no table"
 			if [ "$side" = walhouse ]; then
 				part -c "SELECT walhouse.create_partition_set('walhouse', 'day')" -c "CALL walhouse.maintain_partitions('walhouse')" \
 					-c "SELECT walhouse.alter_partition_set('walhouse', '{\"retire_after\": \"$((many - 31)) days\"}')" >/dev/null || die "no set"
 				part_turn retire walhouse "CALL walhouse.maintain_partitions('walhouse')"
+			elif [ "$side" = loop ]; then
+				part_turn retire loop "$(detach_and_drop loop $((1 - many)) $((30 - many)))"
 			else
 				part -c "SELECT own_by_partman('partman', 4)" -c "SELECT partman.run_maintenance('public.partman')" \
 					-c "UPDATE partman.part_config SET retention = '$((many - 31)) days', retention_keep_table = false" >/dev/null || die "no parent"
@@ -146,6 +148,15 @@ retire()
 			say "$side: $(part -c "SELECT count(*) FROM pg_inherits WHERE inhparent = '$side'::regclass") partitions are left"
 		done
 	done
+}
+
+# detach_and_drop TABLE SINCE UPTO: the statements that retire its partitions of those days.
+detach_and_drop()
+{
+	part <<-END
+		SELECT string_agg(format('ALTER TABLE %1\$I DETACH PARTITION %2\$I CONCURRENTLY; DROP TABLE %2\$I', '$1',
+			'$1' || to_char((now() AT TIME ZONE 'UTC')::date + i, '_pYYYY_MM_DD')), '; ' ORDER BY i) FROM generate_series($2, $3) i;
+	END
 }
 
 # life: the whole cycle of 40 days, one after another, beside pgbench.
