@@ -43,6 +43,7 @@ typedef struct WhFeed
 	int32 house_timeline;
 	Oid house_database;
 	int64 lsn_offset; /* position minus LSN of the source, at least 0 */
+	XLogRecPtr resync_lsn; /* a resync is not at its end; InvalidXLogRecPtr: none is under way */
 } WhFeed;
 
 /* A row of walhouse.feed_table. */

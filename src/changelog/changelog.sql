@@ -13,6 +13,7 @@ CREATE TABLE walhouse.feed (
     enabled            boolean NOT NULL DEFAULT false,
     horizon            pg_lsn,
     lsn_offset         bigint NOT NULL DEFAULT 0,
+    resync_lsn         pg_lsn,
     horizon_moved      xid8,
     log_partition_size bigint NOT NULL,
     log_age            interval,
@@ -32,7 +33,7 @@ CREATE TABLE walhouse.feed (
     CONSTRAINT feed_name_key UNIQUE (name),
     CONSTRAINT feed_state_check CHECK (state IN ('creating', 'ready', 'dropping'))
 );
-COMMENT ON TABLE walhouse.feed IS 'One source''s stream into this database: server, slot, publication, and where it may run. horizon: from where on the change log is complete; horizon_moved: by which transaction it was moved, while somebody may still read what is below. log_age, log_bytes, log_keep_history: how much of the change log is kept (set_log_retention). log_partition_size: bytes of WAL in one partition of the change log. session: when somebody last began to read the slot.';
+COMMENT ON TABLE walhouse.feed IS 'One source''s stream into this database: server, slot, publication, and where it may run. horizon: from where on the change log is complete; horizon_moved: by which transaction it was moved, while somebody may still read what is below. lsn_offset: position minus LSN of the source. resync_lsn: a resync has begun and is not at its end; the LSN above which the next one logs what differs. log_age, log_bytes, log_keep_history: how much of the change log is kept (set_log_retention). log_partition_size: bytes of WAL in one partition of the change log. session: when somebody last began to read the slot.';
 
 CREATE TABLE walhouse.feed_position (
     feed_id   integer NOT NULL,
@@ -88,7 +89,7 @@ GRANT SELECT ON walhouse.feed_position, walhouse.feed_column TO PUBLIC;
 -- Errors may quote data (keys, values that do not convert): the views show them to owners, the tables to monitoring alone.
 GRANT SELECT ON walhouse.feed, walhouse.feed_table TO pg_read_all_stats;
 GRANT SELECT (feed_id, name, owner, server, slot, publication, owns_publication, time_zone, state, enabled, horizon,
-              horizon_moved, lsn_offset, log_partition_size, log_age, log_bytes, log_keep_history, source_system_id, source_timeline, source_database, house_system_id,
+              horizon_moved, lsn_offset, resync_lsn, log_partition_size, log_age, log_bytes, log_keep_history, source_system_id, source_timeline, source_database, house_system_id,
               house_timeline, house_database, session, error_time, created) ON walhouse.feed TO PUBLIC;
 GRANT SELECT (feed_id, source_relid, source_schema, source_name, mirror, log, key, state, sync_lsn, mirrored,
               mirrored_from, log_key_index, row_filter, column_list, error_time)

@@ -20,7 +20,8 @@
 	"SELECT feed_id, name, owner::pg_catalog.oid, server, slot, publication, time_zone, state, " \
 	"enabled," \
 	" horizon, owns_publication, log_partition_size, source_system_id, source_timeline," \
-	" source_database, house_system_id, house_timeline, house_database, lsn_offset FROM " \
+	" source_database, house_system_id, house_timeline, house_database, lsn_offset, resync_lsn " \
+	"FROM " \
 	"walhouse.feed "
 
 static WhFeed *read_feed(const WhRows *rows);
@@ -80,6 +81,7 @@ read_feed(const WhRows *rows)
 	feed->house_timeline = DatumGetInt32(wh_rows_datum(rows, 0, 17, &isnull));
 	feed->house_database = DatumGetObjectId(wh_rows_datum(rows, 0, 18, &isnull));
 	feed->lsn_offset = wh_rows_int8(rows, 0, 19);
+	feed->resync_lsn = wh_rows_lsn(rows, 0, 20);
 	return feed;
 }
 

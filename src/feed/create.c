@@ -38,7 +38,6 @@ static void insert_feed(WhFeed *feed);
 static void create_publication(const WhFeed *feed, PGconn *plain, List *tables);
 static List *make_slot_and_tables(WhFeed *feed, PGconn *plain, bool failover);
 static void copy_tables(const WhFeed *feed, PGconn *plain, List *sources);
-static TimestampTz source_time(PGconn *plain);
 
 PG_FUNCTION_INFO_V1(walhouse_create_feed);
 
@@ -248,7 +247,7 @@ make_slot_and_tables(WhFeed *feed, PGconn *plain, bool failover)
 	PGconn *replication = wh_connect(feed, true);
 	WhIdentity source = wh_source_identity(replication);
 	WhIdentity house = wh_house_identity();
-	TimestampTz clock = source_time(plain);
+	TimestampTz clock = wh_source_time(plain);
 	char *snapshot;
 	List *sources;
 	WhArg args[2];
@@ -304,8 +303,8 @@ copy_tables(const WhFeed *feed, PGconn *plain, List *sources)
 	}
 }
 
-static TimestampTz
-source_time(PGconn *plain)
+TimestampTz
+wh_source_time(PGconn *plain)
 {
 	WhResult *result = wh_source_query(
 		plain, "SELECT pg_catalog.date_part('epoch', pg_catalog.clock_timestamp())"

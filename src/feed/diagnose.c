@@ -31,6 +31,7 @@ typedef struct Diagnosis
 } Diagnosis;
 
 static void connect_source(void *arg);
+static void check_resync(void *arg);
 static void check_identity(void *arg);
 static void note_error(Diagnosis *diagnosis, const char *code, const char *object,
 					   const ErrorData *error);
@@ -55,7 +56,9 @@ wh_feed_diagnose(WhFeed *feed)
 		note_error(&diagnosis, "source_unreachable", NULL, error);
 		return diagnosis.problems;
 	}
-	if (!wh_txn_try(check_identity, &diagnosis, &error))
+	if (!wh_txn_try(check_resync, &diagnosis, &error))
+		note_error(&diagnosis, "resync", NULL, error);
+	else if (!wh_txn_try(check_identity, &diagnosis, &error))
 		note_error(&diagnosis, "identity", NULL, error);
 	is_own = wh_source_is_own_database(diagnosis.plain);
 	check_slot(&diagnosis);
@@ -72,6 +75,14 @@ connect_source(void *arg)
 	Diagnosis *diagnosis = arg;
 
 	diagnosis->plain = wh_connect(diagnosis->feed, false);
+}
+
+static void
+check_resync(void *arg)
+{
+	Diagnosis *diagnosis = arg;
+
+	wh_feed_check_resync(diagnosis->feed);
 }
 
 static void

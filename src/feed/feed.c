@@ -74,7 +74,8 @@ walhouse_ingest(PG_FUNCTION_ARGS)
 	wh_txn_open("walhouse.ingest", wh_txn_procedure_atomic(fcinfo));
 	feed = wh_changelog_feed(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
 	wh_user_check_owner(feed->owner, "feed", feed->name);
-	target = PG_ARGISNULL(1) ? wh_feed_current_source_lsn(feed) : PG_GETARG_LSN(1);
+	target = PG_ARGISNULL(1) ? wh_feed_current_source_lsn(feed) :
+							   wh_feed_lsn(feed, PG_GETARG_LSN(1));
 	stream = wh_feed_open(feed, &holder);
 	if (stream == NULL)
 		ereport(ERROR,

@@ -53,6 +53,12 @@ typedef struct WhStreamStatus
 
 extern WhStreamStatus wh_feed_status(const WhStream *stream);
 
+/*
+ * An LSN of the source as a position of the feed: they differ once the feed went on from a source
+ * whose LSNs are lower (resync.c).  InvalidXLogRecPtr stays what it is.
+ */
+extern XLogRecPtr wh_feed_lsn(const WhFeed *feed, XLogRecPtr source_lsn);
+
 /* Asks the source for its current WAL position: the target of run(). */
 extern XLogRecPtr wh_feed_current_source_lsn(WhFeed *feed);
 

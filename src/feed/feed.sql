@@ -36,6 +36,11 @@ LANGUAGE C AS 'MODULE_PATHNAME', 'walhouse_resync_table';
 COMMENT ON PROCEDURE walhouse.resync_table(text, text) IS
     'Copies a source table again, named as at the source, and follows whatever changed in its definition; its models rebuild. The feed goes on meanwhile, but waits while this table is copied. Not inside a transaction block.';
 
+CREATE PROCEDURE walhouse.resync(feed text, failover boolean DEFAULT NULL)
+LANGUAGE C AS 'MODULE_PATHNAME', 'walhouse_resync';
+COMMENT ON PROCEDURE walhouse.resync(text, boolean) IS
+    'Lets a feed go on whose slot is gone or lost its WAL, or whose source was restored or failed over: makes a new slot, compares all tables with their mirrors at its point by checksums, and logs what differs as the changes of one transaction, so that models go on. Can be repeated after a failure; the feed waits until it is at its end. failover: as in create_feed; NULL: as the slot was, if it is there. Errors: another warehouse reads the slot; the source is no copy of the one that the feed was made for. Not inside a transaction block.';
+
 CREATE FUNCTION walhouse.takeover(feed text) RETURNS void
 LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'walhouse_takeover';
 COMMENT ON FUNCTION walhouse.takeover(text) IS

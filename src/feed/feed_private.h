@@ -52,11 +52,7 @@ extern bool wh_source_finish(PGconn *conn, const char *sql, long timeout_ms, WhR
 extern WhResult *wh_source_query(PGconn *conn, const char *sql);
 /* An LSN that came as text. */
 extern XLogRecPtr wh_source_lsn(const char *value);
-/*
- * LSNs of the source as positions of the feed, and back: they differ once the feed went on from a
- * source whose LSNs are lower (resync.c).  InvalidXLogRecPtr stays what it is.
- */
-extern XLogRecPtr wh_feed_lsn(const WhFeed *feed, XLogRecPtr source_lsn);
+/* A position as an LSN of the source: the other way of wh_feed_lsn(). */
 extern XLogRecPtr wh_feed_lsn_at_source(const WhFeed *feed, XLogRecPtr lsn);
 /* Starts COPY TO STDOUT or replication; raises when the source does not answer with one. */
 extern void wh_source_copy(PGconn *conn, const char *sql, ExecStatusType expected);
@@ -80,7 +76,10 @@ extern WhIdentity wh_source_identity(PGconn *replication);
 extern WhIdentity wh_house_identity(void);
 extern void wh_feed_store_identity(const WhFeed *feed, const WhIdentity *source,
 								   const WhIdentity *house);
-/* Raises, with the hint walhouse.takeover, when a feed may not run here. */
+/* Raises, with the hint walhouse.takeover, when this is not the warehouse that a feed was made
+ * in. */
+extern void wh_feed_check_house(const WhFeed *feed);
+/* Raises, with a hint, when a feed may not run here. */
 extern void wh_feed_check_identity(const WhFeed *feed, const WhIdentity *source);
 /* Compares the slot with the feed's position and raises, naming the choice, when they do not fit.
  */
@@ -130,12 +129,23 @@ typedef enum WhSlotKind
  * connection's next command. */
 extern XLogRecPtr wh_slot_create(const WhFeed *feed, PGconn *replication, PGconn *plain,
 								 const char *slot, WhSlotKind kind, char **snapshot);
+/* Drops the feed's slot, if it is there, once nobody reads it. */
+extern void wh_slot_drop(const WhFeed *feed, PGconn *plain);
 /* Starts a transaction of the plain connection that sees an exported snapshot. */
 extern void wh_snapshot_use(PGconn *plain, const char *snapshot);
 /* Copies a table into its mirror, in the caller's transaction; the mirror is empty. Returns the
  * number of rows. */
 extern uint64 wh_snapshot_copy(const WhFeed *feed, PGconn *plain, const WhFeedTable *table,
 							   const WhSourceTable *source);
+/*
+ * wh_snapshot_read hands over the source's rows that meet a condition over its columns, NULL for
+ * all: values in the order of the source's columns, of the mirror's types, valid for the call.
+ */
+typedef void (*WhRowTaker)(void *arg, const Datum *values, const bool *nulls);
+
+extern uint64 wh_snapshot_read(const WhFeed *feed, PGconn *plain, const WhFeedTable *table,
+							   const WhSourceTable *source, const char *condition,
+							   WhRowTaker take, void *arg);
 /*
  * wh_snapshot_resync copies a table again through a temporary slot, and commits: mirror,
  * sync_lsn, state; of a table whose mirror is off, unless it goes on, without the rows.  Under the
@@ -147,6 +157,63 @@ extern void wh_snapshot_resync(const WhFeed *feed, const WhFeedTable *table, boo
  */
 extern void wh_snapshot_check_filters(const WhFeed *feed, PGconn *plain);
 
+/* -------- resync.c -------- */
+
+/* Raises while a resync of the feed has begun and is not at its end, as committed now. */
+extern void wh_feed_check_resync(const WhFeed *feed);
+
+/* -------- compare.c: which parts of a table differ -------- */
+
+/* Parts of a table: its rows by the last bits of their key's hash. */
+typedef struct WhParts
+{
+	int bits;
+	int count;
+	int64 *ids; /* ascending; of count ones that differ, all others are equal */
+	double rows; /* that they have together, as it is estimated */
+} WhParts;
+
+/* Compares checksums on both sides; the plain connection is in its snapshot, the caller in a
+ * transaction that has written nothing.  In the current context. */
+extern WhParts *wh_compare_table(const WhFeed *feed, PGconn *plain, const WhFeedTable *table,
+								 const WhSourceTable *source);
+/* Conditions over the source's columns and over the mirror's, for `count` parts from one on; NULL:
+ * all rows. */
+extern char *wh_compare_source_condition(PGconn *plain, const WhSourceTable *source,
+										 const WhParts *parts, int first, int count);
+extern char *wh_compare_mirror_condition(const WhFeedTable *table, const WhSourceTable *source,
+										 const WhParts *parts, int first, int count);
+
+/* -------- difference.c: rows of the source against those of the mirror -------- */
+
+typedef struct WhDifference WhDifference;
+
+typedef struct WhDifferenceCounts
+{
+	int64 inserts;
+	int64 updates;
+	int64 deletes;
+} WhDifferenceCounts;
+
+/* Begins a comparison, in the current context and transaction; what differs is logged at lsn, with
+ * places after seq. */
+extern WhDifference *wh_difference_begin(const WhFeed *feed, const WhFeedTable *table,
+										 const WhSourceTable *source, XLogRecPtr lsn, int64 seq);
+/* Takes the source's rows that meet a condition over its columns, NULL for all; their number. */
+extern uint64 wh_difference_take(WhDifference *difference, PGconn *plain, const char *condition);
+/* Compares what was taken with the mirror's rows that meet a condition over its columns; logs what
+ * differs, brings it to the mirror, and says how much it was. */
+extern WhDifferenceCounts wh_difference_write(WhDifference *difference, const char *condition);
+extern int64 wh_difference_seq(const WhDifference *difference); /* the last place that is taken */
+/* Adds to the row that txn has of an LSN at which differences were logged, or makes it. */
+extern void wh_difference_log(const WhFeed *feed, XLogRecPtr lsn, TimestampTz commit_time,
+							  TimestampTz clock, const WhDifferenceCounts *counts);
+
+/* manage.c: takes the stream lock, or raises; a patient caller waits for a worker that tries in
+ * vain. */
+extern void wh_feed_take_stream(const WhFeed *feed, bool is_patient);
+/* create.c: what time it is at the source */
+extern TimestampTz wh_source_time(PGconn *plain);
 /* manage.c: waits, and takes interrupts */
 extern void wh_feed_pause(long milliseconds);
 /* A table by its name at the source; raises when the feed has none. */

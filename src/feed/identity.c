@@ -19,7 +19,13 @@
 #include "base/base.h"
 #include "feed/feed_private.h"
 
+/* How far the source's WAL goes that a walsender may send. */
+#define WAL_END \
+	"CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()" \
+	" ELSE pg_catalog.pg_current_wal_flush_lsn() END"
+
 static bool follows_failover(const WhFeed *feed);
+static void check_source(const WhFeed *feed, const WhIdentity *source);
 pg_noreturn static void refuse(const WhFeed *feed, const char *side, const char *what,
 							   const char *is, const char *was);
 
@@ -68,7 +74,17 @@ void
 wh_feed_check_identity(const WhFeed *feed, const WhIdentity *source)
 {
 	WhIdentity house = wh_house_identity();
-	bool follows = follows_failover(feed);
+
+	wh_feed_check_house(feed);
+	check_source(feed, source);
+	if (feed->house_timeline != house.timeline || feed->source_timeline != source->timeline)
+		wh_feed_store_identity(feed, source, &house);
+}
+
+void
+wh_feed_check_house(const WhFeed *feed)
+{
+	WhIdentity house = wh_house_identity();
 
 	if (feed->source_system_id == NULL)
 		ereport(ERROR,
@@ -81,20 +97,23 @@ wh_feed_check_identity(const WhFeed *feed, const WhIdentity *source)
 		refuse(feed, "warehouse", "database OID", psprintf("%u", house.database),
 			   psprintf("%u", feed->house_database));
 	if (feed->house_timeline != house.timeline &&
-		!(follows && house.timeline > feed->house_timeline))
+		!(follows_failover(feed) && house.timeline > feed->house_timeline))
 		refuse(feed, "warehouse", "timeline", psprintf("%d", house.timeline),
 			   psprintf("%d", feed->house_timeline));
+}
+
+static void
+check_source(const WhFeed *feed, const WhIdentity *source)
+{
 	if (strcmp(feed->source_system_id, source->system_id) != 0)
 		refuse(feed, "source", "system identifier", source->system_id, feed->source_system_id);
 	if (feed->source_database != source->database)
 		refuse(feed, "source", "database OID", psprintf("%u", source->database),
 			   psprintf("%u", feed->source_database));
 	if (feed->source_timeline != source->timeline &&
-		!(follows && source->timeline > feed->source_timeline))
+		!(follows_failover(feed) && source->timeline > feed->source_timeline))
 		refuse(feed, "source", "timeline", psprintf("%d", source->timeline),
 			   psprintf("%d", feed->source_timeline));
-	if (feed->house_timeline != house.timeline || feed->source_timeline != source->timeline)
-		wh_feed_store_identity(feed, source, &house);
 }
 
 static bool
@@ -114,24 +133,29 @@ refuse(const WhFeed *feed, const char *side, const char *what, const char *is, c
 			 errmsg("feed \"%s\" may not run here", feed->name),
 			 errdetail("The %s of the %s is %s, and the feed was made for %s: this looks like a copy or a standby that took over.",
 					   what, side, is, was),
-			 errhint("If the feed is to run here from now on, and nowhere else: SELECT walhouse.takeover(%s).",
-					 wh_sql_literal(feed->name))));
+			 strcmp(side, "source") == 0 ?
+				 errhint("If this is the source from now on: SELECT walhouse.takeover(%s) where it has the slot and lost no commit, else CALL walhouse.resync(%s).",
+						 wh_sql_literal(feed->name), wh_sql_literal(feed->name)) :
+				 errhint("If the feed is to run here from now on, and nowhere else: SELECT walhouse.takeover(%s).",
+						 wh_sql_literal(feed->name))));
 }
 
 void
 wh_feed_check_slot(const WhFeed *feed, PGconn *plain, XLogRecPtr position)
 {
+	XLogRecPtr at_source = wh_feed_lsn_at_source(feed, position);
 	WhResult *slot = wh_source_query(
 		plain,
 		wh_sql(
 			"SELECT confirmed_flush_lsn, wal_status, plugin,"
-			" confirmed_flush_lsn > %X::pg_catalog.pg_lsn, database = pg_catalog.current_database()"
+			" confirmed_flush_lsn > %X::pg_catalog.pg_lsn, database = "
+			"pg_catalog.current_database(),"
+			" " WAL_END ", " WAL_END " < %X::pg_catalog.pg_lsn"
 			" FROM pg_catalog.pg_replication_slots WHERE slot_name = %L",
-			wh_feed_lsn_at_source(feed, position), feed->slot));
+			at_source, at_source, feed->slot));
 	const char *choice = psprintf(
-		"Either keep this warehouse: CALL walhouse.drop_feed(%s, drop_slot => false) and create "
-		"the feed"
-		" again; or restore the side that lost data.",
+		"Either keep this warehouse: CALL walhouse.resync(%s) makes a new slot, compares with the "
+		"source, and goes on; or restore the side that lost data.",
 		wh_sql_literal(feed->name));
 
 	if (slot->rows == 0 || wh_result_value(slot, 0, 4) == NULL ||
@@ -158,6 +182,16 @@ wh_feed_check_slot(const WhFeed *feed, PGconn *plain, XLogRecPtr position)
 				 "The slot is confirmed up to %s, and the feed stands at %X/%X: what is between would be lost."
 				 " The warehouse was restored, or somebody else reads the slot.",
 				 wh_result_value(slot, 0, 0) != NULL ? wh_result_value(slot, 0, 0) : "nothing",
-				 LSN_FORMAT_ARGS(wh_feed_lsn_at_source(feed, position))),
+				 LSN_FORMAT_ARGS(at_source)),
+			 errhint("%s", choice)));
+	if (wh_result_value(slot, 0, 6) == NULL || strcmp(wh_result_value(slot, 0, 6), "f") != 0)
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("the source of feed \"%s\" is behind the feed", feed->name),
+			 errdetail(
+				 "Its WAL ends at %s, and the feed stands at %X/%X: it was restored to an earlier state.",
+				 wh_result_value(slot, 0, 5) != NULL ? wh_result_value(slot, 0, 5) : "nothing",
+				 LSN_FORMAT_ARGS(at_source)),
 			 errhint("%s", choice)));
 }

@@ -18,7 +18,6 @@
 #include "feed/feed_private.h"
 
 static void refuse_models(const WhFeed *feed);
-static void take_stream(const WhFeed *feed);
 static void drop_at_source(const WhFeed *feed);
 static void drop_slot_and_publication(const WhFeed *feed, PGconn *plain);
 
@@ -46,7 +45,7 @@ walhouse_drop_feed(PG_FUNCTION_ARGS)
 	}
 	wh_user_check_owner(feed->owner, "feed", feed->name);
 	refuse_models(feed);
-	take_stream(feed);
+	wh_feed_take_stream(feed, false);
 	arg = WH_ARG_INT4(feed->id);
 	wh_catalog_execute(
 		"UPDATE walhouse.feed SET state = 'dropping', enabled = false WHERE feed_id = $1", 1,
@@ -81,15 +80,15 @@ refuse_models(const WhFeed *feed)
 				 errhint("%s", wh_rows_text(rows, 0, 2))));
 }
 
-static void
-take_stream(const WhFeed *feed)
+void
+wh_feed_take_stream(const WhFeed *feed, bool is_patient)
 {
 	int holder;
 
 	/* A worker that was told to stop is gone within a second or so. */
 	for (int tries = 0; !wh_lock_stream(feed->id, &holder); tries++)
 	{
-		if (feed->enabled || tries >= 100)
+		if ((feed->enabled && !is_patient) || tries >= 100)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_IN_USE),
 					 errmsg("feed \"%s\" is being read by process %d", feed->name, holder),
@@ -132,6 +131,14 @@ drop_at_source(const WhFeed *feed)
 static void
 drop_slot_and_publication(const WhFeed *feed, PGconn *plain)
 {
+	wh_slot_drop(feed, plain);
+	if (feed->owns_publication)
+		wh_source_query(plain, wh_sql("DROP PUBLICATION IF EXISTS %I", feed->publication));
+}
+
+void
+wh_slot_drop(const WhFeed *feed, PGconn *plain)
+{
 	for (int tries = 0;; tries++)
 	{
 		WhResult *slot =
@@ -157,8 +164,6 @@ drop_slot_and_publication(const WhFeed *feed, PGconn *plain)
 							 wh_result_value(slot, 0, 0))));
 		wh_feed_pause(100);
 	}
-	if (feed->owns_publication)
-		wh_source_query(plain, wh_sql("DROP PUBLICATION IF EXISTS %I", feed->publication));
 }
 
 Datum
@@ -221,7 +226,7 @@ walhouse_takeover(PG_FUNCTION_ARGS)
 	WhResult *slot;
 
 	wh_user_check_owner(feed->owner, "feed", feed->name);
-	take_stream(feed);
+	wh_feed_take_stream(feed, false);
 	wh_unlock_stream(feed->id);
 	plain = wh_connect(feed, false);
 	replication = wh_connect(feed, true);
@@ -232,7 +237,7 @@ walhouse_takeover(PG_FUNCTION_ARGS)
 				 errmsg("the source is not the one that feed \"%s\" was made for", feed->name),
 				 errdetail("Its system identifier is %s, and the feed's is %s: positions mean nothing there.", source.system_id,
 						   feed->source_system_id != NULL ? feed->source_system_id : "not known"),
-				 errhint("CALL walhouse.drop_feed(%s, drop_slot => false), and create the feed again.",
+				 errhint("CALL walhouse.resync(%s) compares it with this warehouse, and goes on.",
 						 wh_sql_literal(feed->name))));
 	slot = wh_source_query(
 		plain,

@@ -20,6 +20,7 @@
 #include "catalog/pg_type.h"
 #include "commands/copy.h"
 #include "commands/defrem.h"
+#include "executor/executor.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
@@ -42,8 +43,12 @@ static struct
 } copy_source;
 
 pg_noreturn static void slot_timed_out(const WhFeed *feed, PGconn *replication, PGconn *plain);
-static char *snapshot_query(const WhFeedTable *table, const WhSourceTable *source, List **columns,
-							bool *is_binary);
+static CopyFromState begin_copy(PGconn *plain, const WhFeedTable *table,
+								const WhSourceTable *source, const char *condition,
+								Relation rel);
+static void end_copy(CopyFromState copy);
+static char *snapshot_query(const WhFeedTable *table, const WhSourceTable *source,
+							const char *condition, List **columns, bool *is_binary);
 static WhFeedColumn *find_column(const WhFeedTable *table, int attnum);
 static int read_copy(void *out, int minread, int maxread);
 static bool is_defined_so(const WhFeedTable *table, const WhSourceTable *source);
@@ -110,13 +115,6 @@ uint64
 wh_snapshot_copy(const WhFeed *feed, PGconn *plain, const WhFeedTable *table,
 				 const WhSourceTable *source)
 {
-	List *columns;
-	bool is_binary;
-	char *query = snapshot_query(table, source, &columns, &is_binary);
-	List *options = list_make2(
-		makeDefElem("format", (Node *) makeString(is_binary ? "binary" : "text"), -1),
-		makeDefElem("encoding", (Node *) makeString(pstrdup(GetDatabaseEncodingName())), -1));
-	ParseState *state = make_parsestate(NULL);
 	CopyFromState copy;
 	Relation rel;
 	WhUser saved;
@@ -125,13 +123,87 @@ wh_snapshot_copy(const WhFeed *feed, PGconn *plain, const WhFeedTable *table,
 	wh_user_become(feed->owner, &saved);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	rel = table_open(table->mirror, RowExclusiveLock);
+	copy = begin_copy(plain, table, source, NULL, rel);
+	rows = CopyFrom(copy);
+	end_copy(copy);
+	table_close(rel, NoLock);
+	PopActiveSnapshot();
+	wh_user_restore(&saved);
+	return rows;
+}
+
+uint64
+wh_snapshot_read(const WhFeed *feed, PGconn *plain, const WhFeedTable *table,
+				 const WhSourceTable *source, const char *condition, WhRowTaker take, void *arg)
+{
+	Relation rel = table_open(table->mirror, AccessShareLock);
+	TupleDesc desc = RelationGetDescr(rel);
+	Datum *values = palloc(sizeof(Datum) * desc->natts);
+	bool *nulls = palloc(sizeof(bool) * desc->natts);
+	Datum *row = palloc(sizeof(Datum) * list_length(source->columns));
+	bool *row_nulls = palloc(sizeof(bool) * list_length(source->columns));
+	EState *estate = CreateExecutorState();
+	ExprContext *context = GetPerTupleExprContext(estate);
+	MemoryContext old = CurrentMemoryContext;
+	CopyFromState copy;
+	WhUser saved;
+	uint64 rows = 0;
+
+	wh_user_become(feed->owner, &saved);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	copy = begin_copy(plain, table, source, condition, rel);
+	MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
+	while (NextCopyFrom(copy, context, values, nulls))
+	{
+		int i = 0;
+
+		foreach_ptr(WhSourceColumn, column, source->columns)
+		{
+			int attno = get_attnum(table->mirror,
+								   find_column(table, column->attnum)->mirror_column) -
+						1;
+
+			row[i] = values[attno];
+			row_nulls[i++] = nulls[attno];
+		}
+		take(arg, row, row_nulls);
+		ResetPerTupleExprContext(estate);
+		rows++;
+	}
+	MemoryContextSwitchTo(old);
+	end_copy(copy);
+	PopActiveSnapshot();
+	wh_user_restore(&saved);
+	FreeExecutorState(estate);
+	table_close(rel, NoLock);
+	return rows;
+}
+
+/* begin_copy starts to read the source's rows of a table that meet a condition, NULL for all. */
+static CopyFromState
+begin_copy(PGconn *plain, const WhFeedTable *table, const WhSourceTable *source,
+		   const char *condition, Relation rel)
+{
+	List *columns;
+	bool is_binary;
+	char *query = snapshot_query(table, source, condition, &columns, &is_binary);
+	List *options = list_make2(
+		makeDefElem("format", (Node *) makeString(is_binary ? "binary" : "text"), -1),
+		makeDefElem("encoding", (Node *) makeString(pstrdup(GetDatabaseEncodingName())), -1));
+	ParseState *state = make_parsestate(NULL);
+
 	addRangeTableEntryForRelation(state, rel, RowExclusiveLock, NULL, false, false);
 	wh_source_copy(plain, query, PGRES_COPY_OUT);
 	copy_source.conn = plain;
 	copy_source.buffer = NULL;
 	copy_source.len = copy_source.used = 0;
-	copy = BeginCopyFrom(state, rel, NULL, NULL, false, read_copy, columns, options);
-	rows = CopyFrom(copy);
+	return BeginCopyFrom(state, rel, NULL, NULL, false, read_copy, columns, options);
+}
+
+/* end_copy reads to the end of what the source sends. */
+static void
+end_copy(CopyFromState copy)
+{
 	EndCopyFrom(copy);
 	while (copy_source.len != -1)
 	{
@@ -139,10 +211,6 @@ wh_snapshot_copy(const WhFeed *feed, PGconn *plain, const WhFeedTable *table,
 
 		read_copy(&byte, 1, 1);
 	}
-	table_close(rel, NoLock);
-	PopActiveSnapshot();
-	wh_user_restore(&saved);
-	return rows;
 }
 
 /*
@@ -152,8 +220,8 @@ wh_snapshot_copy(const WhFeed *feed, PGconn *plain, const WhFeedTable *table,
  * text, as they do in the stream.
  */
 static char *
-snapshot_query(const WhFeedTable *table, const WhSourceTable *source, List **columns,
-			   bool *is_binary)
+snapshot_query(const WhFeedTable *table, const WhSourceTable *source, const char *condition,
+			   List **columns, bool *is_binary)
 {
 	StringInfoData sql;
 	const char *separator = "";
@@ -176,7 +244,9 @@ snapshot_query(const WhFeedTable *table, const WhSourceTable *source, List **col
 	}
 	wh_sql_append(&sql, " FROM ONLY %I.%I", source->schema, source->name);
 	if (source->row_filter != NULL)
-		wh_sql_append(&sql, " WHERE %s", source->row_filter);
+		wh_sql_append(&sql, " WHERE (%s)", source->row_filter);
+	if (condition != NULL)
+		wh_sql_append(&sql, " %s (%s)", source->row_filter != NULL ? "AND" : "WHERE", condition);
 	wh_sql_append(&sql, ") TO STDOUT (FORMAT %s)", *is_binary ? "binary" : "text");
 	return sql.data;
 }
@@ -234,6 +304,7 @@ wh_snapshot_resync(const WhFeed *feed, const WhFeedTable *table, bool mirror_on)
 	WhUser saved;
 
 	wh_lock_state(feed->id);
+	wh_feed_check_resync(feed);
 	plain = wh_connect(feed, false);
 	replication = wh_connect(feed, true);
 	source = wh_source_identity(replication);

@@ -115,6 +115,7 @@ wh_feed_open(WhFeed *feed, int *holder)
 				 errhint("CALL walhouse.drop_feed(%s), and create it again.", wh_sql_literal(feed->name))));
 	if (!wh_lock_stream(feed->id, holder))
 		return NULL;
+	wh_feed_check_resync(feed);
 	wh_txn_commit();
 	stream = create_stream(feed);
 	plain = wh_connect(feed, false);

@@ -23,6 +23,7 @@
 #include "utils/timestamp.h"
 
 #include "base/base.h"
+#include "feed/feed.h"
 #include "worker/worker.h"
 #include "worker/worker_private.h"
 
@@ -195,7 +196,7 @@ Datum
 walhouse_wait_for(PG_FUNCTION_ARGS)
 {
 	WhFeed *feed = wh_changelog_feed(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
-	XLogRecPtr lsn = PG_GETARG_LSN(1);
+	XLogRecPtr lsn = wh_feed_lsn(feed, PG_GETARG_LSN(1));
 	int64 limit = interval_ms(PG_GETARG_INTERVAL_P(2));
 
 	check_free_transaction();

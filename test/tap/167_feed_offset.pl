@@ -42,6 +42,8 @@ kill9($house);
 $house->start;
 sql($source, q{INSERT INTO item VALUES (11, 'late')});
 ok(poll($house, 'postgres', q{SELECT count(*) FROM shop.item}, '11'), 'and goes on after a crash');
+my $written = value($source, q{INSERT INTO item VALUES (12, 'waited for'); SELECT pg_current_wal_insert_lsn()});
+is(value($house, qq{SELECT walhouse.wait_for('shop', '$written'); SELECT name FROM shop.item WHERE id = 12}), "t\nwaited for", 'an LSN of the source can be waited for');
 mirrors_equal($house, $source, 'shop', qw(item note));
 is(value($house, q{SELECT count(*) FROM walhouse.doctor() WHERE severity = 'error'}), '0', 'the doctor finds nothing');
 is(value($house, qq{SELECT lag_bytes < $gap FROM walhouse.stat_feed}), 't', 'lags are those of positions');

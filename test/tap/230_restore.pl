@@ -103,7 +103,7 @@ is(streams(), $streams, 'nobody has asked for the stream');
 # ---- The copy is older than the slot: taking over does not make up for what it lacks.
 sql($copy, q{SELECT walhouse.takeover('shop')});
 fails_with($copy, 'a copy older than the slot is refused after takeover', q{CALL walhouse.run('shop')},
-	qr/ERROR:.*slot.*ahead/, qr/HINT:.*walhouse\.drop_feed.*create the feed again.*or restore/);
+	qr/ERROR:.*slot.*ahead/, qr/HINT:.*walhouse\.resync.*or restore/);
 is(value($source, $slot), $before, 'and has not touched the slot');
 $copy->stop;
 $twin->stop;

@@ -112,6 +112,7 @@ for my $role (qw(analyst stranger))
 	refused($role, 'start', q{SELECT walhouse.start('shop')}, $denied);
 	refused($role, 'stop', q{SELECT walhouse.stop('shop')}, $denied);
 	refused($role, 'takeover', q{SELECT walhouse.takeover('shop')}, $denied);
+	refused($role, 'resync', q{CALL walhouse.resync('shop')}, $denied);
 	refused($role, 'resync_table', q{CALL walhouse.resync_table('shop', 'public.customer')}, $denied);
 	refused($role, 'drop_feed', q{CALL walhouse.drop_feed('shop')}, $denied);
 	refused($role, 'build', q{CALL walhouse.build('dw.sale')}, $denied);
