@@ -1,6 +1,7 @@
 -- A load without statements and one by SQL write the same: one random log, cut into random loads, into two facts of the same query, of which
 -- one has a check that keeps it to SQL. Images that cannot be placed, that lie ahead of the clock, whose members are missing or get
 -- versions; keys that are equal and differ in their image, swapped, deleted and inserted again; TRUNCATE; values out of line.
+-- A third fact has no condition, by which a load may know more of a row before it has read it; it is verified.
 -- Other logs: \set seed 0.7 before the file, or more transactions.
 \getenv srcdir PG_ABS_SRCDIR
 \set random :srcdir '/test/lib/random.sql'
@@ -16,11 +17,11 @@ SELECT handfeed.add('shop', t) FROM unnest('{shop.head,shop.item}'::regclass[]) 
 SELECT walhouse.create_date_dimension('dw.date', '2026-01-01', '2026-03-31') \g /dev/null
 SELECT walhouse.create_dimension('dw.head', 'SELECT h, city FROM shop.head', '{h}', '{"*": 2}') \g /dev/null
 SELECT walhouse.create_dimension('dw.purged', 'SELECT h, city FROM shop.head', '{h}', '{"*": 1}', on_delete => 'purge') \g /dev/null
-CREATE FUNCTION oracle.declare(name text) RETURNS void LANGUAGE sql AS $$
+CREATE FUNCTION oracle.declare(name text, condition text) RETURNS void LANGUAGE sql AS $$
     SELECT walhouse.create_fact(name, 'SELECT l, h, at, amount * 2 AS amount, weight, pieces::bigint AS pieces, note, day, is_lost, upper(note) AS loud
-        FROM shop.item WHERE pieces <> 5', '{h,l}', 'at', '{"head_sk": {"dimension": "dw.head(pieces)", "null": "not_applicable", "error_if": "is_lost"},
+        FROM shop.item ' || condition, '{h,l}', 'at', '{"head_sk": {"dimension": "dw.head(pieces)", "null": "not_applicable", "error_if": "is_lost"},
         "gone_sk": "dw.purged(h)", "at_sk": "dw.date(at)", "day_sk": "dw.date(day)"}', 'month') $$;
-SELECT oracle.declare('dw.a'), oracle.declare('dw.b') \g /dev/null
+SELECT oracle.declare(f, CASE f WHEN 'dw.c' THEN '' ELSE 'WHERE pieces <> 5' END) FROM unnest('{dw.a,dw.b,dw.c}'::text[]) f \g /dev/null
 ALTER TABLE dw.b ADD CONSTRAINT "by SQL" CHECK (true);
 
 -- ---- The sources: random rows and changes
@@ -103,13 +104,14 @@ CALL walhouse.build('dw.head');
 CALL walhouse.build('dw.purged');
 CALL walhouse.build('dw.a');
 CALL walhouse.build('dw.b');
+CALL walhouse.build('dw.c');
 CALL oracle.compare();
 SELECT count(*) > 0 AS built FROM dw.a;
 SELECT * FROM oracle.result;
 CALL oracle.load();
 SELECT count(*) > :transactions / 5 AS loads, sum(rows) AS rows, sum(rejected) AS rejected, sum(ahead) AS ahead, sum(counts) AS counts FROM oracle.result;
-SELECT relation, state, error FROM walhouse.model WHERE relation IN ('dw.a'::regclass, 'dw.b'::regclass) ORDER BY relation::text;
-SELECT model::text, expected > 0 AS expected, missing, unexpected, different FROM walhouse.verify() WHERE model IN ('dw.a', 'dw.b') ORDER BY 1;
+SELECT relation, state, error FROM walhouse.model WHERE relation IN ('dw.a'::regclass, 'dw.b'::regclass, 'dw.c'::regclass) ORDER BY relation::text;
+SELECT model::text, expected > 0 AS expected, missing, unexpected, different FROM walhouse.verify() WHERE model IN ('dw.a', 'dw.b', 'dw.c') ORDER BY 1;
 -- each of them met what it is here for
 SELECT count(*) FILTER (WHERE x.inserted > 0) > 20 AS inserts, count(*) FILTER (WHERE x.updated > 0) > 20 AS updates, count(*) FILTER (WHERE x.deleted > 0) > 20 AS deletes,
     count(*) FILTER (WHERE x.rejected > 0) > 20 AS rejects, count(*) FILTER (WHERE x.rows_read > 5) > 20 AS reads,
@@ -158,6 +160,7 @@ SELECT * FROM oracle.result;
 DROP TABLE dw.a_p2026_03, dw.b_p2026_03;
 CALL walhouse.build('dw.a');
 CALL walhouse.build('dw.b');
+CALL walhouse.build('dw.c');
 CALL oracle.compare();
 SET log_temp_files = -1;
 SET client_min_messages = debug1;
@@ -166,10 +169,10 @@ CALL walhouse.build('dw.b');
 SET client_min_messages = error;
 CALL oracle.compare();
 SELECT rows, rejected, ahead FROM oracle.result;
-SELECT model::text, expected > 0 AS expected, missing, unexpected, different FROM walhouse.verify() WHERE model IN ('dw.a', 'dw.b') ORDER BY 1;
+SELECT model::text, expected > 0 AS expected, missing, unexpected, different FROM walhouse.verify() WHERE model IN ('dw.a', 'dw.b', 'dw.c') ORDER BY 1;
 
 -- leave nothing behind
-SELECT walhouse.drop_model(m) FROM unnest('{dw.a,dw.b,dw.head,dw.purged,dw.date}'::regclass[]) m \g /dev/null
+SELECT walhouse.drop_model(m) FROM unnest('{dw.a,dw.b,dw.c,dw.head,dw.purged,dw.date}'::regclass[]) m \g /dev/null
 \set ECHO none
 \o /dev/null
 SELECT handfeed.remove('shop');

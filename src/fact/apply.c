@@ -52,7 +52,10 @@ static void apply_part(WhFactDirect *direct);
 static void apply_end(WhFactDirect *direct, uint64 number, bool is_again);
 static void read_old(WhFactDirect *direct, const WhFactEnd *end, Side *old);
 static void keep_identity(const TupleTableSlot *identity, Side *side);
-static bool read_new(WhFactDirect *direct, const WhFactEnd *end, Side *new, bool is_again);
+static bool read_new(WhFactDirect *direct, const WhFactEnd *end, Side *new, Side *same,
+					 bool is_again);
+static void take_identity(const WhFactDirect *direct, TupleTableSlot *row, const Side *new,
+						  Side *same);
 static Fate compute(WhFactDirect *direct, TupleTableSlot *image, TupleTableSlot **row,
 					char **reason);
 static bool look_up(WhFactDirect *direct, TupleTableSlot *row, TimestampTz *instant);
@@ -188,11 +191,13 @@ apply_end(WhFactDirect *direct, uint64 number, bool is_again)
 {
 	WhFactEnd *end = wh_fact_ends_get(direct->ends, number);
 	MemoryContext caller = MemoryContextSwitchTo(direct->one);
+	bool is_same = end->stayed && wh_fact_ends_lives(direct->ends, end);
 	Side old;
 	Side new;
 
-	read_old(direct, end, &old);
-	if (!read_new(direct, end, &new, is_again))
+	if (!is_same)
+		read_old(direct, end, &old);
+	if (!read_new(direct, end, &new, is_same ? &old : NULL, is_again))
 		wait_for_members(direct, number);
 	else
 	{
@@ -265,10 +270,10 @@ keep_identity(const TupleTableSlot *identity, Side *side)
 /*
  * read_new computes the row that shall stand in the fact, into values and nulls; false: a member
  * that it refers to is missing, which is staged.  Of what identifies it new has the event time
- * alone.
+ * alone; `same`, unless it is NULL, is the row before, which had the same identity.
  */
 static bool
-read_new(WhFactDirect *direct, const WhFactEnd *end, Side *new, bool is_again)
+read_new(WhFactDirect *direct, const WhFactEnd *end, Side *new, Side *same, bool is_again)
 {
 	const WhFact *fact = direct->fact;
 	TupleTableSlot *row;
@@ -280,6 +285,8 @@ read_new(WhFactDirect *direct, const WhFactEnd *end, Side *new, bool is_again)
 		return true;
 	fate = compute(direct, wh_model_range_fetch(direct->range, end->last), &row, &new->reason);
 	new->is_there = fate != ABSENT;
+	if (same != NULL)
+		take_identity(direct, row, new, same);
 	if (fate == REJECTED)
 		stage_reason(direct, "wh_new", row, new->reason);
 	if (fate == INCOMPLETE)
@@ -292,6 +299,24 @@ read_new(WhFactDirect *direct, const WhFactEnd *end, Side *new, bool is_again)
 	if (fate == COMPLETE)
 		new->identity[direct->event_place] = row->tts_values[fact->event_time - 1];
 	return true;
+}
+
+/* take_identity: a row before that had the identity of the row was in the fact, or was rejected,
+ * for the same reason.  Its values are those of the row. */
+static void
+take_identity(const WhFactDirect *direct, TupleTableSlot *row, const Side *new, Side *same)
+{
+	ListCell *cell;
+
+	same->is_there = true;
+	same->reason = new->reason;
+	foreach(cell, direct->fact->identity)
+	{
+		int i = foreach_current_index(cell);
+
+		same->identity[i] = row->tts_values[lfirst_int(cell) - 1];
+		same->nulls[i] = row->tts_isnull[lfirst_int(cell) - 1];
+	}
 }
 
 /*

@@ -101,7 +101,10 @@ prepare(WhFact *fact, const WhLoad *load)
 	direct->one = AllocSetContextCreate(context, "walhouse key", ALLOCSET_DEFAULT_SIZES);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	is_done = open_source(direct, load) && (direct->leaves = wh_fact_leaves_open(fact)) != NULL &&
-			  compile(direct) && find_targets(direct) && check_places(direct);
+			  compile(direct) && find_targets(direct);
+	if (is_done && direct->condition == NULL && direct->images == NULL)
+		wh_fact_ends_watch(direct->ends, direct->event_attribute);
+	is_done = is_done && check_places(direct);
 	PopActiveSnapshot();
 	MemoryContextSwitchTo(caller);
 	if (is_done)

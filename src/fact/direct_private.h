@@ -19,9 +19,11 @@ typedef struct WhFactEnd
 	WhPlace last; /* of the key's last row in the range */
 	uint32 truncates; /* met before that */
 	char op; /* of the last row */
-	bool was_there;
-	bool first_is_clear; /* is_clear said so of these rows when they were read */
-	bool last_is_clear;
+	bool was_there : 1;
+	bool first_is_clear : 1; /* is_clear said so of these rows when they were read */
+	bool last_is_clear : 1;
+	bool stayed : 1; /* was_there, and the watched column has one value in all rows */
+	Datum watched;
 	Datum key[FLEXIBLE_ARRAY_MEMBER];
 } WhFactEnd;
 
@@ -30,6 +32,8 @@ typedef struct WhFactEnd
 extern WhFactEnds *wh_fact_ends_open(WhRange *range, WhKeys *keys, int key_count,
 									 AttrNumber *key_columns,
 									 bool (*is_clear)(void *arg, TupleTableSlot *row), void *arg);
+/* wh_fact_ends_watch names a column of a type that is passed by value. */
+extern void wh_fact_ends_watch(WhFactEnds *ends, AttrNumber column);
 /*
  * wh_fact_ends_read brings the ends of one part of the keys into memory, where that of another
  * was; how many parts there are is known when the first one, 0, has been read.  False: the range

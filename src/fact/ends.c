@@ -4,7 +4,7 @@
  * last one is.
  *
  * A fact wants the two ends of a range alone.  Of each key two places in the log are kept, not the
- * images, so that a key takes some 60 bytes; images are fetched again when it is their turn, in the
+ * images, so that a key takes some 70 bytes; images are fetched again when it is their turn, in the
  * order in which they were written, from pages that were read a moment ago.  Where the keys of a
  * range do not fit into maintenance_work_mem, they are divided by their hash, and the log is read
  * once for each part: so memory is bounded, whatever a source transaction holds.
@@ -53,6 +53,7 @@ struct WhFactEnds
 	WhKeys *keys;
 	int key_count;
 	AttrNumber *key_columns; /* of the range's rows */
+	AttrNumber watched; /* likewise; 0: none */
 	bool (*is_clear)(void *arg, TupleTableSlot *row);
 	void *arg;
 	int parts; /* by which the keys are divided: a power of 2 */
@@ -69,6 +70,7 @@ struct WhFactEnds
 
 static bool read_part(WhFactEnds *ends);
 static bool take_row(WhFactEnds *ends);
+static bool read_watched(const WhFactEnds *ends, Datum *value);
 static WhFactEnd *add_end(WhFactEnds *ends, const Datum *key);
 static bool is_full(const WhFactEnds *ends);
 static Size end_size(const WhFactEnds *ends);
@@ -92,6 +94,12 @@ wh_fact_ends_open(WhRange *range, WhKeys *keys, int key_count, AttrNumber *key_c
 	ends->context =
 		AllocSetContextCreate(CurrentMemoryContext, "walhouse ends", ALLOCSET_DEFAULT_SIZES);
 	return ends;
+}
+
+void
+wh_fact_ends_watch(WhFactEnds *ends, AttrNumber column)
+{
+	ends->watched = column;
 }
 
 int
@@ -152,6 +160,7 @@ take_row(WhFactEnds *ends)
 {
 	WhRange *range = ends->range;
 	Datum key[INDEX_MAX_KEYS];
+	Datum watched;
 	WhFactEnd *end;
 	Entry *entry;
 	uint32 hash;
@@ -182,6 +191,7 @@ take_row(WhFactEnds *ends)
 		end = add_end(ends, key);
 		entry->key = end->key;
 		end->was_there = range->op == 'B';
+		end->stayed = end->was_there && read_watched(ends, &end->watched);
 		end->first = range->place;
 		end->first_is_clear = end->was_there && ends->is_clear(ends->arg, range->row);
 	}
@@ -189,10 +199,23 @@ take_row(WhFactEnds *ends)
 		end = (WhFactEnd *) ((char *) entry->key - offsetof(WhFactEnd, key));
 	end->last_is_clear =
 		(range->op == 'I' || range->op == 'U') && ends->is_clear(ends->arg, range->row);
+	end->stayed = end->stayed && read_watched(ends, &watched) && watched == end->watched;
 	end->op = range->op;
 	end->last = range->place;
 	end->truncates = ends->truncates;
 	return true;
+}
+
+/* read_watched reads the watched column of the row that the range is at; false: there is none. */
+static bool
+read_watched(const WhFactEnds *ends, Datum *value)
+{
+	bool isnull;
+
+	if (ends->watched == 0)
+		return false;
+	*value = slot_getattr(ends->range->row, ends->watched, &isnull);
+	return !isnull;
 }
 
 /* add_end makes room for one more. */
