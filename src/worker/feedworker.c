@@ -80,7 +80,7 @@ static bool must_look(Worker *worker);
 static void serve_waiters(Worker *worker, XLogRecPtr wait_lsn);
 static void look_around(Worker *worker);
 static void start_verification(Worker *worker);
-static void publish(Worker *worker, bool ingested, bool loaded);
+static void publish(Worker *worker, bool ingested, bool goes_on, bool loaded);
 static XLogRecPtr wished_lsn(Worker *worker);
 static void say(Worker *worker, BackendState state, const char *what);
 static void clear_error(Worker *worker);
@@ -270,7 +270,7 @@ do_round(Worker *worker)
 	worker->is_idle = !ingested && !loaded && wait_lsn == InvalidXLogRecPtr;
 	if (must_look(worker))
 		look_around(worker);
-	publish(worker, ingested, loaded);
+	publish(worker, ingested, goes_on, loaded);
 	say(worker, STATE_IDLE, "waiting for changes");
 	MemoryContextSwitchTo(old);
 }
@@ -367,13 +367,14 @@ start_verification(Worker *worker)
 		worker->verify_at = wh_verify_start_due(worker->slot, worker->feed, worker->is_idle);
 }
 
-/* publish tells the views how far it is, and who waits that something moved. */
+/* publish tells the views how far it is, and who waits that something moved.  While more comes it is
+ * behind, though all is in of which it knows. */
 static void
-publish(Worker *worker, bool ingested, bool loaded)
+publish(Worker *worker, bool ingested, bool goes_on, bool loaded)
 {
 	WhSlot *slot = worker->slot;
 	XLogRecPtr source_lsn = wh_feed_source_lsn(worker->stream);
-	bool caught_up = wh_feed_reached(worker->stream, source_lsn, false);
+	bool caught_up = !goes_on && wh_feed_reached(worker->stream, source_lsn, false);
 	bool moved;
 
 	LWLockAcquire(wh_shared->lock, LW_EXCLUSIVE);

@@ -86,7 +86,8 @@ $locker->query_safe('ROLLBACK');
 gone('verify_overdue', 'verify_failed');
 sql($house, q{ALTER SYSTEM RESET walhouse.verify_interval; ALTER SYSTEM RESET walhouse.verify_sample; SELECT pg_reload_conf()});
 
-# ---- What is behind: first the model, whose table is locked, then the feed, whose source never rests.
+# ---- What is behind: first the model, whose table is locked, then the feed, whose source does not rest, and whose
+# mirror takes its time.
 $locker->query_safe('BEGIN; LOCK TABLE dw.customer IN ACCESS EXCLUSIVE MODE');
 sql($source, q{UPDATE customer SET name = 'new' WHERE id = 2});
 tells('model_behind', 'dw.customer');
@@ -98,9 +99,12 @@ $locker->quit;
 my $busy = $source->background_psql('postgres', on_error_stop => 0);
 $busy->query_until(qr/on its way/, q{SET application_name = 'busy';
 \echo on its way
-DO $$ BEGIN FOR i IN 1001 .. 100000000 LOOP INSERT INTO customer VALUES (i, 'x', 1); COMMIT; END LOOP; END $$;
+DO $$ BEGIN FOR i IN 1001 .. 4000 LOOP INSERT INTO customer VALUES (i, 'x', 1); COMMIT; END LOOP; END $$;
 });
+sql($house, q{CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.02); RETURN NEW; END $$;
+	SET walhouse.allow_writes = on; CREATE TRIGGER slow BEFORE INSERT ON shop.customer FOR EACH ROW EXECUTE FUNCTION slow()});
 tells('feed_behind', 'shop');
+sql($house, q{SET walhouse.allow_writes = on; DROP TRIGGER slow ON shop.customer});
 sql($source, q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'busy'});
 eval { $busy->quit };
 gone('feed_behind');
