@@ -17,6 +17,7 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
+#include "utils/inval.h"
 
 #include "base/base.h"
 
@@ -86,4 +87,6 @@ lock_in_transaction(int32 feed_id, WhFeedLock which, LOCKMODE mode)
 
 	feed_tag(&tag, feed_id, which);
 	(void) LockAcquire(&tag, mode, false, false);
+	/* Whoever waited sees what those did that had it, as with the lock of a relation. */
+	AcceptInvalidationMessages();
 }

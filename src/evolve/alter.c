@@ -107,6 +107,8 @@ walhouse_cancel_alter(PG_FUNCTION_ARGS)
 	WhRows *rows;
 
 	wh_user_check_owner(model->owner, "model", model->name);
+	/* A swap that is under way comes first: then there is nothing to be given up. */
+	wh_model_lock(model);
 	rows = wh_catalog_query(
 		"SELECT m.relation FROM walhouse.alteration a JOIN walhouse.model m ON m.model_id ="
 		" a.next_id WHERE a.swapped IS NULL AND a.alteration_id = (SELECT x.alteration_id FROM"

@@ -44,8 +44,7 @@ walhouse_rename(PG_FUNCTION_ARGS)
 		name = wh_sql("%I.%I", own, relation);
 	wh_model_check_name(name, "model", &schema, &relation);
 	wh_txn_mark_own();
-	if (model->feed != NULL)
-		wh_lock_state(model->feed->id);
+	wh_model_lock(model);
 	level = wh_settings_push_writes();
 	rename_one(model, schema, relation);
 	if (model->kind == WH_MODEL_MINI)

@@ -531,6 +531,22 @@ wh_model_set_history_start(int32 model_id, XLogRecPtr lsn)
 					   (WhArg[]){WH_ARG_INT4(model_id), WH_ARG_LSN(lsn)});
 }
 
+void
+wh_model_lock(const WhModel *model)
+{
+	const char *name;
+
+	if (model->feed == NULL)
+		return;
+	wh_lock_state(model->feed->id);
+	name = get_rel_name(model->relid);
+	if (name == NULL || strcmp(name, model->short_name) != 0)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE),
+						errmsg("model %s has been %s meanwhile", model->name,
+							   name == NULL ? "dropped" : "renamed"),
+						errhint("Look at walhouse.stat_model, and call it again.")));
+}
+
 char *
 wh_model_option(const WhModel *model, const char *key)
 {

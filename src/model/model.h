@@ -235,6 +235,12 @@ extern List *wh_model_ids(int32 feed_id);
  * load asks of all models, also of those that it leaves alone.
  */
 extern List *wh_model_outlines(WhFeed *feed);
+/*
+ * wh_model_lock takes the state lock of a model's feed for what somebody wants to do to the model
+ * by its name, and raises where that is no longer what it is called: a swap of altered models, for
+ * which it has waited, gives names away.
+ */
+extern void wh_model_lock(const WhModel *model);
 /* Ids of the models that a model needs (see WhModelRoutine); OIDs of those that need it (not of
  * dimensions that refer to it: their views look it up). */
 extern List *wh_model_needs(const WhModel *model);

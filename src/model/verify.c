@@ -300,8 +300,7 @@ wh_model_drop(Oid relid)
 	}
 	model = wh_model_get_broken(relid);
 	wh_user_check_owner(model->owner, "model", model->short_name);
-	if (model->feed != NULL)
-		wh_lock_state(model->feed->id);
+	wh_model_lock(model);
 	wh_model_check_references(model);
 	if (wh_model_routine(model->kind)->drop != NULL)
 		wh_model_routine(model->kind)->drop(model);
