@@ -232,7 +232,8 @@ past_position(const WhRewrite *rewrite, Oid relid)
 
 		wh_sql_append(&values, "%s%L::%s", i > 0 ? ", " : "",
 					  (char *) list_nth(rewrite->position, i),
-					  format_type_be_qualified(get_atttype(relid, attnum)));
+					  format_type_extended(get_atttype(relid, attnum), -1,
+										   FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
 	}
 	return wh_sql(" WHERE (%s) > (%s)", key_list(rewrite, ""), values.data);
 }
