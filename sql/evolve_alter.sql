@@ -56,6 +56,7 @@ SELECT walhouse.spec('shop') AS before \gset
 
 -- the plan, which finds errors and changes nothing
 CREATE MATERIALIZED VIEW dw.sums AS SELECT sum(amount) FROM dw.sales;
+CREATE TEMPORARY VIEW for_now AS SELECT name FROM dw.customer;
 CREATE INDEX own ON dw.customer (name);
 SELECT step, object, regexp_replace(detail, '[0-9].*B', '…') AS detail FROM walhouse.plan_alter('dw.customer', '{"query": "SELECT id, name, city FROM shop.customers"}');
 \set VERBOSITY terse
@@ -76,6 +77,7 @@ CALL walhouse.load('shop');
 SELECT * FROM dw.above ORDER BY 1;
 CALL dw.build();
 SELECT * FROM dw.models;
+DROP VIEW for_now;
 SELECT id, name, city, zip, valid_from, is_current FROM dw.customer WHERE customer_sk > 0 ORDER BY id, valid_from;
 SELECT pg_typeof(zip) FROM dw.customer LIMIT 1;
 SELECT s.id, c.city, s.amount FROM dw.sales s JOIN dw.customer c USING (customer_sk) ORDER BY 1;

@@ -198,7 +198,7 @@ AS $$
     SELECT v.oid, v.relowner, format('CREATE OR REPLACE VIEW %s%s AS %s', v.oid::regclass,
                                      ' WITH (' || array_to_string(v.reloptions, ', ') || ')', pg_get_viewdef(v.oid))
     FROM pg_class v
-    WHERE v.relkind = 'v'
+    WHERE v.relkind = 'v' AND v.relpersistence <> 't' -- of a session, which nobody else may make anew
       AND EXISTS (SELECT FROM pg_rewrite w JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid
                   WHERE w.ev_class = v.oid AND d.refclassid = 'pg_class'::regclass
                     AND (d.refobjid IN (SELECT m.relation FROM walhouse.model m WHERE m.model_id = ANY (models))
@@ -262,7 +262,7 @@ AS $$
           WHERE (d.classid IN ('pg_trigger'::regclass, 'pg_policy'::regclass, 'pg_proc'::regclass)
                  OR d.classid = 'pg_constraint'::regclass AND d.objid IN (SELECT k.oid FROM pg_constraint k WHERE k.contype IN ('f', 'c'))
                  OR d.classid = 'pg_class'::regclass AND d.objid IN (SELECT i.indexrelid FROM pg_index i WHERE i.indrelid = a.relation AND NOT i.indisunique)
-                 OR d.classid = 'pg_rewrite'::regclass AND d.objid IN (SELECT w.oid FROM pg_rewrite w JOIN pg_class c ON c.oid = w.ev_class WHERE c.relkind = 'm'))
+                 OR d.classid = 'pg_rewrite'::regclass AND d.objid IN (SELECT w.oid FROM pg_rewrite w JOIN pg_class c ON c.oid = w.ev_class WHERE c.relkind = 'm' OR c.relpersistence = 't'))
           GROUP BY a.place, d.classid, d.objid) x
     ORDER BY x.stage, x.place, x.object$$;
 COMMENT ON FUNCTION walhouse.alter_steps(integer[]) IS
