@@ -30,10 +30,12 @@
 #define BUSY_PAUSE "5 s"
 #define OTHER_PAUSE "5 min"
 
-/* Alterations whose models are all built, and whose turn it is. */
+/* Alterations whose models are all built, and whose turn it is.  Asked after each load, it begins
+ * with those under way, of which there are few or none. */
 #define DUE \
-	"SELECT a.alteration_id FROM walhouse.alteration a JOIN walhouse.model n ON n.model_id =" \
-	" a.next_id WHERE a.swapped IS NULL AND n.feed_id = $1 GROUP BY a.alteration_id" \
+	"SELECT a.alteration_id FROM walhouse.alteration a CROSS JOIN LATERAL (SELECT n.feed_id," \
+	" n.state, n.paused FROM walhouse.model n WHERE n.model_id = a.next_id OFFSET 0) n" \
+	" WHERE a.swapped IS NULL AND n.feed_id = $1 GROUP BY a.alteration_id" \
 	" HAVING pg_catalog.bool_and(n.state = 'live' AND n.paused IS NULL AND a.next_try <=" \
 	" pg_catalog.clock_timestamp())"
 
