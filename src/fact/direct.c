@@ -144,6 +144,8 @@ wh_fact_direct_close(WhFactDirect *direct)
 		wh_stage_drop(direct->lacking);
 	if (direct->images != NULL)
 		wh_fact_images_close(direct->images);
+	if (direct->ends != NULL)
+		wh_fact_ends_close(direct->ends);
 	if (direct->range != NULL)
 		wh_model_range_close(direct->range);
 	MemoryContextDelete(direct->context);

@@ -49,6 +49,19 @@ extern bool wh_fact_ends_has(const WhFactEnds *ends, Datum *key);
 /* Whether the last row of a key stands at the end of the range. */
 extern bool wh_fact_ends_lives(const WhFactEnds *ends, const WhFactEnd *end);
 
+extern void wh_fact_ends_close(WhFactEnds *ends);
+
+/* -------- notes.c: the rows of a range, by the part of its keys -------- */
+
+typedef struct WhFactNotes WhFactNotes;
+
+/* Notes are added first; then each part is rewound and read, as often as is wanted. */
+extern WhFactNotes *wh_fact_notes_open(int parts);
+extern void wh_fact_notes_add(WhFactNotes *notes, int part, WhPlace place, char op);
+extern void wh_fact_notes_rewind(WhFactNotes *notes, int part);
+extern bool wh_fact_notes_next(WhFactNotes *notes, int part, WhPlace *place, char *op);
+extern void wh_fact_notes_close(WhFactNotes *notes);
+
 /* -------- images.c: the rows of a build -------- */
 
 typedef struct WhFactImages WhFactImages;

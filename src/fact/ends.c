@@ -6,8 +6,9 @@
  * A fact wants the two ends of a range alone.  Of each key two places in the log are kept, not the
  * images, so that a key takes some 70 bytes; images are fetched again when it is their turn, in the
  * order in which they were written, from pages that were read a moment ago.  Where the keys of a
- * range do not fit into maintenance_work_mem, they are divided by their hash, and the log is read
- * once for each part: so memory is bounded, whatever a source transaction holds.
+ * range do not fit into maintenance_work_mem, they are divided by their hash, and each part is read
+ * by itself, by the places of its rows (notes.c): so memory is bounded, whatever a source
+ * transaction holds, and time follows the rows.
  *
  * The first row of a key is a B where there was a row before.  The last one says what is left,
  * unless a TRUNCATE came after it.
@@ -24,7 +25,7 @@
 
 #define BLOCK_ENDS 1024
 #define LOOK_EVERY 1024
-#define MAX_PARTS 16384
+#define MAX_PARTS 1024 /* each has a file, with a buffer of 8 kB */
 
 /* An end by its key, which is a part of it. */
 typedef struct Entry
@@ -58,6 +59,8 @@ struct WhFactEnds
 	void *arg;
 	int parts; /* by which the keys are divided: a power of 2 */
 	int part; /* that is here; -1: none */
+	WhFactNotes *notes; /* which rows belong to which part; NULL when there is one part */
+	bool is_noted; /* all of them */
 	uint64 count;
 	uint32 truncates; /* TRUNCATEs that were met */
 	MemoryContext scratch; /* of what comparing keys leaves behind */
@@ -68,9 +71,14 @@ struct WhFactEnds
 	int block_room;
 };
 
-static bool read_part(WhFactEnds *ends);
-static bool take_row(WhFactEnds *ends);
-static bool read_watched(const WhFactEnds *ends, Datum *value);
+static bool read_all(WhFactEnds *ends);
+static void read_noted(WhFactEnds *ends);
+static void begin(WhFactEnds *ends);
+static void look_around(WhFactEnds *ends);
+static bool take_row(WhFactEnds *ends, TupleTableSlot *row, char op, WhPlace place);
+static void take_end(WhFactEnds *ends, Datum *key, uint32 hash, TupleTableSlot *row, char op,
+					 WhPlace place);
+static bool read_watched(const WhFactEnds *ends, TupleTableSlot *row, Datum *value);
 static WhFactEnd *add_end(WhFactEnds *ends, const Datum *key);
 static bool is_full(const WhFactEnds *ends);
 static Size end_size(const WhFactEnds *ends);
@@ -114,23 +122,88 @@ wh_fact_ends_read(WhFactEnds *ends, int part)
 	if (ends->part == part)
 		return true;
 	ends->part = part;
-	while (!read_part(ends))
+	if (ends->is_noted)
 	{
-		if (ends->range->is_disordered || part > 0)
+		read_noted(ends);
+		return true;
+	}
+	while (!read_all(ends))
+	{
+		if (ends->range->is_disordered)
 			return false;
 		ends->parts *= 2;
 	}
+	ends->is_noted = ends->parts > 1;
 	return true;
 }
 
-/* read_part reads the keys of the part that is to be here; false: they do not fit, or the range
- * is disordered. */
+void
+wh_fact_ends_close(WhFactEnds *ends)
+{
+	if (ends->notes != NULL)
+		wh_fact_notes_close(ends->notes);
+	ends->notes = NULL;
+}
+
+/* read_all reads the range, and keeps the keys of the part that is to be here; false: they do not
+ * fit, or the range is disordered. */
 static bool
-read_part(WhFactEnds *ends)
+read_all(WhFactEnds *ends)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	WhRange *range = ends->range;
+	uint64 rows = 0;
+	bool is_read;
+
+	if (ends->parts > 1)
+		ends->notes = wh_fact_notes_open(ends->parts);
+	MemoryContextSwitchTo(ends->scratch);
+	begin(ends);
+	wh_model_range_rewind(range);
+	while (wh_model_range_next(range))
+	{
+		if (range->is_disordered || !take_row(ends, range->row, range->op, range->place))
+			break;
+		if (++rows % LOOK_EVERY != 0)
+			continue;
+		look_around(ends);
+		if (is_full(ends))
+			break;
+	}
+	MemoryContextSwitchTo(caller);
+	is_read = !range->is_disordered && !is_full(ends);
+	if (!is_read)
+		wh_fact_ends_close(ends);
+	return is_read;
+}
+
+/* read_noted reads the part that is to be here by its notes; it may be a little larger than the
+ * first one. */
+static void
+read_noted(WhFactEnds *ends)
 {
 	MemoryContext caller = MemoryContextSwitchTo(ends->scratch);
 	uint64 rows = 0;
+	WhPlace place;
+	char op;
 
+	begin(ends);
+	wh_fact_notes_rewind(ends->notes, ends->part);
+	while (wh_fact_notes_next(ends->notes, ends->part, &place, &op))
+	{
+		if (op == 'T')
+			ends->truncates++;
+		else
+			(void) take_row(ends, wh_model_range_fetch(ends->range, place), op, place);
+		if (++rows % LOOK_EVERY == 0)
+			look_around(ends);
+	}
+	MemoryContextSwitchTo(caller);
+}
+
+static void
+begin(WhFactEnds *ends)
+{
 	MemoryContextReset(ends->context);
 	ends->table = ends_create(ends->context, 1024, ends->keys);
 	ends->count = 0;
@@ -138,83 +211,85 @@ read_part(WhFactEnds *ends)
 	ends->blocks = NULL;
 	ends->block_count = 0;
 	ends->block_room = 0;
-	wh_model_range_rewind(ends->range);
-	while (wh_model_range_next(ends->range))
-	{
-		if (ends->range->is_disordered || !take_row(ends))
-			break;
-		if (++rows % LOOK_EVERY != 0)
-			continue;
-		CHECK_FOR_INTERRUPTS();
-		MemoryContextReset(ends->scratch);
-		if (is_full(ends))
-			break;
-	}
-	MemoryContextSwitchTo(caller);
-	return !ends->range->is_disordered && !is_full(ends);
 }
 
-/* take_row takes note of the row that the range is at; false: it has no key. */
-static bool
-take_row(WhFactEnds *ends)
+static void
+look_around(WhFactEnds *ends)
 {
-	WhRange *range = ends->range;
-	Datum key[INDEX_MAX_KEYS];
-	Datum watched;
-	WhFactEnd *end;
-	Entry *entry;
-	uint32 hash;
-	bool found;
+	CHECK_FOR_INTERRUPTS();
+	MemoryContextReset(ends->scratch);
+}
 
-	if (range->op == 'T')
+/* take_row takes note of a row; false: it has no key. */
+static bool
+take_row(WhFactEnds *ends, TupleTableSlot *row, char op, WhPlace place)
+{
+	Datum key[INDEX_MAX_KEYS];
+	uint32 hash;
+	int part;
+
+	if (op == 'T')
 	{
 		ends->truncates++;
+		for (int i = 0; ends->notes != NULL && i < ends->parts; i++)
+			wh_fact_notes_add(ends->notes, i, place, op);
 		return true;
 	}
 	for (int i = 0; i < ends->key_count; i++)
 	{
 		bool isnull;
 
-		key[i] = slot_getattr(range->row, ends->key_columns[i], &isnull);
+		key[i] = slot_getattr(row, ends->key_columns[i], &isnull);
 		if (isnull)
-			range->is_disordered = true;
+			ends->range->is_disordered = true;
 	}
-	if (range->is_disordered)
+	if (ends->range->is_disordered)
 		return false;
 	hash = wh_keys_hash(ends->keys, key, NULL);
 	/* mixed once more: bits of the hash that are the same in all of a part would crowd the table */
-	if ((murmurhash32(hash) & (ends->parts - 1)) != ends->part)
-		return true;
-	entry = ends_insert_hash(ends->table, key, hash, &found);
+	part = murmurhash32(hash) & (ends->parts - 1);
+	if (ends->notes != NULL && !ends->is_noted)
+		wh_fact_notes_add(ends->notes, part, place, op);
+	if (part == ends->part)
+		take_end(ends, key, hash, row, op, place);
+	return true;
+}
+
+static void
+take_end(WhFactEnds *ends, Datum *key, uint32 hash, TupleTableSlot *row, char op, WhPlace place)
+{
+	WhFactEnd *end;
+	Datum watched;
+	bool found;
+	Entry *entry = ends_insert_hash(ends->table, key, hash, &found);
+
 	if (!found)
 	{
 		end = add_end(ends, key);
 		entry->key = end->key;
-		end->was_there = range->op == 'B';
-		end->stayed = end->was_there && read_watched(ends, &end->watched);
-		end->first = range->place;
-		end->first_is_clear = end->was_there && ends->is_clear(ends->arg, range->row);
+		end->was_there = op == 'B';
+		end->stayed = end->was_there && read_watched(ends, row, &end->watched);
+		end->first = place;
+		end->first_is_clear = end->was_there && ends->is_clear(ends->arg, row);
 	}
 	else
 		end = (WhFactEnd *) ((char *) entry->key - offsetof(WhFactEnd, key));
-	end->last_is_clear =
-		(range->op == 'I' || range->op == 'U') && ends->is_clear(ends->arg, range->row);
-	end->stayed = end->stayed && read_watched(ends, &watched) && watched == end->watched;
-	end->op = range->op;
-	end->last = range->place;
+	end->last_is_clear = (op == 'I' || op == 'U') && ends->is_clear(ends->arg, row);
+	end->stayed = end->stayed && read_watched(ends, row, &watched) && watched == end->watched;
+	end->op = op;
+	end->last = place;
 	end->truncates = ends->truncates;
-	return true;
 }
 
-/* read_watched reads the watched column of the row that the range is at; false: there is none. */
+/* read_watched reads the watched column of a row; false: there is none. */
 static bool
-read_watched(const WhFactEnds *ends, Datum *value)
+read_watched(const WhFactEnds *ends, TupleTableSlot *row, Datum *value)
 {
 	bool isnull;
 
 	if (ends->watched == 0)
 		return false;
-	*value = slot_getattr(ends->range->row, ends->watched, &isnull);
+	*value = slot_getattr(row, ends->watched, &isnull);
 	return !isnull;
 }
 
