@@ -121,7 +121,7 @@ read_roles(WhFact *fact)
 			role = palloc0(sizeof(WhFactRole));
 			role->number = number;
 			role->column = wh_rows_text(rows, i, 2);
-			role->dimension = wh_model_get_by_id(wh_rows_int4(rows, i, 3));
+			role->dimension = wh_model_peer(fact->model, wh_rows_int4(rows, i, 3));
 			role->null_sk = wh_rows_int4(rows, i, 5);
 			if (wh_rows_text(rows, i, 6) != NULL)
 				role->not_applicable = position_of(fact, wh_rows_text(rows, i, 6));

@@ -86,6 +86,7 @@ record_models(const WhLoad *load, List *done)
 	}
 	wh_changelog_append_close(models);
 	CommandCounterIncrement();
+	wh_model_note_load(load->feed->id, load->id);
 }
 
 static void

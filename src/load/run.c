@@ -138,6 +138,7 @@ run_once(int32 feed_id, bool may_end, List **missing)
 	ErrorData *error;
 
 	wh_lock_load(feed_id);
+	wh_model_kept_begin();
 	if (FirstSnapshotSet)
 		elog(ERROR, "a snapshot was taken before a load");
 	XactIsoLevel = XACT_REPEATABLE_READ;
@@ -278,7 +279,7 @@ run_together(void *arg)
 			note_done(run, model, NULL, 0);
 			continue;
 		}
-		model = wh_model_get_by_id(model->id);
+		model = wh_model_complete(model);
 		models = lappend(models, model);
 		if (run->may_end)
 			run->missing = list_concat(run->missing, wh_load_missing(model, run->load));

@@ -32,6 +32,8 @@ static void load_key(WhModel *model, const WhRows *rows);
 static List *key_names(const WhRows *rows, uint64 row, int column);
 static void set_scd(WhModel *model);
 static JsonbValue *find_option(const WhModel *model, const char *name);
+static WhRows *recent_positions(int32 feed_id);
+static XLogRecPtr position_of(int32 model_id, const WhRows *recent);
 static WhModel *outline(const WhRows *rows, uint64 row, WhFeed *feed);
 static List *outline_tables(int32 feed_id);
 static WhFeedTable *table_of(List *tables, Oid mirror);
@@ -41,13 +43,16 @@ static WhModelKind parse_kind(const char *kind);
 static List *referrers(const WhModel *model, bool needing);
 
 static const WhModelRoutine *routines[WH_MODEL_KINDS];
+static int32 noted_feed = 0; /* of the last load that this session has recorded */
+static int64 noted_load = 0;
 
 /* The last load of a model holds its position; the greatest id is the last. */
-#define MODEL_COLUMNS \
+#define POSITION \
+	"(SELECT l.to_lsn FROM walhouse.load_model l " \
+	"WHERE l.model_id = m.model_id ORDER BY l.load_id DESC LIMIT 1)"
+#define MODEL_COLUMNS(position) \
 	"m.model_id, m.relation, m.kind, m.feed_id, m.query, m.key, m.options, m.state, " \
-	"m.history_start, (SELECT l.to_lsn FROM walhouse.load_model l " \
-	"WHERE l.model_id = m.model_id ORDER BY l.load_id DESC LIMIT 1), " \
-	"m.paused IS NOT NULL, m.definition"
+	"m.history_start, " position ", m.paused IS NOT NULL, m.definition, m.ctid, m.xmin"
 
 void
 wh_model_register(WhModelKind kind, const WhModelRoutine *routine)
@@ -69,6 +74,7 @@ wh_model_init(void)
 	wh_model_protect_init();
 	wh_model_sample_init();
 	wh_model_range_init();
+	wh_model_kept_init();
 }
 
 WhModel *
@@ -86,9 +92,9 @@ wh_model_get_broken(Oid relid)
 static WhModel *
 get(Oid relid, bool missing_ok, bool compile)
 {
-	WhRows *rows =
-		wh_catalog_query("SELECT " MODEL_COLUMNS " FROM walhouse.model m WHERE m.relation = $1",
-						 1, (WhArg[]){WH_ARG_REGCLASS(relid)});
+	WhRows *rows = wh_catalog_query(
+		"SELECT " MODEL_COLUMNS(POSITION) " FROM walhouse.model m WHERE m.relation = $1", 1,
+		(WhArg[]){WH_ARG_REGCLASS(relid)});
 
 	if (rows->count == 0 && missing_ok)
 		return NULL;
@@ -104,9 +110,9 @@ get(Oid relid, bool missing_ok, bool compile)
 WhModel *
 wh_model_get_by_id(int32 model_id)
 {
-	WhRows *rows =
-		wh_catalog_query("SELECT " MODEL_COLUMNS " FROM walhouse.model m WHERE m.model_id = $1",
-						 1, (WhArg[]){WH_ARG_INT4(model_id)});
+	WhRows *rows = wh_catalog_query(
+		"SELECT " MODEL_COLUMNS(POSITION) " FROM walhouse.model m WHERE m.model_id = $1", 1,
+		(WhArg[]){WH_ARG_INT4(model_id)});
 
 	if (rows->count == 0)
 		ereport(ERROR,
@@ -375,18 +381,22 @@ wh_model_ids(int32 feed_id)
 List *
 wh_model_outlines(WhFeed *feed)
 {
-	WhRows *rows =
-		wh_catalog_query("SELECT " MODEL_COLUMNS " FROM walhouse.model m WHERE m.feed_id = $1 "
-						 "ORDER BY CASE m.kind WHEN 'fact' THEN 1 WHEN 'rollup' THEN 2 "
-						 "WHEN 'periodic_snapshot' THEN 2 ELSE 0 END, m.model_id",
-						 1, (WhArg[]){WH_ARG_INT4(feed->id)});
+	WhRows *rows = wh_catalog_query(
+		"SELECT " MODEL_COLUMNS(
+			"NULL") " FROM walhouse.model m WHERE m.feed_id = $1 "
+					"ORDER BY CASE m.kind WHEN 'fact' THEN 1 WHEN 'rollup' THEN 2 "
+					"WHEN 'periodic_snapshot' THEN 2 ELSE 0 END, m.model_id",
+		1, (WhArg[]){WH_ARG_INT4(feed->id)});
 	List *tables = outline_tables(feed->id);
+	WhRows *recent = recent_positions(feed->id);
 	List *models = NIL;
 
 	for (uint64 i = 0; i < rows->count; i++)
 	{
 		WhModel *model = outline(rows, i, feed);
 		const char *problem = NULL;
+
+		model->position = position_of(model->id, recent);
 
 		if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(model->relid)))
 			problem = "the relation of the model was dropped";
@@ -399,7 +409,45 @@ wh_model_outlines(WhFeed *feed)
 							   psprintf("%s; SELECT walhouse.drop_model(%u) removes the model",
 										problem, model->relid));
 	}
+	foreach_ptr(WhModel, model, models)
+		model->peers = models;
 	return models;
+}
+
+void
+wh_model_note_load(int32 feed_id, int64 load_id)
+{
+	noted_feed = feed_id;
+	noted_load = load_id;
+}
+
+/* recent_positions reads the positions that loads have written since the last one of this session,
+ * the latest first: of most models, and in one go. */
+static WhRows *
+recent_positions(int32 feed_id)
+{
+	if (noted_feed != feed_id)
+		return NULL;
+	return wh_catalog_query("SELECT l.model_id, l.to_lsn FROM walhouse.load_model l WHERE"
+							" l.load_id >= $1 ORDER BY l.load_id DESC LIMIT 1000",
+							1, (WhArg[]){WH_ARG_INT8(noted_load)});
+}
+
+/* position_of finds the position that a model's last load has written. */
+static XLogRecPtr
+position_of(int32 model_id, const WhRows *recent)
+{
+	WhRows *rows;
+
+	for (uint64 i = 0; recent != NULL && i < recent->count; i++)
+	{
+		if (wh_rows_int4(recent, i, 1) == model_id)
+			return wh_rows_lsn(recent, i, 2);
+	}
+	rows = wh_catalog_query("SELECT l.to_lsn FROM walhouse.load_model l WHERE l.model_id = $1"
+							" ORDER BY l.load_id DESC LIMIT 1",
+							1, (WhArg[]){WH_ARG_INT4(model_id)});
+	return rows->count == 0 ? InvalidXLogRecPtr : wh_rows_lsn(rows, 0, 1);
 }
 
 /* outline makes a model of what its row says. */
@@ -418,9 +466,10 @@ outline(const WhRows *rows, uint64 row, WhFeed *feed)
 	model->view = isnull ? InvalidOid : DatumGetObjectId(value);
 	model->state = wh_rows_text(rows, row, 8);
 	model->history_start = wh_rows_lsn(rows, row, 9);
-	model->position = wh_rows_lsn(rows, row, 10);
 	model->is_paused = wh_rows_bool(rows, row, 11);
 	model->definition = wh_rows_int4(rows, row, 12);
+	model->stamp.place = *(ItemPointer) DatumGetPointer(wh_rows_datum(rows, row, 13, &isnull));
+	model->stamp.xmin = DatumGetTransactionId(wh_rows_datum(rows, row, 14, &isnull));
 	return model;
 }
 

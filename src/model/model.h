@@ -53,6 +53,13 @@ typedef struct WhModelColumn
 
 typedef struct WhJoin WhJoin; /* model_private.h */
 
+/* Which version of its row in the catalog a model is read from. */
+typedef struct WhModelStamp
+{
+	ItemPointerData place;
+	TransactionId xmin;
+} WhModelStamp;
+
 /* A model, read from the catalog and compiled; lives in the caller's context. */
 typedef struct WhModel
 {
@@ -79,6 +86,8 @@ typedef struct WhModel
 	XLogRecPtr position; /* to_lsn of its last load; InvalidXLogRecPtr before its build */
 	bool guarded; /* see wh_model_guard */
 	bool sampled; /* see wh_model_sample */
+	WhModelStamp stamp; /* of an outline */
+	List *peers; /* of WhModel *: the outlines of a load's feed, of a model that the load is at */
 	void *kind_data; /* what its kind keeps while it works on the model; NULL at first */
 } WhModel;
 
@@ -235,6 +244,18 @@ extern List *wh_model_ids(int32 feed_id);
  * load asks of all models, also of those that it leaves alone.
  */
 extern List *wh_model_outlines(WhFeed *feed);
+/* wh_model_note_load tells of a load that is recorded, so that outlines find positions in one go.
+ */
+extern void wh_model_note_load(int32 feed_id, int64 load_id);
+/*
+ * wh_model_complete makes the model of an outline, compiled, perhaps by what the session has kept
+ * of it since an earlier load; its parts are not to be written to, and good until the next load.
+ * wh_model_kept_begin starts a load, before its snapshot.  wh_model_peer is the model of an id, for
+ * one that a load is at: complete if it is of the same feed, else read from the catalog.  (kept.c)
+ */
+extern void wh_model_kept_begin(void);
+extern WhModel *wh_model_complete(const WhModel *outline);
+extern WhModel *wh_model_peer(const WhModel *model, int32 model_id);
 /*
  * wh_model_lock takes the state lock of a model's feed for what somebody wants to do to the model
  * by its name, and raises where that is no longer what it is called: a swap of altered models, for

@@ -167,6 +167,7 @@ typedef enum WhManaged
 } WhManaged;
 
 extern void wh_model_protect_init(void);
+extern void wh_model_kept_init(void); /* kept.c */
 /* What a relation is; remembered for the session. */
 extern WhManaged wh_model_managed(Oid relid);
 /* Whether this session may write and alter what walhouse keeps. */
