@@ -67,9 +67,11 @@ for my $keys (@keys)
 {
 	my $phase = "type2 $keys";
 	my $million = $keys >= 1e6 ? sprintf('%gM', $keys / 1e6) : $keys;
-	print "\nLoad, changes of $rows{$phase} of $keys members of a type-2 dimension, ratios beside dbt's snapshot\n\n| | changed keys/s | ratio | CPU, µs a key | ratio |\n|-|-|-|-|-|\n";
+	print "\nLoad, changes of $rows{$phase} of $keys members of a type-2 dimension, ratios beside dbt's snapshot\n\n",
+		"| | changed keys/s | ratio | CPU, µs a key | ratio | WAL, bytes a key |\n", '|', '-|' x 6, "\n";
 	print "| $_->[1] | ", join(' | ', figure($phase, $_->[0], 'rate', '%.0f'), ratio_text($phase, $_->[0], 'rate', 'dbt'),
-		figure($phase, $_->[0], 'cpu', '%.1f'), ratio_text($phase, $_->[0], 'cpu', 'dbt')), " |\n"
+		figure($phase, $_->[0], 'cpu', '%.1f'), ratio_text($phase, $_->[0], 'cpu', 'dbt'),
+		$figures{$phase}{ $_->[0] }{wal} ? figure($phase, $_->[0], 'wal', '%.0f') : ''), " |\n"
 		for [ load => 'walhouse: load' ], [ both => 'walhouse: ingest and load' ], [ dbt => 'dbt: snapshot' ];
 	goal("type-2 changes, $million keys: changed keys/s of the load", '%.0f', 50000, median_of($phase, 'load', 'rate'));
 	goal("type-2 changes, $million keys: changed keys/s of the load's CPU", '%.0f', 50000, 1e6 / median_of($phase, 'load', 'cpu'));

@@ -3,7 +3,7 @@
 #
 # type2    changes of random members of a type-2 dimension, beside the statements by which dbt keeps a snapshot (strategy timestamp, of
 #          dbt-postgres, without its start), which read the same mirror. The clock of the server runs: of the load, of ingest and load, of
-#          the statements. KEYS="1000000 10000000": members; CHANGED=10000: how many of them change.
+#          the statements. KEYS="1000000 10000000": members; CHANGED=10000: how many of them change; 1% is a hundredth.
 # build    a fact in monthly partitions, with three look-ups, filled from its mirror, beside COPY (binary) of the same rows, in the same
 #          order, into the same partitions.
 # batches  the worker takes transactions of 100 rows, one at a time: ingest, load and commits of each, by the CPU that the worker takes;
@@ -52,9 +52,11 @@ timed()
 }
 timed_rate()
 {
-	local before seconds after
+	local before seconds after wal
+	wal=$(ask target postgres -c "SELECT pg_current_wal_insert_lsn() - '0/0'")
 	read -r before seconds after < <(timed "$4" "${1// /_}.$2" | tr '\n' ' ')
 	[ -n "$after" ] || die "$1: $2 has failed"
+	record "load $1" "$2" wal "$(ask target postgres -c "SELECT round((pg_current_wal_insert_lsn() - '0/0' - $wal) / $3.0, 1)")"
 	record "load $1" "$2" rate "$(echo "$3 $seconds" | awk '{print $1 / $2}')"
 	record "load $1" "$2" cpu "$(echo "$3 $before $after" | awk '{print ($3 - $2) * 1e6 / $1}')"
 	record "load $1" "$2" seconds "$seconds"
@@ -65,8 +67,10 @@ timed_rate()
 
 type2()
 {
-	local members repeat
+	local members repeat share=$changed changed
 	for members in $keys; do
+		changed=$share
+		[[ "$share" != *% ]] || changed=$((members * ${share%\%} / 100))
 		own_source -c "CREATE TABLE members (member_id bigint PRIMARY KEY, name text NOT NULL, city text NOT NULL, segment text NOT NULL,
 				updated_at timestamptz NOT NULL)" \
 			-c "INSERT INTO members SELECT i, 'member ' || i, 'city ' || i % 500, 'standard', '2025-01-01 UTC' FROM generate_series(1, $members) i" \
@@ -219,6 +223,8 @@ batches()
 batch()
 {
 	local start loads
+	# One process does it all: the one that is measured.
+	ask target postgres -c "ALTER SYSTEM SET walhouse.parallel_load = off" -c "SELECT pg_reload_conf()" >/dev/null || die "no setting"
 	start_own
 	exchange "$2" 20 100 0 "$3" >/dev/null
 	loads=$(ask target own -c "SELECT count(*) FROM walhouse.load")
@@ -231,6 +237,7 @@ batch()
 	record "load batches" rows rows "$batches"
 	say "repeat $repeat, $1: $(tail -n 3 "$results" | tr '\n' ' ')"
 	stop_own
+	ask target postgres -c "ALTER SYSTEM RESET walhouse.parallel_load" -c "SELECT pg_reload_conf()" >/dev/null
 }
 
 # ---- latency
