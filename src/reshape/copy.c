@@ -266,11 +266,11 @@ wh_copy_capture(const WhRewrite *rewrite, Oid source)
 }
 
 void
-wh_copy_forget(const WhRewrite *rewrite, Oid source)
+wh_copy_forget(Oid source)
 {
 	WhUser saved;
 
-	wh_user_become(rewrite->owner, &saved);
+	wh_user_become(wh_rewrite_owner(source), &saved);
 	wh_spi_execute(wh_sql("DROP TRIGGER IF EXISTS %I ON %T", ROW_TRIGGER, source), 0, NULL);
 	wh_spi_execute(wh_sql("DROP TRIGGER IF EXISTS %I ON %T", TRUNCATE_TRIGGER, source), 0, NULL);
 	wh_user_restore(&saved);

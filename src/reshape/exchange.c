@@ -30,6 +30,8 @@ typedef struct Cancelling
 	Oid source;
 } Cancelling;
 
+static WhRewrite *read_again(const WhSplit *split);
+static pg_noreturn void refuse_altered(Oid parent);
 static WhRewrite *step_of(const WhSplit *split, const char *state);
 static List *take_pieces(const WhRewrite *rewrite, const WhSet *set);
 static List *sources_of(const WhRewrite *rewrite);
@@ -40,14 +42,38 @@ static bool drop_check(const WhRewrite *rewrite);
 static void start_cancel(void *arg);
 static void cancel_source(void *arg);
 static void finish_cancel(void *arg);
+static void drop_helper(Oid relid);
 
 #define RUN(...) wh_spi_execute(wh_sql(__VA_ARGS__), 0, NULL)
 
-/* step_of reads what is under way again, locked; NULL where it is not at this step any more. */
+/* read_again reads what is under way again, locked; NULL where nothing is.  Who was given the table
+ * meanwhile has no rights on what was made for it. */
+static WhRewrite *
+read_again(const WhSplit *split)
+{
+	WhRewrite *rewrite = wh_rewrite_read(split->parent);
+
+	if (rewrite != NULL &&
+		(get_rel_name(rewrite->staging) == NULL || get_rel_name(rewrite->queue) == NULL ||
+		 wh_rewrite_owner(rewrite->staging) != rewrite->owner))
+		refuse_altered(split->parent);
+	return rewrite;
+}
+
+static void
+refuse_altered(Oid parent)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("table \"%s\" was altered meanwhile", get_rel_name(parent)),
+			 errhint("CALL walhouse.cancel_rewrite(%s), and begin again.",
+					 wh_sql_literal(wh_sql_relation(parent)))));
+}
+
 static WhRewrite *
 step_of(const WhSplit *split, const char *state)
 {
-	WhRewrite *rewrite = wh_rewrite_read(split->parent);
+	WhRewrite *rewrite = read_again(split);
 
 	return rewrite != NULL && strcmp(rewrite->state, state) == 0 ? rewrite : NULL;
 }
@@ -57,10 +83,10 @@ void
 wh_split_capture(void *arg)
 {
 	WhSplit *split = arg;
-	WhRewrite *rewrite = wh_rewrite_read(split->parent);
+	WhRewrite *rewrite = step_of(split, "capture");
 	Oid source;
 
-	if (rewrite == NULL || strcmp(rewrite->state, "capture") != 0)
+	if (rewrite == NULL)
 		return;
 	source = list_nth_oid(rewrite->sources, rewrite->source);
 	wh_rewrite_lock_ddl(source);
@@ -113,7 +139,7 @@ void
 wh_split_apply(void *arg)
 {
 	WhSplit *split = arg;
-	WhRewrite *rewrite = wh_rewrite_read(split->parent);
+	WhRewrite *rewrite = read_again(split);
 	WhTarget target = {.condition = "true"};
 
 	if (rewrite == NULL ||
@@ -154,9 +180,7 @@ wh_split_swap(void *arg)
 							errhint("CALL walhouse.cancel_rewrite(…).")));
 	}
 	if (strcmp(wh_split_signature(split->parent), rewrite->signature) != 0)
-		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("table \"%s\" was altered meanwhile", get_rel_name(split->parent)),
-						errhint("CALL walhouse.cancel_rewrite(…), and begin again.")));
+		refuse_altered(split->parent);
 	sources = sources_of(rewrite);
 	pieces = take_pieces(rewrite, set);
 	targets = targets_of(set, pieces);
@@ -269,7 +293,7 @@ drop_check(const WhRewrite *rewrite)
 	if (rows->count == 0)
 		return false;
 	wh_rewrite_lock_ddl(wh_rows_oid(rows, 0, 1));
-	wh_user_become(rewrite->owner, &saved);
+	wh_user_become(wh_rewrite_owner(wh_rows_oid(rows, 0, 1)), &saved);
 	RUN("ALTER TABLE %T DROP CONSTRAINT walhouse_range", wh_rows_oid(rows, 0, 1));
 	wh_user_restore(&saved);
 	return true;
@@ -309,21 +333,31 @@ wh_split_clean(void *arg)
 	WhSplit *split = arg;
 	WhRewrite *rewrite = wh_rewrite_read(split->parent);
 	ListCell *cell;
-	WhUser saved;
 
 	if (rewrite != NULL && strcmp(rewrite->state, "note") == 0)
 		note(rewrite);
 	if (rewrite == NULL || drop_check(rewrite))
 		return;
 	wh_rewrite_lock_timeout(wh_partition_lock_timeout);
-	wh_user_become(rewrite->owner, &saved);
 	foreach(cell, rewrite->sources)
-		if (get_rel_name(lfirst_oid(cell)) != NULL)
-			RUN("DROP TABLE %T", lfirst_oid(cell));
-	RUN("DROP TABLE %T", rewrite->staging);
-	RUN("DROP TABLE %T", rewrite->queue);
-	wh_user_restore(&saved);
+		drop_helper(lfirst_oid(cell));
+	drop_helper(rewrite->staging);
+	drop_helper(rewrite->queue);
 	wh_rewrite_forget(split->parent);
+}
+
+/* drop_helper drops what a table needed, where it is there, as its own owner: the table may have
+ * been given to somebody else meanwhile. */
+static void
+drop_helper(Oid relid)
+{
+	WhUser saved;
+
+	if (get_rel_name(relid) == NULL)
+		return;
+	wh_user_become(wh_rewrite_owner(relid), &saved);
+	RUN("DROP TABLE %T", relid);
+	wh_user_restore(&saved);
 }
 
 void
@@ -370,7 +404,7 @@ cancel_source(void *arg)
 	if (rewrite == NULL || get_rel_name(cancelling->source) == NULL)
 		return;
 	wh_rewrite_lock_ddl(cancelling->source);
-	wh_copy_forget(rewrite, cancelling->source);
+	wh_copy_forget(cancelling->source);
 }
 
 static void
@@ -381,7 +415,6 @@ finish_cancel(void *arg)
 	List *sources = NIL;
 	ListCell *cell;
 	WhSet *set;
-	WhUser saved;
 
 	if (rewrite == NULL)
 		return;
@@ -395,11 +428,7 @@ finish_cancel(void *arg)
 	set = wh_set_of(cancelling->relid, true);
 	if (set != NULL)
 		wh_split_hold(set, wh_split_ids(sources), NULL);
-	wh_user_become(rewrite->owner, &saved);
-	if (get_rel_name(rewrite->staging) != NULL)
-		RUN("DROP TABLE %T", rewrite->staging);
-	if (get_rel_name(rewrite->queue) != NULL)
-		RUN("DROP TABLE %T", rewrite->queue);
-	wh_user_restore(&saved);
+	drop_helper(rewrite->staging);
+	drop_helper(rewrite->queue);
 	wh_rewrite_forget(cancelling->relid);
 }

@@ -288,8 +288,7 @@ key_of(Oid parent)
 	return rows->count > 0 ? wh_rows_text(rows, 0, 1) : NULL;
 }
 
-/* wh_split_signature is another one when a table got other columns, indexes, constraints or
- * triggers. */
+/* wh_split_signature is another one when a table got other columns, indexes or constraints. */
 char *
 wh_split_signature(Oid parent)
 {

@@ -81,7 +81,7 @@ typedef struct WhTarget
 extern int wh_copy_apply(const WhRewrite *rewrite, int keys, List *sources, List *targets);
 /* wh_copy_capture has the writes of a source kept; wh_copy_forget has them kept no more. */
 extern void wh_copy_capture(const WhRewrite *rewrite, Oid source);
-extern void wh_copy_forget(const WhRewrite *rewrite, Oid source);
+extern void wh_copy_forget(Oid source);
 
 /* -------- split.c: the calls -------- */
 

@@ -124,6 +124,21 @@ fails_with($house, 'one change of a table at a time', q{CALL walhouse.merge_part
 sql($house, q{ALTER TABLE t ADD COLUMN w int});
 fails_with($house, 'a table that was altered is not exchanged', "CALL walhouse.split_partition('$whole')", qr/was altered meanwhile/);
 sql($house, q{CALL walhouse.cancel_rewrite('t'); UPDATE t SET w = 1});
+# Given to somebody else meanwhile, alone or with its partition, who cannot write then: it can be given up by the new owner, and that killed.
+my $left = q{SELECT string_agg(relname, ',' ORDER BY relname) FROM pg_class WHERE relkind IN ('r', 'p') AND relname ~ '^t_' UNION ALL SELECT count(*)::text FROM walhouse.partition_rewrite UNION ALL SELECT count(*)::text FROM pg_trigger WHERE tgname LIKE 'walhouse%'};
+my $was = sql($house, $left);
+for my $given ('ALTER TABLE t OWNER TO reader', "ALTER TABLE t OWNER TO keeper; ALTER TABLE $whole OWNER TO keeper")
+{
+	cut_off($house, "CALL walhouse.split_partition('$whole', '100')", 'split: apply');
+	sql($house, "GRANT CREATE ON SCHEMA public TO reader, keeper; $given");
+	fails_with($house, 'a table that was given away is not exchanged', "CALL walhouse.split_partition('$whole')", qr/was altered meanwhile/);
+	cut_off($house, q{CALL walhouse.cancel_rewrite('t')}, 'split: cancelling');
+	my $heir = $given =~ /(\w+)$/ ? $1 : die;
+	sql($house, "SET ROLE $heir; CALL walhouse.cancel_rewrite('t')");
+	is(sql($house, $left), $was, "given to $heir: nothing of the work is left");
+	sql($house, "SET ROLE $heir; UPDATE t SET w = 1 WHERE id = 300");
+	sql($house, "RESET ROLE; ALTER TABLE t OWNER TO CURRENT_USER; ALTER TABLE $whole OWNER TO CURRENT_USER; REVOKE CREATE ON SCHEMA public FROM reader, keeper");
+}
 # What is written just before the lock, after all else was looked at: a row new, one changed, one gone, one with another key.
 stand_beside($house, "CALL walhouse.split_partition('$whole', '250')", 'split: locking', sub
 {
