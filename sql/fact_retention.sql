@@ -104,6 +104,9 @@ SELECT count(*) FROM walhouse.as_known(NULL::dw.sale, load => (SELECT max(load_i
 SELECT count(*) FROM walhouse.as_known(NULL::dw.total, load => (SELECT max(load_id) FROM walhouse.load));
 
 
+SELECT item, name, details FROM walhouse.explain_row('dw.sale', '{"sale_id": 0}');
+SELECT item FROM walhouse.explain_row('dw.sale', '{"sale_id": 3}') WHERE item IN ('row', 'retired');
+
 -- a range that crosses the horizon is rebuilt above it; the bucket of a rollup in which it lies has both its parts
 SET walhouse.allow_writes = on;
 UPDATE dw.sale SET amount = 0 WHERE sale_id IN (3, 4);
@@ -155,7 +158,7 @@ CALL walhouse.maintain_partitions('dw.item', '2100-06-15 12:00+00');
 SELECT partition, state FROM walhouse.partitions WHERE parent = 'dw.item'::regclass AND to_value > '2100' ORDER BY partition::text COLLATE "C";
 SELECT missing, unexpected, different FROM walhouse.verify('dw.item');
 
--- nothing comes back by another way
+-- without an archive nothing comes back
 CALL walhouse.restore_partition('dw.sale', '2100-01-10');
 
 SELECT walhouse.drop_partition_set(s) FROM unnest('{dw.sale,dw.item,dw.ledger}'::regclass[]) s;

@@ -55,7 +55,6 @@ typedef struct Attaching
 	const char *sql;
 } Attaching;
 
-static void check_retirer(const WhSet *set);
 static WhRows *find_archives(const WhSet *set, int64 from, int64 to);
 static void restore(const WhSet *set, const WhRows *archives, uint64 first, uint64 end);
 static void check_free(const WhSet *set, int64 lo, int64 hi);
@@ -83,17 +82,17 @@ walhouse_restore_partition(PG_FUNCTION_ARGS)
 						errmsg("parent and from_value must not be null")));
 	wh_txn_open("walhouse.restore_partition", atomic);
 	set = wh_set_own(PG_GETARG_OID(0));
-	check_retirer(set);
 	from = wh_axis_read(&set->axis, text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	to = PG_ARGISNULL(2) ? Min(from, PG_INT64_MAX - 1) + 1 :
 						   wh_axis_read(&set->axis, text_to_cstring(PG_GETARG_TEXT_PP(2)));
 	archives = find_archives(set, from, to);
-	for (uint64 first = 0, end; first < archives->count; first = end)
+	/* The latest range first: a fact begins at one time. */
+	for (uint64 end = archives->count, first; end > 0; end = first)
 	{
 		/* Rows that came late to a range that was retired are an archive of their own. */
-		for (end = first + 1; end < archives->count; end++)
-			if (wh_rows_int8(archives, end, 2) != wh_rows_int8(archives, first, 2) ||
-				wh_rows_int8(archives, end, 3) != wh_rows_int8(archives, first, 3))
+		for (first = end - 1; first > 0; first--)
+			if (wh_rows_int8(archives, first - 1, 2) != wh_rows_int8(archives, end - 1, 2) ||
+				wh_rows_int8(archives, first - 1, 3) != wh_rows_int8(archives, end - 1, 3))
 				break;
 		restore(set, archives, first, end);
 		wh_txn_commit();
@@ -101,22 +100,6 @@ walhouse_restore_partition(PG_FUNCTION_ARGS)
 	wh_set_changed();
 	wh_txn_close();
 	PG_RETURN_VOID();
-}
-
-/* check_retirer: changes of what was retired have been passed over since, so the file is not what
- * the rows would be by now. */
-static void
-check_retirer(const WhSet *set)
-{
-	if (wh_set_retirer(set->parent) != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("what was retired of \"%s\" does not come back",
-						get_rel_name(set->parent)),
-				 errdetail("Changes of these rows were passed over since, and rollups count them"
-						   " as they were."),
-				 errhint("The manifest beside the file has the statements that make a table of it"
-						 " elsewhere.")));
 }
 
 static WhRows *
@@ -144,6 +127,7 @@ restore(const WhSet *set, const WhRows *archives, uint64 first, uint64 end)
 {
 	WhNewPartition partition = {NULL, wh_rows_int8(archives, first, 2),
 								wh_rows_int8(archives, first, 3)};
+	const WhPartitionRetirer *retirer = wh_set_retirer(set->parent);
 	char *sql;
 	Oid relid;
 
@@ -160,10 +144,15 @@ restore(const WhSet *set, const WhRows *archives, uint64 first, uint64 end)
 		copy_file(set, relid, archives, i);
 	add_bounds(set, relid, partition.lo, partition.hi);
 	wh_toplevel_point("restore: copied");
+	if (retirer != NULL)
+		retirer->reopen(set->parent, wh_axis_text(&set->axis, partition.hi));
 	attach(set, sql);
 	run_as_owner(set, wh_sql("ALTER TABLE %T DROP CONSTRAINT %I", relid, BOUNDS));
 	wh_members_note(set, relid, partition.lo, partition.hi);
 	keep(set, relid, archives, first, end);
+	if (retirer != NULL)
+		retirer->come_back(set->parent, wh_axis_text(&set->axis, partition.lo),
+						   wh_axis_text(&set->axis, partition.hi));
 	wh_toplevel_point("restore: noted");
 }
 

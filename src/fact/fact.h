@@ -34,6 +34,12 @@ extern char *wh_fact_changes(int32 fact_id);
 extern const char *wh_fact_why_kept(WhModel *fact);
 extern char *wh_fact_horizon(int32 fact_id);
 extern void wh_fact_retire(WhModel *fact, const char *to);
+/* wh_fact_come_back moves the horizon back to where a partition begins that is there again, under
+ * the load lock; wh_fact_why_gone says why none may be; NULL: it may.  wh_fact_time reads a value
+ * of the event time, in the feed's zone where it has none. */
+extern void wh_fact_come_back(const WhModel *fact, const char *from);
+extern const char *wh_fact_why_gone(WhModel *fact);
+extern TimestampTz wh_fact_time(WhModel *fact, const char *value);
 /* What becomes of late changes is for one fact as it is for another. */
 extern void wh_fact_follow_late(int32 leader_id, int32 follower_id);
 extern char *wh_fact_rows_between(const WhModel *fact, const char *from, const char *to);

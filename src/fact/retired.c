@@ -13,6 +13,9 @@
  * What a load finds changed of retired rows is counted in walhouse.fact_retention, or stops the
  * fact, as its owner has chosen.
  *
+ * A partition that comes back from its archive moves the horizon back over it, and is made what the
+ * query gives by then (mend.c), in one transaction.  Bookings that were passed over cannot be made.
+ *
  * Milestones are the one thing of a fact that the query does not give again: they stand in the
  * rows.  So facts with milestones keep all of them.
  */
@@ -131,11 +134,8 @@ wh_fact_retire(WhModel *model, const char *to)
 					   " DO UPDATE SET retired_to = EXCLUDED.retired_to, moved = EXCLUDED.moved",
 					   2, (WhArg[]){WH_ARG_INT4(model->id), WH_ARG_TEXT(to)});
 	wh_catalog_execute(
-		wh_sql("DELETE FROM walhouse.ahead WHERE model_id = $1 AND event_time < %s",
-			   fact->event_type == TIMESTAMPTZOID ?
-				   wh_sql("%L::pg_catalog.timestamptz", to) :
-				   wh_sql("pg_catalog.timezone(%s, %L::pg_catalog.timestamp)", fact->zone, to)),
-		1, (WhArg[]){WH_ARG_INT4(model->id)});
+		"DELETE FROM walhouse.ahead WHERE model_id = $1 AND event_time < $2", 2,
+		(WhArg[]){WH_ARG_INT4(model->id), WH_ARG_TIMESTAMPTZ(wh_fact_time(model, to))});
 	ereport(LOG, (errmsg("fact %s begins at %s now", model->name, to)));
 }
 
@@ -153,6 +153,39 @@ check_clock(const WhFact *fact, const char *to)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("fact %s has still to load what is booked before %s", fact->model->name,
 						to)));
+}
+
+const char *
+wh_fact_why_gone(WhModel *model)
+{
+	return wh_fact_open(model)->books ?
+			   "It has bookings, and what was booked there since is nowhere." :
+			   NULL;
+}
+
+void
+wh_fact_come_back(const WhModel *model, const char *from)
+{
+	wh_catalog_execute("UPDATE walhouse.fact_retention SET retired_to = $2, moved ="
+					   " pg_catalog.pg_current_xact_id() WHERE model_id = $1",
+					   2, (WhArg[]){WH_ARG_INT4(model->id), WH_ARG_TEXT(from)});
+	ereport(LOG, (errmsg("fact %s begins at %s again", model->name, from)));
+}
+
+TimestampTz
+wh_fact_time(WhModel *model, const char *value)
+{
+	const WhFact *fact = wh_fact_open(model);
+	bool isnull;
+
+	return DatumGetTimestampTz(
+		wh_rows_datum(wh_spi_query(fact->event_type == TIMESTAMPTZOID ?
+									   wh_sql("SELECT %L::pg_catalog.timestamptz", value) :
+									   wh_sql("SELECT pg_catalog.timezone(%s,"
+											  " %L::pg_catalog.timestamp)",
+											  fact->zone, value),
+								   0, NULL),
+					  0, 1, &isnull));
 }
 
 void

@@ -52,6 +52,10 @@ extern void wh_load_release(WhModel *model);
 /* Makes them, each in a transaction of its own. */
 extern void wh_load_make_partitions(List *missing);
 
+/* -------- mend.c -------- */
+/* walhouse.rebuild of a range, in the caller's transaction, which has the load lock. */
+extern void wh_load_mend(Oid relid, TimestampTz from, TimestampTz to);
+
 /* -------- retention.c -------- */
 extern bool wh_load_is_seen_before(const WhRows *rows);
 

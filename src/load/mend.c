@@ -37,6 +37,7 @@ typedef struct Mend
 } Mend;
 
 static List *mend_once(Mend *mend);
+static List *look(Mend *mend);
 static void check_ready(const WhModel *model);
 static List *write_range(Mend *mend, WhModel *model);
 static void follow(Mend *mend, const WhModel *model);
@@ -85,16 +86,30 @@ walhouse_rebuild_range(PG_FUNCTION_ARGS)
 static List *
 mend_once(Mend *mend)
 {
-	const WhModelRoutine *routine;
-	WhModel *model;
-	WhUser saved;
-	bool is_suspect;
-
 	if (FirstSnapshotSet)
 		elog(ERROR, "a snapshot was taken before a range is rebuilt");
 	XactIsoLevel = XACT_REPEATABLE_READ;
-	model = wh_model_get(mend->relid, false);
-	routine = wh_model_routine(model->kind);
+	return look(mend);
+}
+
+void
+wh_load_mend(Oid relid, TimestampTz from, TimestampTz to)
+{
+	Mend mend = {.relid = relid, .from = from, .to = to};
+
+	if (look(&mend) != NIL)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("partitions for rows in that range could not be made")));
+}
+
+static List *
+look(Mend *mend)
+{
+	WhModel *model = wh_model_get(mend->relid, false);
+	const WhModelRoutine *routine = wh_model_routine(model->kind);
+	WhUser saved;
+	bool is_suspect;
+
 	wh_user_check_owner(model->owner, "model", model->name);
 	if (routine->suspect == NULL)
 		ereport(ERROR,

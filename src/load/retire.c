@@ -14,9 +14,14 @@
  *
  * The horizon stays while the fact is being built, since the build reads it in its snapshot and
  * takes no lock before its end.
+ *
+ * A range that is restored from its archive is made part of the fact again in one transaction,
+ * under the load lock: the horizon moves back, rollups give back what they had kept, and what
+ * differs from what the query gives by now is mended, as walhouse.rebuild does.
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "utils/lsyscache.h"
 
@@ -32,8 +37,10 @@ static void move(Oid parent, const char *to);
 static void check_still(const WhModel *fact);
 static void retire(WhModel *fact, const char *to);
 static bool is_read(Oid parent);
+static void reopen(Oid parent, const char *to);
+static void come_back(Oid parent, const char *from, const char *to);
 
-const WhPartitionRetirer wh_load_retirer = {leads, horizon, move, is_read};
+const WhPartitionRetirer wh_load_retirer = {leads, horizon, move, is_read, reopen, come_back};
 
 static bool
 leads(Oid parent, const char **why_not)
@@ -89,7 +96,7 @@ retire(WhModel *fact, const char *to)
 		if (wh_model_routine(reader->kind)->retire == NULL)
 			continue;
 		wh_user_become(reader->owner, &saved);
-		wh_model_routine(reader->kind)->retire(reader, rows);
+		wh_model_routine(reader->kind)->retire(reader, rows, to);
 		wh_user_restore(&saved);
 	}
 	wh_settings_pop(level);
@@ -122,4 +129,55 @@ is_read(Oid parent)
 								1, (WhArg[]){WH_ARG_REGCLASS(parent)});
 
 	return rows->count > 0 && wh_load_is_seen_before(rows);
+}
+
+/* reopen holds loads back until the end of the transaction, and raises unless the range that ends
+ * at a value is the last that was retired. */
+static void
+reopen(Oid parent, const char *to)
+{
+	WhModel *fact = wh_model_get(parent, false);
+	const char *why_not = wh_fact_why_gone(fact);
+	char *from;
+
+	if (why_not != NULL)
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("what was retired of %s does not come back", fact->name),
+						errdetail("%s", why_not),
+						errhint("The manifest beside the file has the statements that make a"
+								" table of it elsewhere.")));
+	wh_lock_load(fact->feed->id);
+	from = wh_fact_horizon(fact->id);
+	if (from == NULL || strcmp(from, to) != 0)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("what ends at %s does not reach to where %s begins", to, fact->name),
+						errdetail("It begins at %s.", from == NULL ? "no time" : from),
+						errhint("Restore all from there to that time at once.")));
+}
+
+static void
+come_back(Oid parent, const char *from, const char *to)
+{
+	WhModel *fact = wh_model_get(parent, false);
+
+	wh_settings_pin(fact->feed->time_zone);
+	foreach_oid(relid, wh_model_dependents(fact))
+	{
+		WhModel *reader = wh_model_get(relid, false);
+		bool has_kept = false;
+		WhUser saved;
+
+		if (wh_model_routine(reader->kind)->come_back != NULL)
+		{
+			wh_user_become(reader->owner, &saved);
+			has_kept = wh_model_routine(reader->kind)->come_back(reader, to);
+			wh_user_restore(&saved);
+		}
+		/* What was declared since has never counted these rows. */
+		if (!has_kept && strcmp(reader->state, "new") != 0)
+			wh_model_set_state(reader->id, "rebuild", NULL);
+	}
+	wh_fact_come_back(fact, from);
+	CommandCounterIncrement();
+	wh_load_mend(parent, wh_fact_time(fact, from), wh_fact_time(fact, to));
 }

@@ -182,9 +182,12 @@ typedef struct WhModelRoutine
 	void (*missed)(WhModel *model, WhLoad *load);
 	/*
 	 * For such kinds, too: keeps what the model needs of rows (a FROM item) of the fact that it
-	 * lives on, which are about to be retired; as its owner, under the load lock.  May be NULL.
+	 * lives on, which are about to be retired, the fact's horizon moving to a value; as its owner,
+	 * under the load lock.  May be NULL.
 	 */
-	void (*retire)(WhModel *model, const char *rows);
+	void (*retire)(WhModel *model, const char *rows, const char *to);
+	/* Forgets that again: the rows are there as they were.  False: it has kept none.  With it. */
+	bool (*come_back)(WhModel *model, const char *to);
 	/*
 	 * Compares with a full recomputation at the model's position, from wh_model_verify_start().
 	 * One snapshot is active, which the position was read in: only wh_spi_query_snapshot() sees

@@ -193,8 +193,9 @@ make_looked_at(const WhPartitionRun *run)
 	wh_toplevel_commit();
 }
 
-/* pick lists steps that are due and were not tried in this run, those that make partitions
- * first, and last those that have failed: what they wait for may be among the others. */
+/* pick lists steps that are due and were not tried in this run: those that make partitions alone
+ * first, since they find out what else is due, and last those that have failed, since what they
+ * wait for may be among the others. */
 static List *
 pick(const WhPartitionRun *run, TimestampTz started, MemoryContext context)
 {
@@ -222,6 +223,9 @@ pick(const WhPartitionRun *run, TimestampTz started, MemoryContext context)
 		errand->relid = wh_rows_oid(rows, i, 2);
 		errand->step = wh_rows_text(rows, i, 3);
 		errand->due = DatumGetTimestampTz(wh_rows_datum(rows, i, 4, &isnull));
+		if (errands != NIL && strcmp(errand->step, "make") != 0 &&
+			strcmp(((Errand *) linitial(errands))->step, "make") == 0)
+			break;
 		errands = lappend(errands, errand);
 	}
 	wh_toplevel_commit();

@@ -138,7 +138,9 @@ extern void wh_partition_guard(WhPartitionGuard guard);
  * rows it answers, as for facts.  leads says whether it does, and why none may go (NULL: they may).
  * horizon is the value of the key, as text, from which on the table has rows (NULL: all are there);
  * move moves it to another, in a transaction that may take its time.  is_read says that somebody
- * may still count on what was before the last move.
+ * may still count on what was before the last move.  Before a range is attached again reopen is
+ * asked, with its upper bound, which raises where it may not be; come_back is told when it is, in
+ * the same transaction.
  */
 typedef struct WhPartitionRetirer
 {
@@ -146,6 +148,8 @@ typedef struct WhPartitionRetirer
 	char *(*horizon)(Oid parent);
 	void (*move)(Oid parent, const char *to);
 	bool (*is_read)(Oid parent);
+	void (*reopen)(Oid parent, const char *to);
+	void (*come_back)(Oid parent, const char *from, const char *to);
 } WhPartitionRetirer;
 
 extern void wh_partition_retirer(const WhPartitionRetirer *retirer);

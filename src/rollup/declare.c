@@ -454,7 +454,7 @@ make_tables(const Declaration *declaration, WhModel *model)
 	initStringInfo(&pending);
 	initStringInfo(&rows);
 	initStringInfo(&key);
-	wh_sql_append(&pending, "load_id pg_catalog.int8 NOT NULL, n pg_catalog.int8 NOT NULL");
+	wh_sql_append(&pending, "n pg_catalog.int8 NOT NULL");
 	if (rollup->unit != NULL)
 		wh_sql_append(&pending, ", p %s", wh_rollup_period_type(rollup));
 	foreach(cell, rollup->groups)
@@ -488,8 +488,10 @@ make_tables(const Declaration *declaration, WhModel *model)
 					  foreach_current_index(cell) + 1, wh_rollup_definition(lfirst(cell)));
 		wh_sql_append(&key, ", h%d", foreach_current_index(cell) + 1);
 	}
-	wh_model_add_table(model, "pending", pending.data);
-	wh_model_add_table(model, "retired", pending.data);
+	wh_model_add_table(model, "pending",
+					   wh_sql("load_id pg_catalog.int8 NOT NULL, %s", pending.data));
+	wh_model_add_table(model, "retired",
+					   wh_sql("retired_to pg_catalog.text NOT NULL, %s", pending.data));
 	if (rows.len > 0)
 		wh_model_add_table(model, "rows",
 						   wh_sql("k pg_catalog.uuid NOT NULL, %sat %s NOT NULL%s,"

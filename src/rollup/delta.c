@@ -23,8 +23,8 @@ static void check_pending(const WhRollup *rollup);
 static void append_net(StringInfo sql, const WhRollup *rollup, const char *projections);
 static char *project_pending(const WhRollup *rollup);
 static char *project_kept(const WhRollup *rollup, Oid table);
-static void append_kept(StringInfo sql, const WhRollup *rollup, Oid table, int64 load_id,
-						const char *net);
+static void append_kept(StringInfo sql, const WhRollup *rollup, Oid table, const char *column,
+						const char *value, const char *net);
 static bool has_changes(const WhRollup *rollup, const WhLoad *load);
 
 /*
@@ -84,10 +84,11 @@ wh_rollup_counted(const WhRollup *rollup, const char *condition, const char *ret
 /*
  * wh_rollup_retire: the rows leave the fact without a load that would tell, and the rollup goes on
  * having them.  What they add up to cannot be told from what is still there, so their projections
- * are kept, for whoever makes the rollup anew, and for verify.
+ * are kept, for whoever makes the rollup anew, and for verify; under the horizon that they went
+ * for, by which wh_rollup_come_back knows them.
  */
 void
-wh_rollup_retire(WhModel *model, const char *rows)
+wh_rollup_retire(WhModel *model, const char *rows, const char *to)
 {
 	WhRollup *rollup = wh_rollup_open(model);
 	StringInfoData projections;
@@ -99,8 +100,16 @@ wh_rollup_retire(WhModel *model, const char *rows)
 	initStringInfo(&sql);
 	wh_rollup_project(&projections, rollup, "1", rows, NULL);
 	append_net(&net, rollup, projections.data);
-	append_kept(&sql, rollup, rollup->retired, rollup->fact_load, net.data);
+	append_kept(&sql, rollup, rollup->retired, "retired_to", wh_sql_literal(to), net.data);
 	wh_spi_execute(sql.data, 0, NULL);
+}
+
+bool
+wh_rollup_come_back(WhModel *model, const char *to)
+{
+	return wh_spi_execute(wh_sql("DELETE FROM %T WHERE retired_to = %L",
+								 wh_rollup_open(model)->retired, to),
+						  0, NULL) > 0;
 }
 
 /* wh_rollup_read_pending fills wh_net with what the rollup missed after a load. */
@@ -135,17 +144,18 @@ wh_rollup_missed(WhModel *model, WhLoad *load)
 	initStringInfo(&net);
 	initStringInfo(&sql);
 	append_net(&net, rollup, wh_rollup_project_changes(rollup));
-	append_kept(&sql, rollup, rollup->pending, load->id, net.data);
+	append_kept(&sql, rollup, rollup->pending, "load_id", wh_sql("%l", load->id), net.data);
 	wh_stage_execute(load->changes, sql.data, 0, NULL);
 }
 
 /* append_kept appends the statement that keeps projections in a table. */
 static void
-append_kept(StringInfo sql, const WhRollup *rollup, Oid table, int64 load_id, const char *net)
+append_kept(StringInfo sql, const WhRollup *rollup, Oid table, const char *column,
+			const char *value, const char *net)
 {
-	wh_sql_append(sql, "INSERT INTO %T (load_id, n", table);
+	wh_sql_append(sql, "INSERT INTO %T (%s, n", table, column);
 	wh_rollup_projection(sql, rollup, NULL);
-	wh_sql_append(sql, ") SELECT %l, t.n", load_id);
+	wh_sql_append(sql, ") SELECT %s, t.n", value);
 	wh_rollup_projection(sql, rollup, "t");
 	wh_sql_append(sql, " FROM (%s) t", net);
 }

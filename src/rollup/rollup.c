@@ -47,6 +47,7 @@ static const WhModelRoutine routine = {
 	.needs = needs,
 	.missed = wh_rollup_missed,
 	.retire = wh_rollup_retire,
+	.come_back = wh_rollup_come_back,
 	.verify = wh_rollup_verify,
 	.known = wh_rollup_known,
 	.suspect = wh_rollup_suspect,

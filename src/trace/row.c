@@ -38,6 +38,7 @@ static void explain_one(WhTrace *trace, int number);
 static void find_versions_ranges(WhTrace *trace);
 static void emit_row(WhTrace *trace);
 static void emit_facts(WhTrace *trace);
+static void emit_retired(WhTrace *trace);
 
 PG_FUNCTION_INFO_V1(walhouse_explain_row);
 
@@ -84,6 +85,8 @@ walhouse_explain_row(PG_FUNCTION_ARGS)
 		stage_sources(&trace);
 	for (int i = 1; i <= count; i++)
 		explain_one(&trace, i);
+	if (count == 0 && trace.model->kind == WH_MODEL_FACT)
+		emit_retired(&trace);
 	wh_stage_drop(trace.stage);
 	wh_user_restore(&saved);
 	PopActiveSnapshot();
@@ -276,6 +279,20 @@ emit_row(WhTrace *trace)
 				   "NULL::pg_catalog.pg_lsn" :
 				   wh_sql("%X::pg_catalog.pg_lsn", trace->model->position)),
 		1, (WhArg[]){WH_ARG_INT8(trace->load_id)});
+}
+
+/* emit_retired: a row that is not there may have been retired. */
+static void
+emit_retired(WhTrace *trace)
+{
+	wh_trace_emit(
+		trace, trace->stage,
+		wh_sql("SELECT " WH_TRACE_ITEM ", NULL::pg_catalog.int8 AS load_id, NULL::pg_catalog.pg_lsn"
+			   " AS lsn, " WH_TRACE_NO_CHANGE ", pg_catalog.jsonb_build_object('retired_to',"
+			   " r.retired_to) AS details FROM walhouse.fact_retention r WHERE r.model_id = $1 AND"
+			   " r.retired_to IS NOT NULL",
+			   "retired", trace->model->name),
+		1, (WhArg[]){WH_ARG_INT4(trace->model->id)});
 }
 
 /* emit_facts: a row of a rollup is made of rows of its fact. */

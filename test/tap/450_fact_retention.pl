@@ -130,6 +130,36 @@ maintain('slow_sale', '2100-02-15 00:00');
 is(horizon('slow_sale') . is_there('slow_sale_p2100_01'), '2100-02-01 00:00:00+000', 'then it goes');
 verify_clean($house, 'beside a load and a build', @models);
 
+# Back from the archives, the latest first, and what was passed over meanwhile is made up for; not what does not reach to where the fact
+# begins. Rollups give back what they had kept, one that was declared since is built. Killed before the commit, nothing has happened.
+fails_with($house, 'what would leave a hole does not come back', q{CALL walhouse.restore_partition('dw.sale', '2100-03-10')}, qr/does not reach to where/);
+sql($house, q{SET ROLE reader; SELECT walhouse.create_rollup('dw.late', 'dw.sale', '{}', '{"n": "count(*)", "quantity": "sum(quantity)"}', bucket => 'month')});
+sql($house, q{CALL walhouse.build('dw.late')});
+for my $point ('restore: copied', 'restore: noted')
+{
+	setting($house, 'walhouse.debug_partition_point', $point);
+	my $restorer = $house->background_psql('postgres', on_error_stop => 0);
+	$restorer->query_until(qr/started/, "\\echo started\nCALL walhouse.restore_partition('dw.sale', '2100-04-10');\n");
+	ok(poll($house, 'postgres', "SELECT count(*) > 0 FROM pg_stat_activity WHERE query = 'standing at $point'"), "it stands at \"$point\"");
+	go_on_now($house, $go_on, "at \"$point\"");
+	kill9($house, value($house, "SELECT pid FROM pg_stat_activity WHERE query = 'standing at $point'"));
+	eval { $restorer->{run}->kill_kill };
+	ok(poll($house, 'postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE query LIKE 'standing at%'"), 'killed');
+	setting($house, 'walhouse.debug_partition_point');
+	whole("$point, killed", 5);
+}
+sql($house, q{SET ROLE keeper; CALL walhouse.restore_partition('dw.sale', '2100-03-01', '2100-05-01')});
+is(value($house, q{SELECT string_agg(model::text, ' ') FROM walhouse.stat_model WHERE state = 'rebuild' AND model = 'dw.late'::regclass}), 'dw.late', 'a rollup that never counted these rows is built');
+sql($house, "CALL walhouse.build('$_')") for qw(dw.late dw.stock);
+same($house, 'the fact is its query from March on', q{SELECT id, item, at, quantity FROM shop.sales WHERE at >= '2100-03-01'}, 'SELECT id, item, at, quantity FROM dw.sale');
+push @models, 'dw.late';
+$all = value($house, q{SELECT quote_literal((59 + count(*)) || ' ' || (58 * 59 / 2 + sum(quantity))) FROM shop.sales WHERE at >= '2100-03-01'});
+whole('restored', 3);
+is(value($house, q{SELECT count(*) FROM dw.monthly_retired}) . ' ' . value($house, 'SELECT count(*) FROM dw.late_retired'), '59 0', 'the rollups keep what is still retired');
+sql($house, q{SELECT walhouse.unhold_partition(partition) FROM walhouse.partitions WHERE parent = 'dw.sale'::regclass AND hold IS NOT NULL});
+maintain('sale', '2100-05-15 00:00');
+whole('retired again', 5);
+
 # Everything that was made belongs to its owner.
 is(value($house, q{SELECT string_agg(DISTINCT relowner::regrole::text, ' ') FROM pg_class WHERE relnamespace = 'dw'::regnamespace AND relname ~ '^(slow_)?sale'}), 'keeper', 'all of the fact is its owner\'s');
 

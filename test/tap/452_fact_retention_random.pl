@@ -13,12 +13,18 @@ my $node = one_server(conf => "walhouse.worker = off\n");
 open my $file, '<', "$FindBin::Bin/../lib/handfeed.sql" or die "handfeed.sql: $!";
 sql($node, join('', <$file>));
 my $feed;
+my $restored = 0;
+my $folder = $node->basedir . '/archive';
+mkdir $folder or die "$folder: $!";
+sql($node, "ALTER SYSTEM SET walhouse.archive_directory = '$folder'");
+sql($node, 'SELECT pg_reload_conf()');
 
 for my $seed ($ENV{SEED} || (1 .. 2))
 {
 	play($seed);
 	last unless Test::More->builder->is_passing;
 }
+isnt($restored, 0, 'ranges came back');
 $node->stop;
 done_testing();
 
@@ -61,7 +67,7 @@ sub play
 	sql($node, "CALL walhouse.build('$_')") for map { "$dw.$_" } qw(customer sale item ledger monthly stock);
 	for my $fact (qw(sale item ledger))
 	{
-		sql($node, "SELECT walhouse.create_partition_set('$dw.$fact', 'month', zone => 'Europe/Berlin', lead_count => 0, lead => '0 days', retire_after => '50 days')");
+		sql($node, "SELECT walhouse.create_partition_set('$dw.$fact', 'month', zone => 'Europe/Berlin', lead_count => 0, lead => '0 days', retire_after => '50 days', archive => true)");
 	}
 	for my $round (1 .. $rounds)
 	{
@@ -74,8 +80,10 @@ sub play
 		}
 		load();
 		retire($dw, pick(qw(sale sale item ledger)), $now) if rand() < 0.6;
+		restore($dw, pick(qw(sale item))) if rand() < 0.15;
 		# With a fact what is made of it.
-		sql($node, "CALL walhouse.build('$dw.$_')") for rand() < 0.85 ? () : pick([qw(sale monthly stock)], ['item'], ['ledger'], ['monthly'], ['stock'])->@*;
+		sql($node, "CALL walhouse.build('$dw.$_')") for rand() < 0.8 ? () : pick([qw(sale monthly stock)], ['item'], ['ledger'], ['monthly'], ['stock'])->@*;
+		sql($node, "CALL walhouse.build('$_')") for split / /, value($node, "SELECT coalesce(string_agg(model::text, ' '), '') FROM walhouse.stat_model WHERE state = 'rebuild'");
 		sql($node, "CALL walhouse.load('$feed')");
 		compare($dw, "seed $seed, round $round");
 		return unless Test::More->builder->is_passing;
@@ -125,6 +133,19 @@ sub retire
 	sql($node, "SET timezone = 'UTC'; DO \$\$ BEGIN PERFORM set_config('my.at', $at\::text, false); END \$\$; CALL walhouse.maintain_partitions('$dw.$fact', current_setting('my.at')::timestamptz)");
 	is(value($node, "SET timezone = 'UTC'; SELECT coalesce(retired_to, '-infinity')::timestamptz FROM walhouse.stat_model WHERE model = '$dw.$fact'::regclass"), $due eq '' ? '-infinity' : $due, "$fact is retired to $due");
 	is(value($node, qq{SELECT count(*) FROM walhouse.fact_partitions('$dw.$fact') WHERE "to" <= '} . ($due eq '' ? '-infinity' : $due) . q{'::timestamptz AT TIME ZONE 'UTC'}), '0', 'and what lies before is gone');
+	return;
+}
+
+# restore DW, FACT: the range that was retired last comes back, and goes again when it is asked for.
+sub restore
+{
+	my ($dw, $fact) = @_;
+	my $last = value($node, "SELECT a.from_value FROM walhouse.partition_archives a JOIN walhouse.stat_model m ON m.model = a.parent AND m.retired_to = a.to_value WHERE a.parent = '$dw.$fact'::regclass AND a.restored_to IS NULL");
+	return if $last eq '';
+	sql($node, "CALL walhouse.restore_partition('$dw.$fact', '$last')");
+	sql($node, "SELECT walhouse.unhold_partition(partition) FROM walhouse.partitions WHERE parent = '$dw.$fact'::regclass AND hold IS NOT NULL");
+	sql($node, "DELETE FROM $feed.retired WHERE at >= '$last'") if $fact eq 'sale';
+	$restored++;
 	return;
 }
 
