@@ -367,8 +367,8 @@ start_verification(Worker *worker)
 		worker->verify_at = wh_verify_start_due(worker->slot, worker->feed, worker->is_idle);
 }
 
-/* publish tells the views how far it is, and who waits that something moved.  While more comes it is
- * behind, though all is in of which it knows. */
+/* publish tells the views how far it is, and who waits that something moved.  While more comes it
+ * is behind, though all is in of which it knows. */
 static void
 publish(Worker *worker, bool ingested, bool goes_on, bool loaded)
 {

@@ -96,13 +96,13 @@ like(remedy('worker_waits'), qr/pg_terminate_backend\(\d+\)/, 'who is in the way
 $locker->query_safe('ROLLBACK');
 gone('model_behind', 'worker_waits');
 $locker->quit;
+sql($house, q{CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM count(*) FROM generate_series(1, 100000); RETURN NEW; END $$;
+	SET walhouse.allow_writes = on; CREATE TRIGGER slow BEFORE INSERT ON shop.customer FOR EACH ROW EXECUTE FUNCTION slow()});
 my $busy = $source->background_psql('postgres', on_error_stop => 0);
 $busy->query_until(qr/on its way/, q{SET application_name = 'busy';
 \echo on its way
 DO $$ BEGIN FOR i IN 1001 .. 4000 LOOP INSERT INTO customer VALUES (i, 'x', 1); COMMIT; END LOOP; END $$;
 });
-sql($house, q{CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.02); RETURN NEW; END $$;
-	SET walhouse.allow_writes = on; CREATE TRIGGER slow BEFORE INSERT ON shop.customer FOR EACH ROW EXECUTE FUNCTION slow()});
 tells('feed_behind', 'shop');
 sql($house, q{SET walhouse.allow_writes = on; DROP TRIGGER slow ON shop.customer});
 sql($source, q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'busy'});
@@ -161,6 +161,9 @@ sql($house, q{SELECT walhouse.start('shop')});
 tells('feed_failing', 'shop');
 sql($source, q{SELECT pg_drop_replication_slot('} . slot() . q{')});
 ok(poll($house, 'postgres', q{SELECT problem LIKE '%does not exist at the source%' FROM walhouse.doctor_source('shop') WHERE code = 'slot'}), 'and one that is gone');
+sql($house, q{UPDATE walhouse.feed SET resync_lsn = '0/1'});
+source_tells('resync', '', undef);
+sql($house, q{UPDATE walhouse.feed SET resync_lsn = NULL});
 
 # ---- The source itself.
 $source->append_conf('postgresql.conf', "wal_level = replica\n");
