@@ -244,6 +244,7 @@ subxid_of(const WhEntry *entry, uint32 *number)
 			*number = 6;
 			break;
 		case WH_ENTRY_REWRITE:
+		case WH_ENTRY_ALTERED:
 			*number = 3;
 			break;
 		default:

@@ -16,6 +16,9 @@ static void send_update(WhOutput *session, WhOutputRelation *entry, Relation rel
 						HeapTuple old, HeapTuple tuple);
 static void send_delete(WhOutput *session, WhOutputRelation *entry, Relation relation,
 						HeapTuple old);
+static void send_rewritten(WhOutput *session, WhOutputRelation *entry, Relation heap,
+						   HeapTuple tuple);
+static void finish_change(LogicalDecodingContext *ctx, WhOutput *session, MemoryContext caller);
 static bool is_among(Oid relid, int nrelations, Relation relations[]);
 static void enter_change(WhOutput *session, ReorderBufferTXN *txn, ReorderBufferChange *change);
 static void begin_change(WhOutput *session, WhOutputRelation *entry, WhOp op, WhBeforeKind kind);
@@ -46,10 +49,10 @@ wh_output_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation re
 	enter_change(session, txn, change);
 	if (OidIsValid(relation->rd_rel->relrewrite))
 	{
-		wh_output_tell_rewrite(session, txn, relation);
-		MemoryContextSwitchTo(caller);
-		MemoryContextReset(session->change_context);
-		wh_output_keep_alive(ctx, session);
+		entry = wh_output_tell_rewrite(session, txn, relation);
+		if (entry != NULL)
+			send_rewritten(session, entry, relation, tuple);
+		finish_change(ctx, session, caller);
 		return;
 	}
 	entry = wh_output_find_relation(session, relation);
@@ -74,6 +77,12 @@ wh_output_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation re
 		else
 			send_delete(session, entry, relation, old);
 	}
+	finish_change(ctx, session, caller);
+}
+
+static void
+finish_change(LogicalDecodingContext *ctx, WhOutput *session, MemoryContext caller)
+{
 	MemoryContextSwitchTo(caller);
 	MemoryContextReset(session->change_context);
 	if (wh_wire_batch_size(&session->batch) >= WH_OUTPUT_BATCH_SIZE)
@@ -106,7 +115,7 @@ wh_output_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, int nrela
 		{
 			/* of the table that its rows are told as, the others stay */
 			wh_wire_add_rewrite(&session->batch, session->txn->seq, entry->schema,
-								session->subxid);
+								session->subxid, false);
 			wh_output_count_other(session);
 			continue;
 		}
@@ -228,6 +237,18 @@ send_delete(WhOutput *session, WhOutputRelation *entry, Relation relation, HeapT
 	if (kind != WH_BEFORE_NONE)
 		before = walk_before(session, entry, relation, old, kind);
 	end_change(session, entry, WH_OP_DELETE, after, before);
+}
+
+/* send_rewritten sends a row of the heap of a rewrite, laid out as the table's rows are. */
+static void
+send_rewritten(WhOutput *session, WhOutputRelation *entry, Relation heap, HeapTuple tuple)
+{
+	WhSlice before = {NULL, 0};
+
+	wh_output_add_relation(session, entry);
+	wh_wire_begin_rewritten(&session->batch, entry->schema, session->txn->seq, session->subxid);
+	session->change_begun = true;
+	end_change(session, entry, WH_OP_UPDATE, walk_after(session, entry, heap, tuple), before);
 }
 
 /*

@@ -36,6 +36,7 @@ static void read_messages(const char *name, const char *value, WhOutputOptions *
 static void read_streaming(const char *name, const char *value, WhOutputOptions *options);
 static void read_two_phase(const char *name, const char *value, WhOutputOptions *options);
 static void read_tally(const char *name, const char *value, WhOutputOptions *options);
+static void read_ddl(const char *name, const char *value, WhOutputOptions *options);
 static const Option *find_option(const char *name);
 static void check_together(const WhOutputOptions *options);
 static int choose(const char *name, const char *value, const char *const *choices);
@@ -58,6 +59,7 @@ static const Option known[WH_OUTPUT_OPTIONS] = {
 	{"streaming", "off", read_streaming},
 	{"two_phase", "off", read_two_phase},
 	{"tally", "off", read_tally},
+	{"ddl", "off", read_ddl},
 };
 
 void
@@ -294,6 +296,12 @@ static void
 read_tally(const char *name, const char *value, WhOutputOptions *options)
 {
 	options->has_tallies = choose_on(name, value);
+}
+
+static void
+read_ddl(const char *name, const char *value, WhOutputOptions *options)
+{
+	options->has_ddl = choose_on(name, value);
 }
 
 /* choose returns the place of a value among those that an option has, or reports it. */

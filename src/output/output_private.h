@@ -34,7 +34,7 @@ typedef enum WhGeneratedColumns
 	WH_GENERATED_PUBLICATION /* as the publications say; before 18 none */
 } WhGeneratedColumns;
 
-#define WH_OUTPUT_OPTIONS 15
+#define WH_OUTPUT_OPTIONS 16
 
 typedef struct WhOutputOptions
 {
@@ -53,6 +53,7 @@ typedef struct WhOutputOptions
 	bool is_streaming;
 	bool is_two_phase;
 	bool has_tallies;
+	bool has_ddl;
 } WhOutputOptions;
 
 /*
@@ -158,6 +159,8 @@ typedef struct WhOutputRelation
 	bool is_complete; /* set once all of the entry is there: an error may come between */
 	bool is_sent; /* the definition has gone into a batch of this session */
 	bool is_rewrite_told; /* of the heap of a rewrite: its Rewrite is in a batch */
+	bool is_told; /* the reader knows, or had when the session began, the definition told */
+	uint64 told; /* its fingerprint */
 	PublicationActions actions; /* what is sent */
 	Oid told_as; /* whose names and attnums rows have: relid, or a partitioned table above it */
 	WhFilters *filters; /* NULL: all rows are sent */
@@ -192,6 +195,7 @@ typedef struct WhOutputTxn
 	bool is_announced; /* Begin, or a StreamStart, is in a batch */
 	uint64 seq; /* ordinal of the last change, sent or not */
 	uint64 changes; /* sent; of a streamed one, by itself without its subtransactions */
+	List *altered; /* of Oid: of a streamed one, see altered.c */
 	struct tallies_hash *tallies; /* see tally.c; NULL until there is one */
 	struct WhTally *last_tally;
 } WhOutputTxn;
@@ -214,6 +218,9 @@ typedef struct WhOutput
 	bool publications_complete; /* as WhOutputRelation.is_complete */
 	HTAB *dependencies; /* of definitions, beside their relations */
 	WhPartitions *partitions; /* NULL before the first transaction */
+	List *altered; /* of Oid: relations that were invalidated, see altered.c */
+	bool all_altered; /* any may have been */
+	bool tables_are_known; /* those that were there when the session began */
 	uint32 last_schema;
 	int encoding; /* the database's */
 	Oid to_utf8; /* conversion function, once it has been needed */
@@ -404,10 +411,19 @@ extern bool wh_output_filter(WhOutputRelation *entry, Relation relation, HeapTup
  */
 extern void wh_output_fill_unchanged(WhOutputRelation *entry, TupleDesc desc);
 
-/* -------- rewrite.c, partitions.c -------- */
+/* -------- rewrite.c, partitions.c, altered.c -------- */
 
-/* wh_output_tell_rewrite takes a row of the heap of a rewrite, in its change's place. */
-extern void wh_output_tell_rewrite(WhOutput *session, ReorderBufferTXN *txn, Relation heap);
+/*
+ * wh_output_tell_rewrite tells of a rewrite, once, by the heap that its rows go to.  Returns the
+ * entry of the table where these rows are sent, too, else NULL.
+ */
+extern WhOutputRelation *wh_output_tell_rewrite(WhOutput *session, ReorderBufferTXN *txn,
+												Relation heap);
+
+/* wh_output_know_tables is called when a transaction or segment begins, wh_output_tell_altered
+ * before what ends it, while its snapshot is there. */
+extern void wh_output_know_tables(WhOutput *session);
+extern void wh_output_tell_altered(WhOutput *session, ReorderBufferTXN *txn);
 
 /* wh_output_watch_partitions is called at the start of each transaction or segment. */
 extern void wh_output_watch_partitions(WhOutput *session);

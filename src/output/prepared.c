@@ -38,6 +38,7 @@ wh_output_prepare(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr
 	OutputPluginUpdateProgress(ctx, false);
 	wh_output_announce(session, txn);
 	wh_output_tell_partitions(session, txn);
+	wh_output_tell_altered(session, txn);
 	MemoryContextSwitchTo(caller);
 	wh_output_end_transaction(ctx, txn, WH_ENTRY_PREPARE, prepare_lsn);
 	session->is_preparing = false;

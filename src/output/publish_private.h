@@ -71,6 +71,13 @@ extern void wh_output_append_types(WhOutput *session, StringInfo out, uint32_t n
 /* The flags that invalidation callbacks set; InvalidOid stands for all tables. */
 extern void wh_output_invalidate_partitions(WhOutput *session, Oid relid);
 
+/* -------- altered.c -------- */
+
+/* What invalidation callbacks leave; InvalidOid stands for all relations. */
+extern void wh_output_note_altered(WhOutput *session, Oid relid);
+
+/* -------- partitions.c, also -------- */
+
 /* A partitioned table was made or dropped. */
 extern void wh_output_invalidate_partitioned(WhOutput *session);
 

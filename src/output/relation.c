@@ -120,6 +120,7 @@ invalidate_relation(Datum arg, Oid relid)
 	for (WhOutput *session = sessions; session != NULL; session = session->next)
 	{
 		wh_output_invalidate_partitions(session, relid);
+		wh_output_note_altered(session, relid);
 		if (!OidIsValid(relid) || is_dependency(session, WH_ON_RELATION, relid))
 			invalidate_entries(session);
 		else if ((entry = hash_search(session->relations, &relid, HASH_FIND, NULL)) != NULL)
@@ -161,6 +162,7 @@ invalidate_entries(WhOutput *session)
 	HASH_SEQ_STATUS scan;
 	WhOutputRelation *entry;
 
+	wh_output_note_altered(session, InvalidOid);
 	hash_seq_init(&scan, session->relations);
 	while ((entry = hash_seq_search(&scan)) != NULL)
 		entry->is_valid = false;
@@ -241,7 +243,7 @@ remove_entries(WhOutput *session, bool removes_valid)
 	hash_seq_init(&scan, session->relations);
 	while ((entry = hash_seq_search(&scan)) != NULL)
 	{
-		if (entry->is_valid && !removes_valid)
+		if ((entry->is_valid || entry->is_told) && !removes_valid)
 			continue;
 		if (entry->context != NULL)
 			MemoryContextDelete(entry->context);

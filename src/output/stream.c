@@ -40,6 +40,7 @@ wh_output_stream_start(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 	session->change_begun = false;
 	session->settings_pinned = false;
 	wh_output_watch_partitions(session);
+	wh_output_know_tables(session);
 }
 
 void
@@ -50,6 +51,7 @@ wh_output_stream_stop(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 
 	wh_output_undo_change(session);
 	wh_output_tell_partitions(session, txn);
+	wh_output_tell_altered(session, txn);
 	if (session->segment_announced)
 	{
 		entry.xid = txn->xid;

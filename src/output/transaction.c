@@ -32,6 +32,7 @@ wh_output_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 	session->change_begun = false;
 	session->settings_pinned = false;
 	wh_output_watch_partitions(session);
+	wh_output_know_tables(session);
 }
 
 void
@@ -40,6 +41,7 @@ wh_output_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr 
 	WhOutput *session = (WhOutput *) ctx->output_plugin_private;
 
 	wh_output_tell_partitions(session, txn);
+	wh_output_tell_altered(session, txn);
 	OutputPluginUpdateProgress(ctx, !session->txn->is_announced);
 	if (session->txn->is_announced)
 		wh_output_end_transaction(ctx, txn, WH_ENTRY_COMMIT, commit_lsn);

@@ -156,7 +156,7 @@ read_entry(WhSlice message, WhEntry *entry, WhWireError *error)
 	entry->payload = message;
 	while (wh_wire_next_field(&message, &field, error))
 	{
-		if (field.tag < WH_ENTRY_HELLO || field.tag > WH_ENTRY_CHUNK)
+		if (field.tag < WH_ENTRY_HELLO || field.tag > WH_ENTRY_ALTERED)
 			continue;
 		if (!is_type(&field, WH_WIRE_BYTES, error))
 			return false;
@@ -419,7 +419,7 @@ read_rows(WhSlice message, WhWireRows *rows, WhWireError *error)
 	rows->before_rest = message;
 	while (wh_wire_next_field(&message, &field, error))
 	{
-		if (field.tag > 7)
+		if (field.tag > 8)
 			continue;
 		if (!is_type(&field, field.tag == 4 || field.tag == 5 ? WH_WIRE_BYTES : WH_WIRE_VARINT,
 					 error))
@@ -441,8 +441,10 @@ read_rows(WhSlice message, WhWireRows *rows, WhWireError *error)
 				rows->op = (WhOp) number;
 			else if (field.tag == 6)
 				rows->before_kind = (WhBeforeKind) number;
-			else
+			else if (field.tag == 7)
 				rows->subxid = number;
+			else
+				rows->is_rewritten = number != 0;
 		}
 	}
 	return *error == NULL && check_rows(rows, seen, nafter, nbefore, error);
@@ -465,6 +467,8 @@ check_rows(WhWireRows *rows, uint32_t seen, size_t nafter, size_t nbefore, WhWir
 		return fail(error, "unknown operation");
 	if (rows->before_kind > WH_BEFORE_FULL)
 		return fail(error, "unknown kind of old image");
+	if (rows->is_rewritten && (rows->op != WH_OP_UPDATE || has_before))
+		return fail(error, "rewritten rows are not updates");
 	if (has_after)
 		rows->changes = nafter;
 	else

@@ -26,6 +26,8 @@
 #define ROWS_AFTER 4
 #define ROWS_BEFORE 5
 
+static void begin_change(WhBatch *batch, uint32_t schema, WhOp op, WhBeforeKind before_kind,
+						 uint64_t seq, uint32_t subxid, bool is_rewritten);
 static void frame_run(WhBatch *batch);
 static StringInfo begin_row(WhBatch *batch, StringInfo buffer, uint32_t number);
 static void shrink(StringInfo buffer);
@@ -149,20 +151,20 @@ wh_wire_init_batch(WhBatch *batch)
 }
 
 /*
- * wh_wire_begin_change counts one change into a run.  A delete without an old image leaves no
+ * begin_change counts one change into a run.  A delete without an old image leaves no
  * trace in after or before, so that it is always a run of its own: readers take such a run for
  * one change.
  */
-void
-wh_wire_begin_change(WhBatch *batch, uint32_t schema, WhOp op, WhBeforeKind before_kind,
-					 uint64_t seq, uint32_t subxid)
+static void
+begin_change(WhBatch *batch, uint32_t schema, WhOp op, WhBeforeKind before_kind, uint64_t seq,
+			 uint32_t subxid, bool is_rewritten)
 {
 	WhRun *run = &batch->run;
 	bool is_countable = op != WH_OP_DELETE || before_kind != WH_BEFORE_NONE;
 
 	if (!run->is_open || run->schema != schema || run->op != op ||
 		run->before_kind != before_kind || run->subxid != subxid || run->next_seq != seq ||
-		!is_countable)
+		run->is_rewritten != is_rewritten || !is_countable)
 	{
 		wh_wire_finish_batch(batch);
 		run->is_open = true;
@@ -170,12 +172,26 @@ wh_wire_begin_change(WhBatch *batch, uint32_t schema, WhOp op, WhBeforeKind befo
 		run->op = op;
 		run->before_kind = before_kind;
 		run->subxid = subxid;
+		run->is_rewritten = is_rewritten;
 		run->first_seq = seq;
 		batch->row_prefix = 1;
 	}
 	run->next_seq = seq + 1;
 	run->after_mark = run->after.len;
 	run->before_mark = run->before.len;
+}
+
+void
+wh_wire_begin_change(WhBatch *batch, uint32_t schema, WhOp op, WhBeforeKind before_kind,
+					 uint64_t seq, uint32_t subxid)
+{
+	begin_change(batch, schema, op, before_kind, seq, subxid, false);
+}
+
+void
+wh_wire_begin_rewritten(WhBatch *batch, uint32_t schema, uint64_t seq, uint32_t subxid)
+{
+	begin_change(batch, schema, WH_OP_UPDATE, WH_BEFORE_NONE, seq, subxid, true);
 }
 
 StringInfo
@@ -265,6 +281,8 @@ frame_run(WhBatch *batch)
 	rows = (at - head) + (size_t) run->after.len + run->before.len + 2;
 	if (run->subxid != 0)
 		rows += 1 + wh_wire_varint_size(run->subxid);
+	if (run->is_rewritten)
+		rows += 2;
 	entry = 1 + wh_wire_varint_size(rows) + rows;
 
 	enlargeStringInfo(out, (int) (entry + 1 + WH_WIRE_MAX_VARINT));
@@ -287,6 +305,11 @@ frame_run(WhBatch *batch)
 		{
 			to = wh_wire_put_tag(to, 7, WH_WIRE_VARINT);
 			to = wh_wire_put_varint(to, run->subxid);
+		}
+		if (run->is_rewritten)
+		{
+			to = wh_wire_put_tag(to, 8, WH_WIRE_VARINT);
+			to = wh_wire_put_varint(to, true);
 		}
 		out->len = (char *) to - out->data;
 	}

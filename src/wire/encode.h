@@ -107,6 +107,7 @@ typedef struct WhRun
 	WhOp op;
 	WhBeforeKind before_kind;
 	uint32_t subxid; /* 0: none */
+	bool is_rewritten;
 	uint64_t first_seq;
 	uint64_t next_seq;
 	int after_mark; /* what of after and before is of changes that are whole */
@@ -189,7 +190,10 @@ typedef struct WhWireMessage
 } WhWireMessage;
 
 extern void wh_wire_add_message(WhBatch *batch, const WhWireMessage *message);
-extern void wh_wire_add_rewrite(WhBatch *batch, uint64_t seq, uint32_t schema, uint32_t subxid);
+extern void wh_wire_add_rewrite(WhBatch *batch, uint64_t seq, uint32_t schema, uint32_t subxid,
+								bool rows_follow);
+/* schema is 0 where the table is gone. */
+extern void wh_wire_add_altered(WhBatch *batch, uint32_t relid, uint32_t schema, uint32_t subxid);
 
 typedef struct WhWireTable
 {
@@ -218,6 +222,9 @@ extern void wh_wire_add_relation(WhBatch *batch, uint32_t schema, WhSlice defini
  */
 extern void wh_wire_begin_change(WhBatch *batch, uint32_t schema, WhOp op, WhBeforeKind before_kind,
 								 uint64_t seq, uint32_t subxid);
+/* The same for a row of a rewrite, which has an after alone. */
+extern void wh_wire_begin_rewritten(WhBatch *batch, uint32_t schema, uint64_t seq,
+									uint32_t subxid);
 extern StringInfo wh_wire_begin_after(WhBatch *batch);
 extern StringInfo wh_wire_begin_before(WhBatch *batch);
 

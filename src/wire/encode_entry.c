@@ -226,12 +226,27 @@ append_subxid(StringInfo out, uint32_t number, uint32_t subxid)
 }
 
 void
-wh_wire_add_rewrite(WhBatch *batch, uint64_t seq, uint32_t schema, uint32_t subxid)
+wh_wire_add_rewrite(WhBatch *batch, uint64_t seq, uint32_t schema, uint32_t subxid,
+					bool rows_follow)
 {
 	Mark mark = open_entry(batch, WH_ENTRY_REWRITE);
 
 	wh_wire_append_uint(&batch->out, 1, seq);
 	wh_wire_append_uint(&batch->out, 2, schema);
+	append_subxid(&batch->out, 3, subxid);
+	if (rows_follow)
+		wh_wire_append_uint(&batch->out, 4, true);
+	close_entry(batch, mark);
+}
+
+void
+wh_wire_add_altered(WhBatch *batch, uint32_t relid, uint32_t schema, uint32_t subxid)
+{
+	Mark mark = open_entry(batch, WH_ENTRY_ALTERED);
+
+	wh_wire_append_uint(&batch->out, 1, relid);
+	if (schema != 0)
+		wh_wire_append_uint(&batch->out, 2, schema);
 	append_subxid(&batch->out, 3, subxid);
 	close_entry(batch, mark);
 }

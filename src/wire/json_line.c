@@ -20,6 +20,7 @@ static void render_stream(StringInfo out, const WhEntry *entry);
 static bool render_truncate(WhJson *json, WhSlice payload, WhWireError *error);
 static bool render_message(WhJson *json, WhSlice payload, WhWireError *error);
 static bool render_rewrite(WhJson *json, WhSlice payload, WhWireError *error);
+static bool render_altered(WhJson *json, WhSlice payload, WhWireError *error);
 static bool render_partitions(WhJson *json, WhSlice payload, WhWireError *error);
 static void append_time_key(StringInfo out, const char *key, int64_t time);
 static void append_slice_key(StringInfo out, const char *key, WhSlice text);
@@ -61,6 +62,8 @@ wh_wire_render_line(WhJson *json, const WhEntry *entry, WhWireError *error)
 			return render_message(json, entry->payload, error);
 		case WH_ENTRY_REWRITE:
 			return render_rewrite(json, entry->payload, error);
+		case WH_ENTRY_ALTERED:
+			return render_altered(json, entry->payload, error);
 		case WH_ENTRY_PARTITIONS:
 			return render_partitions(json, entry->payload, error);
 		case WH_ENTRY_CHUNK:
@@ -438,17 +441,50 @@ render_rewrite(WhJson *json, WhSlice payload, WhWireError *error)
 		walhouse__v1__rewrite__unpack(&json->allocator, payload.len, payload.data);
 	KnownRelation *relation = NULL;
 	StringInfo out = &json->line;
+	bool rows_follow;
 
 	if (rewrite == NULL)
 		return wh_wire_json_fail(error, "malformed rewrite");
 	appendStringInfo(out, "{\"kind\":\"rewrite\",\"seq\":%llu", (unsigned long long) rewrite->seq);
 	append_subxid_key(out, rewrite->has_subxid, rewrite->subxid);
+	rows_follow = rewrite->has_rows_follow && rewrite->rows_follow;
 	relation = wh_wire_find_relation(json, rewrite->schema);
 	walhouse__v1__rewrite__free_unpacked(rewrite, &json->allocator);
 	if (relation == NULL)
 		return wh_wire_json_fail(error, "rewrite of an unknown relation");
 	wh_wire_append_text_key(out, "schema", relation->definition->namespace_);
 	wh_wire_append_text_key(out, "table", relation->definition->name);
+	appendStringInfoString(out, rows_follow ? ",\"rows_follow\":true}" : "}");
+	return true;
+}
+
+/* render_altered shows the definition, as a relation line does, or that there is none any more. */
+static bool
+render_altered(WhJson *json, WhSlice payload, WhWireError *error)
+{
+	Walhouse__V1__Altered *altered =
+		walhouse__v1__altered__unpack(&json->allocator, payload.len, payload.data);
+	KnownRelation *relation = NULL;
+	StringInfo out = &json->line;
+	bool is_gone;
+
+	if (altered == NULL)
+		return wh_wire_json_fail(error, "malformed altered");
+	appendStringInfo(out, "{\"kind\":\"altered\",\"relid\":%u", altered->relid);
+	append_subxid_key(out, altered->has_subxid, altered->subxid);
+	is_gone = !altered->has_schema;
+	if (!is_gone)
+		relation = wh_wire_find_relation(json, altered->schema);
+	walhouse__v1__altered__free_unpacked(altered, &json->allocator);
+	if (!is_gone && relation == NULL)
+		return wh_wire_json_fail(error, "altered is about an unknown relation");
+	if (is_gone)
+		appendStringInfoString(out, ",\"gone\":true");
+	else
+	{
+		wh_wire_append_text_key(out, "schema", relation->definition->namespace_);
+		wh_wire_append_text_key(out, "table", relation->definition->name);
+	}
 	appendStringInfoChar(out, '}');
 	return true;
 }

@@ -59,6 +59,8 @@ render_change(StringInfo out, KnownRelation *relation, const WhWireRows *rows, u
 	appendStringInfo(out, ",\"seq\":%llu", (unsigned long long) seq);
 	if (rows->subxid != 0)
 		appendStringInfo(out, ",\"subxid\":%u", rows->subxid);
+	if (rows->is_rewritten)
+		appendStringInfoString(out, ",\"rewritten\":true");
 	if (before.data != NULL)
 	{
 		appendStringInfoString(out, is_key ? ",\"key\":" : ",\"before\":");

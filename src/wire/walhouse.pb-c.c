@@ -997,6 +997,51 @@ void   walhouse__v1__rewrite__free_unpacked
   assert(message->base.descriptor == &walhouse__v1__rewrite__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   walhouse__v1__altered__init
+                     (Walhouse__V1__Altered         *message)
+{
+  static const Walhouse__V1__Altered init_value = WALHOUSE__V1__ALTERED__INIT;
+  *message = init_value;
+}
+size_t walhouse__v1__altered__get_packed_size
+                     (const Walhouse__V1__Altered *message)
+{
+  assert(message->base.descriptor == &walhouse__v1__altered__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t walhouse__v1__altered__pack
+                     (const Walhouse__V1__Altered *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &walhouse__v1__altered__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t walhouse__v1__altered__pack_to_buffer
+                     (const Walhouse__V1__Altered *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &walhouse__v1__altered__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Walhouse__V1__Altered *
+       walhouse__v1__altered__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Walhouse__V1__Altered *)
+     protobuf_c_message_unpack (&walhouse__v1__altered__descriptor,
+                                allocator, len, data);
+}
+void   walhouse__v1__altered__free_unpacked
+                     (Walhouse__V1__Altered *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &walhouse__v1__altered__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   walhouse__v1__partitions__init
                      (Walhouse__V1__Partitions         *message)
 {
@@ -1492,7 +1537,7 @@ const ProtobufCMessageDescriptor walhouse__v1__batch__descriptor =
   (ProtobufCMessageInit) walhouse__v1__batch__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor walhouse__v1__entry__field_descriptors[18] =
+static const ProtobufCFieldDescriptor walhouse__v1__entry__field_descriptors[19] =
 {
   {
     "hello",
@@ -1710,8 +1755,21 @@ static const ProtobufCFieldDescriptor walhouse__v1__entry__field_descriptors[18]
     0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "altered",
+    19,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Walhouse__V1__Entry, kind_case),
+    offsetof(Walhouse__V1__Entry, altered),
+    &walhouse__v1__altered__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned walhouse__v1__entry__field_indices_by_name[] = {
+  18,   /* field[18] = altered */
   1,   /* field[1] = begin */
   17,   /* field[17] = chunk */
   2,   /* field[2] = commit */
@@ -1734,7 +1792,7 @@ static const unsigned walhouse__v1__entry__field_indices_by_name[] = {
 static const ProtobufCIntRange walhouse__v1__entry__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 18 }
+  { 0, 19 }
 };
 const ProtobufCMessageDescriptor walhouse__v1__entry__descriptor =
 {
@@ -1744,7 +1802,7 @@ const ProtobufCMessageDescriptor walhouse__v1__entry__descriptor =
   "Walhouse__V1__Entry",
   "walhouse.v1",
   sizeof(Walhouse__V1__Entry),
-  18,
+  19,
   walhouse__v1__entry__field_descriptors,
   walhouse__v1__entry__field_indices_by_name,
   1,  walhouse__v1__entry__number_ranges,
@@ -3582,7 +3640,7 @@ const ProtobufCMessageDescriptor walhouse__v1__column__descriptor =
   (ProtobufCMessageInit) walhouse__v1__column__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor walhouse__v1__rows__field_descriptors[7] =
+static const ProtobufCFieldDescriptor walhouse__v1__rows__field_descriptors[8] =
 {
   {
     "schema",
@@ -3668,6 +3726,18 @@ static const ProtobufCFieldDescriptor walhouse__v1__rows__field_descriptors[7] =
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "rewritten",
+    8,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_BOOL,
+    offsetof(Walhouse__V1__Rows, has_rewritten),
+    offsetof(Walhouse__V1__Rows, rewritten),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned walhouse__v1__rows__field_indices_by_name[] = {
   3,   /* field[3] = after */
@@ -3675,13 +3745,14 @@ static const unsigned walhouse__v1__rows__field_indices_by_name[] = {
   5,   /* field[5] = before_kind */
   2,   /* field[2] = first_seq */
   1,   /* field[1] = op */
+  7,   /* field[7] = rewritten */
   0,   /* field[0] = schema */
   6,   /* field[6] = subxid */
 };
 static const ProtobufCIntRange walhouse__v1__rows__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 7 }
+  { 0, 8 }
 };
 const ProtobufCMessageDescriptor walhouse__v1__rows__descriptor =
 {
@@ -3691,7 +3762,7 @@ const ProtobufCMessageDescriptor walhouse__v1__rows__descriptor =
   "Walhouse__V1__Rows",
   "walhouse.v1",
   sizeof(Walhouse__V1__Rows),
-  7,
+  8,
   walhouse__v1__rows__field_descriptors,
   walhouse__v1__rows__field_indices_by_name,
   1,  walhouse__v1__rows__number_ranges,
@@ -3788,7 +3859,7 @@ const ProtobufCMessageDescriptor walhouse__v1__truncate__descriptor =
   (ProtobufCMessageInit) walhouse__v1__truncate__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor walhouse__v1__rewrite__field_descriptors[3] =
+static const ProtobufCFieldDescriptor walhouse__v1__rewrite__field_descriptors[4] =
 {
   {
     "seq",
@@ -3826,8 +3897,21 @@ static const ProtobufCFieldDescriptor walhouse__v1__rewrite__field_descriptors[3
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "rows_follow",
+    4,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_BOOL,
+    offsetof(Walhouse__V1__Rewrite, has_rows_follow),
+    offsetof(Walhouse__V1__Rewrite, rows_follow),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned walhouse__v1__rewrite__field_indices_by_name[] = {
+  3,   /* field[3] = rows_follow */
   1,   /* field[1] = schema */
   0,   /* field[0] = seq */
   2,   /* field[2] = subxid */
@@ -3835,7 +3919,7 @@ static const unsigned walhouse__v1__rewrite__field_indices_by_name[] = {
 static const ProtobufCIntRange walhouse__v1__rewrite__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 3 }
+  { 0, 4 }
 };
 const ProtobufCMessageDescriptor walhouse__v1__rewrite__descriptor =
 {
@@ -3845,11 +3929,75 @@ const ProtobufCMessageDescriptor walhouse__v1__rewrite__descriptor =
   "Walhouse__V1__Rewrite",
   "walhouse.v1",
   sizeof(Walhouse__V1__Rewrite),
-  3,
+  4,
   walhouse__v1__rewrite__field_descriptors,
   walhouse__v1__rewrite__field_indices_by_name,
   1,  walhouse__v1__rewrite__number_ranges,
   (ProtobufCMessageInit) walhouse__v1__rewrite__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor walhouse__v1__altered__field_descriptors[3] =
+{
+  {
+    "relid",
+    1,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Walhouse__V1__Altered, relid),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "schema",
+    2,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Walhouse__V1__Altered, has_schema),
+    offsetof(Walhouse__V1__Altered, schema),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "subxid",
+    3,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Walhouse__V1__Altered, has_subxid),
+    offsetof(Walhouse__V1__Altered, subxid),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned walhouse__v1__altered__field_indices_by_name[] = {
+  0,   /* field[0] = relid */
+  1,   /* field[1] = schema */
+  2,   /* field[2] = subxid */
+};
+static const ProtobufCIntRange walhouse__v1__altered__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 3 }
+};
+const ProtobufCMessageDescriptor walhouse__v1__altered__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "walhouse.v1.Altered",
+  "Altered",
+  "Walhouse__V1__Altered",
+  "walhouse.v1",
+  sizeof(Walhouse__V1__Altered),
+  3,
+  walhouse__v1__altered__field_descriptors,
+  walhouse__v1__altered__field_indices_by_name,
+  1,  walhouse__v1__altered__number_ranges,
+  (ProtobufCMessageInit) walhouse__v1__altered__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 static const ProtobufCFieldDescriptor walhouse__v1__partitions__field_descriptors[6] =

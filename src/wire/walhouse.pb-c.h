@@ -37,6 +37,7 @@ typedef struct Walhouse__V1__Column Walhouse__V1__Column;
 typedef struct Walhouse__V1__Rows Walhouse__V1__Rows;
 typedef struct Walhouse__V1__Truncate Walhouse__V1__Truncate;
 typedef struct Walhouse__V1__Rewrite Walhouse__V1__Rewrite;
+typedef struct Walhouse__V1__Altered Walhouse__V1__Altered;
 typedef struct Walhouse__V1__Partitions Walhouse__V1__Partitions;
 typedef struct Walhouse__V1__Chunk Walhouse__V1__Chunk;
 typedef struct Walhouse__V1__Numeric Walhouse__V1__Numeric;
@@ -235,7 +236,8 @@ typedef enum {
   WALHOUSE__V1__ENTRY__KIND_ROLLBACK_PREPARED = 15,
   WALHOUSE__V1__ENTRY__KIND_REWRITE = 16,
   WALHOUSE__V1__ENTRY__KIND_PARTITIONS = 17,
-  WALHOUSE__V1__ENTRY__KIND_CHUNK = 18
+  WALHOUSE__V1__ENTRY__KIND_CHUNK = 18,
+  WALHOUSE__V1__ENTRY__KIND_ALTERED = 19
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(WALHOUSE__V1__ENTRY__KIND__CASE)
 } Walhouse__V1__Entry__KindCase;
 
@@ -268,6 +270,7 @@ struct  Walhouse__V1__Entry
     Walhouse__V1__Rewrite *rewrite;
     Walhouse__V1__Partitions *partitions;
     Walhouse__V1__Chunk *chunk;
+    Walhouse__V1__Altered *altered;
   };
 };
 #define WALHOUSE__V1__ENTRY__INIT \
@@ -758,10 +761,15 @@ struct  Walhouse__V1__Rows
    */
   protobuf_c_boolean has_subxid;
   uint32_t subxid;
+  /*
+   * rows of a Rewrite as they are now: op is UPDATE, and the key is what it was
+   */
+  protobuf_c_boolean has_rewritten;
+  protobuf_c_boolean rewritten;
 };
 #define WALHOUSE__V1__ROWS__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&walhouse__v1__rows__descriptor) \
-    , 0, WALHOUSE__V1__OP__INSERT, 0, 0,NULL, 0,NULL, WALHOUSE__V1__BEFORE_KIND__BEFORE_NONE, 0, 0 }
+    , 0, WALHOUSE__V1__OP__INSERT, 0, 0,NULL, 0,NULL, WALHOUSE__V1__BEFORE_KIND__BEFORE_NONE, 0, 0, 0, 0 }
 
 
 struct  Walhouse__V1__Truncate
@@ -784,7 +792,7 @@ struct  Walhouse__V1__Truncate
 
 
 /*
- * The table was written anew (ALTER TABLE … TYPE, a volatile default): its rows may differ from what was sent. Copy it again.
+ * The table was written anew (ALTER TABLE … TYPE, a volatile default): its rows may differ from what was sent. Copy it again, unless its rows follow.
  */
 struct  Walhouse__V1__Rewrite
 {
@@ -796,10 +804,38 @@ struct  Walhouse__V1__Rewrite
    */
   protobuf_c_boolean has_subxid;
   uint32_t subxid;
+  /*
+   * option rewrites=rows: each of its rows comes, with Rows.rewritten
+   */
+  protobuf_c_boolean has_rows_follow;
+  protobuf_c_boolean rows_follow;
 };
 #define WALHOUSE__V1__REWRITE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&walhouse__v1__rewrite__descriptor) \
-    , 0, 0, 0, 0 }
+    , 0, 0, 0, 0, 0, 0 }
+
+
+/*
+ * What a transaction left of a table whose definition it changed, though it may have changed no row; option definitions. Stands behind the changes.
+ */
+struct  Walhouse__V1__Altered
+{
+  ProtobufCMessage base;
+  uint32_t relid;
+  /*
+   * its definition now; absent: the table is gone, or is published no more
+   */
+  protobuf_c_boolean has_schema;
+  uint32_t schema;
+  /*
+   * as in Rows
+   */
+  protobuf_c_boolean has_subxid;
+  uint32_t subxid;
+};
+#define WALHOUSE__V1__ALTERED__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&walhouse__v1__altered__descriptor) \
+    , 0, 0, 0, 0, 0 }
 
 
 /*
@@ -1416,6 +1452,25 @@ Walhouse__V1__Rewrite *
 void   walhouse__v1__rewrite__free_unpacked
                      (Walhouse__V1__Rewrite *message,
                       ProtobufCAllocator *allocator);
+/* Walhouse__V1__Altered methods */
+void   walhouse__v1__altered__init
+                     (Walhouse__V1__Altered         *message);
+size_t walhouse__v1__altered__get_packed_size
+                     (const Walhouse__V1__Altered   *message);
+size_t walhouse__v1__altered__pack
+                     (const Walhouse__V1__Altered   *message,
+                      uint8_t             *out);
+size_t walhouse__v1__altered__pack_to_buffer
+                     (const Walhouse__V1__Altered   *message,
+                      ProtobufCBuffer     *buffer);
+Walhouse__V1__Altered *
+       walhouse__v1__altered__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   walhouse__v1__altered__free_unpacked
+                     (Walhouse__V1__Altered *message,
+                      ProtobufCAllocator *allocator);
 /* Walhouse__V1__Partitions methods */
 void   walhouse__v1__partitions__init
                      (Walhouse__V1__Partitions         *message);
@@ -1655,6 +1710,9 @@ typedef void (*Walhouse__V1__Truncate_Closure)
 typedef void (*Walhouse__V1__Rewrite_Closure)
                  (const Walhouse__V1__Rewrite *message,
                   void *closure_data);
+typedef void (*Walhouse__V1__Altered_Closure)
+                 (const Walhouse__V1__Altered *message,
+                  void *closure_data);
 typedef void (*Walhouse__V1__Partitions_Closure)
                  (const Walhouse__V1__Partitions *message,
                   void *closure_data);
@@ -1715,6 +1773,7 @@ extern const ProtobufCMessageDescriptor walhouse__v1__column__descriptor;
 extern const ProtobufCMessageDescriptor walhouse__v1__rows__descriptor;
 extern const ProtobufCMessageDescriptor walhouse__v1__truncate__descriptor;
 extern const ProtobufCMessageDescriptor walhouse__v1__rewrite__descriptor;
+extern const ProtobufCMessageDescriptor walhouse__v1__altered__descriptor;
 extern const ProtobufCMessageDescriptor walhouse__v1__partitions__descriptor;
 extern const ProtobufCMessageDescriptor walhouse__v1__chunk__descriptor;
 extern const ProtobufCMessageDescriptor walhouse__v1__numeric__descriptor;

@@ -57,6 +57,7 @@ typedef enum WhEntryKind
 	WH_ENTRY_REWRITE = 16,
 	WH_ENTRY_PARTITIONS = 17,
 	WH_ENTRY_CHUNK = 18,
+	WH_ENTRY_ALTERED = 19,
 	WH_ENTRY_UNKNOWN = 1000 /* of a later version: to be skipped */
 } WhEntryKind;
 
@@ -158,6 +159,7 @@ typedef struct WhWireRows
 	WhOp op;
 	WhBeforeKind before_kind;
 	uint32_t subxid; /* 0: the transaction itself */
+	bool is_rewritten; /* rows of a rewrite, as they are now */
 	uint64_t first_seq;
 	size_t changes; /* how many changes the run has */
 	WhSlice after_rest; /* cursor of wh_wire_next_change() */

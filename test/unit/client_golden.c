@@ -590,7 +590,7 @@ make_others(Stream *stream)
 	add_begin(stream, 1201);
 	wh_wire_add_message(&stream->batch, &inside);
 	add_definition(stream, 1, "orders", orders, lengthof(orders));
-	wh_wire_add_rewrite(&stream->batch, 2, 1, 0);
+	wh_wire_add_rewrite(&stream->batch, 2, 1, 0, false);
 	wh_wire_add_partitions(&stream->batch, &parent, leaves, 1, leaves + 1, 1, 0);
 	/* an entry of kind 40, and a field 99 of Batch */
 	appendBinaryStringInfo(&stream->batch.out, "\x0a\x06\xc2\x02\x03\x08\x96\x01\x98\x06\x05", 11);

@@ -198,7 +198,10 @@ add_entry(WhBatch *batch, WhEntryKind kind, bool is_full)
 			wh_wire_add_stream(batch, kind, &stream);
 			return;
 		case WH_ENTRY_REWRITE:
-			wh_wire_add_rewrite(batch, 6, 1, is_full ? 9 : 0);
+			wh_wire_add_rewrite(batch, 6, 1, is_full ? 9 : 0, is_full);
+			return;
+		case WH_ENTRY_ALTERED:
+			wh_wire_add_altered(batch, 16384, is_full ? 1 : 0, is_full ? 9 : 0);
 			return;
 		case WH_ENTRY_PARTITIONS:
 			wh_wire_add_partitions(batch, &table, parts, n, parts, n / 2, is_full ? 9 : 0);
@@ -280,7 +283,7 @@ make_all(WhBatch *batch)
 	wh_wire_init_batch(batch);
 	add_entry(batch, WH_ENTRY_HELLO, true);
 	add_entry(batch, WH_ENTRY_RELATION, true);
-	for (int kind = WH_ENTRY_BEGIN; kind <= WH_ENTRY_CHUNK; kind++)
+	for (int kind = WH_ENTRY_BEGIN; kind <= WH_ENTRY_ALTERED; kind++)
 	{
 		if (kind == WH_ENTRY_RELATION)
 			continue;
@@ -292,7 +295,7 @@ make_all(WhBatch *batch)
 static void
 test_entries(void)
 {
-	for (int kind = WH_ENTRY_HELLO; kind <= WH_ENTRY_CHUNK; kind++)
+	for (int kind = WH_ENTRY_HELLO; kind <= WH_ENTRY_ALTERED; kind++)
 	{
 		bool is_well = true;
 
