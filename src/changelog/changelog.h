@@ -64,6 +64,7 @@ typedef struct WhFeedTable
 	char *row_filter; /* of the publication, SQL; NULL: none */
 	bool has_column_list; /* of the publication */
 	bool log_key_index; /* the log has an index by the key */
+	char *definition; /* at the source, see wh_changelog_definition(); NULL: not known */
 } WhFeedTable;
 
 /* A row of walhouse.feed_column. */
@@ -117,7 +118,10 @@ typedef struct WhSourceColumn
 	char type_kind; /* pg_type.typtype */
 	Oid base_type; /* of a domain: the type at its bottom */
 	char *missing_default; /* text; NULL: none */
-	bool has_default; /* rows older than the column may have any value */
+	char *type_text; /* format_type() */
+	char *type_detail; /* labels of an enum, attributes of a composite type; NULL: neither */
+	bool is_not_null;
+	bool is_generated;
 } WhSourceColumn;
 
 typedef struct WhSourceTable
@@ -127,6 +131,7 @@ typedef struct WhSourceTable
 	char *name;
 	List *columns; /* of WhSourceColumn *, by attnum */
 	List *key; /* of int */
+	const char *identity; /* default, nothing, full, index */
 	/* of the publication, known in the snapshot alone: */
 	char *row_filter;
 	bool has_column_list;
@@ -165,6 +170,31 @@ extern char *wh_changelog_evolve(const WhFeed *feed, const WhFeedTable *table,
  * mirror is empty. */
 extern void wh_changelog_redefine(const WhFeed *feed, const WhFeedTable *table,
 								  const WhSourceTable *source);
+
+/* -------- definition.c: what changed at the source -------- */
+
+/* A source's change of a definition, or several that one transaction made. */
+typedef struct WhSchemaChange
+{
+	XLogRecPtr lsn;
+	uint32 xid; /* 0: not known */
+	TimestampTz commit_time; /* valid with xid */
+	const char *action; /* resync, ended, nothing; NULL: followed, where there was anything to do */
+	const char *reason; /* NULL: none */
+} WhSchemaChange;
+
+/* A table's definition as JSON, in the current context; equal texts are equal definitions. */
+extern char *wh_changelog_definition(const WhSourceTable *source);
+/* Adds to walhouse.schema_change how a definition differs from the one that is known, and makes it
+ * the known one. */
+extern void wh_changelog_note_definition(const WhFeedTable *table, const WhSourceTable *source,
+										 const WhSchemaChange *change);
+/* Makes it the known one. */
+extern void wh_changelog_store_definition(int32 feed_id, const WhSourceTable *source);
+/* Adds one row; schema and name are the table's.  What stands there already is not added again. */
+extern void wh_changelog_note_change(int32 feed_id, Oid source_relid, const char *schema,
+									 const char *name, const WhSchemaChange *change,
+									 const char *kind, const char *before, const char *after);
 
 /* -------- state.c: catalog writes -------- */
 

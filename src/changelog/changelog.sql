@@ -60,6 +60,7 @@ CREATE TABLE walhouse.feed_table (
     log_key_index  boolean NOT NULL DEFAULT false,
     row_filter     text,
     column_list    boolean NOT NULL DEFAULT false,
+    definition     json,
     error          text,
     error_time     timestamptz,
     CONSTRAINT feed_table_pkey PRIMARY KEY (feed_id, source_relid),
@@ -67,7 +68,7 @@ CREATE TABLE walhouse.feed_table (
     CONSTRAINT feed_table_state_check CHECK (state IN ('copy', 'ready', 'resync'))
 );
 COMMENT ON TABLE walhouse.feed_table IS
-    'Source tables of each feed with their mirror and change log. key: attnums of the key at the source, in index order. state: copy (not copied yet), ready, resync (something happened that is not followed; CALL walhouse.resync_table). sync_lsn: from there on the change log is complete. mirrored: walhouse.set_mirror was not used to switch the mirror off; mirrored_from: changes up to there, which the copy has, are in the log alone, as the mirror was off then. log_key_index: the change log has an index by the key (walhouse.set_log_key_index). row_filter, column_list: of the publication, when the table was copied last.';
+    'Source tables of each feed with their mirror and change log. key: attnums of the key at the source, in index order. state: copy (not copied yet), ready, resync (something happened that is not followed; CALL walhouse.resync_table). sync_lsn: from there on the change log is complete. mirrored: walhouse.set_mirror was not used to switch the mirror off; mirrored_from: changes up to there, which the copy has, are in the log alone, as the mirror was off then. log_key_index: the change log has an index by the key (walhouse.set_log_key_index). row_filter, column_list: of the publication, when the table was copied last. definition: of the table at the source, as it was known last; what differs from it goes to walhouse.schema_change.';
 
 CREATE TABLE walhouse.feed_column (
     feed_id        integer NOT NULL,
@@ -85,6 +86,78 @@ CREATE TABLE walhouse.feed_column (
 COMMENT ON TABLE walhouse.feed_column IS
     'Columns of each source table, by attnum, and where they stand in log and mirror. conversion: none, or text for a type that this database lacks: its text is kept.';
 
+CREATE TABLE walhouse.schema_change (
+    change_id      bigint GENERATED ALWAYS AS IDENTITY,
+    feed_id        integer NOT NULL,
+    source_relid   oid NOT NULL,
+    source_schema  text NOT NULL,
+    source_name    text NOT NULL,
+    lsn            pg_lsn NOT NULL,
+    xid            bigint,
+    commit_time    timestamptz,
+    kind           text NOT NULL,
+    column_name    text,
+    before         text,
+    after          text,
+    action         text NOT NULL,
+    reason         text,
+    models         text[] NOT NULL DEFAULT '{}',
+    noted          timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    CONSTRAINT schema_change_pkey PRIMARY KEY (change_id),
+    CONSTRAINT schema_change_action_check CHECK (action IN ('followed', 'resync', 'ended', 'nothing'))
+);
+CREATE INDEX schema_change_lsn_idx ON walhouse.schema_change (feed_id, lsn);
+COMMENT ON TABLE walhouse.schema_change IS
+    'What feeds met of the DDL of their sources, appended, and kept as long as the change log is: walhouse.schema_changes.';
+
+CREATE VIEW walhouse.schema_changes AS
+    SELECT f.name AS feed, c.source_schema, c.source_name, c.lsn, c.xid, c.commit_time, c.kind, c.column_name, c.before, c.after,
+           c.action, c.reason, c.models, c.noted, c.change_id
+    FROM walhouse.schema_change c JOIN walhouse.feed f USING (feed_id);
+COMMENT ON VIEW walhouse.schema_changes IS
+    'One row for each change of a source table''s definition, in the order of lsn, change_id. lsn, xid, commit_time: of the source transaction (xid is NULL where it was met when the table was copied again). kind: what was done, in words of SQL; column_name, before, after: to what. action: followed (mirror and log were altered, or their rows), resync (the table waits to be copied again), ended (nothing more comes of the table), nothing (none was needed). models: those that read what changed.';
+
+-- How two definitions differ, as wh_changelog_definition() writes them.
+CREATE FUNCTION walhouse.definition_changes(before json, after json)
+    RETURNS TABLE (kind text, column_name text, attnum integer, was text, "is" text)
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH b AS (SELECT * FROM pg_catalog.json_to_recordset(before -> 'columns')
+                   AS x (attnum integer, name text, type text, detail text, not_null boolean, generated boolean)),
+         a AS (SELECT * FROM pg_catalog.json_to_recordset(after -> 'columns')
+                   AS x (attnum integer, name text, type text, detail text, not_null boolean, generated boolean)),
+         both_sides AS (SELECT b.attnum, b.name AS b_name, a.name AS a_name, b.type AS b_type, a.type AS a_type, b.detail AS b_detail,
+                          a.detail AS a_detail, b.not_null AS b_not_null, a.not_null AS a_not_null,
+                          b.generated AS b_generated, a.generated AS a_generated
+                   FROM b JOIN a USING (attnum)),
+         known (ordinal, kind, column_name, attnum, was, "is") AS (
+        SELECT 1, 'set schema', NULL, NULL::integer, before ->> 'schema', after ->> 'schema'
+        UNION ALL SELECT 2, 'rename table', NULL, NULL, before ->> 'name', after ->> 'name'
+        UNION ALL SELECT 3, 'drop column', b.name, b.attnum, b.type, NULL FROM b WHERE NOT EXISTS (SELECT FROM a WHERE a.attnum = b.attnum)
+        UNION ALL SELECT 4, 'rename column', a_name, attnum, b_name, a_name FROM both_sides
+        UNION ALL SELECT 5, 'alter type', a_name, attnum, b_type, a_type FROM both_sides
+        UNION ALL SELECT 6, 'alter definition of type', a_name, attnum, b_detail, a_detail FROM both_sides WHERE b_type = a_type
+        UNION ALL SELECT 7, CASE WHEN a_not_null THEN 'set not null' ELSE 'drop not null' END, a_name, attnum, b_not_null::text, a_not_null::text
+                  FROM both_sides
+        UNION ALL SELECT 8, CASE WHEN a_generated THEN 'add expression' ELSE 'drop expression' END, a_name, attnum, b_generated::text,
+                         a_generated::text FROM both_sides
+        UNION ALL SELECT 9, 'add column', a.name, a.attnum, NULL, a.type FROM a WHERE NOT EXISTS (SELECT FROM b WHERE b.attnum = a.attnum)
+        UNION ALL SELECT 10, 'replica identity', NULL, NULL, before ->> 'identity', after ->> 'identity'
+        UNION ALL SELECT 11, 'key', NULL, NULL,
+                         (SELECT pg_catalog.string_agg(b.name, ', ' ORDER BY k.place) FROM pg_catalog.json_array_elements_text(before -> 'key')
+                              WITH ORDINALITY AS k (attnum, place) JOIN b ON b.attnum = k.attnum::integer),
+                         (SELECT pg_catalog.string_agg(a.name, ', ' ORDER BY k.place) FROM pg_catalog.json_array_elements_text(after -> 'key')
+                              WITH ORDINALITY AS k (attnum, place) JOIN a ON a.attnum = k.attnum::integer)
+                  WHERE before ->> 'key' <> after ->> 'key')
+    SELECT k.kind, k.column_name, k.attnum, k.was, k."is" FROM known k
+    WHERE k.was IS DISTINCT FROM k."is" AND before IS NOT NULL
+    ORDER BY k.ordinal, k.attnum
+$$;
+COMMENT ON FUNCTION walhouse.definition_changes(json, json) IS
+    'How the definition of a source table, as walhouse.feed_table has it, differs from another: a row for each change, in the order of walhouse.schema_changes.';
+REVOKE ALL ON FUNCTION walhouse.definition_changes(json, json) FROM PUBLIC;
+
+GRANT SELECT ON walhouse.schema_change, walhouse.schema_changes TO PUBLIC;
 GRANT SELECT ON walhouse.feed_position, walhouse.feed_column TO PUBLIC;
 -- Errors may quote data (keys, values that do not convert): the views show them to owners, the tables to monitoring alone.
 GRANT SELECT ON walhouse.feed, walhouse.feed_table TO pg_read_all_stats;
@@ -92,10 +165,12 @@ GRANT SELECT (feed_id, name, owner, server, slot, publication, owns_publication,
               horizon_moved, lsn_offset, resync_lsn, log_partition_size, log_age, log_bytes, log_keep_history, source_system_id, source_timeline, source_database, house_system_id,
               house_timeline, house_database, session, error_time, created) ON walhouse.feed TO PUBLIC;
 GRANT SELECT (feed_id, source_relid, source_schema, source_name, mirror, log, key, state, sync_lsn, mirrored,
-              mirrored_from, log_key_index, row_filter, column_list, error_time)
+              mirrored_from, log_key_index, row_filter, column_list, definition, error_time)
     ON walhouse.feed_table TO PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('walhouse.feed', '');
 SELECT pg_catalog.pg_extension_config_dump('walhouse.feed_feed_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('walhouse.feed_position', '');
 SELECT pg_catalog.pg_extension_config_dump('walhouse.feed_table', '');
 SELECT pg_catalog.pg_extension_config_dump('walhouse.feed_column', '');
+SELECT pg_catalog.pg_extension_config_dump('walhouse.schema_change', '');
+SELECT pg_catalog.pg_extension_config_dump('walhouse.schema_change_change_id_seq', '');

@@ -10,6 +10,7 @@
 #include "storage/block.h"
 #include "storage/buf.h"
 
+#include "base/base.h"
 #include "changelog/changelog.h"
 
 /* create.c */
@@ -27,6 +28,15 @@ extern Oid wh_changelog_owner(Oid relid);
 /* types.c */
 /* A type's name for a column's definition, without a modifier. */
 extern char *wh_changelog_type_name(Oid type);
+/* Whether a column of one type holds the values of another as they are, and whether each value of
+ * one type is one of another, wider one. */
+extern bool wh_changelog_type_fits(Oid have, Oid want);
+extern bool wh_changelog_type_widens(Oid have, Oid want);
+
+/* views.c */
+/* Drops the views with queries of models that read a mirror, and makes them again by their text. */
+extern WhRows *wh_changelog_drop_queries(const WhFeedTable *table);
+extern void wh_changelog_make_queries(const WhRows *queries);
 
 /* state.c */
 extern void wh_changelog_state_init(void);

@@ -106,6 +106,7 @@ wh_changelog_create_table(const WhFeed *feed, const WhSourceTable *table)
 		wh_changelog_insert_column(feed, table->relid, column,
 								   log_column_name(table, column->name), column->name, is_text);
 	}
+	wh_changelog_store_definition(feed->id, table);
 	wh_changelog_invalidate();
 }
 
@@ -279,6 +280,7 @@ wh_changelog_drop(const WhFeed *feed)
 	drop_empty_schema(log_schema);
 	drop_empty_schema(feed->name);
 	wh_user_restore(&saved);
+	wh_catalog_execute("DELETE FROM walhouse.schema_change WHERE feed_id = $1", 1, &arg);
 	wh_catalog_execute("DELETE FROM walhouse.feed_column WHERE feed_id = $1", 1, &arg);
 	wh_catalog_execute("DELETE FROM walhouse.feed_table WHERE feed_id = $1", 1, &arg);
 	wh_catalog_execute("DELETE FROM walhouse.feed_position WHERE feed_id = $1", 1, &arg);

@@ -3,10 +3,12 @@
  *		Follows a source table's definition by attnum.
  *
  * Followed: a new column (with the value that the source gives to older rows, also in the images
- * of the log), a rename of a column, a dropped column, a wider or unlimited varchar.  A dropped
- * column stays and is NULL from then on; when its name comes back on a new column it is renamed.
- * All else means that the table must be copied again, and wh_changelog_redefine then makes room
- * for whatever came: the log keeps the old column under another name, so that no history is lost.
+ * of the log), a rename of a column, a dropped column, a type that is the same here (another
+ * length or precision, varchar and text), a wider one of numbers, which mirror and log then have.
+ * A dropped column stays and is NULL from then on; when its name comes back on a new column it is
+ * renamed. All else means that the table must be copied again, and wh_changelog_redefine then
+ * makes room for whatever came: the log keeps the old column under another name, so that no
+ * history is lost.
  */
 #include "postgres.h"
 
@@ -19,10 +21,19 @@
 #include "changelog/changelog.h"
 #include "changelog/changelog_private.h"
 
+/* What widen() does. */
+typedef struct Widening
+{
+	const WhFeedTable *table;
+	List *columns; /* of WhSourceColumn * */
+} Widening;
+
 static char *refusal(const WhFeedTable *table, const WhSourceTable *source);
 static char *type_refusal(const WhFeedColumn *have, const WhSourceColumn *want);
 static void apply_changes(const WhFeed *feed, const WhFeedTable *table,
 						  const WhSourceTable *source);
+static char *widen_columns(const WhFeedTable *table, const WhSourceTable *source);
+static void widen(void *widening);
 static bool follow_name(const WhFeedTable *table, const WhSourceTable *source);
 static void add_column(const WhFeed *feed, const WhFeedTable *table, const WhSourceColumn *column);
 static void add_to(Oid relid, const char *name, Oid type, const char *missing_default);
@@ -42,6 +53,8 @@ wh_changelog_evolve(const WhFeed *feed, const WhFeedTable *table, const WhSource
 	char *reason = refusal(table, source);
 
 	if (reason == NULL)
+		reason = widen_columns(table, source);
+	if (reason == NULL)
 		apply_changes(feed, table, source);
 	return reason;
 }
@@ -50,9 +63,14 @@ wh_changelog_evolve(const WhFeed *feed, const WhFeedTable *table, const WhSource
 static char *
 refusal(const WhFeedTable *table, const WhSourceTable *source)
 {
-	if (!equal(table->key, source->key))
-		return source->key == NIL ? pstrdup("the table has no key any more") :
-									pstrdup("the table's key consists of other columns now");
+	foreach_int(attnum, table->key)
+	{
+		if (find_want(source, attnum) == NULL)
+			return pstrdup("the table's key has lost a column");
+	}
+	/* without a key there are inserts alone, and a key may come back */
+	if (source->key != NIL && !equal(table->key, source->key))
+		return pstrdup("the table's key consists of other columns now");
 	foreach_ptr(WhSourceColumn, want, source->columns)
 	{
 		WhFeedColumn *have = find_have(table, want->attnum);
@@ -64,33 +82,28 @@ refusal(const WhFeedTable *table, const WhSourceTable *source)
 			reason = type_refusal(have, want);
 		else if (table->has_column_list)
 			reason = psprintf("column \"%s\" came to the publication's column list", want->name);
-		else if (want->has_default && want->missing_default == NULL)
-			reason =
-				psprintf("column \"%s\" was added with a default that differs from row to row",
-						 want->name);
 		if (reason != NULL)
 			return reason;
 	}
 	return NULL;
 }
 
-/* type_refusal compares types; only a varchar that became wider is followed. */
+/*
+ * type_refusal compares types.  What has the same type here is followed: values that are others
+ * now come as rows that were rewritten, and without a rewrite at the source they are what they
+ * were.  So is what can be widened.
+ */
 static char *
 type_refusal(const WhFeedColumn *have, const WhSourceColumn *want)
 {
 	char *now = wh_changelog_source_type(want);
 	bool is_text;
-	int old_typmod;
+	Oid type = wh_changelog_local_type(want, &is_text);
 
-	if (strcmp(have->source_type, now) == 0)
-		return wh_changelog_local_type(want, &is_text) == have->type ?
-				   NULL :
-				   psprintf("column \"%s\" has a type here that does not fit any more",
-							want->name);
-	if (want->type == VARCHAROID &&
-		sscanf(have->source_type, "pg_catalog.varchar(%d)", &old_typmod) == 1 &&
-		(want->typmod < 0 || want->typmod >= old_typmod))
+	if (wh_changelog_type_fits(have->type, type) || wh_changelog_type_widens(have->type, type))
 		return NULL;
+	if (strcmp(have->source_type, now) == 0)
+		return psprintf("column \"%s\" has a type here that does not fit any more", want->name);
 	return psprintf("column \"%s\" changed its type from %s to %s", want->name, have->source_type,
 					now);
 }
@@ -135,6 +148,60 @@ apply_changes(const WhFeed *feed, const WhFeedTable *table, const WhSourceTable 
 	changed = follow_name(table, source) || changed;
 	if (changed)
 		wh_changelog_invalidate();
+}
+
+/*
+ * widen_columns gives columns of mirror and log the wider types that they have at the source; why
+ * it cannot, else NULL: a view of somebody reads one.
+ */
+static char *
+widen_columns(const WhFeedTable *table, const WhSourceTable *source)
+{
+	Widening widening = {table};
+	ErrorData *error;
+	bool is_text;
+
+	foreach_ptr(WhSourceColumn, want, source->columns)
+	{
+		WhFeedColumn *have = find_have(table, want->attnum);
+
+		if (have != NULL &&
+			wh_changelog_type_widens(have->type, wh_changelog_local_type(want, &is_text)))
+			widening.columns = lappend(widening.columns, want);
+	}
+	if (widening.columns == NIL || wh_txn_try(widen, &widening, &error))
+		return NULL;
+	if (error->sqlerrcode != ERRCODE_FEATURE_NOT_SUPPORTED &&
+		error->sqlerrcode != ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST)
+		ReThrowError(error);
+	return psprintf("a column got a wider type, and cannot here: %s%s%s", error->message,
+					error->detail != NULL ? ": " : "", error->detail != NULL ? error->detail : "");
+}
+
+static void
+widen(void *arg)
+{
+	const Widening *widening = arg;
+	const WhFeedTable *table = widening->table;
+	WhRows *queries = wh_changelog_drop_queries(table);
+	WhUser saved;
+
+	wh_user_become(wh_changelog_owner(table->mirror), &saved);
+	foreach_ptr(WhSourceColumn, want, widening->columns)
+	{
+		const WhFeedColumn *have = find_have(table, want->attnum);
+		bool is_text;
+		const char *type = wh_changelog_type_name(wh_changelog_local_type(want, &is_text));
+
+		wh_spi_execute(wh_sql("ALTER TABLE %T ALTER COLUMN %I TYPE %s", table->mirror,
+							  have->mirror_column, type),
+					   0, NULL);
+		wh_spi_execute(wh_sql("ALTER TABLE %T ALTER COLUMN %I TYPE %s", table->log,
+							  have->log_column, type),
+					   0, NULL);
+	}
+	wh_user_restore(&saved);
+	wh_changelog_make_queries(queries);
 }
 
 /* follow_name keeps the table's name at the source; mirror and log keep theirs. */
@@ -285,7 +352,8 @@ wh_changelog_redefine(const WhFeed *feed, const WhFeedTable *table, const WhSour
 		bool is_text;
 
 		want->missing_default = NULL;
-		if (have != NULL && have->type != wh_changelog_local_type(want, &is_text))
+		if (have != NULL &&
+			!wh_changelog_type_fits(have->type, wh_changelog_local_type(want, &is_text)))
 		{
 			change_type(feed, table, have, want);
 			is_other_key = is_other_key || list_member_int(table->key, want->attnum);
@@ -303,7 +371,7 @@ wh_changelog_redefine(const WhFeed *feed, const WhFeedTable *table, const WhSour
 						 wh_sql_literal(feed->name), wh_sql_literal(table->source_name))));
 	}
 	if (!equal(table->key, source->key))
-		change_key(feed, table, source);
+		change_key(feed, wh_changelog_table_of_mirror(table->mirror), source);
 	wh_catalog_execute("UPDATE walhouse.feed_table SET row_filter = $3, column_list = $4"
 					   " WHERE feed_id = $1 AND source_relid = $2",
 					   lengthof(args), args);
@@ -323,6 +391,7 @@ change_type(const WhFeed *feed, const WhFeedTable *table, const WhFeedColumn *ha
 					WH_ARG_INT4(want->attnum), WH_ARG_NULL(TEXTOID),
 					WH_ARG_TEXT(is_text ? "text" : "none")};
 	char *log_column;
+	WhRows *queries = wh_changelog_drop_queries(table);
 	WhUser saved;
 
 	wh_user_become(feed->owner, &saved);
@@ -332,13 +401,15 @@ change_type(const WhFeed *feed, const WhFeedTable *table, const WhFeedColumn *ha
 	log_column = free_log_name(table, have->source_name);
 	add_to(table->log, log_column, type, NULL);
 	wh_user_restore(&saved);
+	wh_changelog_make_queries(queries);
 	args[3] = WH_ARG_TEXT(log_column);
 	wh_catalog_execute("UPDATE walhouse.feed_column SET log_column = $4, conversion = $5"
 					   " WHERE feed_id = $1 AND source_relid = $2 AND attnum = $3",
 					   5, args);
 }
 
-/* change_key gives an empty mirror another primary key. */
+/* change_key gives an empty mirror another primary key; table has the names of columns as they are
+ * now. */
 static void
 change_key(const WhFeed *feed, const WhFeedTable *table, const WhSourceTable *source)
 {

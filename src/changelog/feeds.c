@@ -106,7 +106,7 @@ read_tables(const char *condition, WhArg arg)
 	WhRows *rows = wh_spi_query_kept(
 		wh_sql("SELECT feed_id, source_relid, source_schema, source_name, mirror::pg_catalog.oid,"
 			   " log::pg_catalog.oid, state, sync_lsn, key, row_filter, column_list, mirrored,"
-			   " mirrored_from, log_key_index"
+			   " mirrored_from, log_key_index, definition::pg_catalog.text"
 			   " FROM walhouse.feed_table"
 			   " WHERE %s ORDER BY feed_id, source_relid",
 			   condition),
@@ -131,6 +131,7 @@ read_tables(const char *condition, WhArg arg)
 		table->has_mirror = wh_rows_bool(rows, i, 12);
 		table->mirrored_from = wh_rows_lsn(rows, i, 13);
 		table->log_key_index = wh_rows_bool(rows, i, 14);
+		table->definition = wh_rows_text(rows, i, 15);
 		read_columns(table);
 		tables = lappend(tables, table);
 	}

@@ -89,6 +89,31 @@ extension_type(const WhSourceColumn *column)
 	return type;
 }
 
+bool
+wh_changelog_type_fits(Oid have, Oid want)
+{
+	return have == want || ((have == TEXTOID || have == VARCHAROID) &&
+							(want == TEXTOID || want == VARCHAROID));
+}
+
+bool
+wh_changelog_type_widens(Oid have, Oid want)
+{
+	switch (have)
+	{
+		case INT2OID:
+			return want == INT4OID || want == INT8OID || want == NUMERICOID;
+		case INT4OID:
+			return want == INT8OID || want == NUMERICOID;
+		case INT8OID:
+			return want == NUMERICOID;
+		case FLOAT4OID:
+			return want == FLOAT8OID;
+		default:
+			return false;
+	}
+}
+
 char *
 wh_changelog_source_type(const WhSourceColumn *column)
 {

@@ -90,6 +90,7 @@ static Datum assembled_value(WhReader *reader, Column *column, const WhWireChunk
 static Datum read_column(Column *column, const WhField *field);
 static Datum read_array(Column *column, WhSlice message);
 static Datum read_value(Form *form, const WhField *field);
+static Datum read_integer(Oid type, int64 value);
 static Datum read_numeric(Form *form, WhSlice message);
 static Datum read_timetz(WhSlice message);
 static Datum read_interval(WhSlice message);
@@ -481,10 +482,8 @@ read_value(Form *form, const WhField *field)
 		case WH_VALUE_BOOL:
 			return BoolGetDatum(field->number != 0);
 		case WH_VALUE_INT32:
-			return form->type == INT2OID ?
-					   Int16GetDatum((int16) wh_wire_zigzag(field->number)) :
-					   Int32GetDatum((int32) wh_wire_zigzag(field->number));
 		case WH_VALUE_INT64:
+			return read_integer(form->type, wh_wire_zigzag(field->number));
 		case WH_VALUE_TIME:
 			return Int64GetDatum(wh_wire_zigzag(field->number));
 		case WH_VALUE_UINT32:
@@ -493,7 +492,8 @@ read_value(Form *form, const WhField *field)
 			return UInt64GetDatum(field->number);
 		case WH_VALUE_FLOAT:
 			memcpy(&single, &bits, sizeof(single));
-			return Float4GetDatum(single);
+			return form->type == FLOAT8OID ? Float8GetDatum((float8) single) :
+											 Float4GetDatum(single);
 		case WH_VALUE_DOUBLE:
 			memcpy(&twice, &field->number, sizeof(twice));
 			return Float8GetDatum(twice);
@@ -524,6 +524,23 @@ read_value(Form *form, const WhField *field)
 			break;
 	}
 	malformed("kind of value");
+}
+
+/* read_integer: a row may be older than its column's wider type. */
+static Datum
+read_integer(Oid type, int64 value)
+{
+	switch (type)
+	{
+		case INT2OID:
+			return Int16GetDatum((int16) value);
+		case INT4OID:
+			return Int32GetDatum((int32) value);
+		case NUMERICOID:
+			return NumericGetDatum(int64_to_numeric(value));
+		default:
+			return Int64GetDatum(value);
+	}
 }
 
 static Datum

@@ -17,6 +17,18 @@
 	"= b.typbasetype" \
 	" WHERE b.typtype = 'd') SELECT b.oid FROM b WHERE b.typtype <> 'd')"
 
+/* Labels of an enum, attributes of a composite type: of the column's type, or of its elements. */
+#define TYPE_DETAIL \
+	"(SELECT CASE e.typtype" \
+	" WHEN 'e' THEN (SELECT pg_catalog.string_agg(pg_catalog.quote_literal(l.enumlabel), ', '" \
+	" ORDER BY l.enumsortorder) FROM pg_catalog.pg_enum l WHERE l.enumtypid = e.oid)" \
+	" WHEN 'c' THEN (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(m.attname) || ' ' ||" \
+	" pg_catalog.format_type(m.atttypid, m.atttypmod), ', ' ORDER BY m.attnum)" \
+	" FROM pg_catalog.pg_attribute m WHERE m.attrelid = e.typrelid" \
+	" AND m.attnum > 0 AND NOT m.attisdropped) END" \
+	" FROM pg_catalog.pg_type e WHERE e.oid = COALESCE(NULLIF(t.typelem, 0), t.oid))"
+
+static const char *identity_name(char identity);
 static void read_keys(PGconn *plain, List *tables, const char *oids);
 
 List *
@@ -34,7 +46,9 @@ wh_source_tables(const WhFeed *feed, PGconn *plain, bool is_own_database, Oid re
 		"SELECT c.oid, n.nspname, c.relname, a.attnum, a.attname, a.atttypid, a.atttypmod, "
 		"tn.nspname, t.typname,"
 		" t.typtype, CASE WHEN t.typtype = 'd' THEN " BASE_TYPE " END,"
-		" p.rowfilter, r.prattrs IS NOT NULL"
+		" p.rowfilter, r.prattrs IS NOT NULL,"
+		" pg_catalog.format_type(a.atttypid, a.atttypmod), " TYPE_DETAIL ","
+		" a.attnotnull, a.attgenerated <> '', c.relreplident"
 		" FROM pg_catalog.pg_publication_tables p JOIN pg_catalog.pg_namespace n ON n.nspname = "
 		"p.schemaname"
 		" JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename"
@@ -67,6 +81,7 @@ wh_source_tables(const WhFeed *feed, PGconn *plain, bool is_own_database, Oid re
 			table->name = wh_result_value(result, i, 2);
 			table->row_filter = wh_result_value(result, i, 11);
 			table->has_column_list = strcmp(wh_result_value(result, i, 12), "t") == 0;
+			table->identity = identity_name(wh_result_value(result, i, 17)[0]);
 			tables = lappend(tables, table);
 			appendStringInfo(&oids, "%s%u", oids.len > 0 ? ", " : "", oid);
 		}
@@ -81,11 +96,31 @@ wh_source_tables(const WhFeed *feed, PGconn *plain, bool is_own_database, Oid re
 		column->type_kind = wh_result_value(result, i, 9)[0];
 		if (wh_result_value(result, i, 10) != NULL)
 			column->base_type = (Oid) strtoul(wh_result_value(result, i, 10), NULL, 10);
+		column->type_text = wh_result_value(result, i, 13);
+		column->type_detail = wh_result_value(result, i, 14);
+		column->is_not_null = strcmp(wh_result_value(result, i, 15), "t") == 0;
+		column->is_generated = strcmp(wh_result_value(result, i, 16), "t") == 0;
 		table->columns = lappend(table->columns, column);
 	}
 	if (tables != NIL)
 		read_keys(plain, tables, oids.data);
 	return tables;
+}
+
+static const char *
+identity_name(char identity)
+{
+	switch (identity)
+	{
+		case 'n':
+			return "nothing";
+		case 'f':
+			return "full";
+		case 'i':
+			return "index";
+		default:
+			return "default";
+	}
 }
 
 /*

@@ -331,6 +331,9 @@ typedef struct WhTransaction
 	uint64 changes;
 	List *schemas; /* of int: definitions that it uses, in order of their last use */
 	List *rewrites; /* of int: definitions of tables that were written anew */
+	List *unsent; /* of int: those of these whose rows are not in the stream */
+	List *gone; /* of Oid: tables that are dropped, or published no more */
+	bool is_settled; /* gone and partitions were seen to */
 	List *partitions; /* of WhSlice *: Partitions messages */
 	List *told; /* of char *: what the application said of it, in messages */
 	Size context_bytes; /* of these, as they came */
@@ -404,6 +407,8 @@ extern void wh_keymap_reset_to_touched(WhKeymap *map, XLogRecPtr txn_lsn);
  */
 extern WhRow *wh_keymap_find(WhKeymap *map, const WhImage *image, bool is_new, XLogRecPtr txn_lsn);
 extern bool wh_keymap_same_key(WhKeymap *map, const WhImage *a, const WhImage *b);
+/* Whether two images of a table have the same values, byte for byte but for TOAST. */
+extern bool wh_keymap_same_image(const WhTarget *target, const WhImage *a, const WhImage *b);
 extern List *wh_keymap_rows(WhKeymap *map); /* of WhRow *, in order of first sight */
 extern char *wh_keymap_describe(WhKeymap *map, const WhImage *image); /* a key for an error */
 /* The image of a mirror's row, in the current context; *tid where it is. */
@@ -441,7 +446,7 @@ typedef struct WhIngest
 /* Does steps 2 to 6 but the position, in the current subtransaction; body for wh_txn_try. */
 extern void wh_ingest(void *ingest);
 
-/* -------- stream.c, receive.c, batch.c: an open stream -------- */
+/* -------- stream.c, receive.c, batch.c, definitions.c: an open stream -------- */
 
 #define WH_CONFIRM_SLOTS 64
 
@@ -508,6 +513,14 @@ extern void wh_stream_store_idle(WhStream *stream);
 /* Remembers that a position was committed just now. */
 extern void wh_stream_note_commit(WhStream *stream, XLogRecPtr position);
 extern WhDefinition *wh_stream_definition(void *stream, int32 schema);
+/* Reads the feed's tables again when the catalog changed; definitions are to be looked at again
+ * then. */
+extern void wh_stream_load_targets(WhStream *stream);
+/* definitions.c: brings mirrors to what a transaction leaves of definitions; true when something
+ * was committed for it, or, with only_look, when something would have to be looked at. */
+extern bool wh_stream_settle(WhStream *stream, WhTransaction *txn, bool only_look);
+/* Whether a transaction's changes under a definition are to be ingested. */
+extern bool wh_stream_wants(const WhTransaction *txn, const WhDefinition *definition);
 /* Finds the table that a definition is about. */
 extern void wh_stream_connect_definition(WhStream *stream, WhDefinition *definition);
 

@@ -90,6 +90,7 @@ static bool same_columns(Relation rel, TupleDesc desc);
 static void open_log(Work *work, Table *table);
 static void apply_insert(Work *work, Table *table, int64 seq, WhImage *after);
 static void apply_update(Work *work, Table *table, int64 seq, WhImage *after, WhImage *before);
+static void apply_rewritten(Work *work, Table *table, int64 seq, WhImage *now);
 static void apply_delete(Work *work, Table *table, int64 seq, WhImage *before);
 static void apply_truncate(Work *work, Table *table, int64 seq);
 static void remove_rows(Work *work, Table *table, int64 seq, bool is_logged);
@@ -254,6 +255,8 @@ walk_change(Work *work, Table *table, WhReader *reader, const WhWireRows *rows, 
 		old = wh_reader_read(reader, work->chunks, before.data, before.len);
 	if (op == WH_OP_INSERT && new != NULL)
 		apply_insert(work, table, seq, new);
+	else if (rows->is_rewritten)
+		apply_rewritten(work, table, seq, new);
 	else if (op == WH_OP_UPDATE && new != NULL)
 		apply_update(work, table, seq, new, old);
 	else if (op == WH_OP_DELETE && old != NULL)
@@ -466,6 +469,20 @@ apply_update(Work *work, Table *table, int64 seq, WhImage *after, WhImage *befor
 	fill_unchanged(table, after, row->image);
 	row->image = after;
 	log_row(work, table, seq, 'U', after);
+}
+
+/* apply_rewritten logs a row of a table that was written anew, if it is another one now. */
+static void
+apply_rewritten(Work *work, Table *table, int64 seq, WhImage *now)
+{
+	WhRow *row = find_present(work, table, now, NULL, "a rewrite");
+
+	fill_unchanged(table, now, row->image);
+	if (wh_keymap_same_image(table->target, row->image, now))
+		return;
+	touch(work, table, row, seq);
+	row->image = now;
+	log_row(work, table, seq, 'U', now);
 }
 
 static void

@@ -349,6 +349,22 @@ wh_keymap_image(const WhTarget *target, TupleTableSlot *slot, ItemPointer tid, b
 	return image;
 }
 
+bool
+wh_keymap_same_image(const WhTarget *target, const WhImage *a, const WhImage *b)
+{
+	for (int i = 0; i < target->desc->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(target->desc, i);
+
+		if (a->nulls[i] != b->nulls[i])
+			return false;
+		if (!a->nulls[i] && !datum_image_eq(a->values[i], b->values[i], attribute->attbyval,
+											attribute->attlen))
+			return false;
+	}
+	return true;
+}
+
 char *
 wh_keymap_describe(WhKeymap *map, const WhImage *image)
 {

@@ -44,6 +44,7 @@ static void note_commit(WhStream *stream, WhTransaction *txn, const WhWireCommit
 static void note_entry(WhTransaction *txn, const WhEntry *entry);
 static void note_truncate(WhTransaction *txn, WhSlice payload);
 static void note_rewrite(WhTransaction *txn, WhSlice payload);
+static void note_altered(WhTransaction *txn, WhSlice payload);
 static void note_partitions(WhTransaction *txn, WhSlice payload);
 static void note_message(WhTransaction *txn, WhSlice payload);
 static char *message_text(const WhTransaction *txn, const uint8_t *data, int len);
@@ -134,6 +135,7 @@ take_entry(WhStream *stream, const WhEntry *entry, WhTransaction **owner)
 		case WH_ENTRY_TRUNCATE:
 		case WH_ENTRY_REWRITE:
 		case WH_ENTRY_PARTITIONS:
+		case WH_ENTRY_ALTERED:
 			if (stream->current == NULL)
 				malformed("changes outside a transaction");
 			note_entry(stream->current, entry);
@@ -333,6 +335,8 @@ note_entry(WhTransaction *txn, const WhEntry *entry)
 		note_truncate(txn, entry->payload);
 	else if (entry->kind == WH_ENTRY_REWRITE)
 		note_rewrite(txn, entry->payload);
+	else if (entry->kind == WH_ENTRY_ALTERED)
+		note_altered(txn, entry->payload);
 	else if (entry->kind == WH_ENTRY_PARTITIONS)
 		note_partitions(txn, entry->payload);
 	else if (entry->kind == WH_ENTRY_MESSAGE)
@@ -376,9 +380,36 @@ note_rewrite(WhTransaction *txn, WhSlice payload)
 		note_schema(txn, rewrite->schema);
 		old = MemoryContextSwitchTo(txn->context);
 		txn->rewrites = list_append_unique_int(txn->rewrites, rewrite->schema);
+		if (!rewrite->has_rows_follow || !rewrite->rows_follow)
+			txn->unsent = list_append_unique_int(txn->unsent, rewrite->schema);
 		MemoryContextSwitchTo(old);
 	}
 	walhouse__v1__rewrite__free_unpacked(rewrite, NULL);
+}
+
+/* note_altered notes the definition that a transaction has left of a table, or that there is none.
+ */
+static void
+note_altered(WhTransaction *txn, WhSlice payload)
+{
+	Walhouse__V1__Altered *altered =
+		walhouse__v1__altered__unpack(NULL, payload.len, payload.data);
+	MemoryContext old;
+
+	if (altered == NULL)
+		malformed("altered");
+	if (!wh_spool_is_void(txn, altered->subxid))
+	{
+		if (altered->has_schema)
+			note_schema(txn, altered->schema);
+		else
+		{
+			old = MemoryContextSwitchTo(txn->context);
+			txn->gone = list_append_unique_oid(txn->gone, altered->relid);
+			MemoryContextSwitchTo(old);
+		}
+	}
+	walhouse__v1__altered__free_unpacked(altered, NULL);
 }
 
 static void
@@ -486,7 +517,8 @@ review(WhTransaction *txn)
 {
 	WhSlice message;
 
-	txn->schemas = txn->rewrites = txn->partitions = txn->told = NIL;
+	txn->schemas = txn->rewrites = txn->unsent = NIL;
+	txn->gone = txn->partitions = txn->told = NIL;
 	txn->context_bytes = 0;
 	txn->has_truncate = false;
 	txn->changes = 0;

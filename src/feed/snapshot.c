@@ -334,6 +334,7 @@ wh_snapshot_resync(const WhFeed *feed, const WhFeedTable *table, bool mirror_on)
 	wh_spi_execute(wh_sql("DELETE FROM %T", table->mirror), 0, NULL);
 	wh_user_restore(&saved);
 	wh_changelog_redefine(feed, table, linitial(tables));
+	wh_changelog_note_definition(table, linitial(tables), &(WhSchemaChange){.lsn = lsn});
 	CommandCounterIncrement();
 	table = wh_changelog_table_of_mirror(table->mirror);
 	if (has_mirror)

@@ -227,7 +227,7 @@ start_replication(WhStream *stream)
 	appendStringInfo(
 		&sql,
 		"START_REPLICATION SLOT \"%s\" LOGICAL %X/%X (protocol '1', own_writes 'drop', "
-		"streaming 'on', tally 'on', messages '" WH_CONTEXT_PREFIX "', compression '",
+		"streaming 'on', tally 'on', ddl 'on', messages '" WH_CONTEXT_PREFIX "', compression '",
 		feed->slot, LSN_FORMAT_ARGS(wh_feed_lsn_at_source(feed, stream->position)));
 	appendStringInfoString(&sql, compression != NULL ? compression : "off");
 	appendStringInfoString(&sql, "', publication '");

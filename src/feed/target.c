@@ -19,6 +19,8 @@ static void stop_target(const WhFeed *feed, const WhFeedTable *table, const char
 						const char *command);
 static bool has_types(Oid relid, const Oid *types, int count);
 static WhTarget *open_target(WhFeedTable *table);
+static char *type_detail(const Walhouse__V1__Relation *relation,
+						 const Walhouse__V1__Column *column);
 static List *identity_key(const Walhouse__V1__Relation *relation, const WhFeedTable *table);
 static bool same_members(List *a, List *b);
 static char *from_utf8(const char *text);
@@ -166,6 +168,7 @@ open_target(WhFeedTable *table)
 WhSourceTable *
 wh_relation_describe(const void *from, const WhFeedTable *table)
 {
+	static const char *const identities[] = {"", "default", "nothing", "full", "index"};
 	const Walhouse__V1__Relation *relation = from;
 	WhSourceTable *source = palloc0(sizeof(WhSourceTable));
 
@@ -187,10 +190,40 @@ wh_relation_describe(const void *from, const WhFeedTable *table)
 		column->base_type = given->has_base_type_oid ? given->base_type_oid : InvalidOid;
 		if (given->missing_default != NULL)
 			column->missing_default = from_utf8(given->missing_default);
+		column->type_text = from_utf8(given->type);
+		column->type_detail = type_detail(relation, given);
+		column->is_not_null = given->not_null;
+		column->is_generated = given->has_generated && given->generated;
 		source->columns = lappend(source->columns, column);
 	}
 	source->key = identity_key(relation, table);
+	source->identity = identities[relation->identity];
 	return source;
+}
+
+/* type_detail writes what describe.c reads at the source. */
+static char *
+type_detail(const Walhouse__V1__Relation *relation, const Walhouse__V1__Column *column)
+{
+	Oid type = column->has_element_type_oid ? column->element_type_oid : column->type_oid;
+	StringInfoData text;
+
+	initStringInfo(&text);
+	for (size_t i = 0; i < relation->n_type; i++)
+	{
+		const Walhouse__V1__TypeDefinition *definition = relation->type[i];
+
+		if (definition->oid != type)
+			continue;
+		for (size_t j = 0; j < definition->n_label; j++)
+			appendStringInfo(&text, "%s%s", j > 0 ? ", " : "",
+							 wh_sql_literal(from_utf8(definition->label[j])));
+		for (size_t j = 0; j < definition->n_attribute; j++)
+			appendStringInfo(&text, "%s%s %s", j > 0 ? ", " : "",
+							 wh_sql_identifier(from_utf8(definition->attribute[j]->name)),
+							 from_utf8(definition->attribute[j]->type));
+	}
+	return text.len > 0 ? text.data : NULL;
 }
 
 /*

@@ -17,7 +17,7 @@
  * did it.  A crash in between leaves it there, and the next look goes on.
  *
  * With the partitions go the rows of txn below the horizon, but for the last, whose clock is that
- * of the horizon.
+ * of the horizon, and what schema_change has of that time.
  */
 #include "postgres.h"
 
@@ -159,6 +159,8 @@ release(const WhFeed *feed)
 
 	wh_catalog_execute("UPDATE walhouse.feed SET horizon_moved = NULL WHERE feed_id = $1", 1,
 					   (WhArg[]){WH_ARG_INT4(feed->id)});
+	wh_catalog_execute("DELETE FROM walhouse.schema_change WHERE feed_id = $1 AND lsn < $2", 2,
+					   (WhArg[]){WH_ARG_INT4(feed->id), WH_ARG_LSN(feed->horizon)});
 	wh_user_become(feed->owner, &saved);
 	wh_spi_execute(wh_sql("DELETE FROM %s WHERE end_lsn < (SELECT t.end_lsn FROM %s t WHERE"
 						  " t.end_lsn <= %X ORDER BY t.end_lsn DESC LIMIT 1)",

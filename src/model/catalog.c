@@ -38,6 +38,7 @@ static WhModel *outline(const WhRows *rows, uint64 row, WhFeed *feed);
 static List *outline_tables(int32 feed_id);
 static WhFeedTable *table_of(List *tables, Oid mirror);
 static const char *find_problem(WhModel *model, List *key, List *tables);
+static const char *other_type(const WhModel *model, TupleDesc desc);
 static bool is_join_kept(Query *query, List *key);
 static WhModelKind parse_kind(const char *kind);
 static List *referrers(const WhModel *model, bool needing);
@@ -544,11 +545,33 @@ find_problem(WhModel *model, List *key, List *tables)
 	foreach(cell, key)
 		if (get_attnum(view_oid, lfirst(cell)) == InvalidAttrNumber)
 			problem = "the query of the model has lost a column of its key";
+	if (problem == NULL)
+		problem = other_type(model, RelationGetDescr(view));
 	if (problem == NULL && list_length(relations) > 1 && !is_join_kept(query, key))
 		problem =
 			"the view with the query of the model was replaced by one that cannot be kept current";
 	relation_close(view, AccessShareLock);
 	return problem;
+}
+
+/* other_type finds a column that has another type in the query than in the model, NULL: none. */
+static const char *
+other_type(const WhModel *model, TupleDesc desc)
+{
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(desc, i);
+		AttrNumber attnum = get_attnum(model->relid, NameStr(attribute->attname));
+
+		if (attnum != InvalidAttrNumber && get_atttype(model->relid, attnum) != attribute->atttypid)
+			return psprintf("column \"%s\" is of type %s in the query of the model, and of type %s"
+							" in the model; walhouse.alter_%s(%s) builds it anew",
+							NameStr(attribute->attname), format_type_be(attribute->atttypid),
+							format_type_be(get_atttype(model->relid, attnum)),
+							model->kind == WH_MODEL_FACT ? "fact" : "dimension",
+							wh_sql_literal(wh_sql_relation(model->relid)));
+	}
+	return NULL;
 }
 
 /* is_join_kept says whether a query over several mirrors still leads from each to the key. */
