@@ -53,6 +53,9 @@ CALL walhouse.maintain_partitions('dw.ledger', '2100-04-15 12:00+00');
 SELECT partition, from_value, to_value, state FROM walhouse.partitions WHERE parent IN ('dw.sale'::regclass, 'dw.item'::regclass, 'dw.ledger'::regclass)
     AND to_value > '2100' ORDER BY partition::text COLLATE "C";
 SELECT * FROM dw.horizons;
+SELECT partition, "from", "to" FROM walhouse.fact_partitions('dw.sale') WHERE "to" > '2100-01-01';
+SELECT step, statement, lock FROM walhouse.partition_plan('dw.sale', '80 years') WHERE partition = 'dw.sale_p2100_02' ORDER BY due, step;
+SELECT parent, failing FROM walhouse.stat_partition_set WHERE parent::text LIKE 'dw.%' ORDER BY parent::text COLLATE "C";
 SELECT count(*), min(day) FROM dw.sale;
 SELECT count(*), min(at) FROM dw.item;
 SELECT period_start, customer_sk, n, amount, best, different FROM dw.monthly ORDER BY 1, 2;
