@@ -91,13 +91,13 @@ wh_archive_init(void)
 	wh_partition_on_gone(forget_gone);
 }
 
-/* What is known of archives goes with the table. */
+/* What is known of archives goes with the table, also where that was no set any more: or it would
+ * be taken for another table's, when the OID comes again. */
 static void
 forget_gone(void)
 {
-	wh_catalog_execute("DELETE FROM walhouse.partition_archive a USING walhouse.partition_set s"
-					   " WHERE a.parent = s.parent AND NOT EXISTS (SELECT FROM pg_catalog.pg_class"
-					   " c WHERE c.oid = s.parent)",
+	wh_catalog_execute("DELETE FROM walhouse.partition_archive a WHERE NOT EXISTS (SELECT FROM"
+					   " pg_catalog.pg_class c WHERE c.oid = a.parent)",
 					   0, NULL);
 }
 

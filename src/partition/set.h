@@ -144,8 +144,7 @@ typedef struct WhArchiver
 } WhArchiver;
 extern void wh_partition_archiver(const WhArchiver *archiver);
 
-/* wh_partition_on_gone has a function forget what it knows of tables that are no more: they may
- * still be in walhouse.partition_set. */
+/* wh_partition_on_gone has a function forget what it knows of tables that are no more. */
 extern void wh_partition_on_gone(void (*forget)(void));
 
 extern int wh_partition_lock_timeout; /* ms */

@@ -191,6 +191,9 @@ sql($house, q{SET ROLE keeper; SELECT walhouse.drop_partition_set('s.u'); SELECT
 is(value($house, q{SELECT count(*) FROM pg_inherits WHERE inhparent = 's.u'::regclass AND inhrelid::regclass::text ~ '2026_01_01'}), '1', 'a new set restores what an earlier one archived');
 sql($house, 'CALL walhouse.maintain_partitions()');
 is(value($house, q{SELECT count(*) FROM walhouse.partition_archive a WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = a.parent)}), '0', 'archives of a table that was dropped are forgotten');
+sql($house, q{SET ROLE keeper; SELECT walhouse.unhold_partition('s.u_p2026_01_01'); SELECT walhouse.drop_partition_set('s.u'); DROP TABLE s.u});
+sql($house, q{CREATE TABLE other (at date) PARTITION BY RANGE (at); SELECT walhouse.create_partition_set('other', 'day'); CALL walhouse.maintain_partitions()});
+is(value($house, q{SELECT count(*) FROM walhouse.partition_archive a WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = a.parent)}), '0', 'also where the table was no set any more');
 is(scalar(() = glob "$folder/*.tmp"), 0, 'no half-written file is left');
 
 $house->stop;
