@@ -203,6 +203,9 @@ leak: ## does memory stay flat over ten million changes in one session? CHANGES=
 histories: ## random histories against an oracle: HISTORIES=10000 JOBS=2; SEED=17: one of them, made smaller if it differs
 	@test/sandbox bash -c 'test/build && exec test/histories/run'
 
+year: ## a feed through a longer year of DDL, lost slots, failovers and restores: ROUNDS=50 (of four statements) SEED=1
+	@ROUNDS=$(or $(ROUNDS),50) SEED=$(or $(SEED),1) T=480_year TEST_LIMIT=7200 test/sandbox test/suites
+
 perturbation: ## column lineage beside what happens to random queries when a column changes: QUERIES=5000 SEED=1
 	@QUERIES=$(or $(QUERIES),5000) SEED=$(or $(SEED),1) T=320_lineage_perturbation TEST_LIMIT=7200 test/sandbox test/suites
 
