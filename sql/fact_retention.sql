@@ -93,6 +93,11 @@ RESET walhouse.load_path;
 SELECT * FROM dw.horizons;
 SELECT * FROM dw.proof;
 
+-- what is none of a fact's columns is no change of its rows, though a row that they are made of was written
+UPDATE shop.orders SET is_paid = true WHERE order_id IN (0, 2);
+CALL dw.go('2100-04-15 14:30+00');
+SELECT late_changes FROM dw.horizons WHERE model = 'dw.item'::regclass;
+
 -- builds begin at the horizon, and rollups keep what they had
 SET client_min_messages = warning;
 CALL dw.build();
