@@ -65,6 +65,7 @@ typedef struct WhFeedTable
 	bool has_column_list; /* of the publication */
 	bool log_key_index; /* the log has an index by the key */
 	char *definition; /* at the source, see wh_changelog_definition(); NULL: not known */
+	bool is_copied; /* by chunks, and that has begun: the mirror has a part of the rows */
 } WhFeedTable;
 
 /* A row of walhouse.feed_column. */
@@ -153,6 +154,8 @@ extern char *wh_changelog_source_type(const WhSourceColumn *column);
 extern void wh_changelog_create_schemas(const WhFeed *feed);
 /* Makes mirror and log and the catalog rows, in state copy. */
 extern void wh_changelog_create_table(const WhFeed *feed, const WhSourceTable *table);
+/* Drops a table's mirror and log, and its catalog rows; what is gone already is passed over. */
+extern void wh_changelog_drop_table(const WhFeed *feed, const WhFeedTable *table);
 /* Drops logs, mirrors, schemas (those that are empty then) and catalog rows; what is gone already
  * is passed over. */
 extern void wh_changelog_drop(const WhFeed *feed);
@@ -211,6 +214,8 @@ extern void wh_changelog_store_position(int32 feed_id, XLogRecPtr position, Time
 extern void wh_changelog_prune_positions(int32 feed_id, XLogRecPtr from, XLogRecPtr before);
 /* Grows whenever feed_table or feed_column changed: who caches them compares. */
 extern uint64 wh_changelog_generation(void);
+/* Has everybody look again. */
+extern void wh_changelog_invalidate(void);
 
 /* -------- keyindex.c: the index of a log by its table's key -------- */
 

@@ -158,6 +158,48 @@ COMMENT ON FUNCTION walhouse.definition_changes(json, json) IS
 REVOKE ALL ON FUNCTION walhouse.definition_changes(json, json) FROM PUBLIC;
 
 GRANT SELECT ON walhouse.schema_change, walhouse.schema_changes TO PUBLIC;
+
+CREATE TABLE walhouse.feed_copy (
+    feed_id          integer NOT NULL,
+    source_relid     oid NOT NULL,
+    command          text NOT NULL,
+    begun            boolean NOT NULL DEFAULT false,
+    starts_after     bigint,
+    boundary         text[],
+    all_read         boolean NOT NULL DEFAULT false,
+    up_to            pg_lsn,
+    chunks           bigint NOT NULL DEFAULT 0,
+    bytes_processed  bigint NOT NULL DEFAULT 0,
+    bytes_total      bigint,
+    tuples_processed bigint NOT NULL DEFAULT 0,
+    tuples_excluded  bigint NOT NULL DEFAULT 0,
+    tuples_estimated bigint,
+    started          timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    changed          timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    failures         integer NOT NULL DEFAULT 0,
+    next_try         timestamptz,
+    error            text,
+    CONSTRAINT feed_copy_pkey PRIMARY KEY (feed_id, source_relid),
+    CONSTRAINT feed_copy_command_check CHECK (command IN ('CREATE FEED', 'ADD TABLE'))
+);
+COMMENT ON TABLE walhouse.feed_copy IS
+    'Source tables that are copied by chunks while their feed goes on; walhouse.progress_snapshot shows them. begun: the mirror follows the stream, and the copy may read once all source transactions before starts_after have ended. boundary: key of the last row that was read; all_read: there is none behind it. up_to: the position that the feed must have for all that was read to be exact. failures, next_try, error: of the last attempt.';
+
+-- Keys whose rows a chunk may not bring: the source transaction that took them away may be one that the chunk does not see.
+CREATE TABLE walhouse.feed_copy_key (
+    feed_id      integer NOT NULL,
+    source_relid oid NOT NULL,
+    xid          bigint NOT NULL,
+    owed         boolean NOT NULL,
+    again        boolean NOT NULL,
+    key          text[] NOT NULL
+);
+COMMENT ON TABLE walhouse.feed_copy_key IS
+    'Keys of tables in walhouse.feed_copy that a source transaction deleted or, owed, changed without all values: kept until the source shows what it did. again: the key is read by itself then.';
+-- A publication of all tables of this database would refuse what deletes from it otherwise.
+ALTER TABLE walhouse.feed_copy_key REPLICA IDENTITY FULL;
+CREATE INDEX feed_copy_key_table ON walhouse.feed_copy_key (feed_id, source_relid);
+
 GRANT SELECT ON walhouse.feed_position, walhouse.feed_column TO PUBLIC;
 -- Errors may quote data (keys, values that do not convert): the views show them to owners, the tables to monitoring alone.
 GRANT SELECT ON walhouse.feed, walhouse.feed_table TO pg_read_all_stats;
@@ -167,6 +209,10 @@ GRANT SELECT (feed_id, name, owner, server, slot, publication, owns_publication,
 GRANT SELECT (feed_id, source_relid, source_schema, source_name, mirror, log, key, state, sync_lsn, mirrored,
               mirrored_from, log_key_index, row_filter, column_list, definition, error_time)
     ON walhouse.feed_table TO PUBLIC;
+-- Boundaries, keys and errors quote data.
+GRANT SELECT (feed_id, source_relid, command, begun, all_read, up_to, chunks, bytes_processed, bytes_total, tuples_processed,
+              tuples_excluded, tuples_estimated, started, changed, failures, next_try)
+    ON walhouse.feed_copy TO PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('walhouse.feed', '');
 SELECT pg_catalog.pg_extension_config_dump('walhouse.feed_feed_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('walhouse.feed_position', '');
@@ -174,3 +220,5 @@ SELECT pg_catalog.pg_extension_config_dump('walhouse.feed_table', '');
 SELECT pg_catalog.pg_extension_config_dump('walhouse.feed_column', '');
 SELECT pg_catalog.pg_extension_config_dump('walhouse.schema_change', '');
 SELECT pg_catalog.pg_extension_config_dump('walhouse.schema_change_change_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('walhouse.feed_copy', '');
+SELECT pg_catalog.pg_extension_config_dump('walhouse.feed_copy_key', '');

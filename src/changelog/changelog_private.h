@@ -40,8 +40,6 @@ extern void wh_changelog_make_queries(const WhRows *queries);
 
 /* state.c */
 extern void wh_changelog_state_init(void);
-/* Tells all sessions that feed_table or feed_column changed. */
-extern void wh_changelog_invalidate(void);
 
 /* -------- tree.c: entries of B-trees -------- */
 

@@ -28,6 +28,7 @@ static void create_log(const WhFeed *feed, const WhSourceTable *table, const cha
 static void insert_table(const WhFeed *feed, const WhSourceTable *table, Oid mirror, Oid log);
 static char *log_column_name(const WhSourceTable *table, const char *name);
 static const char *key_column(const WhSourceTable *table, int attnum);
+static void drop_relations(const WhFeedTable *table);
 static void drop_relation(Oid relid);
 static void drop_empty_schema(const char *name);
 
@@ -258,6 +259,37 @@ key_column(const WhSourceTable *table, int attnum)
 }
 
 void
+wh_changelog_drop_table(const WhFeed *feed, const WhFeedTable *table)
+{
+	static const char *const catalogs[] = {"feed_copy_key", "feed_copy", "feed_column",
+										   "feed_table"};
+	WhArg args[] = {WH_ARG_INT4(feed->id), WH_ARG_OID(table->source_relid)};
+	WhUser saved;
+
+	wh_user_become(feed->owner, &saved);
+	drop_relations(table);
+	wh_user_restore(&saved);
+	for (int i = 0; i < lengthof(catalogs); i++)
+		wh_catalog_execute(wh_sql("DELETE FROM walhouse.%I WHERE feed_id = $1 AND source_relid ="
+								  " $2",
+								  catalogs[i]),
+						   2, args);
+	wh_changelog_invalidate();
+}
+
+/* drop_relations drops a table's mirror and log, as the feed's owner. */
+static void
+drop_relations(const WhFeedTable *table)
+{
+	ListCell *cell;
+
+	foreach(cell, wh_partition_detached(table->log))
+		drop_relation(lfirst_oid(cell));
+	drop_relation(table->mirror);
+	drop_relation(table->log);
+}
+
+void
 wh_changelog_drop(const WhFeed *feed)
 {
 	const char *log_schema = wh_changelog_log_schema(feed);
@@ -267,20 +299,15 @@ wh_changelog_drop(const WhFeed *feed)
 
 	wh_user_become(feed->owner, &saved);
 	foreach_ptr(WhFeedTable, table, wh_changelog_tables(feed->id))
-	{
-		ListCell *cell;
-
-		foreach(cell, wh_partition_detached(table->log))
-			drop_relation(lfirst_oid(cell));
-		drop_relation(table->mirror);
-		drop_relation(table->log);
-	}
+		drop_relations(table);
 	if (OidIsValid(log_nsp))
 		drop_relation(get_relname_relid("txn", log_nsp));
 	drop_empty_schema(log_schema);
 	drop_empty_schema(feed->name);
 	wh_user_restore(&saved);
 	wh_catalog_execute("DELETE FROM walhouse.schema_change WHERE feed_id = $1", 1, &arg);
+	wh_catalog_execute("DELETE FROM walhouse.feed_copy_key WHERE feed_id = $1", 1, &arg);
+	wh_catalog_execute("DELETE FROM walhouse.feed_copy WHERE feed_id = $1", 1, &arg);
 	wh_catalog_execute("DELETE FROM walhouse.feed_column WHERE feed_id = $1", 1, &arg);
 	wh_catalog_execute("DELETE FROM walhouse.feed_table WHERE feed_id = $1", 1, &arg);
 	wh_catalog_execute("DELETE FROM walhouse.feed_position WHERE feed_id = $1", 1, &arg);

@@ -106,7 +106,9 @@ read_tables(const char *condition, WhArg arg)
 	WhRows *rows = wh_spi_query_kept(
 		wh_sql("SELECT feed_id, source_relid, source_schema, source_name, mirror::pg_catalog.oid,"
 			   " log::pg_catalog.oid, state, sync_lsn, key, row_filter, column_list, mirrored,"
-			   " mirrored_from, log_key_index, definition::pg_catalog.text"
+			   " mirrored_from, log_key_index, definition::pg_catalog.text, state = 'copy' AND"
+			   " EXISTS (SELECT FROM walhouse.feed_copy c WHERE c.feed_id = feed_table.feed_id AND"
+			   " c.source_relid = feed_table.source_relid AND c.begun)"
 			   " FROM walhouse.feed_table"
 			   " WHERE %s ORDER BY feed_id, source_relid",
 			   condition),
@@ -132,6 +134,7 @@ read_tables(const char *condition, WhArg arg)
 		table->mirrored_from = wh_rows_lsn(rows, i, 13);
 		table->log_key_index = wh_rows_bool(rows, i, 14);
 		table->definition = wh_rows_text(rows, i, 15);
+		table->is_copied = wh_rows_bool(rows, i, 16);
 		read_columns(table);
 		tables = lappend(tables, table);
 	}

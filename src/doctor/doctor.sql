@@ -112,6 +112,12 @@ BEGIN ATOMIC
                             ELSE pg_catalog.format('CALL walhouse.run(%L); -- or SELECT walhouse.start(%1$L)', t.feed) END
         FROM walhouse.stat_table t JOIN feed f ON f.feed = t.feed
         WHERE t.state = 'resync' OR (t.state = 'copy' AND f.stream_pid IS NULL AND f.state = 'ready')
+        UNION ALL
+        SELECT 'error', 'copy_failing', p.feed, pg_catalog.format('%I.%I', p.source_schema, p.source_name),
+               COALESCE(p.error, 'The copy of the table has failed; why is shown to the feed''s owner and to pg_read_all_stats.'), p.changed,
+               pg_catalog.format('CALL walhouse.remove_table(%L, %L); -- gives it up; it is tried again once what the error names is mended', p.feed,
+                                 pg_catalog.format('%I.%I', p.source_schema, p.source_name))
+        FROM walhouse.progress_snapshot p WHERE p.failures > 0
         -- Models.
         UNION ALL
         SELECT 'error', 'model_stopped', m.feed, m.model::pg_catalog.text,

@@ -32,7 +32,7 @@ static void check_tables(List **problems, const WhFeed *feed, PGconn *plain,
 						 const char *condition);
 static char *wanted_condition(List *wanted);
 static char *published_condition(const WhFeed *feed, bool is_own_database);
-static void report(const WhFeed *feed, List *problems);
+static void report(const char *what, List *problems);
 static char *first(PGconn *plain, const char *sql);
 static bool is_true(const char *value);
 
@@ -69,8 +69,22 @@ wh_source_check(const WhFeed *feed, PGconn *plain, List *wanted_tables, bool is_
 			check_tables(&problems, feed, plain, published_condition(feed, is_own_database));
 		}
 	}
-	if (problems != NIL)
-		report(feed, problems);
+	report(psprintf("feed \"%s\" cannot be created", feed->name), problems);
+}
+
+void
+wh_source_check_addition(const WhFeed *feed, PGconn *plain, const char *table)
+{
+	List *problems = NIL;
+
+	check_tables(&problems, feed, plain, wanted_condition(list_make1(pstrdup(table))));
+	report(psprintf("table \"%s\" cannot be added to feed \"%s\"", table, feed->name), problems);
+}
+
+char *
+wh_source_named(const char *table)
+{
+	return wanted_condition(list_make1(pstrdup(table)));
 }
 
 List *
@@ -87,13 +101,15 @@ wh_source_problems(const WhFeed *feed, PGconn *plain, bool is_own_database)
 	return problems;
 }
 
-/* report raises one error of all that is missing. */
+/* report raises one error of all that is missing, if anything is. */
 static void
-report(const WhFeed *feed, List *problems)
+report(const char *what, List *problems)
 {
 	StringInfoData details;
 	StringInfoData hints;
 
+	if (problems == NIL)
+		return;
 	initStringInfo(&details);
 	initStringInfo(&hints);
 	foreach_ptr(WhFeedProblem, problem, problems)
@@ -104,7 +120,7 @@ report(const WhFeed *feed, List *problems)
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg_plural("feed \"%s\" cannot be created: %d thing is missing", "feed \"%s\" cannot be created: %d things are missing", list_length(problems), feed->name, list_length(problems)),
+			 errmsg_plural("%s: %d thing is missing", "%s: %d things are missing", list_length(problems), what, list_length(problems)),
 			 errdetail_internal("%s", details.data),
 			 hints.len > 0 ? errhint("%s", hints.data) : 0));
 }

@@ -140,6 +140,16 @@ settle_definition(WhStream *stream, WhTransaction *txn, WhDefinition *definition
 	definition->is_settled = true;
 	if (txn->end_lsn <= table->sync_lsn)
 		return;
+	if (table->is_copied)
+	{
+		/* Nothing of it is logged yet: there is no history to tell of. */
+		if (is_among(stream, definition, txn->unsent) ||
+			wh_changelog_evolve(stream->feed, table, source) != NULL)
+			wh_copier_restart(table);
+		else
+			wh_changelog_store_definition(stream->feed->id, source);
+		return;
+	}
 	if (!wh_stream_wants(txn, definition))
 	{
 		change.action = "nothing";
@@ -169,7 +179,8 @@ settle_rewrite(WhStream *stream, const WhTransaction *txn, const WhDefinition *d
 	WhTarget *target = definition->target;
 	WhSchemaChange change = change_of(txn);
 
-	if (target == NULL || txn->end_lsn <= target->table->sync_lsn)
+	if (target == NULL || txn->end_lsn <= target->table->sync_lsn ||
+		strcmp(target->table->state, "copy") == 0)
 		return;
 	if (strcmp(target->table->state, "resync") == 0)
 		change.action = "nothing";
@@ -253,6 +264,11 @@ settle_gone(WhStream *stream, const WhTransaction *txn, Oid relid)
 	if (target == NULL || txn->end_lsn <= target->table->sync_lsn)
 		return;
 	table = target->table;
+	if (strcmp(table->state, "copy") == 0)
+	{
+		wh_copier_restart(table); /* which says why it cannot begin */
+		return;
+	}
 	change.action = "ended";
 	change.reason = "the table was dropped at the source, or left the publication";
 	wh_changelog_note_change(table->feed_id, relid, table->source_schema, table->source_name,
@@ -305,8 +321,9 @@ note_partition(WhStream *stream, const WhTransaction *txn, const void *from, con
 		change.reason = "the feed does not follow it";
 		ereport(WARNING,
 				(errmsg("feed \"%s\" does not follow partition \"%s\", which table \"%s\" has got", stream->feed->name, name, parent),
-				 errhint("CALL walhouse.drop_feed(%s) and create the feed again takes it in.",
-						 wh_sql_literal(stream->feed->name))));
+				 errhint("CALL walhouse.add_table(%s, %s) takes it in.",
+						 wh_sql_literal(stream->feed->name),
+						 wh_sql_literal(wh_sql("%I.%I", from_utf8(partition->namespace_), name)))));
 	}
 	else if (!is_attached && target != NULL)
 	{

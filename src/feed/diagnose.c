@@ -261,5 +261,6 @@ not_followed(const WhFeed *feed, const WhSourceTable *table)
 						   psprintf("Publication \"%s\" publishes table %s, which came after the "
 									"feed and is not followed.",
 									feed->publication, name),
-						   NULL);
+						   wh_sql("CALL walhouse.add_table(%L, %L); -- in the warehouse",
+								  feed->name, name));
 }

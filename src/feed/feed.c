@@ -20,6 +20,8 @@ int wh_feed_batch_ms = 1000;
 int wh_feed_slot_timeout = 60000;
 int wh_feed_status_interval = 10000;
 int wh_feed_partition_size = 16 * 1024;
+int wh_feed_chunk_rows = 50000;
+char *wh_feed_debug_point = NULL;
 
 void
 wh_feed_init(void)
@@ -53,6 +55,15 @@ wh_feed_init(void)
 		"from now on.",
 		NULL, &wh_feed_partition_size, 16 * 1024, 16, INT_MAX, PGC_USERSET, GUC_UNIT_MB, NULL,
 		NULL, NULL);
+	DefineCustomIntVariable(
+		"walhouse.feed_chunk_rows",
+		"Most rows of a table that are copied at a time while the feed goes on.",
+		"Fewer are, where they would keep the feed waiting for longer than a moment.",
+		&wh_feed_chunk_rows, 50000, 1, INT_MAX / 4, PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("walhouse.debug_feed_point",
+							   "A place where copies of tables stand still, for tests.", NULL,
+							   &wh_feed_debug_point, "", PGC_SIGHUP,
+							   GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE, NULL, NULL, NULL);
 	wh_connect_init();
 	wh_stream_init();
 }
@@ -83,7 +94,7 @@ walhouse_ingest(PG_FUNCTION_ARGS)
 				 errmsg("feed \"%s\" is being read by process %d", feed->name, holder),
 				 errhint("SELECT walhouse.wait_for(…) waits for it; SELECT walhouse.stop(%s) ends it.",
 						 wh_sql_literal(feed->name))));
-	while (!wh_feed_reached(stream, target, true))
+	while (!wh_feed_reached(stream, target, true) || wh_feed_is_copying(feed->id))
 		wh_feed_poll(stream, 100);
 	wh_feed_close(stream);
 	wh_txn_close();

@@ -69,6 +69,9 @@ extern XLogRecPtr wh_feed_current_source_lsn(WhFeed *feed);
  */
 extern bool wh_feed_reached(WhStream *stream, XLogRecPtr lsn, bool store);
 
+/* Whether tables are to be copied through a feed's stream, other than such as have failed. */
+extern bool wh_feed_is_copying(int32 feed_id);
+
 /*
  * What set_mirror() consists of.  wh_feed_check_mirror checks whether a table's mirror, by the
  * name of the table at the source, can be switched off or on; false, with a notice, when it is so

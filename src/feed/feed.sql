@@ -31,6 +31,16 @@ LANGUAGE C AS 'MODULE_PATHNAME', 'walhouse_ingest';
 COMMENT ON PROCEDURE walhouse.ingest(text, pg_lsn) IS
     'Brings change logs and mirrors of a feed, not its models, to up_to, by default the source''s position at the call. walhouse.run does this and loads the models. Error: another session reads the feed. Not inside a transaction block.';
 
+CREATE PROCEDURE walhouse.add_table(feed text, "table" text)
+LANGUAGE C AS 'MODULE_PATHNAME', 'walhouse_add_table';
+COMMENT ON PROCEDURE walhouse.add_table(text, text) IS
+    'Adds a source table, named as at the source, to a feed that is there: alters the publication if create_feed made it, makes mirror and change log, and has the table copied by chunks by whoever reads the feed''s stream (its worker, or walhouse.run), while the feed goes on. A partitioned table stands for those of its partitions that the feed does not have. walhouse.progress_snapshot shows how far it is; its change log begins where the copy ends. Not inside a transaction block.';
+
+CREATE PROCEDURE walhouse.remove_table(feed text, "table" text)
+LANGUAGE C AS 'MODULE_PATHNAME', 'walhouse_remove_table';
+COMMENT ON PROCEDURE walhouse.remove_table(text, text) IS
+    'Removes a source table, named as at the source, from a feed: its mirror and its change log are dropped, and it leaves the publication if create_feed made that. Error: models read the table. Not inside a transaction block.';
+
 CREATE PROCEDURE walhouse.resync_table(feed text, "table" text)
 LANGUAGE C AS 'MODULE_PATHNAME', 'walhouse_resync_table';
 COMMENT ON PROCEDURE walhouse.resync_table(text, text) IS

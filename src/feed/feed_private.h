@@ -22,6 +22,8 @@ extern int wh_feed_batch_ms;
 extern int wh_feed_slot_timeout; /* ms */
 extern int wh_feed_status_interval; /* ms */
 extern int wh_feed_partition_size; /* MB */
+extern int wh_feed_chunk_rows;
+extern char *wh_feed_debug_point;
 
 /* -------- connect.c: connections to sources; all are closed when the transaction aborts --------
  */
@@ -110,6 +112,10 @@ extern List *wh_source_tables(const WhFeed *feed, PGconn *plain, bool is_own_dat
  * change. */
 extern void wh_source_check(const WhFeed *feed, PGconn *plain, List *wanted_tables,
 							bool is_own_database, bool failover);
+/* The same for a table that is to be added, or the partitions of one. */
+extern void wh_source_check_addition(const WhFeed *feed, PGconn *plain, const char *table);
+/* A condition over n and c: a table by its name, or a partition of it. */
+extern char *wh_source_named(const char *table);
 extern bool wh_source_is_own_database(PGconn *plain);
 /* What of that a feed that is there needs, too, and does not find; of WhFeedProblem *. */
 extern List *wh_source_problems(const WhFeed *feed, PGconn *plain, bool is_own_database);
@@ -133,6 +139,18 @@ extern XLogRecPtr wh_slot_create(const WhFeed *feed, PGconn *replication, PGconn
 extern void wh_slot_drop(const WhFeed *feed, PGconn *plain);
 /* Starts a transaction of the plain connection that sees an exported snapshot. */
 extern void wh_snapshot_use(PGconn *plain, const char *snapshot);
+/*
+ * wh_snapshot_begin reads rows of a source table in the form of its mirror, by NextCopyFrom():
+ * those that meet each of the conditions, one after the other (of char *, SQL over the source's
+ * columns; NIL: all rows), within what is published.  wh_snapshot_end returns how many bytes
+ * came.
+ */
+extern struct CopyFromStateData *wh_snapshot_begin(PGconn *plain, const WhFeedTable *table,
+												   const WhSourceTable *source, Relation mirror,
+												   List *conditions);
+extern uint64 wh_snapshot_end(struct CopyFromStateData *copy);
+/* Whether a table is defined, and published, at the source as mirror and log know it. */
+extern bool wh_snapshot_is_defined_so(const WhFeedTable *table, const WhSourceTable *source);
 /* Copies a table into its mirror, in the caller's transaction; the mirror is empty. Returns the
  * number of rows. */
 extern uint64 wh_snapshot_copy(const WhFeed *feed, PGconn *plain, const WhFeedTable *table,
@@ -219,7 +237,9 @@ extern void wh_feed_pause(long milliseconds);
 /* A table by its name at the source; raises when the feed has none. */
 extern WhFeedTable *wh_feed_find_table(const WhFeed *feed, const char *name);
 
-/* mirror.c: raises unless a table has replica identity FULL */
+/* mirror.c: the models that read a table's mirror, and what drops them; NULL: there are none. */
+extern char *wh_mirror_readers(const WhFeedTable *table, char **drops);
+/* Raises unless a table has replica identity FULL */
 extern void wh_mirror_check_identity(PGconn *plain, const WhFeed *feed, const WhFeedTable *table);
 
 /* -------- target.c: a table of the feed, as ingest sees it -------- */
@@ -242,16 +262,20 @@ typedef struct WhTarget
 
 /* Both live in the current context, until the catalog's generation changes. */
 extern List *wh_target_open_all(const WhFeed *feed);
+extern WhTarget *wh_target_open(WhFeedTable *table);
 /* What an ingest does with the changes of a source transaction. */
 typedef enum WhWant
 {
 	WH_WANT_NOTHING,
+	WH_WANT_COPY, /* the table is being copied: see copied.c */
 	WH_WANT_LOG, /* the mirror is off: log them, with the rows as they were from the stream */
 	WH_WANT_ALL
 } WhWant;
 
 extern WhWant wh_target_want(const WhTarget *target, XLogRecPtr end_lsn);
 extern bool wh_target_exists(const WhFeedTable *table); /* mirror and log are both there */
+/* Whether a relation has the columns that it had when its target was opened. */
+extern bool wh_target_has_columns(Relation rel, TupleDesc desc);
 /* Mirror and log, which are there, are not as ingest needs them. */
 extern bool wh_target_is_altered(const WhFeedTable *table);
 /* Whether the first columns of a log, and those of txn, have the types that ingest writes. */
@@ -415,6 +439,113 @@ extern char *wh_keymap_describe(WhKeymap *map, const WhImage *image); /* a key f
 extern WhImage *wh_keymap_image(const WhTarget *target, TupleTableSlot *slot, ItemPointer tid,
 								bool *is_own);
 
+/* -------- copied.c: changes of a table that is being copied -------- */
+
+typedef struct WhCopied WhCopied;
+
+/* Lives in the current context, no longer than the map. */
+extern WhCopied *wh_copied_open(const WhTarget *target, WhKeymap *map);
+/* Notes what a change makes of the mirror's rows, in the map, and what a chunk may not bring any
+ * more; before_is_whole: it is the row as it was, and not its key. */
+extern void wh_copied_apply(WhCopied *copied, const WhTransaction *txn, WhImage *after,
+							WhImage *before, bool before_is_whole);
+/* The table was emptied: whatever it has from now on comes with the stream. */
+extern void wh_copied_truncate(WhCopied *copied);
+extern void wh_copied_flush(WhCopied *copied);
+extern void wh_copied_close(WhCopied *copied);
+
+/* What a snapshot of the source does not see. */
+typedef struct WhUnseen
+{
+	uint64 xmin; /* all transactions before it are seen, or were rolled back */
+	uint32 xmax; /* neither this one nor those after it */
+	uint32 *xids; /* nor these */
+	int count;
+} WhUnseen;
+
+/* Has a map, which is empty, hold the keys that a chunk read with a snapshot may not bring: their
+ * rows are found as touched by WH_COPIED_MARK. */
+#define WH_COPIED_MARK PG_UINT64_MAX
+extern void wh_copied_mark(const WhTarget *target, WhKeymap *map, const WhUnseen *unseen);
+/* A key that is to be read by itself. */
+typedef struct WhOwed
+{
+	List *key; /* of char * */
+	Datum tid; /* in walhouse.feed_copy_key */
+} WhOwed;
+
+/* Those that a snapshot may read, a few at a time: of WhOwed *. */
+extern List *wh_copied_owed(const WhFeedTable *table, const WhUnseen *unseen);
+extern List *wh_copied_key_list(Datum array); /* text[] to List of char * */
+/* Forgets what a snapshot has seen, of keys that are owed those that were `read`; the others that
+ * are owed are to be read by themselves. */
+extern void wh_copied_settle(const WhFeedTable *table, const WhUnseen *unseen, List *read);
+
+/* -------- copychunk.c, copy.c: tables that are copied while the stream goes on -------- */
+
+/* A row of walhouse.feed_copy. */
+typedef struct WhCopy
+{
+	WhFeedTable *table;
+	bool begun;
+	uint64 starts_after;
+	List *boundary; /* of char *; NIL: nothing was read */
+	bool all_read;
+	XLogRecPtr up_to;
+	bool has_owed; /* keys are to be read by themselves */
+	int64 chunks; /* that were read */
+	int failures;
+} WhCopy;
+
+/* The connection that a stream copies through, and the snapshot that is open there. */
+typedef struct WhCopier
+{
+	bool is_wanted; /* tables wait, as known at: */
+	uint64 generation;
+	TimestampTz pause; /* nothing is done before */
+	TimestampTz waits; /* for source transactions that ended too late; 0: for none */
+	PGconn *plain; /* NULL: none yet */
+	bool is_own_database;
+	Oid relid; /* the table at the source whose chunk is to be read; InvalidOid: no snapshot */
+	TimestampTz opened;
+	XLogRecPtr lsn; /* all that the snapshot sees ends at or below */
+	char *file; /* the table's at the source, as the snapshot was taken */
+	WhUnseen unseen;
+	MemoryContext context; /* of file and unseen */
+	int rows; /* that the next chunk has at most */
+} WhCopier;
+
+/* A chunk as it was read. */
+typedef struct WhChunkRead
+{
+	List *boundary; /* of char *: key of its last row; NIL: there is nothing behind it */
+	uint64 rows;
+	uint64 excluded; /* that the stream had brought, or taken away */
+	uint64 bytes;
+	int64 took; /* µs, for its rows alone */
+} WhChunkRead;
+
+/* Reads a chunk in the snapshot that is open, and adds to the mirror what it lacks. */
+extern void wh_chunk_read(WhCopier *copier, const WhFeed *feed, const WhCopy *copy,
+						  const WhSourceTable *source, WhChunkRead *read);
+
+/* Has tables that are in state copy copied by chunks, and tries again at once what failed. */
+extern void wh_copier_pend(const WhFeed *feed);
+extern void wh_copier_insert(const WhFeedTable *table, const char *command);
+/* The copy begins anew; what it has brought is given up then. */
+extern void wh_copier_restart(const WhFeedTable *table);
+/* The same of all that are under way: the stream has a gap. */
+extern void wh_copier_restart_all(const WhFeed *feed);
+/* Forgets the copy of a table that was copied otherwise. */
+extern void wh_copier_forget(const WhFeedTable *table);
+/* Does the next step of a copy, if one is due, in transactions of its own; true when it did. */
+extern bool wh_copier_step(WhStream *stream);
+/* Says whether a copy only waits for the stream to come further: then who waits looks often. */
+extern bool wh_copier_is_wanted(const WhStream *stream);
+extern void wh_copier_close(WhStream *stream);
+/* A place where a process stands still, for tests. */
+extern void wh_copier_point(const char *name);
+
 /* -------- ingest.c -------- */
 
 /* A definition that the stream brought. */
@@ -497,6 +628,7 @@ struct WhStream
 	TimestampTz idle_stored_at;
 	TimestampTz asked_at;
 	bool is_asked; /* the source, how far it is; its answer has not come */
+	WhCopier copier;
 };
 
 extern void wh_stream_init(void);

@@ -12,11 +12,14 @@
  *
  * A table whose mirror is off has its changes logged alone.  The rows as they were come with the
  * stream then (replica identity FULL), each with its change; the map still tells which of them
- * this source transaction has touched before.  Of a transaction by chunks the mirror holds the rows
- * that it has touched until it ends, so that the same rule applies.  What a TRUNCATE removes nobody
- * knows: the log begins anew there.  A mirror that was switched on again has a copy from further on
- * than what is ingested: it is left alone until then, and of a transaction by chunks the map
- * remembers the keys that it has touched.
+ * this source transaction has touched before.  Of a transaction by chunks the mirror holds the
+ * rows that it has touched until it ends, so that the same rule applies.  What a TRUNCATE removes
+ * nobody knows: the log begins anew there.  A mirror that was switched on again has a copy from
+ * further on than what is ingested: it is left alone until then, and of a transaction by chunks
+ * the map remembers the keys that it has touched.
+ *
+ * A table that is being copied by chunks is mirrored as far as it is there, and not logged
+ * (copied.c).
  *
  * A change that does not fit the mirror is an error with the table named in `current`; the caller
  * puts that table in state resync and does the ingest again without it.
@@ -55,6 +58,7 @@ typedef struct Table
 	XLogRecPtr log_from; /* the range of LSNs that the open partition of the log has */
 	XLogRecPtr log_to;
 	WhKeymap *map;
+	WhCopied *copied; /* it is being copied: its changes are not logged; else NULL */
 } Table;
 
 typedef struct Work
@@ -86,7 +90,6 @@ static Table *find_table(Work *work, const WhDefinition *definition);
 static Table *open_table(Work *work, WhTarget *target);
 static void check_columns(const Table *table, WhAppend *append, TupleDesc desc);
 pg_noreturn static void refuse_altered(const Table *table);
-static bool same_columns(Relation rel, TupleDesc desc);
 static void open_log(Work *work, Table *table);
 static void apply_insert(Work *work, Table *table, int64 seq, WhImage *after);
 static void apply_update(Work *work, Table *table, int64 seq, WhImage *after, WhImage *before);
@@ -144,6 +147,8 @@ wh_ingest(void *arg)
 	end_unmirrored(&work);
 	foreach_ptr(Table, table, work.tables)
 	{
+		if (table->copied != NULL)
+			wh_copied_close(table->copied);
 		wh_keymap_close(table->map);
 		wh_changelog_append_close(table->log);
 		wh_changelog_append_close(table->mirror);
@@ -253,21 +258,24 @@ walk_change(Work *work, Table *table, WhReader *reader, const WhWireRows *rows, 
 		new = wh_reader_read(reader, work->chunks, after.data, after.len);
 	if (before.data != NULL)
 		old = wh_reader_read(reader, work->chunks, before.data, before.len);
-	if (op == WH_OP_INSERT && new != NULL)
-		apply_insert(work, table, seq, new);
-	else if (rows->is_rewritten)
-		apply_rewritten(work, table, seq, new);
-	else if (op == WH_OP_UPDATE && new != NULL)
-		apply_update(work, table, seq, new, old);
-	else if (op == WH_OP_DELETE && old != NULL)
-		apply_delete(work, table, seq, old);
-	else
+	if ((op == WH_OP_DELETE ? old : new) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROTOCOL_VIOLATION),
 				 errmsg("a change of table \"%s\" came without its row", table->target->table->source_name),
 				 errdetail("Its replica identity does not send a key.")));
-	work->operations[op == WH_OP_INSERT ? 0 : op == WH_OP_UPDATE ? 1 :
-																   2]++;
+	if (table->copied != NULL)
+		wh_copied_apply(table->copied, work->txn, new, old, rows->before_kind == WH_BEFORE_FULL);
+	else if (op == WH_OP_INSERT)
+		apply_insert(work, table, seq, new);
+	else if (rows->is_rewritten)
+		apply_rewritten(work, table, seq, new);
+	else if (op == WH_OP_UPDATE)
+		apply_update(work, table, seq, new, old);
+	else
+		apply_delete(work, table, seq, old);
+	if (table->copied == NULL)
+		work->operations[op == WH_OP_INSERT ? 0 : op == WH_OP_UPDATE ? 1 :
+																	   2]++;
 	MemoryContextSwitchTo(work->context);
 	if (chunk_is_full(work))
 		end_chunk(work);
@@ -314,7 +322,7 @@ walk_truncate(Work *work, WhSlice payload)
 		if (table == NULL)
 			continue;
 		apply_truncate(work, table, seq);
-		work->truncates++;
+		work->truncates += table->copied == NULL;
 	}
 }
 
@@ -334,9 +342,9 @@ find_table(Work *work, const WhDefinition *definition)
 		if (table->target != target)
 			continue;
 		/* From here on the mirror has what the map was told by the stream. */
-		if (table->is_mirrored != (want == WH_WANT_ALL))
+		if (table->is_mirrored != (want != WH_WANT_LOG))
 			wh_keymap_reset(table->map);
-		table->is_mirrored = want == WH_WANT_ALL;
+		table->is_mirrored = want != WH_WANT_LOG;
 		if (work->txn->end_lsn < table->log_from || work->txn->end_lsn >= table->log_to)
 		{
 			wh_changelog_append_close(table->log);
@@ -358,10 +366,12 @@ open_table(Work *work, WhTarget *target)
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("mirror or change log of \"%s\" was dropped", target->table->source_name)));
 	table->target = target;
-	table->is_mirrored = wh_target_want(target, work->txn->end_lsn) == WH_WANT_ALL;
+	table->is_mirrored = wh_target_want(target, work->txn->end_lsn) != WH_WANT_LOG;
 	table->mirror = wh_changelog_append_open(target->table->mirror);
 	open_log(work, table);
 	table->map = wh_keymap_open(target, wh_changelog_append_relation(table->mirror));
+	if (target->table->is_copied)
+		table->copied = wh_copied_open(target, table->map);
 	check_columns(table, table->mirror, target->desc);
 	work->tables = lappend(work->tables, table);
 	MemoryContextSwitchTo(old);
@@ -373,7 +383,7 @@ open_table(Work *work, WhTarget *target)
 static void
 check_columns(const Table *table, WhAppend *append, TupleDesc desc)
 {
-	if (!same_columns(wh_changelog_append_relation(append), desc))
+	if (!wh_target_has_columns(wh_changelog_append_relation(append), desc))
 		refuse_altered(table);
 }
 
@@ -384,24 +394,6 @@ refuse_altered(const Table *table)
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("mirror or change log of \"%s\" was altered",
 					table->target->table->source_name)));
-}
-
-/* same_columns says whether a relation has the columns that it had when its target was opened. */
-static bool
-same_columns(Relation rel, TupleDesc desc)
-{
-	TupleDesc now = RelationGetDescr(rel);
-
-	for (int i = 0; now->natts == desc->natts && i < desc->natts; i++)
-	{
-		Form_pg_attribute is = TupleDescAttr(now, i);
-		Form_pg_attribute was = TupleDescAttr(desc, i);
-
-		if (is->atttypid != was->atttypid || is->attisdropped != was->attisdropped ||
-			namestrcmp(&is->attname, NameStr(was->attname)) != 0)
-			return false;
-	}
-	return now->natts == desc->natts;
 }
 
 /* open_log opens the partition of a table's log that the transaction's rows go to; it was found by
@@ -502,9 +494,12 @@ apply_truncate(Work *work, Table *table, int64 seq)
 	end_chunk(work);
 	work->ingest->current = table->target;
 	if (reads_mirror(work, table))
-		remove_rows(work, table, seq, table->is_mirrored);
+		remove_rows(work, table, seq, table->is_mirrored && table->copied == NULL);
 	table->is_truncated = !table->is_mirrored;
-	log_row(work, table, seq, 'T', NULL);
+	if (table->copied != NULL)
+		wh_copied_truncate(table->copied);
+	else
+		log_row(work, table, seq, 'T', NULL);
 	end_chunk(work);
 }
 
@@ -734,6 +729,8 @@ end_chunk(Work *work)
 	{
 		work->ingest->current = table->target;
 		wh_changelog_append_flush(table->log);
+		if (table->copied != NULL)
+			wh_copied_flush(table->copied);
 		if (reads_mirror(work, table))
 			write_mirror(work, table);
 		if (work->by_chunks && !reads_mirror(work, table))

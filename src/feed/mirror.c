@@ -78,16 +78,8 @@ wh_mirror_check_identity(PGconn *plain, const WhFeed *feed, const WhFeedTable *t
 static void
 refuse_models(const WhFeedTable *table)
 {
-	WhArg arg = WH_ARG_OID(table->mirror);
-	WhRows *rows = wh_catalog_query(
-		"SELECT pg_catalog.string_agg(m.relation::pg_catalog.text, ', ' ORDER BY m.model_id) FROM "
-		"walhouse.model m WHERE EXISTS (SELECT FROM pg_catalog.pg_depend d JOIN "
-		"pg_catalog.pg_rewrite r ON r.oid = d.objid WHERE d.classid = "
-		"'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.refclassid = "
-		"'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = $1 AND r.ev_class = "
-		"m.query::pg_catalog.oid)",
-		1, &arg);
-	char *models = wh_rows_text(rows, 0, 1);
+	char *drops;
+	char *models = wh_mirror_readers(table, &drops);
 
 	if (models == NULL)
 		return;
@@ -96,6 +88,25 @@ refuse_models(const WhFeedTable *table)
 			 errmsg("the mirror of table \"%s\" cannot be switched off because models read it", table->source_name),
 			 errdetail("They are: %s.", models),
 			 errhint("Drop them first with walhouse.drop_model().")));
+}
+
+char *
+wh_mirror_readers(const WhFeedTable *table, char **drops)
+{
+	WhArg arg = WH_ARG_OID(table->mirror);
+	WhRows *rows = wh_catalog_query(
+		"SELECT pg_catalog.string_agg(m.relation::pg_catalog.text, ', ' ORDER BY m.model_id),"
+		" pg_catalog.string_agg(pg_catalog.format('SELECT walhouse.drop_model(%L);', m.relation), '"
+		" ' ORDER BY m.model_id DESC) FROM "
+		"walhouse.model m WHERE EXISTS (SELECT FROM pg_catalog.pg_depend d JOIN "
+		"pg_catalog.pg_rewrite r ON r.oid = d.objid WHERE d.classid = "
+		"'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.refclassid = "
+		"'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = $1 AND r.ev_class = "
+		"m.query::pg_catalog.oid)",
+		1, &arg);
+
+	*drops = wh_rows_text(rows, 0, 2);
+	return wh_rows_text(rows, 0, 1);
 }
 
 void

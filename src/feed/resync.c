@@ -367,6 +367,7 @@ finish(Resync *run)
 	wh_catalog_execute("UPDATE walhouse.feed SET resync_lsn = NULL, error = NULL, error_time = NULL"
 					   " WHERE feed_id = $1",
 					   1, &arg);
+	wh_copier_restart_all(run->feed);
 	wh_txn_commit();
 }
 

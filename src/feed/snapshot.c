@@ -40,18 +40,14 @@ static struct
 	char *buffer; /* of libpq */
 	int len;
 	int used;
+	uint64 bytes; /* that have come */
 } copy_source;
 
 pg_noreturn static void slot_timed_out(const WhFeed *feed, PGconn *replication, PGconn *plain);
-static CopyFromState begin_copy(PGconn *plain, const WhFeedTable *table,
-								const WhSourceTable *source, const char *condition,
-								Relation rel);
-static void end_copy(CopyFromState copy);
 static char *snapshot_query(const WhFeedTable *table, const WhSourceTable *source,
-							const char *condition, List **columns, bool *is_binary);
+							List *conditions, List **columns, bool *is_binary);
 static WhFeedColumn *find_column(const WhFeedTable *table, int attnum);
 static int read_copy(void *out, int minread, int maxread);
-static bool is_defined_so(const WhFeedTable *table, const WhSourceTable *source);
 static void rebuild_models(const WhFeedTable *table);
 
 XLogRecPtr
@@ -123,9 +119,9 @@ wh_snapshot_copy(const WhFeed *feed, PGconn *plain, const WhFeedTable *table,
 	wh_user_become(feed->owner, &saved);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	rel = table_open(table->mirror, RowExclusiveLock);
-	copy = begin_copy(plain, table, source, NULL, rel);
+	copy = wh_snapshot_begin(plain, table, source, rel, NIL);
 	rows = CopyFrom(copy);
-	end_copy(copy);
+	(void) wh_snapshot_end(copy);
 	table_close(rel, NoLock);
 	PopActiveSnapshot();
 	wh_user_restore(&saved);
@@ -151,7 +147,8 @@ wh_snapshot_read(const WhFeed *feed, PGconn *plain, const WhFeedTable *table,
 
 	wh_user_become(feed->owner, &saved);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	copy = begin_copy(plain, table, source, condition, rel);
+	copy = wh_snapshot_begin(plain, table, source, rel,
+							 condition != NULL ? list_make1(pstrdup(condition)) : NIL);
 	MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
 	while (NextCopyFrom(copy, context, values, nulls))
 	{
@@ -171,7 +168,7 @@ wh_snapshot_read(const WhFeed *feed, PGconn *plain, const WhFeedTable *table,
 		rows++;
 	}
 	MemoryContextSwitchTo(old);
-	end_copy(copy);
+	(void) wh_snapshot_end(copy);
 	PopActiveSnapshot();
 	wh_user_restore(&saved);
 	FreeExecutorState(estate);
@@ -179,30 +176,29 @@ wh_snapshot_read(const WhFeed *feed, PGconn *plain, const WhFeedTable *table,
 	return rows;
 }
 
-/* begin_copy starts to read the source's rows of a table that meet a condition, NULL for all. */
-static CopyFromState
-begin_copy(PGconn *plain, const WhFeedTable *table, const WhSourceTable *source,
-		   const char *condition, Relation rel)
+CopyFromState
+wh_snapshot_begin(PGconn *plain, const WhFeedTable *table, const WhSourceTable *source,
+				  Relation mirror, List *conditions)
 {
 	List *columns;
 	bool is_binary;
-	char *query = snapshot_query(table, source, condition, &columns, &is_binary);
+	char *query = snapshot_query(table, source, conditions, &columns, &is_binary);
 	List *options = list_make2(
 		makeDefElem("format", (Node *) makeString(is_binary ? "binary" : "text"), -1),
 		makeDefElem("encoding", (Node *) makeString(pstrdup(GetDatabaseEncodingName())), -1));
 	ParseState *state = make_parsestate(NULL);
 
-	addRangeTableEntryForRelation(state, rel, RowExclusiveLock, NULL, false, false);
+	addRangeTableEntryForRelation(state, mirror, RowExclusiveLock, NULL, false, false);
 	wh_source_copy(plain, query, PGRES_COPY_OUT);
 	copy_source.conn = plain;
 	copy_source.buffer = NULL;
 	copy_source.len = copy_source.used = 0;
-	return BeginCopyFrom(state, rel, NULL, NULL, false, read_copy, columns, options);
+	copy_source.bytes = 0;
+	return BeginCopyFrom(state, mirror, NULL, NULL, false, read_copy, columns, options);
 }
 
-/* end_copy reads to the end of what the source sends. */
-static void
-end_copy(CopyFromState copy)
+uint64
+wh_snapshot_end(CopyFromState copy)
 {
 	EndCopyFrom(copy);
 	while (copy_source.len != -1)
@@ -211,6 +207,7 @@ end_copy(CopyFromState copy)
 
 		read_copy(&byte, 1, 1);
 	}
+	return copy_source.bytes;
 }
 
 /*
@@ -220,33 +217,35 @@ end_copy(CopyFromState copy)
  * text, as they do in the stream.
  */
 static char *
-snapshot_query(const WhFeedTable *table, const WhSourceTable *source, const char *condition,
+snapshot_query(const WhFeedTable *table, const WhSourceTable *source, List *conditions,
 			   List **columns, bool *is_binary)
 {
 	StringInfoData sql;
-	const char *separator = "";
+	StringInfoData select;
 
 	*columns = NIL;
 	*is_binary = true;
 	initStringInfo(&sql);
-	wh_sql_append(&sql, "COPY (SELECT ");
+	initStringInfo(&select);
 	foreach_ptr(WhSourceColumn, column, source->columns)
 	{
 		bool is_text;
 		Oid type = wh_changelog_local_type(column, &is_text);
 
-		wh_sql_append(&sql, is_text ? "%s%I::pg_catalog.text" : "%s%I", separator, column->name);
-		separator = ", ";
+		wh_sql_append(&select, is_text ? "%s%I::pg_catalog.text" : "%s%I",
+					  *columns == NIL ? "SELECT " : ", ", column->name);
 		*columns = lappend(*columns, makeString(find_column(table, column->attnum)->mirror_column));
 		/* the vectors' receive functions refuse empty ones */
 		if (type >= FirstNormalObjectId || type == INT2VECTOROID || type == OIDVECTOROID)
 			*is_binary = false;
 	}
-	wh_sql_append(&sql, " FROM ONLY %I.%I", source->schema, source->name);
-	if (source->row_filter != NULL)
-		wh_sql_append(&sql, " WHERE (%s)", source->row_filter);
-	if (condition != NULL)
-		wh_sql_append(&sql, " %s (%s)", source->row_filter != NULL ? "AND" : "WHERE", condition);
+	wh_sql_append(&select, " FROM ONLY %I.%I WHERE (%s)", source->schema, source->name,
+				  source->row_filter != NULL ? source->row_filter : "true");
+	wh_sql_append(&sql, "COPY (%s", conditions == NIL ? select.data : "");
+	foreach_ptr(char, condition, conditions)
+		wh_sql_append(&sql, "%s%s AND (%s)",
+					  condition == linitial(conditions) ? "" : " UNION ALL ", select.data,
+					  condition);
 	wh_sql_append(&sql, ") TO STDOUT (FORMAT %s)", *is_binary ? "binary" : "text");
 	return sql.data;
 }
@@ -285,6 +284,7 @@ read_copy(void *out, int minread, int maxread)
 		copy_source.buffer = NULL;
 		copy_source.used = 0;
 		copy_source.len = wh_source_receive(copy_source.conn, &copy_source.buffer, -1);
+		copy_source.bytes += Max(copy_source.len, 0);
 	}
 	return done;
 }
@@ -328,7 +328,7 @@ wh_snapshot_resync(const WhFeed *feed, const WhFeedTable *table, bool mirror_on)
 	/* What lies between the feed's position and the copy is in the copy; where the log has been
 	 * complete, it is to be logged all the same. */
 	goes_on = mirror_on && strcmp(table->state, "ready") == 0 &&
-			  is_defined_so(table, linitial(tables)) &&
+			  wh_snapshot_is_defined_so(table, linitial(tables)) &&
 			  wh_changelog_position(feed->id, NULL) >= table->sync_lsn;
 	wh_user_become(feed->owner, &saved);
 	wh_spi_execute(wh_sql("DELETE FROM %T", table->mirror), 0, NULL);
@@ -341,6 +341,7 @@ wh_snapshot_resync(const WhFeed *feed, const WhFeedTable *table, bool mirror_on)
 		wh_snapshot_copy(feed, plain, table, linitial(tables));
 	wh_changelog_set_table_state(table, "ready", lsn, NULL);
 	wh_changelog_set_mirror(table, has_mirror, goes_on ? lsn : InvalidXLogRecPtr);
+	wh_copier_forget(table);
 	rebuild_models(table);
 	wh_txn_commit();
 	wh_disconnect(plain);
@@ -351,9 +352,8 @@ wh_snapshot_resync(const WhFeed *feed, const WhFeedTable *table, bool mirror_on)
 	wh_txn_commit();
 }
 
-/* is_defined_so says whether a table is defined at the source as log and mirror know it. */
-static bool
-is_defined_so(const WhFeedTable *table, const WhSourceTable *source)
+bool
+wh_snapshot_is_defined_so(const WhFeedTable *table, const WhSourceTable *source)
 {
 	int known = 0;
 
@@ -370,7 +370,9 @@ is_defined_so(const WhFeedTable *table, const WhSourceTable *source)
 		if (!same)
 			return false;
 	}
-	return known == list_length(source->columns);
+	return known == list_length(source->columns) && equal(table->key, source->key) &&
+		   strcmp(table->row_filter != NULL ? table->row_filter : "",
+				  source->row_filter != NULL ? source->row_filter : "") == 0;
 }
 
 /* rebuild_models sends the models that read a table to their next build: the log has a gap for

@@ -47,7 +47,6 @@ static bool leaves_politely = false; /* leave_streams is registered in this proc
 static void abort_streams(XactEvent event, void *arg);
 static void free_stream(WhStream *stream);
 static WhStream *create_stream(const WhFeed *feed);
-static void copy_pending_tables(const WhFeed *feed);
 static void start_session(WhStream *stream);
 static void wait_for_slot(const WhFeed *feed, PGconn *plain);
 static void start_replication(WhStream *stream);
@@ -123,7 +122,7 @@ wh_feed_open(WhFeed *feed, int *holder)
 	source = wh_source_identity(stream->conn);
 	wh_feed_check_identity(feed, &source);
 	wh_txn_commit();
-	copy_pending_tables(feed);
+	wh_copier_pend(feed);
 	start_session(stream);
 	wait_for_slot(feed, plain);
 	wh_feed_check_slot(feed, plain, stream->position);
@@ -160,17 +159,6 @@ create_stream(const WhFeed *feed)
 		AllocSetContextCreate(context, "walhouse targets", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(old);
 	return stream;
-}
-
-/* copy_pending_tables finishes what a crash of create_feed left. */
-static void
-copy_pending_tables(const WhFeed *feed)
-{
-	foreach_ptr(WhFeedTable, table, wh_changelog_tables(feed->id))
-	{
-		if (strcmp(table->state, "copy") == 0)
-			wh_snapshot_resync(feed, table, false);
-	}
 }
 
 /* start_session commits the session row synchronously, and reads the position that is durable
@@ -250,6 +238,9 @@ wh_feed_poll(WhStream *stream, long timeout_ms)
 	bool was_asked = stream->is_asked;
 	int messages = 0;
 
+	check_open(stream);
+	/* Here, too, or a stream without a pause would leave it no time. */
+	(void) wh_copier_step(stream);
 	for (;;)
 	{
 		char *buffer;
@@ -277,6 +268,12 @@ wh_feed_poll(WhStream *stream, long timeout_ms)
 			continue;
 		if (len == 0 && store_idle_if_due(stream))
 			return true;
+		if (len == 0 && wh_copier_step(stream))
+		{
+			if (stream->position != before || GetCurrentTimestamp() >= deadline)
+				return stream->position != before;
+			continue;
+		}
 		report_if_due(stream);
 		/* What is complete is ingested first: it takes a moment, and more may wait behind it. */
 		if (deadline != DT_NOEND && stream->complete == NIL && GetCurrentTimestamp() >= deadline)
@@ -320,6 +317,9 @@ next_wait(const WhStream *stream, TimestampTz deadline)
 	long wait = stream->confirms > 0 || stream->confirmed > stream->reported ?
 					REPORT_INTERVAL_MS :
 					wh_feed_status_interval;
+
+	if (wh_copier_is_wanted(stream))
+		wait = ASK_INTERVAL_MS;
 
 	if (deadline == DT_NOEND)
 		return wait;
@@ -591,6 +591,7 @@ wh_feed_close(WhStream *stream)
 	}
 	feed_id = stream->feed->id;
 	say_goodbye(stream);
+	wh_copier_close(stream);
 	wh_disconnect(stream->conn);
 	free_stream(stream);
 	wh_unlock_stream(feed_id);

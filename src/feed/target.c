@@ -7,6 +7,7 @@
 #include "access/table.h"
 #include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
@@ -18,7 +19,6 @@
 static void stop_target(const WhFeed *feed, const WhFeedTable *table, const char *reason,
 						const char *command);
 static bool has_types(Oid relid, const Oid *types, int count);
-static WhTarget *open_target(WhFeedTable *table);
 static char *type_detail(const Walhouse__V1__Relation *relation,
 						 const Walhouse__V1__Column *column);
 static List *identity_key(const Walhouse__V1__Relation *relation, const WhFeedTable *table);
@@ -35,7 +35,7 @@ wh_target_open_all(const WhFeed *feed)
 		bool is_stopped = strcmp(table->state, "resync") == 0;
 
 		if (wh_target_exists(table) && !wh_target_is_altered(table))
-			targets = lappend(targets, open_target(table));
+			targets = lappend(targets, wh_target_open(table));
 		else if (!is_stopped && wh_target_exists(table))
 			stop_target(feed, table, "its mirror or its change log was altered",
 						wh_sql("Alter it back, and CALL walhouse.resync_table(%L, %L).", feed->name,
@@ -102,6 +102,8 @@ wh_target_want(const WhTarget *target, XLogRecPtr end_lsn)
 {
 	const WhFeedTable *table = target->table;
 
+	if (table->is_copied)
+		return WH_WANT_COPY;
 	if (!target->is_ready)
 		return WH_WANT_NOTHING;
 	if (table->has_mirror && end_lsn <= table->mirrored_from)
@@ -109,6 +111,23 @@ wh_target_want(const WhTarget *target, XLogRecPtr end_lsn)
 	if (end_lsn <= table->sync_lsn)
 		return WH_WANT_NOTHING;
 	return table->has_mirror ? WH_WANT_ALL : WH_WANT_LOG;
+}
+
+bool
+wh_target_has_columns(Relation rel, TupleDesc desc)
+{
+	TupleDesc now = RelationGetDescr(rel);
+
+	for (int i = 0; now->natts == desc->natts && i < desc->natts; i++)
+	{
+		Form_pg_attribute is = TupleDescAttr(now, i);
+		Form_pg_attribute was = TupleDescAttr(desc, i);
+
+		if (is->atttypid != was->atttypid || is->attisdropped != was->attisdropped ||
+			namestrcmp(&is->attname, NameStr(was->attname)) != 0)
+			return false;
+	}
+	return now->natts == desc->natts;
 }
 
 bool
@@ -129,8 +148,8 @@ stop_target(const WhFeed *feed, const WhFeedTable *table, const char *reason, co
 			 errhint("%s", command)));
 }
 
-static WhTarget *
-open_target(WhFeedTable *table)
+WhTarget *
+wh_target_open(WhFeedTable *table)
 {
 	WhTarget *target = palloc0(sizeof(WhTarget));
 	Relation mirror = table_open(table->mirror, AccessShareLock);

@@ -107,6 +107,40 @@ CREATE VIEW walhouse.stat_table AS
 COMMENT ON VIEW walhouse.stat_table IS
     'One row for each source table of a feed. state: copy (the first copy is not finished), ready, resync (something happened at the source that is not followed, see error; CALL walhouse.resync_table). sync_lsn: changes up to there came by the copy. rows_estimated: of the mirror, by its last ANALYZE. mirrored: false when walhouse.set_mirror has switched the mirror off.';
 
+CREATE VIEW walhouse.progress_snapshot AS
+    SELECT s.stream_pid AS pid,
+           d.oid AS datid,
+           d.datname,
+           t.mirror::oid AS relid,
+           c.command,
+           CASE WHEN c.failures > 0 THEN 'waiting after an error'
+                WHEN NOT c.begun THEN 'initializing'
+                WHEN c.chunks = 0 AND NOT c.all_read THEN 'waiting for transactions of the source'
+                WHEN c.all_read THEN 'finishing'
+                ELSE 'copying' END AS phase,
+           c.bytes_processed,
+           c.bytes_total,
+           c.tuples_processed,
+           c.tuples_excluded,
+           c.tuples_estimated,
+           c.chunks,
+           f.name AS feed,
+           t.source_schema,
+           t.source_name,
+           c.started,
+           c.changed,
+           c.failures,
+           c.next_try,
+           CASE WHEN pg_catalog.pg_has_role(f.owner::oid, 'USAGE') OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE')
+                THEN c.error END AS error
+    FROM walhouse.feed_copy c
+         JOIN walhouse.feed_table t USING (feed_id, source_relid)
+         JOIN walhouse.feed f USING (feed_id)
+         JOIN pg_catalog.pg_database d ON d.datname = pg_catalog.current_database()
+         LEFT JOIN walhouse.stat_feed s ON s.feed = f.name;
+COMMENT ON VIEW walhouse.progress_snapshot IS
+    'One row for each source table that is being copied while its feed goes on, in the shape of pg_stat_progress_copy. command: ADD TABLE, or CREATE FEED for what a crash of create_feed left. pid: who reads the feed''s stream, and copies. bytes_total, tuples_estimated: of the table at the source when the copy began; tuples_processed: rows that the copy brought; tuples_excluded: those that had come, or gone, with the stream before. failures, next_try, error: the copy waits after an error, and goes on by itself.';
+
 CREATE VIEW walhouse.stat_model AS
     SELECT m.relation AS model,
            m.kind,
@@ -174,4 +208,4 @@ CREATE VIEW walhouse.stat_model AS
 COMMENT ON VIEW walhouse.stat_model IS
     'One row for each model. is_current: the model''s state is live, its table is ready, and so is what it needs; all current models of a feed move together. waits_for says what the others need. loads, inserted, updated, deleted and inferred are sums over the load history that is kept (builds too); a query that does not name them does not compute them. rejected and ahead: rows of a fact that no partition can take, and rows whose dimension version is not settled yet. last_verify, verify_position, verify_differences: the last verification of a sample by the feed''s worker, the position that it was made at, and how many rows differed; NULL when it failed (walhouse.verification). retired_to: of a fact whose partitions were retired, the event time from which on it has rows; late_changes: how many changes of retired rows were passed over.';
 
-GRANT SELECT ON walhouse.stat_feed, walhouse.stat_table, walhouse.stat_model TO PUBLIC;
+GRANT SELECT ON walhouse.stat_feed, walhouse.stat_table, walhouse.progress_snapshot, walhouse.stat_model TO PUBLIC;

@@ -3,7 +3,8 @@
  *		CALL walhouse.run(feed, up_to): what the worker does, once, in the caller's session.
  *
  * The target is fixed at the call: up_to, or how far the source's WAL goes then.  run() ends when
- * the feed's position and its live models have reached it and no model waits for a build.  Who
+ * the feed's position and its live models have reached it, no table is being copied and no model
+ * waits for a build.  Who
  * reads the stream is decided by the stream lock: when somebody else does, run() tells that worker
  * what it waits for, and takes over if the other ends.
  */
@@ -87,7 +88,8 @@ get_stream(WhFeed *feed, XLogRecPtr target)
 static bool
 followed(const WhFeed *feed, XLogRecPtr target)
 {
-	return wh_round_reached(feed->id, target) && wh_round_built(feed->id);
+	return wh_round_reached(feed->id, target) && wh_round_built(feed->id) &&
+		   !wh_feed_is_copying(feed->id);
 }
 
 /* bring_on ingests up to the target, loads, and builds what waits; what was built is brought on,
@@ -101,8 +103,8 @@ bring_on(WhStream *stream, const WhFeed *feed, XLogRecPtr target)
 	while (build_pending(feed->id));
 }
 
-/* ingest_up_to runs rounds until the position is at the target; the models follow every round, as
- * in the worker. */
+/* ingest_up_to runs rounds until the position is at the target and tables are copied; the models
+ * follow every round, as in the worker. */
 static void
 ingest_up_to(WhStream *stream, XLogRecPtr target, int32 feed_id)
 {
@@ -110,7 +112,7 @@ ingest_up_to(WhStream *stream, XLogRecPtr target, int32 feed_id)
 		AllocSetContextCreate(CurrentMemoryContext, "walhouse round", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(round);
 
-	while (!wh_feed_reached(stream, target, true))
+	while (!wh_feed_reached(stream, target, true) || wh_feed_is_copying(feed_id))
 	{
 		bool goes_on;
 
