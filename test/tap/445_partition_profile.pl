@@ -40,7 +40,8 @@ is(has('s.t_p2026_01_04'), 'sealed btree(at), btree(id) {}', 'one that is sealed
 sql($house, q{SET ROLE keeper; INSERT INTO s.t SELECT 10000 + i, '2026-01-04 00:00+00'::timestamptz + i * interval '1 second', 'v' || i FROM generate_series(0, 9999) i});
 $rows = value($house, q{SELECT count(*) || ' ' || sum(hashtextextended(t::text, 0)) FROM s.t});
 
-# Killed after each of its statements, until nothing is left to be done: it stands at the same point again and again.
+# Killed after each of its statements, until nothing is left to be done: it stands at the same point again and again. Commits of steps do
+# not wait for the disk; CHECKPOINT has them there, so that what was done is known.
 my $killed = 0;
 while ($killed < 10)
 {
@@ -51,6 +52,7 @@ while ($killed < 10)
 	$killed++;
 	is(strongest_lock($house, 's.t'), '', "after statement $killed: the parent is not locked");
 	go_on_now($house, $go_on, "after statement $killed");
+	sql($house, q{CHECKPOINT});
 	kill_worker($house, $session);
 }
 setting($house, 'walhouse.debug_partition_point');
@@ -65,6 +67,7 @@ my $session = start_maintenance($house, 's.t', '2026-01-07 00:00');
 ok(poll($house, 'postgres', q{SELECT count(*) > 0 FROM pg_stat_activity WHERE backend_type = 'walhouse partition worker' AND wait_event_type = 'Lock' AND query LIKE 'CREATE INDEX CONCURRENTLY%'}), 'an index is made, and waits for the reader');
 is(strongest_lock($house, 's.t'), '', 'meanwhile the parent is not locked');
 go_on_now($house, $go_on, 'while an index is made');
+sql($house, q{CHECKPOINT});
 kill_worker($house, $session, $reader);
 is(value($house, q{SELECT count(*) FROM pg_index WHERE NOT indisvalid}), '1', 'a killed one leaves an index that is not valid');
 sql($house, q{CALL walhouse.maintain_partitions('s.t', '2026-01-07 00:00+00')});
@@ -79,6 +82,7 @@ $reader->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM
 $session = start_maintenance($house, 's.t', '2026-01-07 00:00');
 ok(poll($house, 'postgres', q{SELECT count(*) > 0 FROM pg_stat_activity WHERE backend_type = 'walhouse partition worker' AND wait_event_type = 'Lock' AND query LIKE 'REINDEX%'}), 'an index is moved, and waits for the reader');
 go_on_now($house, $go_on, 'while an index is moved');
+sql($house, q{CHECKPOINT});
 kill_worker($house, $session, $reader);
 isnt(value($house, q{SELECT count(*) FROM pg_index WHERE NOT indisvalid}), '0', 'a killed one leaves an index that is not valid');
 sql($house, q{CALL walhouse.maintain_partitions('s.t', '2026-01-07 00:00+00')});
