@@ -1,7 +1,8 @@
 -- A load without statements and one by SQL write the same: one random log, cut into random loads, into two facts of the same query, of which
 -- one has a check that keeps it to SQL. Images that cannot be placed, that lie ahead of the clock, whose members are missing or get
 -- versions; keys that are equal and differ in their image, swapped, deleted and inserted again; TRUNCATE; values out of line.
--- A third fact has no condition, by which a load may know more of a row before it has read it; it is verified.
+-- A third fact has no condition, by which a load may know more of a row before it has read it, and of a fourth one no row is ahead of the
+-- clock at last, so that rows keep their surrogate keys; these are verified.
 -- Other logs: \set seed 0.7 before the file, or more transactions.
 \getenv srcdir PG_ABS_SRCDIR
 \set random :srcdir '/test/lib/random.sql'
@@ -13,7 +14,8 @@ SET walhouse.allow_writes = on;
 SELECT handfeed.make('shop', 'America/New_York') \g /dev/null
 CREATE TABLE shop.head (h int PRIMARY KEY, city text);
 CREATE TABLE shop.item (l numeric, h int, at timestamptz, amount numeric, weight float8, pieces int, note text, day date, is_lost boolean, PRIMARY KEY (h, l));
-SELECT handfeed.add('shop', t) FROM unnest('{shop.head,shop.item}'::regclass[]) t \g /dev/null
+CREATE TABLE shop.past (h int, l int, at timestamptz, pieces int, note text, PRIMARY KEY (h, l));
+SELECT handfeed.add('shop', t) FROM unnest('{shop.head,shop.item,shop.past}'::regclass[]) t \g /dev/null
 SELECT walhouse.create_date_dimension('dw.date', '2026-01-01', '2026-03-31') \g /dev/null
 SELECT walhouse.create_dimension('dw.head', 'SELECT h, city FROM shop.head', '{h}', '{"*": 2}') \g /dev/null
 SELECT walhouse.create_dimension('dw.purged', 'SELECT h, city FROM shop.head', '{h}', '{"*": 1}', on_delete => 'purge') \g /dev/null
@@ -23,6 +25,8 @@ CREATE FUNCTION oracle.declare(name text, condition text) RETURNS void LANGUAGE 
         "gone_sk": "dw.purged(h)", "at_sk": "dw.date(at)", "day_sk": "dw.date(day)"}', 'month') $$;
 SELECT oracle.declare(f, CASE f WHEN 'dw.c' THEN '' ELSE 'WHERE pieces <> 5' END) FROM unnest('{dw.a,dw.b,dw.c}'::text[]) f \g /dev/null
 ALTER TABLE dw.b ADD CONSTRAINT "by SQL" CHECK (true);
+SELECT walhouse.create_fact('dw.e', 'SELECT h, l, at, pieces, note, pieces = 3 AS is_none FROM shop.past', '{h,l}', 'at',
+    '{"head_sk": {"dimension": "dw.head(pieces)", "null": "not_applicable", "not_applicable_if": "is_none"}, "own_sk": "dw.head(h)", "at_sk": "dw.date(at)"}', 'month') \g /dev/null
 
 -- ---- The sources: random rows and changes
 CREATE FUNCTION oracle.item(l numeric, h int) RETURNS shop.item LANGUAGE sql VOLATILE AS $$
@@ -36,6 +40,9 @@ DECLARE
     dice float8 := random();
     new shop.item := oracle.item(w, q); old shop.item;
 BEGIN
+    INSERT INTO shop.past VALUES (q, n, new.at, new.pieces, new.note) ON CONFLICT (h, l) DO UPDATE SET note = EXCLUDED.note || 'x',
+        pieces = CASE WHEN random() < .5 THEN past.pieces ELSE EXCLUDED.pieces END, at = CASE WHEN random() < .8 THEN past.at ELSE EXCLUDED.at END;
+    UPDATE shop.past SET at = oracle.pick('2025-12-01', '2026-01-03', '2026-01-10', '2026-02-01')::timestamptz WHERE at IS NULL OR at > '2026-02-01';
     SELECT * INTO old FROM shop.item i WHERE i.h = q AND i.l = w;
     IF dice < .02 THEN UPDATE shop.item SET pieces = 1, at = '2026-02-02'; TRUNCATE shop.item;
     ELSIF dice < .06 THEN DELETE FROM shop.head WHERE h = q;
@@ -105,17 +112,20 @@ CALL walhouse.build('dw.purged');
 CALL walhouse.build('dw.a');
 CALL walhouse.build('dw.b');
 CALL walhouse.build('dw.c');
+CALL walhouse.build('dw.e');
 CALL oracle.compare();
 SELECT count(*) > 0 AS built FROM dw.a;
 SELECT * FROM oracle.result;
 CALL oracle.load();
 SELECT count(*) > :transactions / 5 AS loads, sum(rows) AS rows, sum(rejected) AS rejected, sum(ahead) AS ahead, sum(counts) AS counts FROM oracle.result;
-SELECT relation, state, error FROM walhouse.model WHERE relation IN ('dw.a'::regclass, 'dw.b'::regclass, 'dw.c'::regclass) ORDER BY relation::text;
-SELECT model::text, expected > 0 AS expected, missing, unexpected, different FROM walhouse.verify() WHERE model IN ('dw.a', 'dw.b', 'dw.c') ORDER BY 1;
+SELECT relation, state, error FROM walhouse.model WHERE relation IN ('dw.a'::regclass, 'dw.b'::regclass, 'dw.c'::regclass, 'dw.e'::regclass) ORDER BY relation::text;
+SELECT model::text, expected > 0 AS expected, missing, unexpected, different FROM walhouse.verify() WHERE model IN ('dw.a', 'dw.b', 'dw.c', 'dw.e') ORDER BY 1;
 -- each of them met what it is here for
 SELECT count(*) FILTER (WHERE x.inserted > 0) > 20 AS inserts, count(*) FILTER (WHERE x.updated > 0) > 20 AS updates, count(*) FILTER (WHERE x.deleted > 0) > 20 AS deletes,
     count(*) FILTER (WHERE x.rejected > 0) > 20 AS rejects, count(*) FILTER (WHERE x.rows_read > 5) > 20 AS reads,
     count(*) FILTER (WHERE x.partitions = 1) > 10 AS one_partition, count(*) FILTER (WHERE x.partitions > 1) > 10 AS partitions FROM walhouse.load_model x JOIN walhouse.model m USING (model_id) WHERE m.relation = 'dw.a'::regclass;
+
+SELECT count(*) AS ahead FROM walhouse.ahead JOIN walhouse.model m USING (model_id) WHERE m.relation = 'dw.e'::regclass;
 
 -- ---- Which way it was is told at DEBUG1
 INSERT INTO shop.item SELECT (oracle.item(7, 7)).*;
@@ -169,10 +179,10 @@ CALL walhouse.build('dw.b');
 SET client_min_messages = error;
 CALL oracle.compare();
 SELECT rows, rejected, ahead FROM oracle.result;
-SELECT model::text, expected > 0 AS expected, missing, unexpected, different FROM walhouse.verify() WHERE model IN ('dw.a', 'dw.b', 'dw.c') ORDER BY 1;
+SELECT model::text, expected > 0 AS expected, missing, unexpected, different FROM walhouse.verify() WHERE model IN ('dw.a', 'dw.b', 'dw.c', 'dw.e') ORDER BY 1;
 
 -- leave nothing behind
-SELECT walhouse.drop_model(m) FROM unnest('{dw.a,dw.b,dw.c,dw.head,dw.purged,dw.date}'::regclass[]) m \g /dev/null
+SELECT walhouse.drop_model(m) FROM unnest('{dw.a,dw.b,dw.c,dw.e,dw.head,dw.purged,dw.date}'::regclass[]) m \g /dev/null
 \set ECHO none
 \o /dev/null
 SELECT handfeed.remove('shop');

@@ -54,10 +54,14 @@ static void read_old(WhFactDirect *direct, const WhFactEnd *end, Side *old);
 static void keep_identity(const TupleTableSlot *identity, Side *side);
 static bool read_new(WhFactDirect *direct, const WhFactEnd *end, Side *new, Side *same,
 					 bool is_again);
-static void take_identity(const WhFactDirect *direct, TupleTableSlot *row, const Side *new,
+static void take_identity(const WhFactDirect *direct, TupleTableSlot *row, char *reason,
 						  Side *same);
+static bool keeps(const WhFact *fact);
+static bool keep_surrogates(WhFactDirect *direct, TupleTableSlot *row, const Side *same);
+static bool is_equal(const WhFactDirect *direct, TupleTableSlot *present, int column, Datum value,
+					 bool isnull);
 static Fate compute(WhFactDirect *direct, TupleTableSlot *image, TupleTableSlot **row,
-					char **reason);
+					char **reason, Side *same);
 static bool look_up(WhFactDirect *direct, TupleTableSlot *row, TimestampTz *instant);
 static void keep_values(WhFactDirect *direct, const TupleTableSlot *row);
 static bool may_move(const WhFactDirect *direct, TimestampTz instant);
@@ -84,6 +88,7 @@ wh_fact_direct_load(WhFact *fact, WhLoad *load, WhCounts *counts)
 
 	begin(direct, load, counts);
 	direct->forgets = wh_fact_ahead_has_rows(fact);
+	direct->keeps = !direct->forgets && keeps(fact);
 	if (wh_fact_is_read(fact, load))
 		direct->with_sign = describe_changes(direct);
 	PushActiveSnapshot(GetTransactionSnapshot());
@@ -147,7 +152,7 @@ fill_row(void *arg, TupleTableSlot *image)
 	char *reason = NULL;
 
 	direct->counts->rows_read++;
-	switch (compute(direct, image, &row, &reason))
+	switch (compute(direct, image, &row, &reason, NULL))
 	{
 		case ABSENT:
 			break;
@@ -195,6 +200,7 @@ apply_end(WhFactDirect *direct, uint64 number, bool is_again)
 	Side old;
 	Side new;
 
+	direct->present = NULL;
 	if (!is_same)
 		read_old(direct, end, &old);
 	if (!read_new(direct, end, &new, is_same ? &old : NULL, is_again))
@@ -283,10 +289,9 @@ read_new(WhFactDirect *direct, const WhFactEnd *end, Side *new, Side *same, bool
 	new->reason = NULL;
 	if (!wh_fact_ends_lives(direct->ends, end))
 		return true;
-	fate = compute(direct, wh_model_range_fetch(direct->range, end->last), &row, &new->reason);
+	fate =
+		compute(direct, wh_model_range_fetch(direct->range, end->last), &row, &new->reason, same);
 	new->is_there = fate != ABSENT;
-	if (same != NULL)
-		take_identity(direct, row, new, same);
 	if (fate == REJECTED)
 		stage_reason(direct, "wh_new", row, new->reason);
 	if (fate == INCOMPLETE)
@@ -301,30 +306,13 @@ read_new(WhFactDirect *direct, const WhFactEnd *end, Side *new, Side *same, bool
 	return true;
 }
 
-/* take_identity: a row before that had the identity of the row was in the fact, or was rejected,
- * for the same reason.  Its values are those of the row. */
-static void
-take_identity(const WhFactDirect *direct, TupleTableSlot *row, const Side *new, Side *same)
-{
-	ListCell *cell;
-
-	same->is_there = true;
-	same->reason = new->reason;
-	foreach(cell, direct->fact->identity)
-	{
-		int i = foreach_current_index(cell);
-
-		same->identity[i] = row->tts_values[lfirst_int(cell) - 1];
-		same->nulls[i] = row->tts_isnull[lfirst_int(cell) - 1];
-	}
-}
-
 /*
  * compute computes the row of an image, its reason where it is rejected, and where it is
  * complete, values and nulls; one that may move is staged, too.
  */
 static Fate
-compute(WhFactDirect *direct, TupleTableSlot *image, TupleTableSlot **row, char **reason)
+compute(WhFactDirect *direct, TupleTableSlot *image, TupleTableSlot **row, char **reason,
+		Side *same)
 {
 	bool is_there = wh_fact_direct_meets(direct, image);
 	TimestampTz instant;
@@ -336,14 +324,79 @@ compute(WhFactDirect *direct, TupleTableSlot *image, TupleTableSlot **row, char 
 	*row = wh_formula_compute(direct->columns, image);
 	*reason = wh_fact_direct_reason(direct, *row);
 	wh_formula_reset(direct->reason);
+	if (same != NULL)
+		take_identity(direct, *row, *reason, same);
 	if (*reason != NULL)
 		return REJECTED;
-	if (!look_up(direct, *row, &instant))
-		return INCOMPLETE;
-	if (may_move(direct, instant))
-		stage_row(direct, "wh_row", *row);
+	if (same == NULL || !direct->keeps || !keep_surrogates(direct, *row, same))
+	{
+		if (!look_up(direct, *row, &instant))
+			return INCOMPLETE;
+		if (may_move(direct, instant))
+			stage_row(direct, "wh_row", *row);
+	}
 	keep_values(direct, *row);
 	return COMPLETE;
+}
+
+/* take_identity: a row before that had the identity of the row was in the fact, or was rejected,
+ * for the same reason.  Its values are those of the row. */
+static void
+take_identity(const WhFactDirect *direct, TupleTableSlot *row, char *reason, Side *same)
+{
+	ListCell *cell;
+
+	same->is_there = true;
+	same->reason = reason;
+	foreach(cell, direct->fact->identity)
+	{
+		int i = foreach_current_index(cell);
+
+		same->identity[i] = row->tts_values[lfirst_int(cell) - 1];
+		same->nulls[i] = row->tts_isnull[lfirst_int(cell) - 1];
+	}
+}
+
+/*
+ * keeps says whether rows of a fact keep their surrogate keys, as those do that no load touches,
+ * if neither their event time changes nor what roles read: when none of them is ahead of the
+ * feed clock, and no dimension takes versions, or their times, away.
+ */
+static bool
+keeps(const WhFact *fact)
+{
+	foreach_ptr(WhFactRole, role, fact->roles)
+	{
+		if (wh_dimension_purges(role->dimension) || wh_dimension_moves(role->dimension))
+			return false;
+	}
+	return true;
+}
+
+/* keep_surrogates takes the surrogate keys of the row before, which is present then; false: they
+ * are to be looked up. */
+static bool
+keep_surrogates(WhFactDirect *direct, TupleTableSlot *row, const Side *same)
+{
+	const WhFact *fact = direct->fact;
+	WhFactLeaf *leaf =
+		wh_fact_leaves_find(direct->leaves, row->tts_values[fact->event_time - 1]);
+	TupleTableSlot *present;
+
+	if (leaf == NULL || !wh_fact_leaf_find(leaf, same->identity, &present))
+		return false;
+	direct->present = present;
+	slot_getallattrs(present);
+	foreach_int(column, direct->read_by_roles)
+	{
+		if (!is_equal(direct, present, column - 1, row->tts_values[column - 1],
+					  row->tts_isnull[column - 1]))
+			return false;
+	}
+	for (int i = 0; i < list_length(fact->roles); i++)
+		direct->surrogates[i] =
+			DatumGetInt64(present->tts_values[direct->targets[fact->width + i] - 1]);
+	return true;
 }
 
 /* look_up finds the surrogate keys of a row; false: a member is missing. */
@@ -430,7 +483,9 @@ replace(WhFactDirect *direct, const Side *old, const Side *new)
 	if (was_placed)
 	{
 		leaf = wh_fact_leaves_find(direct->leaves, old->identity[event]);
-		if (leaf != NULL && wh_fact_leaf_find(leaf, old->identity, &row))
+		row = direct->present;
+		if (leaf != NULL &&
+			(row != NULL || wh_fact_leaf_find(leaf, old->identity, &row)))
 		{
 			slot_getallattrs(row);
 			if (!stays)
@@ -478,16 +533,24 @@ differs(const WhFactDirect *direct, TupleTableSlot *row)
 	for (int i = 0; i < count; i++)
 	{
 		int target = direct->targets[i] - 1;
-		Form_pg_attribute attribute = TupleDescAttr(row->tts_tupleDescriptor, target);
 
-		if (row->tts_isnull[target] != direct->nulls[target])
-			return true;
-		if (!direct->nulls[target] &&
-			!datum_image_eq(row->tts_values[target], direct->values[target], attribute->attbyval,
-							attribute->attlen))
+		if (!is_equal(direct, row, i, direct->values[target], direct->nulls[target]))
 			return true;
 	}
 	return false;
+}
+
+/* is_equal compares a column (from 0) of a row of the fact with a value, as images. */
+static bool
+is_equal(const WhFactDirect *direct, TupleTableSlot *present, int column, Datum value, bool isnull)
+{
+	int target = direct->targets[column] - 1;
+	Form_pg_attribute attribute = TupleDescAttr(present->tts_tupleDescriptor, target);
+
+	if (isnull || present->tts_isnull[target])
+		return isnull == present->tts_isnull[target];
+	return datum_image_eq(present->tts_values[target], value, attribute->attbyval,
+						  attribute->attlen);
 }
 
 /* flush writes the rows that were gathered, and gives their memory back. */

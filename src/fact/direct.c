@@ -272,8 +272,18 @@ find_targets(WhFactDirect *direct)
 			return false;
 	}
 	foreach(cell, fact->roles)
+	{
+		WhFactRole *role = lfirst(cell);
+
 		direct->targets[fact->width + foreach_current_index(cell)] =
-			wh_fact_leaves_attribute(direct->leaves, ((WhFactRole *) lfirst(cell))->column);
+			wh_fact_leaves_attribute(direct->leaves, role->column);
+		direct->read_by_roles = list_concat_unique_int(direct->read_by_roles, role->keys);
+		if (role->error != 0)
+			direct->read_by_roles = list_append_unique_int(direct->read_by_roles, role->error);
+		if (role->not_applicable != 0)
+			direct->read_by_roles =
+				list_append_unique_int(direct->read_by_roles, role->not_applicable);
+	}
 	direct->targets[count - 1] = wh_fact_leaves_attribute(direct->leaves, "load_id");
 	return true;
 }

@@ -149,6 +149,9 @@ struct WhFactDirect
 	WhFactLookup **lookups; /* by role; open while rows are written */
 	AttrNumber *targets; /* attributes of c…, of the roles' columns, and of load_id */
 	bool forgets; /* rows stand in walhouse.ahead */
+	bool keeps; /* a row whose columns that roles read stay keeps its surrogate keys */
+	List *read_by_roles; /* of int: these columns */
+	TupleTableSlot *present; /* the fact's row of the key, where it was looked for; else NULL */
 
 	/* while rows are written */
 	WhLoad *load;

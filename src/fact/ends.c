@@ -274,8 +274,9 @@ take_end(WhFactEnds *ends, Datum *key, uint32 hash, TupleTableSlot *row, char op
 	}
 	else
 		end = (WhFactEnd *) ((char *) entry->key - offsetof(WhFactEnd, key));
-	end->last_is_clear = (op == 'I' || op == 'U') && ends->is_clear(ends->arg, row);
 	end->stayed = end->stayed && read_watched(ends, row, &watched) && watched == end->watched;
+	end->last_is_clear = (op == 'I' || op == 'U') &&
+						 (end->stayed ? end->first_is_clear : ends->is_clear(ends->arg, row));
 	end->op = op;
 	end->last = place;
 	end->truncates = ends->truncates;
