@@ -330,9 +330,9 @@ test_lines(void)
 	make_all(&batch);
 	ok(wh_wire_render_json(json, batch_slice(&batch), count_line, &lines, &error),
 	   "all of them have lines");
-	if (lines != 34)
+	if (lines != 36)
 		printf("# %d lines, %s\n", lines, error ? error : "no error");
-	ok(lines == 34, "one each");
+	ok(lines == 36, "one each");
 	wh_wire_free_json(json);
 	free_batch(&batch);
 }
