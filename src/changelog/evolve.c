@@ -29,6 +29,7 @@ typedef struct Widening
 } Widening;
 
 static char *refusal(const WhFeedTable *table, const WhSourceTable *source);
+static char *text_refusal(const WhFeedTable *table, const WhSourceTable *source);
 static char *type_refusal(const WhFeedColumn *have, const WhSourceColumn *want);
 static void apply_changes(const WhFeed *feed, const WhFeedTable *table,
 						  const WhSourceTable *source);
@@ -52,6 +53,8 @@ wh_changelog_evolve(const WhFeed *feed, const WhFeedTable *table, const WhSource
 {
 	char *reason = refusal(table, source);
 
+	if (reason == NULL)
+		reason = text_refusal(table, source);
 	if (reason == NULL)
 		reason = widen_columns(table, source);
 	if (reason == NULL)
@@ -106,6 +109,30 @@ type_refusal(const WhFeedColumn *have, const WhSourceColumn *want)
 		return psprintf("column \"%s\" has a type here that does not fit any more", want->name);
 	return psprintf("column \"%s\" changed its type from %s to %s", want->name, have->source_type,
 					now);
+}
+
+/*
+ * text_refusal looks for types whose values read otherwise now, in rows that the source has not
+ * touched: an enum that has lost a label, a composite type with other attributes.
+ */
+static char *
+text_refusal(const WhFeedTable *table, const WhSourceTable *source)
+{
+	char *definition = wh_changelog_definition(source);
+	WhArg args[] = {WH_ARG_TEXT(table->definition), WH_ARG_TEXT(definition)};
+	WhRows *rows;
+
+	if (table->definition == NULL || strcmp(table->definition, definition) == 0)
+		return NULL;
+	rows = wh_catalog_query(
+		"SELECT x.column_name FROM walhouse.definition_changes($1::pg_catalog.json,"
+		" $2::pg_catalog.json) x WHERE x.kind = 'alter definition of type' AND (x.was NOT LIKE"
+		" '''%' OR EXISTS (SELECT FROM pg_catalog.regexp_split_to_table(x.was, ', ') w"
+		" WHERE w NOT IN (SELECT pg_catalog.regexp_split_to_table(x.\"is\", ', '))))",
+		lengthof(args), args);
+	return rows->count == 0 ? NULL :
+							  psprintf("values of column \"%s\" read otherwise now",
+									   wh_rows_text(rows, 0, 1));
 }
 
 /* apply_changes follows a definition: columns that went, then names, then columns that came. */

@@ -80,19 +80,21 @@ my @cases = (
 		ALTER TABLE T RENAME v TO w; UPDATE T SET w = repeat('z', 6000 + id); ALTER TABLE T ADD y float DEFAULT random(); UPDATE T SET w = repeat('z', 7000 + id); COMMIT},
 		'rename column w v>w followed', 'add column n >integer followed', 'add column y >double precision followed', 'rewrite followed' ],
 	[ 'a label more', q{ALTER TYPE mood ADD VALUE 'great'}, q{alter definition of type m 'sad', 'ok'>'sad', 'ok', 'great' nothing} ],
+	[ 'a label renamed', q{ALTER TYPE feeling RENAME VALUE 'ok' TO 'fine'}, q{alter definition of type m 'sad', 'ok'>'sad', 'fine' resync} ],
+	[ 'an attribute more', q{ALTER TYPE pair ADD ATTRIBUTE b int}, q{alter definition of type m a text>a text, b integer resync} ],
 	[ 'a TRUNCATE before', q{BEGIN; TRUNCATE T; ALTER TABLE T ADD n int; INSERT INTO T (id, nn, n) VALUES (1, 1, 2); COMMIT}, 'add column n >integer followed' ],
 	[ 'a TRUNCATE behind', q{BEGIN; ALTER TABLE T ADD n int DEFAULT 5; TRUNCATE T; INSERT INTO T (id, nn, n) VALUES (1, 1, 2); COMMIT}, 'add column n >integer followed' ],
 	[ 'long values that are written anew', q{UPDATE T SET v = (SELECT string_agg(md5((i * id)::text), '') FROM generate_series(1, 2000) i) WHERE id < 9; ALTER TABLE T ADD n float DEFAULT random()},
 		'add column n >double precision followed', 'rewrite followed' ],
 	[ 'a table dropped', q{DROP TABLE T}, 'drop table  N> ended' ]);
 
-sql($source, q{CREATE SCHEMA other; CREATE TYPE mood AS ENUM ('sad', 'ok')});
+sql($source, q{CREATE SCHEMA other; CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE TYPE feeling AS ENUM ('sad', 'ok'); CREATE TYPE pair AS (a text)});
 my @names = map { "t$_" } 1 .. @cases;
-my $moody = (grep { $cases[$_][1] =~ /TYPE mood/ } 0 .. $#cases)[0];
 sql($source, join '', map {
-	my $mood = $_ eq "t" . ($moody + 1) ? 'mood' : 'text';
+	my $mood = $cases[substr($_, 1) - 1][1] =~ /^ALTER TYPE (\w+)/ ? $1 : 'text';
+	my $value = $mood eq 'pair' ? q{row('ok')::pair} : q{'ok'};
 	qq{CREATE TABLE public.$_ (id int PRIMARY KEY, v text, a int, nn int NOT NULL, c varchar(10), p numeric(10,2), ts timestamp(0), s smallint, r real, m $mood);
-		INSERT INTO public.$_ SELECT i, 'v' || i, i, i, 'c' || i, i / 7.0, '2026-01-01'::timestamp + i * interval '1.1 s', i, i / 3.0, 'ok' FROM generate_series(1, 20) i;} } @names);
+		INSERT INTO public.$_ SELECT i, 'v' || i, i, i, 'c' || i, i / 7.0, '2026-01-01'::timestamp + i * interval '1.1 s', i, i / 3.0, $value FROM generate_series(1, 20) i;} } @names);
 sql($source, 'CREATE PUBLICATION shop FOR ALL TABLES');
 create_server($house, 'src', $source);
 sql($house, q{CALL walhouse.create_feed('shop', server => 'src', publication => 'shop')});
@@ -131,7 +133,6 @@ for my $i (0 .. $#cases)
 	equal($i, $name);
 }
 
-# Two changes that say nothing of their own, of types that tables share: labels and attributes.
 sql($house, q{CALL walhouse.drop_feed('shop')});
 $_->stop for $source, $house;
 done_testing();
