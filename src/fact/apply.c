@@ -22,6 +22,7 @@
 #include "utils/snapmgr.h"
 
 #include "base/base.h"
+#include "dimension/dimension.h"
 #include "fact/direct_private.h"
 #include "fact/fact.h"
 
