@@ -43,7 +43,7 @@ ok(models_reach($house, 'bank'), 'the star is there');
 
 # The year, month by month: what happens in it, beside DDL.
 my @months = (
-	[ 'January', sub { } ],
+	[ 'January', \&add_table ],
 	[ 'February', sub { sql($house, q{SELECT walhouse.pause('dw.daily')}) } ],
 	[ 'March', sub { sql($house, q{SELECT walhouse.resume('dw.daily'); SELECT walhouse.alter_fact('dw.ledger', partition_by => 'year')}) } ],
 	[ 'April', \&lose_slot ],
@@ -51,7 +51,7 @@ my @months = (
 	[ 'June', sub { fail_over('lacks commits', 0) } ],
 	[ 'July', sub { sql($house, q{SELECT walhouse.alter_rollup('dw.daily', bucket => 'month')}) } ],
 	[ 'August', sub { fail_over('has all', 1) } ],
-	[ 'September', sub { sql($house, q{SELECT walhouse.rename('dw.tag', 'label'); SELECT walhouse.rename('dw.label', 'tag')}) } ],
+	[ 'September', sub { remove_table(); sql($house, q{SELECT walhouse.rename('dw.tag', 'label'); SELECT walhouse.rename('dw.label', 'tag')}) } ],
 	[ 'October', \&restore ],
 	[ 'November', sub { kill9($house); $house->start } ],
 	[ 'December', sub { } ]);
@@ -247,6 +247,36 @@ sub value_of
 	my ($column) = @_;
 	return q{'2026-01-01 00:00+00'} if $column->{type} eq 'timestamptz';
 	return $column->{type} =~ /char|text/ ? "'" . chr(97 + rand 26) . "'" : int(rand 100);
+}
+
+# ---- Tables that come and go
+
+sub add_table
+{
+	sql($source, q{
+		CREATE TABLE parcel (id int PRIMARY KEY, account int, place text);
+		INSERT INTO parcel SELECT i, i % 200, 'place ' || i % 9 FROM generate_series(1, 5000) i;
+		ALTER PUBLICATION bank ADD TABLE parcel});
+	sql($house, q{CALL walhouse.add_table('bank', 'public.parcel')});
+	sql($source, q{UPDATE parcel SET place = 'none' WHERE id % 3 = 0; DELETE FROM parcel WHERE id % 11 = 0});
+	ok(poll($house, 'postgres', q{SELECT state FROM walhouse.stat_table WHERE source_name = 'parcel'}, 'ready', 120), 'a table has come');
+	sql($house, q{SELECT walhouse.create_dimension('dw.parcel', 'SELECT id, account, place FROM bank.parcel', '{id}')});
+	sql($source, q{UPDATE parcel SET place = 'some' WHERE id % 5 = 0});
+	push @tables, 'parcel';
+	push @models, 'dw.parcel';
+	return;
+}
+
+sub remove_table
+{
+	same_rows('parcel');
+	fails_with($house, 'a table that models read stays', q{CALL walhouse.remove_table('bank', 'public.parcel')}, qr/parcel/);
+	sql($house, q{SELECT walhouse.drop_model('dw.parcel')});
+	sql($source, 'ALTER PUBLICATION bank DROP TABLE parcel');
+	sql($house, q{CALL walhouse.remove_table('bank', 'public.parcel')});
+	@tables = grep { $_ ne 'parcel' } @tables;
+	@models = grep { $_ ne 'dw.parcel' } @models;
+	return;
 }
 
 # ---- What befalls the source
