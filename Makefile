@@ -187,7 +187,7 @@ format: ## clang-format 14 over all C files, and long lines broken; ROOM=feed: o
 demo: ## two throw-away servers, a shop, and a star that fills while you watch; KEEP=1 keeps them
 	@test/sandbox test/demo/run
 
-bench: ## figures beside PostgreSQL's own replication and other plugins; PART=decode: one part (stream, load, decode, partition, explain, copy)
+bench: ## figures beside PostgreSQL's own replication and other plugins; PART=decode: one part (stream, load, decode, partition, explain, copy, resync)
 	@test/deps bench
 	@NO_DEPS=1 test/sandbox test/bench/run
 

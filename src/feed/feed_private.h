@@ -182,13 +182,17 @@ extern void wh_feed_check_resync(const WhFeed *feed);
 
 /* -------- compare.c: which parts of a table differ -------- */
 
-/* Parts of a table: its rows by the last bits of their key's hash. */
+/* Parts of a table: its rows by the first bits of their numbers. */
 typedef struct WhParts
 {
-	int bits;
+	bool by_key; /* a number is the key minus the least one; else a hash of the key */
+	int64 least;
+	int width; /* bits of a number */
+	int bits; /* that tell parts apart */
 	int count;
-	int64 *ids; /* ascending; of count ones that differ, all others are equal */
+	int64 *ids; /* ascending; of the parts that differ, all others are equal */
 	double rows; /* that they have together, as it is estimated */
+	double all_rows; /* that the table has */
 } WhParts;
 
 /* Compares checksums on both sides; the plain connection is in its snapshot, the caller in a

@@ -20,7 +20,10 @@ sql($source, q{
 	CREATE TABLE part (id int PRIMARY KEY, secret text, t text);
 	CREATE TABLE gone (id int PRIMARY KEY);
 	CREATE TABLE kept (id int PRIMARY KEY, t text);
-	CREATE PUBLICATION shop FOR TABLE account, big, odd, logged, part (id, t) WHERE (id > 4), gone, kept;
+	CREATE TABLE wide (id int PRIMARY KEY, i smallint, n numeric, x float8, t text, d date, b boolean, at timestamptz, ts timestamp, u uuid, y bytea, c char(3), j jsonb);
+	INSERT INTO wide SELECT g * 7 - 70000, g % 100, g / 4.0, g / 3.0, 'text ' || g, '2026-01-01'::date + g % 100, g % 2 = 0, '2026-01-01 00:00+00'::timestamptz + g * interval '1 s',
+		'2026-01-01'::timestamp + g * interval '1 s', md5(g::text)::uuid, decode(md5(g::text), 'hex'), 'c' || g % 10, jsonb_build_object('n', g) FROM generate_series(1, 20000) g;
+	CREATE PUBLICATION shop FOR TABLE account, big, odd, logged, part (id, t) WHERE (id > 4), gone, kept, wide;
 	INSERT INTO account SELECT g, 'owner ' || g, g * 1.50, CASE WHEN g % 2 = 0 THEN 'sad' ELSE 'glad' END::mood, g, 0 FROM generate_series(1, 100) g;
 	INSERT INTO big SELECT 'key ' || g, g, repeat('v', g % 50), g / 7.0, '2026-01-01'::timestamptz + g * interval '1 min', jsonb_build_object('g', g)
 		FROM generate_series(1, 20000) g;
@@ -39,7 +42,7 @@ sql($house, q{
 	SELECT walhouse.create_fact('dw.reading', $$ SELECT b, a, x, at FROM shop.big $$, key => '{b,a}', event_time => 'at');
 	CALL walhouse.run('shop')});
 my @models = qw(dw.account dw.reading);
-my @mirrors = ('account', 'big', 'odd', 'kept');
+my @mirrors = ('account', 'big', 'odd', 'kept', 'wide');
 my $all = q{SELECT (SELECT count(*) FROM shop_log.account) + (SELECT count(*) FROM shop_log.big) + (SELECT count(*) FROM shop_log.odd)
 	+ (SELECT count(*) FROM shop_log.part) + (SELECT count(*) FROM shop_log.kept)};
 
@@ -54,7 +57,7 @@ is(value($house, $all), $before, 'where nothing differs nothing is logged');
 is(value($house, q{SELECT count(*) FROM shop_log.txn}), $transactions, 'nor is a transaction');
 is(value($house, q{SELECT resync_lsn IS NULL AND lsn_offset = 0 FROM walhouse.feed}), 't', 'the resync is at its end, on the source\'s own LSNs');
 
-# Changes of every kind while there is no slot.
+# Changes of every kind, in columns of every kind, while there is no slot.
 sql($house, q{CALL walhouse.run('shop')});
 sql($source, q{SELECT pg_drop_replication_slot('shop')});
 sql($source, q{
@@ -69,6 +72,22 @@ sql($source, q{
 	UPDATE big SET j = '{"g": 1.0}' WHERE b = 1;
 	DELETE FROM big WHERE b = 77;
 	INSERT INTO big VALUES ('new', 77, 'v', '-0', now(), NULL);
+	UPDATE wide SET i = i + 1 WHERE id = 7 * 100 - 70000;
+	UPDATE wide SET n = n::numeric(20, 10) WHERE id = 7 * 200 - 70000;
+	UPDATE wide SET x = '-0' WHERE id = 7 * 300 - 70000;
+	UPDATE wide SET t = NULL WHERE id = 7 * 400 - 70000;
+	UPDATE wide SET d = 'infinity' WHERE id = 7 * 500 - 70000;
+	UPDATE wide SET b = NOT b WHERE id = 7 * 600 - 70000;
+	UPDATE wide SET at = '-infinity' WHERE id = 7 * 700 - 70000;
+	UPDATE wide SET ts = ts + interval '1 us' WHERE id = 7 * 800 - 70000;
+	UPDATE wide SET u = NULL WHERE id = 7 * 900 - 70000;
+	UPDATE wide SET y = '' WHERE id = 7 * 1000 - 70000;
+	UPDATE wide SET c = 'x' WHERE id = 7 * 1100 - 70000;
+	UPDATE wide SET j = '{"n": 1200.0}' WHERE id = 7 * 1200 - 70000;
+	-- Two rows of one part trade values.
+	UPDATE wide w SET t = o.t, n = o.n FROM wide o WHERE w.id + o.id = 2 * (7 * 1300 - 70000) + 7 AND abs(w.id - o.id) = 7;
+	DELETE FROM wide WHERE id = 7 * 1400 - 70000;
+	INSERT INTO wide (id) VALUES (7 * 1500 - 70000 + 1), (-2000000), (2000000000);
 	UPDATE odd SET f = 0 WHERE id = 1;
 	UPDATE odd SET id = 2.000, i = '1 mon' WHERE id = 2;
 	UPDATE logged SET t = 'u' WHERE id = 1;
@@ -87,15 +106,17 @@ is(value($house, qq{SELECT string_agg(op::text || ' ' || n, ', ' ORDER BY op) FR
 	'B 9, D 2, I 2, U 7', 'account: what differs is logged, and no row more');
 is(value($house, qq{SELECT string_agg(op::text || ' ' || n, ', ' ORDER BY op) FROM (SELECT op, count(*) AS n FROM shop_log.big WHERE lsn > '$at' GROUP BY op) x}),
 	'B 22, D 1, I 1, U 21', 'big: the same by checksums');
+is(value($house, qq{SELECT string_agg(op::text || ' ' || n, ', ' ORDER BY op) FROM (SELECT op, count(*) AS n FROM shop_log.wide WHERE lsn > '$at' GROUP BY op) x}),
+	'B 15, D 1, I 3, U 14', 'wide: by ranges of its key, whatever the column');
 is(value($house, qq{SELECT string_agg(op::text || ' ' || id || ' ' || coalesce(f::text, '') || ' ' || coalesce(i::text, ''), ', ' ORDER BY id, op) FROM shop_log.odd WHERE lsn > '$at'}),
 	'B 1.0 -0 1 mon, U 1.0 0 1 mon, B 2.00 Infinity 30 days, U 2.000 Infinity 1 mon', 'odd: rows that are equal and not the same');
 is(value($house, qq{SELECT count(*), min(inserts), min(updates), min(deletes), min(context[1]), bool_and(clock >= commit_time) FROM shop_log.txn WHERE end_lsn > '$at'}),
 	value($house, qq{SELECT 1, count(*) FILTER (WHERE op = 'I'), count(*) FILTER (WHERE op = 'U'), count(*) FILTER (WHERE op = 'D'), 'walhouse: resync', true
 		FROM (SELECT op FROM shop_log.account WHERE lsn > '$at' UNION ALL SELECT op FROM shop_log.big WHERE lsn > '$at' UNION ALL
-			SELECT op FROM shop_log.odd WHERE lsn > '$at' UNION ALL SELECT op FROM shop_log.part WHERE lsn > '$at' UNION ALL
+			SELECT op FROM shop_log.wide WHERE lsn > '$at' UNION ALL SELECT op FROM shop_log.odd WHERE lsn > '$at' UNION ALL SELECT op FROM shop_log.part WHERE lsn > '$at' UNION ALL
 			SELECT op FROM shop_log.kept WHERE lsn > '$at') x}), 'as one transaction, which says what it is');
 is(value($house, q{SELECT string_agg(source_name || ' ' || state, ', ' ORDER BY source_name) FROM walhouse.feed_table}),
-	'account ready, big ready, gone resync, kept ready, logged ready, odd ready, part ready', 'a table that is gone stops alone');
+	'account ready, big ready, gone resync, kept ready, logged ready, odd ready, part ready, wide ready', 'a table that is gone stops alone');
 is(value($house, qq{SELECT sync_lsn > '$at' FROM walhouse.feed_table WHERE source_name = 'logged'}), 't', 'where there is no mirror the log begins anew');
 verify_clean($house, 'before the load', @models);
 sql($source, q{UPDATE account SET n = 1 WHERE id = 1; UPDATE logged SET t = 'w' WHERE id = 1; INSERT INTO big VALUES ('later', 1, NULL, 0, now(), NULL)});
