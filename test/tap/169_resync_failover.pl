@@ -28,6 +28,8 @@ my $second = standby_of($source, 'second');
 caught_up($source, $second);
 $second->stop;
 load($source, 300);
+# More WAL than the load below writes at the standby.
+sql($source, 'SELECT pg_switch_wal(); UPDATE account SET n = n + 1 WHERE id = 1') for 1 .. 6;
 ok(reach($house, 'bank', $source), 'the feed has what the standby has not');
 $source->stop('immediate');
 $second->start;
