@@ -366,6 +366,17 @@ is_exact(Oid type)
 	}
 }
 
+bool
+wh_compare_key_is_exact(const WhFeedTable *table)
+{
+	foreach_ptr(WhFeedColumn, column, table->columns)
+	{
+		if (list_member_int(table->key, column->attnum) && !is_exact(column->type))
+			return false;
+	}
+	return true;
+}
+
 /* -------- checksums -------- */
 
 /* split compares parts by more bits of their numbers, and returns those that differ. */

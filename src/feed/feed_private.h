@@ -206,6 +206,10 @@ extern char *wh_compare_source_condition(PGconn *plain, const WhSourceTable *sou
 extern char *wh_compare_mirror_condition(const WhFeedTable *table, const WhSourceTable *source,
 										 const WhParts *parts, int first, int count);
 
+/* Whether keys that are equal have the same bytes, so that a row's part is the same on both
+ * sides. */
+extern bool wh_compare_key_is_exact(const WhFeedTable *table);
+
 /* -------- difference.c: rows of the source against those of the mirror -------- */
 
 typedef struct WhDifference WhDifference;

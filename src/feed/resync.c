@@ -305,12 +305,16 @@ stop_table(const Resync *run, const WhFeedTable *table, const char *reason)
 					 wh_sql_literal(table->source_name))));
 }
 
-/* bring_table brings a mirror to the snapshot, by slices of the parts that differ. */
+/*
+ * bring_table brings a mirror to the snapshot, by slices of the parts that differ; in one, where a
+ * key may be in one part as the mirror has it, and in another as the source does.
+ */
 static void
 bring_table(Resync *run, const WhFeedTable *table, const WhSourceTable *source)
 {
 	WhParts *parts = wh_compare_table(run->feed, run->plain, table, source);
-	int slices = (int) Min(parts->rows / SLICE_ROWS + 1, MAX_SLICES);
+	int slices =
+		wh_compare_key_is_exact(table) ? (int) Min(parts->rows / SLICE_ROWS + 1, MAX_SLICES) : 1;
 	int size = (parts->count + slices - 1) / slices;
 
 	wh_txn_commit();
