@@ -143,8 +143,7 @@ settle_definition(WhStream *stream, WhTransaction *txn, WhDefinition *definition
 	if (table->is_copied)
 	{
 		/* Nothing of it is logged yet: there is no history to tell of. */
-		if (is_among(stream, definition, txn->unsent) ||
-			wh_changelog_evolve(stream->feed, table, source) != NULL)
+		if (wh_changelog_evolve(stream->feed, table, source) != NULL)
 			wh_copier_restart(table);
 		else
 			wh_changelog_store_definition(stream->feed->id, source);
@@ -172,16 +171,24 @@ settle_definition(WhStream *stream, WhTransaction *txn, WhDefinition *definition
 	wh_changelog_note_definition(table, source, &change);
 }
 
-/* settle_rewrite notes that a table was written anew; whether that stops it was settled before. */
+/*
+ * settle_rewrite notes that a table was written anew; whether that stops it was settled before.  A
+ * copy begins anew: rows come with the keys that they have now, and nothing says which ones the
+ * mirror has of them from before.
+ */
 static void
 settle_rewrite(WhStream *stream, const WhTransaction *txn, const WhDefinition *definition)
 {
 	WhTarget *target = definition->target;
 	WhSchemaChange change = change_of(txn);
 
-	if (target == NULL || txn->end_lsn <= target->table->sync_lsn ||
-		strcmp(target->table->state, "copy") == 0)
+	if (target == NULL || txn->end_lsn <= target->table->sync_lsn)
 		return;
+	if (strcmp(target->table->state, "copy") == 0)
+	{
+		wh_copier_restart(target->table);
+		return;
+	}
 	if (strcmp(target->table->state, "resync") == 0)
 		change.action = "nothing";
 	else if (!target->is_ready)

@@ -126,6 +126,10 @@ sql($source, q{ALTER TABLE t RENAME COLUMN a TO renamed; UPDATE t SET n = 3 WHER
 point('nowhere');
 ready('a column with another name');
 begin_copy();
+sql($source, q{ALTER TABLE t ALTER COLUMN id TYPE int USING id + 5000; UPDATE t SET n = 3 WHERE id = 5001});
+point('nowhere');
+ready('a key that is written anew');
+begin_copy();
 sql($source, q{VACUUM FULL t});
 point('nowhere');
 ready('a table that VACUUM FULL has moved');
