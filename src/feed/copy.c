@@ -488,9 +488,11 @@ connect_source(WhStream *stream)
 	copier->plain = wh_connect(stream->feed, false);
 	copier->is_own_database = wh_source_is_own_database(copier->plain);
 	copier->rows = Min(FIRST_ROWS, wh_feed_chunk_rows);
-	/* A range of the key is read by its index, whatever the planner thinks of it. */
+	/* A range of the key is read by its index, whatever the planner thinks of it; and the feed does
+	 * not wait for whoever has locked the table: the step is done again later. */
 	wh_source_query(copier->plain, "SET enable_seqscan = off; SET enable_bitmapscan = off;"
-								   " SET max_parallel_workers_per_gather = 0");
+								   " SET max_parallel_workers_per_gather = 0;"
+								   " SET lock_timeout = '1s'");
 }
 
 /* close_snapshot gives up a chunk that was not read. */

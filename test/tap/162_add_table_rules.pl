@@ -134,6 +134,18 @@ sql($source, q{VACUUM FULL t});
 point('nowhere');
 ready('a table that VACUUM FULL has moved');
 
+# -------- a table that is locked: its copy waits, the feed does not --------
+begin_copy();
+my $holder = $source->background_psql('postgres');
+$holder->query_safe('BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE');
+point('nowhere');
+ok(poll($house, 'postgres', q{SELECT phase = 'waiting after an error' AND error LIKE '%lock timeout%' FROM walhouse.progress_snapshot}), 'the copy gives the lock up');
+sql($source, q{INSERT INTO base VALUES (100)});
+ok(reach($house, 'f', $source), 'the feed goes on');
+$holder->query_safe('COMMIT');
+$holder->quit;
+ready('and the copy, later');
+
 # -------- errors: kept, told, and tried again --------
 begin_copy();
 sql($source, q{ALTER PUBLICATION f DROP TABLE t});
