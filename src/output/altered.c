@@ -13,8 +13,9 @@
  * the others are told of when they are used, or altered, first; a reader that has the definition
  * already sees no difference.
  *
- * Of a streamed transaction the last segment tells, at its end, if it has one; what earlier
- * segments met waits with the transaction.
+ * Of a streamed transaction the last segment tells, at its end; what earlier segments met waits
+ * with the transaction.  Where one of these had the last change there is no other: the next
+ * transaction tells.
  */
 #include "output/publish_private.h"
 
@@ -130,6 +131,15 @@ wh_output_tell_altered(WhOutput *session, ReorderBufferTXN *txn)
 		MemoryContextReset(session->change_context);
 	}
 	list_free(relids);
+}
+
+void
+wh_output_leave_altered(WhOutput *session, WhOutputTxn *txn)
+{
+	MemoryContext caller = MemoryContextSwitchTo(session->context);
+
+	session->altered = list_concat_unique_oid(session->altered, txn->altered);
+	MemoryContextSwitchTo(caller);
 }
 
 /* take_noted empties what was noted first, so that what comes while the catalog is read is not

@@ -424,6 +424,8 @@ extern WhOutputRelation *wh_output_tell_rewrite(WhOutput *session, ReorderBuffer
  * before what ends it, while its snapshot is there. */
 extern void wh_output_know_tables(WhOutput *session);
 extern void wh_output_tell_altered(WhOutput *session, ReorderBufferTXN *txn);
+/* wh_output_leave_altered leaves what a streamed transaction has not told to the next one. */
+extern void wh_output_leave_altered(WhOutput *session, WhOutputTxn *txn);
 
 /* wh_output_watch_partitions is called at the start of each transaction or segment. */
 extern void wh_output_watch_partitions(WhOutput *session);

@@ -140,7 +140,10 @@ enter_transaction(WhOutput *session, ReorderBufferTXN *txn)
 static void
 leave_transaction(WhOutput *session, ReorderBufferTXN *txn)
 {
-	MemoryContextDelete(((WhOutputTxn *) txn->output_plugin_private)->context);
+	WhOutputTxn *state = (WhOutputTxn *) txn->output_plugin_private;
+
+	wh_output_leave_altered(session, state);
+	MemoryContextDelete(state->context);
 	txn->output_plugin_private = NULL;
 	session->txn = NULL;
 }

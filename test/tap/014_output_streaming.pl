@@ -249,6 +249,21 @@ $streamed = replay([ entries_of(get_batches($node, 's', %stream)) ], $streamed);
 my @wide = grep { $_->[0] >= 60000 } values %{ $streamed->{rows}{u} };
 is(scalar(grep { @$_ == 3 && $_->[2] == $_->[0] } @wide), 4002, 'rows are told as the transaction saw their table');
 
+# -------- a segment that takes a transaction's last change: no other tells what its DDL has left --------
+
+sql($node, q{
+	SELECT format('CREATE TABLE ends_%s ()', i) FROM generate_series(1, 400) AS i \gexec
+	SELECT pg_create_logical_replication_slot('ends', 'walhouse_output');
+	DO $$ BEGIN FOR i IN 1 .. 400 LOOP
+		EXECUTE 'DROP TABLE ends_' || i;
+		INSERT INTO unsent SELECT generate_series(1, 200 + i);
+		COMMIT;
+	END LOOP; END $$;
+	INSERT INTO unsent VALUES (1)});
+is(sql($node, q{SET logical_decoding_work_mem = '64kB';
+	SELECT count(*) FROM pg_logical_slot_get_changes('ends', NULL, NULL, 'format', 'json', 'streaming', 'on', 'ddl', 'on') WHERE data LIKE '_"kind":"altered"%'}), '400',
+	'every table that was dropped is told of');
+
 $two->{handle}->kill_kill;
 $one->{handle}->kill_kill;
 $node->stop;
