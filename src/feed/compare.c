@@ -173,8 +173,9 @@ whole_table(const WhFeed *feed, PGconn *plain, const WhFeedTable *table,
 	if (least > greatest || (uint64) greatest - (uint64) least >= UINT64CONST(1) << MAX_WIDTH)
 		return parts;
 	parts->by_key = true;
-	parts->least = least;
 	parts->width = pg_ceil_log2_64((uint64) greatest - (uint64) least + 1);
+	/* the last range ends behind the greatest key, and within what an integer can be */
+	parts->least = Min(least, PG_INT64_MAX - (INT64CONST(1) << parts->width) + 1);
 	return parts;
 }
 

@@ -141,6 +141,14 @@ is(value($house, q{SELECT string_agg(op::text || ' ' || n, ', ' ORDER BY op) FRO
 	'a key that is written otherwise is that key');
 sql($house, q{CALL walhouse.drop_feed('scaled')});
 
+# Keys at the end of what an integer can be.
+sql($source, q{CREATE TABLE utmost (id bigint PRIMARY KEY, v text); INSERT INTO utmost SELECT 9223372036854775807 - g, repeat('v', 150) FROM generate_series(0, 5000) g});
+sql($house, q{CALL walhouse.create_feed('utmost', server => 'shop', tables => '{utmost}')});
+sql($source, q{SELECT pg_drop_replication_slot('utmost'); UPDATE utmost SET v = 'u' WHERE id IN (9223372036854775807, 9223372036854775806, 9223372036854775807 - 5000)});
+sql($house, q{CALL walhouse.resync('utmost')});
+mirrors_equal($house, $source, 'utmost', 'utmost');
+sql($house, q{CALL walhouse.drop_feed('utmost')});
+
 # The slot loses its WAL.
 sql($source, q{CREATE TABLE filler (t text)});
 ok(until_true(sub {
