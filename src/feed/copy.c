@@ -248,11 +248,11 @@ begin(WhStream *stream, WhCopy *copy)
 	wh_user_restore(&saved);
 	wh_changelog_redefine(feed, copy->table, source);
 	wh_changelog_store_definition(feed->id, source);
-	/* while nothing is ingested: what is ingested by now, and not seen at the source, is under
-	 * way */
+	/* While nothing is ingested: what is ingested by now, and not seen at the source, is under way,
+	 * with an xid below one of our own.  A snapshot's xmax is only above what has ended. */
 	facts = wh_source_query(
 		stream->copier.plain,
-		wh_sql("SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()),"
+		wh_sql("SELECT pg_catalog.pg_current_xact_id(),"
 			   " pg_catalog.pg_table_size(oid), reltuples::pg_catalog.int8 FROM"
 			   " pg_catalog.pg_class WHERE oid = %u",
 			   source->relid));
@@ -492,7 +492,7 @@ connect_source(WhStream *stream)
 	 * not wait for whoever has locked the table: the step is done again later. */
 	wh_source_query(copier->plain, "SET enable_seqscan = off; SET enable_bitmapscan = off;"
 								   " SET max_parallel_workers_per_gather = 0;"
-								   " SET lock_timeout = '1s'");
+								   " SET lock_timeout = '1s'; SET synchronous_commit = off");
 }
 
 /* close_snapshot gives up a chunk that was not read. */

@@ -101,6 +101,27 @@ sql($source, 'SELECT pg_reload_conf()');
 $waits->finish;
 ready('and comes, once it is to be seen');
 
+# -------- commits that the feed has had before the copy begins, and that nobody sees --------
+fill();
+sql($source, 'ALTER PUBLICATION theirs ADD TABLE t');
+sql($house, q{SELECT walhouse.start('g')});
+sql($source, q{ALTER SYSTEM SET synchronous_standby_names = 'nobody'});
+sql($source, 'SELECT pg_reload_conf()');
+ok(poll($source, 'postgres', q{SHOW synchronous_standby_names}, 'nobody'), 'commits wait for a standby');
+$waits = IPC::Run::start([ $source->installed_command('psql'), '-XAtq', '-d', $source->connstr('postgres'), '-c',
+	q{BEGIN; UPDATE t SET n = 9 WHERE id = 20; INSERT INTO t VALUES (2000, 9, 'new'); DELETE FROM t WHERE id = 30; COMMIT} ], '<', \undef, '>', \$ignored, '2>', \$ignored);
+ok(poll($source, 'postgres', q{SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'}, '1'), 'one waits, and is in the WAL');
+ok(reach($house, 'g', $source), 'and the feed has had it');
+sql($house, q{CALL walhouse.add_table('g', 't')});
+ok(poll($house, 'postgres', q{SELECT phase = 'waiting for transactions of the source' AND changed < clock_timestamp() - interval '2 s'
+	FROM walhouse.progress_snapshot}), 'the copy waits for it');
+sql($source, q{ALTER SYSTEM RESET synchronous_standby_names});
+sql($source, 'SELECT pg_reload_conf()');
+$waits->finish;
+ok(poll($house, 'postgres', q{SELECT bool_and(state = 'ready') FROM walhouse.feed_table}), 'and goes on when it has ended');
+mirrors_equal($house, $source, 'g', 't');
+sql($house, q{CALL walhouse.remove_table('g', 't'); SELECT walhouse.stop('g')});
+
 # -------- TRUNCATE, and rows after it --------
 begin_copy();
 sql($source, q{DELETE FROM t WHERE id = 3; TRUNCATE t; INSERT INTO t VALUES (5, 1, 'after'), (2000, 1, repeat('x', 5000)); UPDATE t SET n = 2});
