@@ -61,6 +61,8 @@ typedef struct WhFeedTable
 	List *key; /* of int: attnums of the key, in index order */
 	bool has_mirror; /* else the mirror is empty, and changes are logged alone */
 	XLogRecPtr mirrored_from; /* changes at or below are logged alone, beside what the copy did */
+	XLogRecPtr compared_lsn; /* changes at or below are in mirror and log, as what differed there */
+	bool has_strayed; /* the mirror was not what a change was about */
 	char *row_filter; /* of the publication, SQL; NULL: none */
 	bool has_column_list; /* of the publication */
 	bool log_key_index; /* the log has an index by the key */
@@ -209,6 +211,10 @@ extern void wh_changelog_set_table_state(const WhFeedTable *table, const char *s
  * copy has the rows, and whether what comes below is to be logged.
  */
 extern void wh_changelog_set_mirror(const WhFeedTable *table, bool on, XLogRecPtr from);
+/* Says whether a table's mirror is in doubt. */
+extern void wh_changelog_set_strayed(const WhFeedTable *table, bool strayed);
+/* What differed at the source at an LSN is in mirror and log: the table is ready behind it. */
+extern void wh_changelog_set_compared(const WhFeedTable *table, XLogRecPtr lsn);
 extern void wh_changelog_store_position(int32 feed_id, XLogRecPtr position, TimestampTz clock);
 /* Removes the positions in [from, before). */
 extern void wh_changelog_prune_positions(int32 feed_id, XLogRecPtr from, XLogRecPtr before);

@@ -57,6 +57,8 @@ CREATE TABLE walhouse.feed_table (
     sync_lsn       pg_lsn,
     mirrored       boolean NOT NULL DEFAULT true,
     mirrored_from  pg_lsn,
+    compared_lsn   pg_lsn,
+    strayed        boolean NOT NULL DEFAULT false,
     log_key_index  boolean NOT NULL DEFAULT false,
     row_filter     text,
     column_list    boolean NOT NULL DEFAULT false,
@@ -68,7 +70,7 @@ CREATE TABLE walhouse.feed_table (
     CONSTRAINT feed_table_state_check CHECK (state IN ('copy', 'ready', 'resync'))
 );
 COMMENT ON TABLE walhouse.feed_table IS
-    'Source tables of each feed with their mirror and change log. key: attnums of the key at the source, in index order. state: copy (not copied yet), ready, resync (something happened that is not followed; CALL walhouse.resync_table). sync_lsn: from there on the change log is complete. mirrored: walhouse.set_mirror was not used to switch the mirror off; mirrored_from: changes up to there, which the copy has, are in the log alone, as the mirror was off then. log_key_index: the change log has an index by the key (walhouse.set_log_key_index). row_filter, column_list: of the publication, when the table was copied last. definition: of the table at the source, as it was known last; what differs from it goes to walhouse.schema_change.';
+    'Source tables of each feed with their mirror and change log. key: attnums of the key at the source, in index order. state: copy (not copied yet), ready, resync (something happened that is not followed; CALL walhouse.resync_table). sync_lsn: from there on the change log is complete. mirrored: walhouse.set_mirror was not used to switch the mirror off; mirrored_from: changes up to there, which the copy has, are in the log alone, as the mirror was off then. compared_lsn: walhouse.resync_table has logged there what differed at the source; changes up to there are in mirror and log by that, and models wait for that position. strayed: a change was about a row that the mirror did not have, or had already, so log and mirror do not tell of one history; resync_table copies the table then. log_key_index: the change log has an index by the key (walhouse.set_log_key_index). row_filter, column_list: of the publication, when the table was copied last. definition: of the table at the source, as it was known last; what differs from it goes to walhouse.schema_change.';
 
 CREATE TABLE walhouse.feed_column (
     feed_id        integer NOT NULL,
@@ -207,7 +209,7 @@ GRANT SELECT (feed_id, name, owner, server, slot, publication, owns_publication,
               horizon_moved, lsn_offset, resync_lsn, log_partition_size, log_age, log_bytes, log_keep_history, source_system_id, source_timeline, source_database, house_system_id,
               house_timeline, house_database, session, error_time, created) ON walhouse.feed TO PUBLIC;
 GRANT SELECT (feed_id, source_relid, source_schema, source_name, mirror, log, key, state, sync_lsn, mirrored,
-              mirrored_from, log_key_index, row_filter, column_list, definition, error_time)
+              mirrored_from, compared_lsn, strayed, log_key_index, row_filter, column_list, definition, error_time)
     ON walhouse.feed_table TO PUBLIC;
 -- Boundaries, keys and errors quote data.
 GRANT SELECT (feed_id, source_relid, command, begun, all_read, up_to, chunks, bytes_processed, bytes_total, tuples_processed,

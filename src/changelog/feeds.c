@@ -108,7 +108,7 @@ read_tables(const char *condition, WhArg arg)
 			   " log::pg_catalog.oid, state, sync_lsn, key, row_filter, column_list, mirrored,"
 			   " mirrored_from, log_key_index, definition::pg_catalog.text, state = 'copy' AND"
 			   " EXISTS (SELECT FROM walhouse.feed_copy c WHERE c.feed_id = feed_table.feed_id AND"
-			   " c.source_relid = feed_table.source_relid AND c.begun)"
+			   " c.source_relid = feed_table.source_relid AND c.begun), compared_lsn, strayed"
 			   " FROM walhouse.feed_table"
 			   " WHERE %s ORDER BY feed_id, source_relid",
 			   condition),
@@ -135,6 +135,8 @@ read_tables(const char *condition, WhArg arg)
 		table->log_key_index = wh_rows_bool(rows, i, 14);
 		table->definition = wh_rows_text(rows, i, 15);
 		table->is_copied = wh_rows_bool(rows, i, 16);
+		table->compared_lsn = wh_rows_lsn(rows, i, 17);
+		table->has_strayed = wh_rows_bool(rows, i, 18);
 		read_columns(table);
 		tables = lappend(tables, table);
 	}

@@ -74,8 +74,6 @@ wh_changelog_set_table_state(const WhFeedTable *table, const char *state, XLogRe
 	wh_changelog_invalidate();
 }
 
-/* wh_changelog_store_position writes the row itself: it is part of every ingest, and planning a
- * statement would take longer than the ingest of a small transaction. */
 void
 wh_changelog_set_mirror(const WhFeedTable *table, bool on, XLogRecPtr from)
 {
@@ -88,6 +86,31 @@ wh_changelog_set_mirror(const WhFeedTable *table, bool on, XLogRecPtr from)
 	wh_changelog_invalidate();
 }
 
+void
+wh_changelog_set_strayed(const WhFeedTable *table, bool strayed)
+{
+	WhArg args[] = {WH_ARG_INT4(table->feed_id), WH_ARG_OID(table->source_relid),
+					WH_ARG_BOOL(strayed)};
+
+	wh_catalog_execute("UPDATE walhouse.feed_table SET strayed = $3 WHERE feed_id = $1 AND "
+					   "source_relid = $2",
+					   lengthof(args), args);
+	wh_changelog_invalidate();
+}
+
+void
+wh_changelog_set_compared(const WhFeedTable *table, XLogRecPtr lsn)
+{
+	WhArg args[] = {WH_ARG_INT4(table->feed_id), WH_ARG_OID(table->source_relid), WH_ARG_LSN(lsn)};
+
+	wh_catalog_execute("UPDATE walhouse.feed_table SET compared_lsn = $3 WHERE feed_id = $1 AND "
+					   "source_relid = $2",
+					   lengthof(args), args);
+	wh_changelog_set_table_state(table, "ready", InvalidXLogRecPtr, NULL);
+}
+
+/* wh_changelog_store_position writes the row itself: it is part of every ingest, and planning a
+ * statement would take longer than the ingest of a small transaction. */
 void
 wh_changelog_store_position(int32 feed_id, XLogRecPtr position, TimestampTz clock)
 {

@@ -196,6 +196,7 @@ ingest(WhStream *stream, List *transactions)
 		.source_encoding = stream->source_encoding,
 		.chunk = stream->chunk,
 		.clock = stream->clock,
+		.ahead = wh_ahead_of(stream),
 		.source_time = stream->source_time};
 	WhTransaction *last = llast(transactions);
 	ErrorData *error;
@@ -236,6 +237,8 @@ stop_table(WhStream *stream, WhTarget *target, ErrorData *error)
 								 error->detail != NULL ?
 									 psprintf("%s: %s", error->message, error->detail) :
 									 error->message);
+	if (error->sqlerrcode == ERRCODE_NO_DATA_FOUND || error->sqlerrcode == ERRCODE_UNIQUE_VIOLATION)
+		wh_changelog_set_strayed(target->table, true);
 	ereport(WARNING,
 			(errmsg("table \"%s\" of feed \"%s\" has to be copied again", target->table->source_name, stream->feed->name),
 			 errdetail_internal("%s", error->message),
@@ -247,6 +250,7 @@ stop_table(WhStream *stream, WhTarget *target, ErrorData *error)
 static void
 commit_position(WhStream *stream, XLogRecPtr position, TimestampTz clock)
 {
+	clock = wh_ahead_clock(stream->ahead, position, clock);
 	wh_changelog_store_position(stream->feed->id, position, clock);
 	if (++stream->ingests % PRUNE_EVERY == 0)
 	{

@@ -138,7 +138,7 @@ settle_definition(WhStream *stream, WhTransaction *txn, WhDefinition *definition
 
 	walhouse__v1__relation__free_unpacked(relation, NULL);
 	definition->is_settled = true;
-	if (txn->end_lsn <= table->sync_lsn)
+	if (txn->end_lsn <= wh_target_begin(table))
 		return;
 	if (table->is_copied)
 	{
@@ -182,7 +182,7 @@ settle_rewrite(WhStream *stream, const WhTransaction *txn, const WhDefinition *d
 	WhTarget *target = definition->target;
 	WhSchemaChange change = change_of(txn);
 
-	if (target == NULL || txn->end_lsn <= target->table->sync_lsn)
+	if (target == NULL || txn->end_lsn <= wh_target_begin(target->table))
 		return;
 	if (strcmp(target->table->state, "copy") == 0)
 	{
@@ -268,7 +268,7 @@ settle_gone(WhStream *stream, const WhTransaction *txn, Oid relid)
 	WhSchemaChange change = change_of(txn);
 	const WhFeedTable *table;
 
-	if (target == NULL || txn->end_lsn <= target->table->sync_lsn)
+	if (target == NULL || txn->end_lsn <= wh_target_begin(target->table))
 		return;
 	table = target->table;
 	if (strcmp(table->state, "copy") == 0)

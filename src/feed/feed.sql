@@ -44,7 +44,7 @@ COMMENT ON PROCEDURE walhouse.remove_table(text, text) IS
 CREATE PROCEDURE walhouse.resync_table(feed text, "table" text)
 LANGUAGE C AS 'MODULE_PATHNAME', 'walhouse_resync_table';
 COMMENT ON PROCEDURE walhouse.resync_table(text, text) IS
-    'Copies a source table again, named as at the source, and follows whatever changed in its definition; its models rebuild. The feed goes on meanwhile, but waits while this table is copied. Not inside a transaction block.';
+    'Brings a table that was held, named as at the source, to the source: what differs is logged where its definition fits, and its models go on; else it is copied again, whatever changed in its definition, and its models rebuild. The feed goes on meanwhile, but waits while this table is compared or copied. Not inside a transaction block.';
 
 CREATE PROCEDURE walhouse.resync(feed text, failover boolean DEFAULT NULL)
 LANGUAGE C AS 'MODULE_PATHNAME', 'walhouse_resync';

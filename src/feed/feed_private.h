@@ -165,8 +165,9 @@ extern uint64 wh_snapshot_read(const WhFeed *feed, PGconn *plain, const WhFeedTa
 							   const WhSourceTable *source, const char *condition,
 							   WhRowTaker take, void *arg);
 /*
- * wh_snapshot_resync copies a table again through a temporary slot, and commits: mirror,
- * sync_lsn, state; of a table whose mirror is off, unless it goes on, without the rows.  Under the
+ * wh_snapshot_resync brings a table to the point of a temporary slot, and commits: by what differs
+ * (wh_resync_compare), or it is copied again: mirror, sync_lsn, state; of a table whose mirror is
+ * off, unless it goes on, without the rows.  Under the
  * state lock, so that the slot's point is not below the feed's position.
  */
 extern void wh_snapshot_resync(const WhFeed *feed, const WhFeedTable *table, bool mirror_on);
@@ -179,6 +180,13 @@ extern void wh_snapshot_check_filters(const WhFeed *feed, PGconn *plain);
 
 /* Raises while a resync of the feed has begun and is not at its end, as committed now. */
 extern void wh_feed_check_resync(const WhFeed *feed);
+/*
+ * wh_resync_compare brings one table to a snapshot, in the caller's transaction: what differs is
+ * logged at its LSN, and the table is ready behind it.  False, and nothing is done, where mirror
+ * and log do not lead there.  Under the state lock since before the slot was made.
+ */
+extern bool wh_resync_compare(const WhFeed *feed, PGconn *plain, const WhFeedTable *table,
+							  const WhSourceTable *source, XLogRecPtr lsn);
 
 /* -------- compare.c: which parts of a table differ -------- */
 
@@ -281,6 +289,8 @@ typedef enum WhWant
 } WhWant;
 
 extern WhWant wh_target_want(const WhTarget *target, XLogRecPtr end_lsn);
+/* Changes at or below are in the mirror by a copy or a comparison, and are skipped. */
+extern XLogRecPtr wh_target_begin(const WhFeedTable *table);
 extern bool wh_target_exists(const WhFeedTable *table); /* mirror and log are both there */
 /* Whether a relation has the columns that it had when its target was opened. */
 extern bool wh_target_has_columns(Relation rel, TupleDesc desc);
@@ -577,6 +587,7 @@ typedef struct WhIngest
 	int source_encoding;
 	MemoryContext chunk; /* empty; keeps some of its memory from one ingest to the next */
 	TimestampTz clock; /* in: the feed's clock; out: the new one */
+	const List *ahead; /* see ahead.c */
 	TimestampTz source_time; /* of the last message */
 	uint64 logged; /* out: rows in the log */
 	WhTarget *current; /* the table at work, for errors */
@@ -637,7 +648,18 @@ struct WhStream
 	TimestampTz asked_at;
 	bool is_asked; /* the source, how far it is; its answer has not come */
 	WhCopier copier;
+	List *ahead; /* see ahead.c, */
+	uint64 ahead_generation; /* as known at */
 };
+
+/* -------- ahead.c: what resync_table has logged above the position -------- */
+
+/* The stream's list of it, looked at again when the catalog changed. */
+extern const List *wh_ahead_of(WhStream *stream);
+/* The feed's clock where it was `clock`, at an LSN behind some of them. */
+extern TimestampTz wh_ahead_clock(const List *ahead, XLogRecPtr lsn, TimestampTz clock);
+/* The next one's LSN; InvalidXLogRecPtr: none is above the position. */
+extern XLogRecPtr wh_ahead_next(const WhStream *stream);
 
 extern void wh_stream_init(void);
 /* receive.c: takes a message's entries, and libpq's buffer. */

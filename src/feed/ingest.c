@@ -675,6 +675,7 @@ log_transaction(Work *work)
 	Datum *values = slot->tts_values;
 
 	ingest->current = NULL;
+	ingest->clock = wh_ahead_clock(ingest->ahead, txn->end_lsn, ingest->clock);
 	if (txn->commit_time > ingest->source_time + CLOCK_AHEAD)
 		ereport(WARNING,
 				(errmsg("the commit time of source transaction %u is ahead of the source's own time", txn->xid),

@@ -22,9 +22,13 @@
  * The snapshot is held at the source until (5): it keeps VACUUM there from removing what was
  * deleted meanwhile, as a dump does.  Memory is that of the checksums (compare.c); rows go through
  * files.
+ *
+ * CALL walhouse.resync_table does (4) for one table, at the point of a temporary slot, under the
+ * state lock and in one transaction; the position comes there by the stream.
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -42,7 +46,7 @@
 
 typedef struct Resync
 {
-	WhFeed *feed;
+	const WhFeed *feed;
 	PGconn *plain;
 	PGconn *replication;
 	WhIdentity source;
@@ -60,12 +64,15 @@ static void make_slot(Resync *run, bool is_told, bool failover);
 static void move_to_slot(Resync *run, XLogRecPtr at_source);
 static XLogRecPtr highest_lsn(const WhFeed *feed);
 static void bring_tables(Resync *run);
+static void note_filter(const WhFeedTable *table, const WhSourceTable *source);
 static char *follow(Resync *run, const WhFeedTable *table, const WhSourceTable *source);
 static void stop_table(const Resync *run, const WhFeedTable *table, const char *reason);
 static void bring_table(Resync *run, const WhFeedTable *table, const WhSourceTable *source);
+static bool make_partition(const Resync *run, const WhFeedTable *table);
 static void bring_slice(Resync *run, const WhFeedTable *table, const WhSourceTable *source,
 						const WhParts *parts, int first, int count);
 static void finish(Resync *run);
+static void tell(const Resync *run, const char *what);
 static bool is_own_database(const Resync *run);
 
 PG_FUNCTION_INFO_V1(walhouse_resync);
@@ -100,11 +107,7 @@ walhouse_resync(PG_FUNCTION_ARGS)
 	finish(&run);
 	wh_disconnect(run.plain);
 	wh_unlock_stream(run.feed->id);
-	ereport(NOTICE,
-			(errmsg("feed \"%s\" goes on from %X/%X", run.feed->name, LSN_FORMAT_ARGS(run.lsn)),
-			 errdetail("Rows that the source had and the mirrors had not: %lld; that differed: %lld; that the source had no more: %lld.",
-					   (long long) run.counts.inserts, (long long) run.counts.updates,
-					   (long long) run.counts.deletes)));
+	tell(&run, psprintf("feed \"%s\"", run.feed->name));
 	wh_txn_close();
 	PG_RETURN_VOID();
 }
@@ -180,14 +183,14 @@ highest_lsn(const WhFeed *feed)
 	XLogRecPtr highest = Max(wh_changelog_position(feed->id, NULL), feed->resync_lsn);
 
 	foreach_ptr(WhFeedTable, table, wh_changelog_tables(feed->id))
-		highest = Max(highest, Max(table->sync_lsn, table->mirrored_from));
+		highest = Max(highest, Max(wh_target_begin(table), table->mirrored_from));
 	return highest;
 }
 
 static void
 make_slot(Resync *run, bool is_told, bool failover)
 {
-	WhFeed *feed = run->feed;
+	const WhFeed *feed = run->feed;
 	XLogRecPtr lsn;
 	char *snapshot;
 
@@ -213,13 +216,13 @@ make_slot(Resync *run, bool is_told, bool failover)
 static void
 move_to_slot(Resync *run, XLogRecPtr at_source)
 {
-	WhFeed *feed = run->feed;
+	WhFeed *feed;
 	WhIdentity house = wh_house_identity();
 	XLogRecPtr highest;
 	WhArg args[3];
 
-	wh_lock_state(feed->id);
-	feed = run->feed = wh_changelog_feed_by_id(feed->id, false);
+	wh_lock_state(run->feed->id);
+	run->feed = feed = wh_changelog_feed_by_id(run->feed->id, false);
 	highest = highest_lsn(feed);
 	if (wh_feed_lsn(feed, at_source) <= highest)
 		feed->lsn_offset = (int64) ((highest - at_source) / SEGMENT + 1) * SEGMENT;
@@ -263,8 +266,6 @@ bring_tables(Resync *run)
 static char *
 follow(Resync *run, const WhFeedTable *table, const WhSourceTable *source)
 {
-	WhArg args[] = {WH_ARG_INT4(table->feed_id), WH_ARG_OID(table->source_relid),
-					WH_ARG_NULL(TEXTOID), WH_ARG_BOOL(false)};
 	char *reason;
 
 	wh_lock_state(run->feed->id);
@@ -281,17 +282,25 @@ follow(Resync *run, const WhFeedTable *table, const WhSourceTable *source)
 	reason = wh_changelog_evolve(run->feed, table, source);
 	if (reason != NULL)
 		return reason;
-	/* The comparison knows the filter that there is now. */
-	if (source->row_filter != NULL)
-		args[2] = WH_ARG_TEXT(source->row_filter);
-	args[3] = WH_ARG_BOOL(source->has_column_list);
-	wh_catalog_execute("UPDATE walhouse.feed_table SET row_filter = $3, column_list = $4"
-					   " WHERE feed_id = $1 AND source_relid = $2",
-					   lengthof(args), args);
+	note_filter(table, source);
 	/* Without a mirror nothing can be compared: the log begins anew. */
 	if (!table->has_mirror)
 		wh_changelog_set_table_state(table, "ready", run->lsn, NULL);
 	return NULL;
+}
+
+/* note_filter: the comparison knows the filter that there is now. */
+static void
+note_filter(const WhFeedTable *table, const WhSourceTable *source)
+{
+	WhArg args[] = {WH_ARG_INT4(table->feed_id), WH_ARG_OID(table->source_relid),
+					WH_ARG_NULL(TEXTOID), WH_ARG_BOOL(source->has_column_list)};
+
+	if (source->row_filter != NULL)
+		args[2] = WH_ARG_TEXT(source->row_filter);
+	wh_catalog_execute("UPDATE walhouse.feed_table SET row_filter = $3, column_list = $4"
+					   " WHERE feed_id = $1 AND source_relid = $2",
+					   lengthof(args), args);
 }
 
 static void
@@ -324,11 +333,28 @@ bring_table(Resync *run, const WhFeedTable *table, const WhSourceTable *source)
 			AllocSetContextCreate(CurrentMemoryContext, "walhouse resync", ALLOCSET_DEFAULT_SIZES);
 		MemoryContext old = MemoryContextSwitchTo(context);
 
+		wh_lock_ingest(run->feed->id);
+		if (make_partition(run, table))
+		{
+			wh_txn_commit();
+			wh_lock_ingest(run->feed->id);
+		}
 		bring_slice(run, table, source, parts, first, Min(size, parts->count - first));
 		wh_txn_commit();
 		MemoryContextSwitchTo(old);
 		MemoryContextDelete(context);
 	}
+}
+
+/* make_partition makes the one of a log that the differences belong into; false: it is there. */
+static bool
+make_partition(const Resync *run, const WhFeedTable *table)
+{
+	if (OidIsValid(wh_changelog_partition(run->feed, table->log, run->lsn)))
+		return false;
+	wh_changelog_make_partition(run->feed, table->log, run->lsn);
+	CommandCounterIncrement();
+	return true;
 }
 
 static void
@@ -338,13 +364,6 @@ bring_slice(Resync *run, const WhFeedTable *table, const WhSourceTable *source,
 	WhDifference *difference;
 	WhDifferenceCounts counts;
 
-	wh_lock_ingest(run->feed->id);
-	if (!OidIsValid(wh_changelog_partition(run->feed, table->log, run->lsn)))
-	{
-		wh_changelog_make_partition(run->feed, table->log, run->lsn);
-		wh_txn_commit();
-		wh_lock_ingest(run->feed->id);
-	}
 	difference = wh_difference_begin(run->feed, table, source, run->lsn, run->seq);
 	wh_difference_take(difference, run->plain,
 					   wh_compare_source_condition(run->plain, source, parts, first, count));
@@ -373,6 +392,44 @@ finish(Resync *run)
 					   1, &arg);
 	wh_copier_restart_all(run->feed);
 	wh_txn_commit();
+}
+
+bool
+wh_resync_compare(const WhFeed *feed, PGconn *plain, const WhFeedTable *table,
+				  const WhSourceTable *source, XLogRecPtr lsn)
+{
+	Resync run = {.feed = feed, .plain = plain, .lsn = lsn, .time = wh_source_time(plain)};
+	XLogRecPtr position = wh_changelog_position(feed->id, &run.clock);
+	WhParts *parts;
+
+	if (!table->has_mirror || table->has_strayed || strcmp(table->state, "resync") != 0 ||
+		lsn <= position || table->mirrored_from > position ||
+		wh_changelog_evolve(feed, table, source) != NULL)
+		return false;
+	run.clock = Max(run.clock, run.time);
+	note_filter(table, source);
+	wh_changelog_note_definition(table, source, &(WhSchemaChange){.lsn = lsn});
+	CommandCounterIncrement();
+	table = wh_changelog_table_of_mirror(table->mirror);
+	parts = wh_compare_table(feed, plain, table, source);
+	if (parts->count > 0)
+	{
+		(void) make_partition(&run, table);
+		bring_slice(&run, table, source, parts, 0, parts->count);
+	}
+	wh_changelog_set_compared(table, lsn);
+	tell(&run, psprintf("table \"%s\" of feed \"%s\"", table->source_name, feed->name));
+	return true;
+}
+
+static void
+tell(const Resync *run, const char *what)
+{
+	ereport(NOTICE,
+			(errmsg("%s goes on from %X/%X", what, LSN_FORMAT_ARGS(run->lsn)),
+			 errdetail("Rows that the source had and the mirrors had not: %lld; that differed: %lld; that the source had no more: %lld.",
+					   (long long) run->counts.inserts, (long long) run->counts.updates,
+					   (long long) run->counts.deletes)));
 }
 
 void

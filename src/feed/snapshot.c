@@ -48,6 +48,8 @@ static char *snapshot_query(const WhFeedTable *table, const WhSourceTable *sourc
 							List *conditions, List **columns, bool *is_binary);
 static WhFeedColumn *find_column(const WhFeedTable *table, int attnum);
 static int read_copy(void *out, int minread, int maxread);
+static void copy_again(const WhFeed *feed, PGconn *plain, const WhFeedTable *table,
+					   const WhSourceTable *source, XLogRecPtr lsn, bool mirror_on);
 static void rebuild_models(const WhFeedTable *table);
 
 XLogRecPtr
@@ -293,7 +295,6 @@ void
 wh_snapshot_resync(const WhFeed *feed, const WhFeedTable *table, bool mirror_on)
 {
 	bool has_mirror = table->has_mirror || mirror_on;
-	bool goes_on;
 	PGconn *plain;
 	PGconn *replication;
 	WhIdentity source;
@@ -325,24 +326,8 @@ wh_snapshot_resync(const WhFeed *feed, const WhFeedTable *table, bool mirror_on)
 				 errhint("Mend it at the source and CALL walhouse.resync_table again.")));
 	if (!has_mirror)
 		wh_mirror_check_identity(plain, feed, table);
-	/* What lies between the feed's position and the copy is in the copy; where the log has been
-	 * complete, it is to be logged all the same. */
-	goes_on = mirror_on && strcmp(table->state, "ready") == 0 &&
-			  wh_snapshot_is_defined_so(table, linitial(tables)) &&
-			  wh_changelog_position(feed->id, NULL) >= table->sync_lsn;
-	wh_user_become(feed->owner, &saved);
-	wh_spi_execute(wh_sql("DELETE FROM %T", table->mirror), 0, NULL);
-	wh_user_restore(&saved);
-	wh_changelog_redefine(feed, table, linitial(tables));
-	wh_changelog_note_definition(table, linitial(tables), &(WhSchemaChange){.lsn = lsn});
-	CommandCounterIncrement();
-	table = wh_changelog_table_of_mirror(table->mirror);
-	if (has_mirror)
-		wh_snapshot_copy(feed, plain, table, linitial(tables));
-	wh_changelog_set_table_state(table, "ready", lsn, NULL);
-	wh_changelog_set_mirror(table, has_mirror, goes_on ? lsn : InvalidXLogRecPtr);
-	wh_copier_forget(table);
-	rebuild_models(table);
+	if (mirror_on || !wh_resync_compare(feed, plain, table, linitial(tables), lsn))
+		copy_again(feed, plain, table, linitial(tables), lsn, mirror_on);
 	wh_txn_commit();
 	wh_disconnect(plain);
 	wh_disconnect(replication);
@@ -350,6 +335,35 @@ wh_snapshot_resync(const WhFeed *feed, const WhFeedTable *table, bool mirror_on)
 	wh_spi_execute(wh_sql("ANALYZE %T", table->mirror), 0, NULL);
 	wh_user_restore(&saved);
 	wh_txn_commit();
+}
+
+/* copy_again copies a table in the snapshot of an LSN, at which its log begins. */
+static void
+copy_again(const WhFeed *feed, PGconn *plain, const WhFeedTable *table,
+		   const WhSourceTable *source, XLogRecPtr lsn, bool mirror_on)
+{
+	bool has_mirror = table->has_mirror || mirror_on;
+	/* What lies between the feed's position and the copy is in the copy; where the log has been
+	 * complete, it is to be logged all the same. */
+	bool goes_on = mirror_on && strcmp(table->state, "ready") == 0 &&
+				   wh_snapshot_is_defined_so(table, source) &&
+				   wh_changelog_position(feed->id, NULL) >= wh_target_begin(table);
+	WhUser saved;
+
+	wh_user_become(feed->owner, &saved);
+	wh_spi_execute(wh_sql("DELETE FROM %T", table->mirror), 0, NULL);
+	wh_user_restore(&saved);
+	wh_changelog_redefine(feed, table, source);
+	wh_changelog_note_definition(table, source, &(WhSchemaChange){.lsn = lsn});
+	CommandCounterIncrement();
+	table = wh_changelog_table_of_mirror(table->mirror);
+	if (has_mirror)
+		wh_snapshot_copy(feed, plain, table, source);
+	wh_changelog_set_table_state(table, "ready", lsn, NULL);
+	wh_changelog_set_mirror(table, has_mirror, goes_on ? lsn : InvalidXLogRecPtr);
+	wh_changelog_set_strayed(table, false);
+	wh_copier_forget(table);
+	rebuild_models(table);
 }
 
 bool

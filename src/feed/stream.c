@@ -318,7 +318,7 @@ next_wait(const WhStream *stream, TimestampTz deadline)
 					REPORT_INTERVAL_MS :
 					wh_feed_status_interval;
 
-	if (wh_copier_is_wanted(stream))
+	if (wh_copier_is_wanted(stream) || !XLogRecPtrIsInvalid(wh_ahead_next(stream)))
 		wait = ASK_INTERVAL_MS;
 
 	if (deadline == DT_NOEND)
@@ -506,15 +506,20 @@ write_uint64(char *out, uint64 value)
 
 /* -------- progress without changes -------- */
 
-/* store_idle_if_due stores idle progress when the source waits for it, or it is far ahead: seldom,
- * or a feed on its own cluster would never rest. */
+/* store_idle_if_due stores idle progress when models or the source wait for it, or it is far
+ * ahead: seldom, or a feed on its own cluster would never rest. */
 static bool
 store_idle_if_due(WhStream *stream)
 {
 	bool is_far = stream->idle_lsn > stream->position + IDLE_AHEAD &&
 				  TimestampDifferenceExceeds(stream->idle_stored_at, GetCurrentTimestamp(),
 											 IDLE_INTERVAL_MS);
+	XLogRecPtr next;
 
+	(void) wh_ahead_of(stream);
+	next = wh_ahead_next(stream);
+	if (!XLogRecPtrIsInvalid(next) && wh_feed_reached(stream, next, true))
+		return true;
 	if (stream->current != NULL || stream->complete != NIL ||
 		!(is_far || (stream->is_urged && stream->idle_lsn > stream->position)))
 		return false;

@@ -108,9 +108,15 @@ wh_target_want(const WhTarget *target, XLogRecPtr end_lsn)
 		return WH_WANT_NOTHING;
 	if (table->has_mirror && end_lsn <= table->mirrored_from)
 		return WH_WANT_LOG;
-	if (end_lsn <= table->sync_lsn)
+	if (end_lsn <= wh_target_begin(table))
 		return WH_WANT_NOTHING;
 	return table->has_mirror ? WH_WANT_ALL : WH_WANT_LOG;
+}
+
+XLogRecPtr
+wh_target_begin(const WhFeedTable *table)
+{
+	return Max(table->sync_lsn, table->compared_lsn);
 }
 
 bool

@@ -42,6 +42,7 @@ typedef struct Build
 static bool build_locked(int32 model_id);
 static bool begin_build(int32 model_id);
 static void build_once(void *arg);
+static XLogRecPtr compared(const WhModel *model);
 static XLogRecPtr build_position(const WhModel *model, TimestampTz *clock);
 static void finish(WhModel *model, WhLoad *load, TimestampTz started, WhDone *done);
 static void check_unchanged(const WhModel *model);
@@ -258,11 +259,23 @@ build_position(const WhModel *model, TimestampTz *clock)
 	if (XLogRecPtrIsInvalid(common) || common == position ||
 		!wh_load_has_transactions(model->feed, common, position))
 		return position;
-	/* The log does not reach back so far: the dimensions must be loaded first. */
-	if (common < wh_model_horizon(model))
+	/* The log does not reach back so far, or a table was not followed there: the dimensions must be
+	 * loaded first. */
+	if (common < wh_model_horizon(model) || common < compared(model))
 		return InvalidXLogRecPtr;
 	*clock = wh_changelog_clock(model->feed, common);
 	return common;
+}
+
+/* compared is where the last of a model's tables was brought to the source by a comparison. */
+static XLogRecPtr
+compared(const WhModel *model)
+{
+	XLogRecPtr lsn = InvalidXLogRecPtr;
+
+	foreach_ptr(const WhFeedTable, table, model->sources)
+		lsn = Max(lsn, table->compared_lsn);
+	return lsn;
 }
 
 /* is_buildable says that a model is not paused, its tables are ready, and that the models that it

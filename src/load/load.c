@@ -96,8 +96,12 @@ refuse_build(const WhModel *model)
 	if (unready != NULL)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("could not build %s", model->name),
-						errdetail("Its source table \"%s\" is in state \"%s\".",
-								  unready->source_name, unready->state),
+						strcmp(unready->state, "ready") != 0 ?
+							errdetail("Its source table \"%s\" is in state \"%s\".",
+									  unready->source_name, unready->state) :
+							errdetail("Its source table \"%s\" is ready once the feed is at %X/%X.",
+									  unready->source_name,
+									  LSN_FORMAT_ARGS(unready->compared_lsn)),
 						errhint("CALL walhouse.run(%s), or walhouse.resync_table.",
 								wh_sql_literal(model->feed->name))));
 	foreach(cell, wh_model_needs(model))

@@ -479,7 +479,8 @@ static List *
 outline_tables(int32 feed_id)
 {
 	WhRows *rows = wh_catalog_query("SELECT mirror::pg_catalog.oid, log::pg_catalog.oid, state,"
-									" sync_lsn, source_name FROM walhouse.feed_table"
+									" sync_lsn, source_name, compared_lsn"
+									" FROM walhouse.feed_table"
 									" WHERE feed_id = $1",
 									1, (WhArg[]){WH_ARG_INT4(feed_id)});
 	List *tables = NIL;
@@ -494,6 +495,7 @@ outline_tables(int32 feed_id)
 		table->state = wh_rows_text(rows, i, 3);
 		table->sync_lsn = wh_rows_lsn(rows, i, 4);
 		table->source_name = wh_rows_text(rows, i, 5);
+		table->compared_lsn = wh_rows_lsn(rows, i, 6);
 		tables = lappend(tables, table);
 	}
 	return tables;
@@ -662,8 +664,12 @@ wh_model_unready(const WhModel *model)
 
 	foreach(cell, model->sources)
 	{
-		if (strcmp(((WhFeedTable *) lfirst(cell))->state, "ready") != 0)
-			return lfirst(cell);
+		const WhFeedTable *table = lfirst(cell);
+
+		if (strcmp(table->state, "ready") != 0 ||
+			(table->compared_lsn > model->position &&
+			 table->compared_lsn > wh_changelog_position(table->feed_id, NULL)))
+			return table;
 	}
 	return NULL;
 }

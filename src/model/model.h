@@ -243,7 +243,8 @@ extern WhModel *wh_model_get_by_id(int32 model_id);
 extern List *wh_model_ids(int32 feed_id);
 /*
  * The same models in outline, of WhModel *: id, kind, relid, view, state, history_start, position,
- * feed, and of each of their sources mirror, log, state, sync_lsn and source_name.  It is what a
+ * feed, and of each of their sources mirror, log, state, sync_lsn,
+ * source_name and compared_lsn.  It is what a
  * load asks of all models, also of those that it leaves alone.
  */
 extern List *wh_model_outlines(WhFeed *feed);
@@ -279,7 +280,8 @@ extern WhModelColumn *wh_model_column(List *columns, const char *name);
 /* Type 0, 1, 2, … of a column by an scd argument ({"*": 2, "name": 1}); −1 when the value is no
  * number. */
 extern int wh_model_scd(JsonbContainer *scd, const char *column);
-/* A table of the model's whose mirror is not ready; NULL when all are. */
+/* A table of the model's whose mirror is not ready, or not before the feed is further on; NULL when
+ * all are. */
 extern const WhFeedTable *wh_model_unready(const WhModel *model);
 /* The position from which the logs of the model's tables are complete, and the one from which
  * verify() recomputes. */

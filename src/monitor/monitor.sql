@@ -150,6 +150,7 @@ CREATE VIEW walhouse.stat_model AS
            cm.model_id IS NOT NULL AS is_current,
            CASE WHEN m.paused IS NOT NULL THEN 'walhouse.resume()'
                 WHEN t.state <> 'ready' THEN pg_catalog.format('table %s, which is in state %s', t.mirror, t.state)
+                WHEN t.compared_lsn > fp.position THEN pg_catalog.format('table %s, which the feed reaches at %s', t.mirror, t.compared_lsn)
                 WHEN m.state IN ('new', 'rebuild') THEN 'a build'
                 WHEN m.state = 'building' THEN 'its build, which is under way'
                 WHEN m.state = 'stopped' THEN 'its error to be corrected'
@@ -191,14 +192,14 @@ CREATE VIEW walhouse.stat_model AS
          LEFT JOIN LATERAL (SELECT x.started, x.position, x.missing, x.unexpected, x.different
                             FROM walhouse.verification x
                             WHERE x.model_id = m.model_id ORDER BY x.started DESC LIMIT 1) v ON true
-         LEFT JOIN LATERAL (SELECT ft.mirror, ft.state FROM walhouse.feed_table ft
+         LEFT JOIN LATERAL (SELECT ft.mirror, ft.state, ft.compared_lsn FROM walhouse.feed_table ft
                             WHERE ft.feed_id = m.feed_id
                               AND EXISTS (SELECT FROM pg_catalog.pg_rewrite w
                                                JOIN pg_catalog.pg_depend d
                                                    ON d.classid = 'pg_catalog.pg_rewrite'::regclass AND d.objid = w.oid
                                           WHERE w.ev_class = m.query AND d.refclassid = 'pg_catalog.pg_class'::regclass
                                             AND d.refobjid = ft.mirror)
-                            ORDER BY ft.state = 'ready', ft.source_relid LIMIT 1) t ON true
+                            ORDER BY ft.state = 'ready', ft.compared_lsn DESC NULLS LAST, ft.source_relid LIMIT 1) t ON true
          LEFT JOIN LATERAL (SELECT pg_catalog.count(*) AS loads,
                                    COALESCE(pg_catalog.sum(lm.inserted), 0)::bigint AS inserted,
                                    COALESCE(pg_catalog.sum(lm.updated), 0)::bigint AS updated,

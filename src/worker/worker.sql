@@ -10,7 +10,9 @@ CREATE VIEW walhouse.current_model AS
                                    ON d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = t.mirror
                                       AND d.classid = 'pg_catalog.pg_rewrite'::regclass
                                JOIN pg_catalog.pg_rewrite w ON w.oid = d.objid
-                          WHERE t.feed_id = m.feed_id AND t.state <> 'ready' AND w.ev_class = m.query))
+                          WHERE t.feed_id = m.feed_id AND w.ev_class = m.query
+                            AND (t.state <> 'ready' OR t.compared_lsn > (SELECT pg_catalog.max(p.position) FROM walhouse.feed_position p
+                                                                         WHERE p.feed_id = t.feed_id))))
     SELECT r.model_id, r.feed_id,
            (SELECT l.to_lsn FROM walhouse.load_model l WHERE l.model_id = r.model_id
             ORDER BY l.load_id DESC LIMIT 1) AS position
