@@ -23,8 +23,8 @@ sql($house, q{CALL walhouse.create_feed('f', 's', publication => 'p'); SELECT wa
 ok(reach($house, 'f', $source, 60), 'the worker runs');
 
 my %killer = (
-	worker => sub { kill_process($house, sub { worker_pid($house) }) },
-	walsender => sub { kill_process($source, sub { ask($source, q{SELECT active_pid FROM pg_replication_slots WHERE active}) }) },
+	worker => sub { kill_process($house, sub { worker_pid($house) }, @_) },
+	walsender => sub { kill_process($source, sub { ask($source, q{SELECT active_pid FROM pg_replication_slots WHERE active}) }, @_) },
 	connection => sub { sql($source, q{SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active}) },
 	house => sub { kill9($house); $house->start },
 	source => sub { kill9($source); $source->start });
@@ -87,13 +87,18 @@ sub while_ingested
 	my ($victim) = @_;
 	my $session = $source->background_psql('postgres', on_error_die => 1);
 	write_half($session);
+	# Ingest, which writes t first, waits for u.
+	my $lock = $house->background_psql('postgres', on_error_stop => 0);
+	$lock->query_safe('BEGIN; LOCK TABLE f.u IN SHARE MODE');
 	$session->query_safe('COMMIT');
 	$session->quit;
 	my $caught = until_true(sub {
 			(ask($house, q{SELECT 1 FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE a.backend_type = 'walhouse feed worker'
 				AND l.relation = 'f.t'::regclass AND l.mode = 'RowExclusiveLock' LIMIT 1}) || '') eq '1' }, 60);
 	ok($caught, "$victim: it is being ingested");
-	$killer{$victim}->();
+	my $release = sub { eval { $lock->quit; } }; # it is gone with the server that was killed
+	$killer{$victim}->($release);
+	$release->();
 	settled("killed $victim while it was ingested");
 	return;
 }
@@ -114,13 +119,14 @@ sub temporary_files
 	return scalar @files;
 }
 
-# kill_process NODE, CODE: kills the process whose id the code finds, and waits for the one that takes its place.
+# kill_process NODE, CODE, THEN: kills the process whose id the code finds, does what is to be done then, and waits for the one that takes its place.
 sub kill_process
 {
-	my ($node, $find) = @_;
+	my ($node, $find, $then) = @_;
 	my ($pid, $other);
 	until_true(sub { $pid = $find->(); return $pid }, 60);
 	kill9($node, $pid);
+	$then->() if $then;
 	until_true(sub { $other = $find->(); return $other && $other ne $pid }, 60) or diag("nothing took the place of process $pid");
 	return;
 }
