@@ -119,9 +119,11 @@ wh_changelog_note_definition(const WhFeedTable *table, const WhSourceTable *sour
 		" 'drop expression', 'replica identity', 'alter definition of type', 'key') THEN 'nothing'"
 		" ELSE 'followed' END), $9, " MODELS(
 			"x.attnum") " FROM walhouse.feed_table f,"
-						" walhouse.definition_changes(f.definition, $10::pg_catalog.json) x"
+						" walhouse.definition_changes(f.definition, $10::pg_catalog.json)"
+						" WITH ORDINALITY x (kind, column_name, attnum, was, \"is\", place)"
 						" WHERE f.feed_id = $1 AND f.source_relid = $2"
-						" AND" IS_NEW("x.kind", "x.column_name", "x.was", "x.\"is\""),
+						" AND" IS_NEW("x.kind", "x.column_name", "x.was", "x.\"is\"") //
+		" ORDER BY x.place",
 		lengthof(args), args);
 	wh_changelog_store_definition(table->feed_id, source);
 }
