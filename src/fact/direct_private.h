@@ -179,4 +179,57 @@ extern char *wh_fact_direct_reason(WhFactDirect *direct, TupleTableSlot *row);
 /* Sets what identifies a row in the slot `known`, and NULL the rest. */
 extern void wh_fact_direct_know(WhFactDirect *direct, const Datum *identity, const bool *nulls);
 
+/* -------- sides.c: the row that a key had, and the one that it shall have -------- */
+
+typedef struct WhFactSide
+{
+	bool is_there;
+	char *reason; /* NULL: it is in the fact, or shall be */
+	Datum identity[INDEX_MAX_KEYS];
+	bool nulls[INDEX_MAX_KEYS];
+} WhFactSide;
+
+/* What becomes of an image. */
+typedef enum WhFactFate
+{
+	WH_FATE_ABSENT, /* the query has no row of it */
+	WH_FATE_REJECTED,
+	WH_FATE_INCOMPLETE, /* a member is missing */
+	WH_FATE_COMPLETE
+} WhFactFate;
+
+/* wh_fact_side_old reads what identifies the row that stood in the fact, in memory of one key. */
+extern void wh_fact_side_old(WhFactDirect *direct, const WhFactEnd *end, WhFactSide *old);
+/*
+ * wh_fact_side_new computes the row that shall stand in the fact, into values and nulls; false: a
+ * member that it refers to is missing, which is staged.  Of what identifies it new has the event
+ * time alone; `same`, unless it is NULL, is the row before, which had the same identity, and is
+ * set.
+ */
+extern bool wh_fact_side_new(WhFactDirect *direct, const WhFactEnd *end, WhFactSide *new,
+							 WhFactSide *same, bool is_again);
+/*
+ * wh_fact_side_compute computes the row of an image, its reason where it is rejected, and where it
+ * is complete, values and nulls; one that may move is staged, too.
+ */
+extern WhFactFate wh_fact_side_compute(WhFactDirect *direct, TupleTableSlot *image,
+									   TupleTableSlot **row, char **reason, WhFactSide *same);
+/*
+ * wh_fact_side_keeps says whether rows of a fact keep their surrogate keys, as those do that no
+ * load touches, if neither their event time changes nor what roles read: when no dimension takes
+ * versions, or their times, away.  None of the rows may be ahead of the feed clock, either.
+ */
+extern bool wh_fact_side_keeps(const WhFact *fact);
+/* wh_fact_side_differs compares a row of the fact, whose values have been taken apart, with values
+ * and nulls, image by image, but for load_id. */
+extern bool wh_fact_side_differs(const WhFactDirect *direct, TupleTableSlot *row);
+
+/* -------- exceptions.c: rows that are left to statements -------- */
+
+/* A row that is not placed, in wh_new or wh_was: live, c…, reason. */
+extern void wh_fact_direct_stage_reason(WhFactDirect *direct, const char *name,
+										TupleTableSlot *row, const char *reason);
+/* A row that may move, or lacks members, in wh_row or wh_lack: c…, sk…. */
+extern void wh_fact_direct_stage_row(WhFactDirect *direct, const char *name, TupleTableSlot *row);
+
 #endif /* WH_FACT_DIRECT_PRIVATE_H */
