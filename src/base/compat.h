@@ -75,6 +75,13 @@
 /* 16: core sends keepalives while a plugin skips changes; before, the plugin must */
 #define WH_PLUGIN_KEEPS_ALIVE (PG_VERSION_NUM < 160000)
 
+/* 16: an argument that did nothing is gone; users include replication/snapbuild.h */
+#if PG_VERSION_NUM >= 160000
+#define wh_compat_decoding_snapshot(builder, xid) SnapBuildGetOrBuildSnapshot(builder)
+#else
+#define wh_compat_decoding_snapshot(builder, xid) SnapBuildGetOrBuildSnapshot((builder), (xid))
+#endif
+
 /* 17: a tuple in a change of the reorder buffer is a HeapTuple, no longer a ReorderBufferTupleBuf
  */
 #if PG_VERSION_NUM >= 170000

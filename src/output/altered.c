@@ -14,8 +14,8 @@
  * already sees no difference.
  *
  * Of a streamed transaction the last segment tells, at its end; what earlier segments met waits
- * with the transaction.  Where one of these had the last change there is no other: the next
- * transaction tells.
+ * with the transaction.  Of one that is prepared when it has no other change the next transaction
+ * tells.
  */
 #include "output/publish_private.h"
 

@@ -196,6 +196,7 @@ typedef struct WhOutputTxn
 	uint64 seq; /* ordinal of the last change, sent or not */
 	uint64 changes; /* sent; of a streamed one, by itself without its subtransactions */
 	List *altered; /* of Oid: of a streamed one, see altered.c */
+	bool has_partitions; /* likewise, and partitions.c */
 	struct tallies_hash *tallies; /* see tally.c; NULL until there is one */
 	struct WhTally *last_tally;
 } WhOutputTxn;

@@ -10,11 +10,11 @@
  * was committed before it.
  *
  * What a transaction in progress or a prepared one has done is not yet what others see.  Of a
- * streamed transaction the last segment tells, at its end, if it has one; otherwise the next
- * transaction does.  What a prepared transaction tells is kept aside until it is known what became
- * of it.  A session's first transaction may have begun before others that an earlier session has
- * sent; what these did is then told twice.  A partition that is being detached
- * concurrently is gone once its first transaction has committed, as it is for queries.
+ * streamed transaction the last segment tells, at its end (see stream.c).  What a prepared
+ * transaction tells is kept aside until it is known what became of it.  A session's first
+ * transaction may have begun before others that an earlier session has sent; what these did is
+ * then told twice.  A partition that is being detached concurrently is gone once its first
+ * transaction has committed, as it is for queries.
  *
  * All partitioned tables of the database are known, since any may be published later; only those
  * are told of whose partitions' rows are sent, under the name that these have.
@@ -57,7 +57,6 @@ struct WhPartitions
 	bool any_invalid;
 	List *prepared; /* Prepared */
 	bool any_unknown; /* a partitioned table has been made, or dropped */
-	bool segment_invalid; /* any_invalid at the end of a segment that was not the last */
 };
 
 static void add_parents(WhOutput *session, bool are_new);
@@ -137,18 +136,16 @@ wh_output_tell_partitions(WhOutput *session, ReorderBufferTXN *txn)
 	MemoryContext caller;
 
 	if (partitions == NULL || !HistoricSnapshotActive() ||
-		!(partitions->any_invalid || partitions->any_unknown || partitions->segment_invalid))
+		!(partitions->any_invalid || partitions->any_unknown || session->txn->has_partitions))
 		return;
 	if (is_streamed && !is_last)
 	{
-		partitions->segment_invalid = true;
+		session->txn->has_partitions = true;
 		return;
 	}
-	if (partitions->segment_invalid && is_streamed)
-	{
+	if (session->txn->has_partitions)
 		wh_output_invalidate_partitions(session, InvalidOid);
-		partitions->segment_invalid = false;
-	}
+	session->txn->has_partitions = false;
 	session->subxid = InvalidTransactionId;
 	caller = MemoryContextSwitchTo(session->change_context);
 	if (partitions->any_unknown)

@@ -3,6 +3,7 @@
 use strict;
 use warnings;
 use IPC::Run;
+use PostgreSQL::Test::Utils;
 use WalhouseTest;
 use WalhouseStream;
 use Test::More;
@@ -249,20 +250,38 @@ $streamed = replay([ entries_of(get_batches($node, 's', %stream)) ], $streamed);
 my @wide = grep { $_->[0] >= 60000 } values %{ $streamed->{rows}{u} };
 is(scalar(grep { @$_ == 3 && $_->[2] == $_->[0] } @wide), 4002, 'rows are told as the transaction saw their table');
 
-# -------- a segment that takes a transaction's last change: no other tells what its DDL has left --------
+# -------- a segment that takes a transaction's last change: no other tells what its DDL has left, and yet the transaction does --------
 
 sql($node, q{
 	SELECT format('CREATE TABLE ends_%s ()', i) FROM generate_series(1, 400) AS i \gexec
-	SELECT pg_create_logical_replication_slot('ends', 'walhouse_output');
+	SELECT pg_create_logical_replication_slot(slot, 'walhouse_output') FROM unnest('{ends,sent}'::name[]) slot;
 	DO $$ BEGIN FOR i IN 1 .. 400 LOOP
 		EXECUTE 'DROP TABLE ends_' || i;
 		INSERT INTO unsent SELECT generate_series(1, 200 + i);
 		COMMIT;
-	END LOOP; END $$;
-	INSERT INTO unsent VALUES (1)});
+	END LOOP; END $$});
 is(sql($node, q{SET logical_decoding_work_mem = '64kB';
-	SELECT count(*) FROM pg_logical_slot_get_changes('ends', NULL, NULL, 'format', 'json', 'streaming', 'on', 'ddl', 'on') WHERE data LIKE '_"kind":"altered"%'}), '400',
-	'every table that was dropped is told of');
+	SELECT count(*) || ' ' || count(DISTINCT xid::text) FROM pg_logical_slot_get_changes('ends', NULL, NULL, 'format', 'json', 'streaming', 'on', 'ddl', 'on') WHERE data LIKE '_"kind":"altered"%'}), '400 400',
+	'every table that was dropped is told of, by the transaction that dropped it');
+$node->append_conf('postgresql.conf', "logical_decoding_work_mem = '64kB'");
+$node->reload;
+my $end = sql($node, 'SELECT pg_current_wal_lsn()');
+command_ok([ 'pg_recvlogical', '-d', $node->connstr('postgres'), '-S', 'sent', '--start', '-f', $node->basedir . '/sent', '-E', $end, '-n',
+	map { ('-o', $_) } 'format=json', 'streaming=on', 'ddl=on' ], 'a walsender sends them');
+is(scalar(grep { /^\{"kind":"altered"/ } split /\n/, slurp_file($node->basedir . '/sent')), 400, 'each, and once');
+sql($node, q{
+	CREATE TABLE parted (id integer) PARTITION BY RANGE (id);
+	CREATE PUBLICATION parts FOR TABLE parted;
+	SELECT pg_replication_slot_advance('ends', pg_current_wal_lsn())});
+sql($node, q{
+	DO $$ BEGIN FOR i IN 1 .. 400 LOOP
+		EXECUTE format('CREATE TABLE parted_%s PARTITION OF parted FOR VALUES FROM (%s) TO (%s)', i, i, i + 1);
+		INSERT INTO unsent SELECT generate_series(1, 200 + i);
+		COMMIT;
+	END LOOP; END $$});
+is(sql($node, q{SET logical_decoding_work_mem = '64kB';
+	SELECT count(*) || ' ' || count(DISTINCT xid::text) FROM pg_logical_slot_get_changes('ends', NULL, NULL, 'format', 'json', 'streaming', 'on', 'publication', 'parts') WHERE data LIKE '_"kind":"partitions"%'}), '400 400',
+	'and every partition by the one that made it');
 
 $two->{handle}->kill_kill;
 $one->{handle}->kill_kill;
