@@ -11,9 +11,13 @@
 
 #define SEARCH_PATH "pg_catalog, pg_temp"
 
+/* pin: setting anew what is set already would cost more than to look; of some settings a file is
+ * read. */
 static void
 pin(const char *name, const char *value)
 {
+	if (strcmp(GetConfigOption(name, false, false), value) == 0)
+		return;
 	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0,
 							 false);
 }
@@ -33,6 +37,11 @@ wh_settings_pin(const char *time_zone)
 	pin("DateStyle", "ISO, YMD");
 	pin("IntervalStyle", "postgres");
 	pin("extra_float_digits", "1");
+	pin("bytea_output", "hex");
+	pin("xmlbinary", "base64");
+	pin("quote_all_identifiers", "off");
+	pin("array_nulls", "on");
+	pin("timezone_abbreviations", "Default");
 	pin("lc_monetary", "C");
 	pin("lc_numeric", "C");
 	pin("lc_time", "C");

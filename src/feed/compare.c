@@ -437,8 +437,6 @@ add_mirror_sums(const WhFeed *feed, const char *query, const WhParts *parts, int
 	wh_user_become(feed->owner, &saved);
 	(void) set_config_option("work_mem", WORK_MEM, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL,
 							 true, 0, false);
-	(void) set_config_option("bytea_output", "hex", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL,
-							 true, 0, false);
 	rows = wh_spi_query(wh_sql("SELECT pg_catalog.array_agg(s.id), pg_catalog.array_agg(s.sum)"
 							   " FROM (%s) s (id, sum)",
 							   query),
