@@ -15,8 +15,9 @@
  * a change comes in the midst of a load, what the load compiles ends with it.
  *
  * Models over one table are kept alone; those over joins are written to while they are used, and
- * those without a query take nothing to compile.  So are constants that are names of objects
- * (regclass, …), which no invalidation of the above concerns.
+ * those without a query take nothing to compile.  Nor are those kept that name what no invalidation
+ * of the above concerns: in constants that are names of objects (regclass, …), and attributes of
+ * composite types.
  *
  * What is given out is a copy of the outer struct, whose parts belong to what is kept; so nothing
  * is freed but at the start of a load.  All of it takes MAX_MEMORY at most, in TopMemoryContext.
@@ -29,6 +30,7 @@
 #include "rewrite/rewriteHandler.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
@@ -187,7 +189,7 @@ copy_for(const WhModel *outline, const WhModel *compiled)
 	return model;
 }
 
-/* names_objects says whether a query has constants that are written as names of objects. */
+/* names_objects says whether a query names objects in its constants, or attributes of types. */
 static bool
 names_objects(Oid view)
 {
@@ -205,9 +207,13 @@ names_objects_walker(Node *node, void *context)
 		return false;
 	if (IsA(node, Query))
 		return query_tree_walker((Query *) node, names_objects_walker, context, 0);
+	if (IsA(node, FieldSelect) || IsA(node, FieldStore))
+		return true;
 	if (IsA(node, Const))
 	{
-		switch (((Const *) node)->consttype)
+		Oid type = ((Const *) node)->consttype;
+
+		switch (OidIsValid(get_element_type(type)) ? get_element_type(type) : type)
 		{
 			case REGCLASSOID:
 			case REGCOLLATIONOID:

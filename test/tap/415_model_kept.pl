@@ -76,6 +76,35 @@ for my $i (0 .. $#steps)
 	is($is // '', $row =~ s/\{n\}/$n/gr, "$name: what is loaded");
 }
 is(sql($house, q{SELECT sum(missing + unexpected + different) FROM walhouse.verify('dw.item')}), '0', 'the fact is right');
+
+# ---- names in a query of what PostgreSQL invalidates nothing for: two things change their names with each other
+my ($changed, undef, $said) = $house->psql('postgres', q{
+	SET client_min_messages = error;
+	SET timezone = 'UTC';
+	SET walhouse.allow_writes = on;
+	CREATE TYPE kept.pair AS (a text, b text);
+	CREATE FUNCTION kept.split(t text) RETURNS kept.pair LANGUAGE sql IMMUTABLE AS $$ SELECT ROW(t || ' left', t || ' right')::kept.pair $$;
+	CREATE FUNCTION kept.number(r regclass[]) RETURNS int LANGUAGE sql IMMUTABLE AS $$ SELECT relnatts::int FROM pg_class WHERE oid = r[1] $$;
+	CREATE TABLE kept.indexed (a int, b int);
+	CREATE INDEX one ON kept.indexed (a);
+	CREATE INDEX two ON kept.indexed (a, b);
+	SELECT walhouse.create_dimension('dw.part', 'SELECT k, (kept.split(label)).a AS part FROM shop.member', '{k}');
+	SELECT walhouse.create_dimension('dw.listed', $$ SELECT k, kept.number('{kept.one}'::regclass[]) AS columns FROM shop.member $$, '{k}');
+	CALL walhouse.build('dw.part');
+	CALL walhouse.build('dw.listed');
+	CALL kept.change();
+	CALL walhouse.load('shop');
+	CALL kept.change();
+	CALL walhouse.load('shop');
+	ALTER TYPE kept.pair RENAME ATTRIBUTE a TO c;
+	ALTER TYPE kept.pair RENAME ATTRIBUTE b TO a;
+	ALTER INDEX kept.one RENAME TO three;
+	ALTER INDEX kept.two RENAME TO one;
+	CALL kept.change();
+	CALL walhouse.load('shop')}, on_error_stop => 1);
+is($changed, 0, 'names are exchanged') or diag($said);
+is(sql($house, q{SELECT string_agg(DISTINCT split_part(part, ' ', 2), ' ') || ' ' || (SELECT string_agg(DISTINCT columns::text, ' ') FROM dw.listed) FROM dw.part}),
+	'left 1', 'and mean what they meant');
 $house->stop;
 done_testing();
 
