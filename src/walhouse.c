@@ -10,6 +10,7 @@
 #include "archive/archive.h"
 #include "base/base.h"
 #include "changelog/changelog.h"
+#include "copy/copy.h"
 #include "dimension/dimension.h"
 #include "doctor/doctor.h"
 #include "evolve/evolve.h"
@@ -22,6 +23,7 @@
 #include "partition/partition.h"
 #include "reshape/reshape.h"
 #include "rollup/rollup.h"
+#include "source/source.h"
 #include "suggest/suggest.h"
 #include "trace/trace.h"
 #include "worker/worker.h"
@@ -38,6 +40,8 @@ _PG_init(void)
 	wh_archive_init();
 	wh_reshape_init();
 	wh_changelog_init();
+	wh_source_init();
+	wh_copy_init();
 	wh_feed_init();
 	wh_model_init();
 	wh_dimension_init();

@@ -11,7 +11,7 @@
 
 #include "base/base.h"
 #include "doctor/doctor.h"
-#include "feed/feed.h"
+#include "source/source.h"
 #include "worker/worker.h"
 
 #define PROBLEM_COLUMNS 7

@@ -231,20 +231,6 @@ plan_missing(WhReader *reader, const WhTarget *target, const Walhouse__V1__Relat
 }
 
 WhImage *
-wh_image_create(int natts)
-{
-	Size values = MAXALIGN(sizeof(WhImage));
-	Size nulls = values + sizeof(Datum) * natts;
-	char *piece = palloc(nulls + sizeof(bool) * natts);
-	WhImage *image = (WhImage *) piece;
-
-	image->values = (Datum *) (piece + values);
-	image->nulls = (bool *) (piece + nulls);
-	image->unchanged = NULL;
-	return image;
-}
-
-WhImage *
 wh_reader_read(WhReader *reader, WhChunks *chunks, const uint8_t *data, size_t len)
 {
 	WhImage *image = wh_image_create(reader->natts);

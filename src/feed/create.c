@@ -190,18 +190,6 @@ check_server(const WhFeed *feed)
 						 wh_sql_identifier(GetUserNameFromId(feed->owner, false)))));
 }
 
-bool
-wh_source_is_own_database(PGconn *plain)
-{
-	WhIdentity house = wh_house_identity();
-	WhResult *result = wh_source_query(
-		plain, "SELECT s.system_identifier, d.oid FROM pg_catalog.pg_control_system() s,"
-			   " pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()");
-
-	return strcmp(wh_result_value(result, 0, 0), house.system_id) == 0 &&
-		   (Oid) strtoul(wh_result_value(result, 0, 1), NULL, 10) == house.database;
-}
-
 static void
 insert_feed(WhFeed *feed)
 {
@@ -301,15 +289,4 @@ copy_tables(const WhFeed *feed, PGconn *plain, List *sources)
 		wh_user_restore(&saved);
 		wh_txn_commit();
 	}
-}
-
-TimestampTz
-wh_source_time(PGconn *plain)
-{
-	WhResult *result = wh_source_query(
-		plain, "SELECT pg_catalog.date_part('epoch', pg_catalog.clock_timestamp())"
-			   "::pg_catalog.numeric * 1000000");
-
-	return (TimestampTz) strtod(wh_result_value(result, 0, 0), NULL) -
-		   (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
 }

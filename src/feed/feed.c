@@ -14,25 +14,14 @@
 #include "base/base.h"
 #include "feed/feed_private.h"
 
-int wh_feed_memory = 64 * 1024;
 int wh_feed_batch_rows = 10000;
 int wh_feed_batch_ms = 1000;
-int wh_feed_slot_timeout = 60000;
 int wh_feed_status_interval = 10000;
 int wh_feed_partition_size = 16 * 1024;
-int wh_feed_chunk_rows = 50000;
-char *wh_feed_debug_point = NULL;
 
 void
 wh_feed_init(void)
 {
-	DefineCustomIntVariable(
-		"walhouse.feed_memory",
-		"Memory for source transactions that are not ingested yet; above it the largest go to "
-		"temporary files.",
-		NULL,
-		&wh_feed_memory, 64 * 1024, 64, MAX_KILOBYTES, PGC_USERSET, GUC_UNIT_KB, NULL, NULL,
-		NULL);
 	DefineCustomIntVariable(
 		"walhouse.feed_batch_rows",
 		"Changes after which source transactions that wait together are ingested.", NULL,
@@ -41,10 +30,6 @@ wh_feed_init(void)
 		"walhouse.feed_batch_ms",
 		"Time after which source transactions that wait together are ingested.", NULL,
 		&wh_feed_batch_ms, 1000, 0, INT_MAX, PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
-	DefineCustomIntVariable(
-		"walhouse.feed_slot_timeout", "Time that the creation of a replication slot may take.",
-		"It waits for every transaction of the source that has written something.",
-		&wh_feed_slot_timeout, 60000, 1, INT_MAX / 2, PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomIntVariable("walhouse.feed_status_interval",
 							"Longest time between two reports to the source.", NULL,
 							&wh_feed_status_interval, 10000, 100, INT_MAX, PGC_USERSET,
@@ -55,16 +40,6 @@ wh_feed_init(void)
 		"from now on.",
 		NULL, &wh_feed_partition_size, 16 * 1024, 16, INT_MAX, PGC_USERSET, GUC_UNIT_MB, NULL,
 		NULL, NULL);
-	DefineCustomIntVariable(
-		"walhouse.feed_chunk_rows",
-		"Most rows of a table that are copied at a time while the feed goes on.",
-		"Fewer are, where they would keep the feed waiting for longer than a moment.",
-		&wh_feed_chunk_rows, 50000, 1, INT_MAX / 4, PGC_USERSET, 0, NULL, NULL, NULL);
-	DefineCustomStringVariable("walhouse.debug_feed_point",
-							   "A place where copies of tables stand still, for tests.", NULL,
-							   &wh_feed_debug_point, "", PGC_SIGHUP,
-							   GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE, NULL, NULL, NULL);
-	wh_connect_init();
 	wh_stream_init();
 }
 

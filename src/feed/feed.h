@@ -1,6 +1,6 @@
 /*
  * feed.h
- *		The source connection, slot, snapshot, stream and ingest.
+ *		The stream of a feed, and its ingest.
  */
 #ifndef WH_FEED_H
 #define WH_FEED_H
@@ -53,12 +53,6 @@ typedef struct WhStreamStatus
 
 extern WhStreamStatus wh_feed_status(const WhStream *stream);
 
-/*
- * An LSN of the source as a position of the feed: they differ once the feed went on from a source
- * whose LSNs are lower (resync.c).  InvalidXLogRecPtr stays what it is.
- */
-extern XLogRecPtr wh_feed_lsn(const WhFeed *feed, XLogRecPtr source_lsn);
-
 /* Asks the source for its current WAL position: the target of run(). */
 extern XLogRecPtr wh_feed_current_source_lsn(WhFeed *feed);
 
@@ -69,9 +63,6 @@ extern XLogRecPtr wh_feed_current_source_lsn(WhFeed *feed);
  */
 extern bool wh_feed_reached(WhStream *stream, XLogRecPtr lsn, bool store);
 
-/* Whether tables are to be copied through a feed's stream, other than such as have failed. */
-extern bool wh_feed_is_copying(int32 feed_id);
-
 /*
  * What set_mirror() consists of.  wh_feed_check_mirror checks whether a table's mirror, by the
  * name of the table at the source, can be switched off or on; false, with a notice, when it is so
@@ -80,36 +71,6 @@ extern bool wh_feed_is_copying(int32 feed_id);
  */
 extern bool wh_feed_check_mirror(const WhFeed *feed, const char *table, bool on);
 extern void wh_feed_switch_mirror(const WhFeed *feed, const char *table, bool on);
-
-/* What is wrong with a feed at its source. */
-typedef struct WhFeedProblem
-{
-	const char *code;
-	const char *severity; /* error, warning or notice */
-	const char *object; /* slot, table, …; NULL: the source */
-	char *text;
-	char *remedy; /* SQL; NULL: none */
-	TimestampTz since; /* 0: not known */
-} WhFeedProblem;
-
-/*
- * wh_feed_diagnose asks a source, with the owner's user mapping, what keeps the feed from going
- * on, or will: of WhFeedProblem *.  Changes nothing.  A source that does not answer is a problem,
- * too.
- */
-extern List *wh_feed_diagnose(WhFeed *feed);
-
-/* A foreign key in the source's database; attnums as array literals. */
-typedef struct WhForeignKey
-{
-	Oid relid;
-	char *attnums;
-	Oid refers_to;
-	char *refers_to_attnums;
-} WhForeignKey;
-
-/* Those of all tables there, of WhForeignKey *; connects with the owner's user mapping. */
-extern List *wh_feed_foreign_keys(const WhFeed *feed);
 
 /* Closes the stream: last feedback of what is flushed, connection, spool, stream lock.  Never
  * raises. */

@@ -1,12 +1,4 @@
--- feed: the foreign data wrapper that holds connections, and what is called on feeds.
-
-CREATE FUNCTION walhouse.fdw_validator(options text[], catalog oid) RETURNS void
-LANGUAGE C STRICT VOLATILE PARALLEL SAFE AS 'MODULE_PATHNAME', 'walhouse_fdw_validator';
-COMMENT ON FUNCTION walhouse.fdw_validator(text[], oid) IS
-    'Checks options of servers and user mappings of FOREIGN DATA WRAPPER walhouse; an error names those that are valid.';
-
-CREATE FOREIGN DATA WRAPPER walhouse NO HANDLER VALIDATOR walhouse.fdw_validator;
-COMMENT ON FOREIGN DATA WRAPPER walhouse IS 'Sources of feeds: servers and user mappings with libpq''s options.';
+-- feed: what is called on feeds.
 
 CREATE PROCEDURE walhouse.create_feed(
     name text,
@@ -45,11 +37,6 @@ CREATE PROCEDURE walhouse.resync_table(feed text, "table" text)
 LANGUAGE C AS 'MODULE_PATHNAME', 'walhouse_resync_table';
 COMMENT ON PROCEDURE walhouse.resync_table(text, text) IS
     'Brings a table that was held, named as at the source, to the source: what differs is logged where its definition fits, and its models go on; else it is copied again, whatever changed in its definition, and its models rebuild. The feed goes on meanwhile, but waits while this table is compared or copied. Not inside a transaction block.';
-
-CREATE PROCEDURE walhouse.resync(feed text, failover boolean DEFAULT NULL)
-LANGUAGE C AS 'MODULE_PATHNAME', 'walhouse_resync';
-COMMENT ON PROCEDURE walhouse.resync(text, boolean) IS
-    'Lets a feed go on whose slot is gone or lost its WAL, or whose source was restored or failed over: makes a new slot, compares all tables with their mirrors at its point by checksums, and logs what differs as the changes of one transaction, so that models go on. Can be repeated after a failure; the feed waits until it is at its end. failover: as in create_feed; NULL: as the slot was, if it is there. Errors: another warehouse reads the slot; the source is no copy of the one that the feed was made for. Not inside a transaction block.';
 
 CREATE FUNCTION walhouse.takeover(feed text) RETURNS void
 LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'walhouse_takeover';

@@ -19,7 +19,7 @@
  * the map remembers the keys that it has touched.
  *
  * A table that is being copied by chunks is mirrored as far as it is there, and not logged
- * (copied.c).
+ * (copy/copied.c).
  *
  * A change that does not fit the mirror is an error with the table named in `current`; the caller
  * puts that table in state resync and does the ingest again without it.
@@ -264,7 +264,8 @@ walk_change(Work *work, Table *table, WhReader *reader, const WhWireRows *rows, 
 				 errmsg("a change of table \"%s\" came without its row", table->target->table->source_name),
 				 errdetail("Its replica identity does not send a key.")));
 	if (table->copied != NULL)
-		wh_copied_apply(table->copied, work->txn, new, old, rows->before_kind == WH_BEFORE_FULL);
+		wh_copied_apply(table->copied, work->txn->xid, work->txn->end_lsn, new, old,
+						rows->before_kind == WH_BEFORE_FULL);
 	else if (op == WH_OP_INSERT)
 		apply_insert(work, table, seq, new);
 	else if (rows->is_rewritten)

@@ -9,9 +9,6 @@
 
 #include "catalog/pg_type.h"
 #include "fmgr.h"
-#include "miscadmin.h"
-#include "pgstat.h"
-#include "storage/latch.h"
 #include "utils/builtins.h"
 
 #include "base/base.h"
@@ -80,24 +77,6 @@ refuse_models(const WhFeed *feed)
 				 errhint("%s", wh_rows_text(rows, 0, 2))));
 }
 
-void
-wh_feed_take_stream(const WhFeed *feed, bool is_patient)
-{
-	int holder;
-
-	/* A worker that was told to stop is gone within a second or so. */
-	for (int tries = 0; !wh_lock_stream(feed->id, &holder); tries++)
-	{
-		if ((feed->enabled && !is_patient) || tries >= 100)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_IN_USE),
-					 errmsg("feed \"%s\" is being read by process %d", feed->name, holder),
-					 errhint("SELECT walhouse.stop(%s), and try again.",
-							 wh_sql_literal(feed->name))));
-		wh_feed_pause(100);
-	}
-}
-
 /* drop_at_source drops slot and publication, and says what to do where the source cannot be
  * asked. */
 static void
@@ -134,36 +113,6 @@ drop_slot_and_publication(const WhFeed *feed, PGconn *plain)
 	wh_slot_drop(feed, plain);
 	if (feed->owns_publication)
 		wh_source_query(plain, wh_sql("DROP PUBLICATION IF EXISTS %I", feed->publication));
-}
-
-void
-wh_slot_drop(const WhFeed *feed, PGconn *plain)
-{
-	for (int tries = 0;; tries++)
-	{
-		WhResult *slot =
-			wh_source_query(plain, wh_sql("SELECT active_pid FROM pg_catalog.pg_replication_slots"
-										  " WHERE slot_name = %L AND plugin = 'walhouse_output'"
-										  " AND database = pg_catalog.current_database()",
-										  feed->slot));
-
-		if (slot->rows == 0)
-			break;
-		if (wh_result_value(slot, 0, 0) == NULL)
-		{
-			wh_source_query(plain,
-							wh_sql("SELECT pg_catalog.pg_drop_replication_slot(%L)", feed->slot));
-			break;
-		}
-		if (tries >= 100)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_IN_USE),
-					 errmsg("replication slot \"%s\" is active at the source for process %s", feed->slot,
-							wh_result_value(slot, 0, 0)),
-					 errhint("Somebody else reads it; SELECT pg_terminate_backend(%s) at the source ends that.",
-							 wh_result_value(slot, 0, 0))));
-		wh_feed_pause(100);
-	}
 }
 
 Datum
@@ -254,13 +203,4 @@ walhouse_takeover(PG_FUNCTION_ARGS)
 	wh_txn_mark_own();
 	wh_feed_store_identity(feed, &source, &house);
 	PG_RETURN_VOID();
-}
-
-void
-wh_feed_pause(long milliseconds)
-{
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, milliseconds,
-					 PG_WAIT_EXTENSION);
-	ResetLatch(MyLatch);
-	CHECK_FOR_INTERRUPTS();
 }

@@ -3,8 +3,8 @@
  *		An open stream: the lock, the checks, the protocol, and what is confirmed to the source.
  *
  * The stream belongs to the session that holds the stream lock.  Its memory is a context below
- * TopMemoryContext; when the top-level transaction aborts, the connection is closed by connect.c,
- * the lock is released by the lock manager, and the callback here frees the rest, so that whoever
+ * TopMemoryContext; when the top-level transaction aborts, source/connect.c closes the connection,
+ * the lock manager releases the lock, and the callback here frees the rest, so that whoever
  * caught the error finds a stream that is closed.
  *
  * Commits here are asynchronous.  A position is confirmed once the local WAL up to its commit
@@ -47,6 +47,7 @@ static bool leaves_politely = false; /* leave_streams is registered in this proc
 static void abort_streams(XactEvent event, void *arg);
 static void free_stream(WhStream *stream);
 static WhStream *create_stream(const WhFeed *feed);
+static bool is_reached(void *stream, XLogRecPtr lsn, bool store);
 static void start_session(WhStream *stream);
 static void wait_for_slot(const WhFeed *feed, PGconn *plain);
 static void start_replication(WhStream *stream);
@@ -83,7 +84,7 @@ abort_streams(XactEvent event, void *arg)
 	{
 		WhStream *stream = linitial(streams);
 
-		stream->conn = NULL; /* connect.c's callback closes it */
+		stream->conn = NULL; /* source/connect.c's callback closes it */
 		free_stream(stream);
 	}
 }
@@ -157,8 +158,22 @@ create_stream(const WhFeed *feed)
 										  ALLOCSET_DEFAULT_INITSIZE, ALLOCSET_DEFAULT_MAXSIZE);
 	stream->target_context =
 		AllocSetContextCreate(context, "walhouse targets", ALLOCSET_DEFAULT_SIZES);
+	stream->copier =
+		(WhCopier){.feed = stream->feed,
+				   .stream = stream,
+				   .reached = is_reached,
+				   .position = &stream->position,
+				   .context = AllocSetContextCreate(context, "walhouse snapshot of the source",
+													ALLOCSET_SMALL_SIZES)};
 	MemoryContextSwitchTo(old);
 	return stream;
+}
+
+/* is_reached is wh_feed_reached, for the copier. */
+static bool
+is_reached(void *stream, XLogRecPtr lsn, bool store)
+{
+	return wh_feed_reached(stream, lsn, store);
 }
 
 /* start_session commits the session row synchronously, and reads the position that is durable
@@ -240,7 +255,7 @@ wh_feed_poll(WhStream *stream, long timeout_ms)
 
 	check_open(stream);
 	/* Here, too, or a stream without a pause would leave it no time. */
-	(void) wh_copier_step(stream);
+	(void) wh_copier_step(&stream->copier);
 	for (;;)
 	{
 		char *buffer;
@@ -268,7 +283,7 @@ wh_feed_poll(WhStream *stream, long timeout_ms)
 			continue;
 		if (len == 0 && store_idle_if_due(stream))
 			return true;
-		if (len == 0 && wh_copier_step(stream))
+		if (len == 0 && wh_copier_step(&stream->copier))
 		{
 			if (stream->position != before || GetCurrentTimestamp() >= deadline)
 				return stream->position != before;
@@ -318,7 +333,7 @@ next_wait(const WhStream *stream, TimestampTz deadline)
 					REPORT_INTERVAL_MS :
 					wh_feed_status_interval;
 
-	if (wh_copier_is_wanted(stream) || !XLogRecPtrIsInvalid(wh_ahead_next(stream)))
+	if (wh_copier_is_wanted(&stream->copier) || !XLogRecPtrIsInvalid(wh_ahead_next(stream)))
 		wait = ASK_INTERVAL_MS;
 
 	if (deadline == DT_NOEND)
@@ -596,7 +611,7 @@ wh_feed_close(WhStream *stream)
 	}
 	feed_id = stream->feed->id;
 	say_goodbye(stream);
-	wh_copier_close(stream);
+	wh_copier_close(&stream->copier);
 	wh_disconnect(stream->conn);
 	free_stream(stream);
 	wh_unlock_stream(feed_id);

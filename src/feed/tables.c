@@ -3,8 +3,9 @@
  *		CALL walhouse.add_table and walhouse.remove_table: the tables of a feed that is there.
  *
  * add_table: the publication gets the table, if it does not publish it already; then mirror, log
- * and catalog rows are made in one transaction, and whoever reads the stream copies it (copy.c).
- * A crash between leaves a table that is published and not followed: the same call again.
+ * and catalog rows are made in one transaction, and whoever reads the stream copies it
+ * (copy/copier.c). A crash between leaves a table that is published and not followed: the same
+ * call again.
  *
  * remove_table goes the other way round, so that no table of the feed is ever without its stream:
  * first all that is here, in one transaction, then the publication.

@@ -14,7 +14,7 @@
 
 #include "base/base.h"
 #include "changelog/changelog.h"
-#include "feed/feed.h"
+#include "source/source.h"
 #include "suggest/suggest.h"
 
 /* So many rows of a change log are looked at, the newest. */

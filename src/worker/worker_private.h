@@ -8,6 +8,7 @@
 
 #include "changelog/changelog.h"
 #include "datatype/timestamp.h"
+#include "copy/copy.h"
 #include "feed/feed.h"
 #include "postmaster/bgworker.h"
 #include "storage/condition_variable.h"

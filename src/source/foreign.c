@@ -5,8 +5,7 @@
 #include "postgres.h"
 
 #include "base/base.h"
-#include "feed/feed.h"
-#include "feed/feed_private.h"
+#include "source/source_private.h"
 
 List *
 wh_feed_foreign_keys(const WhFeed *feed)

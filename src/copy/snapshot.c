@@ -1,16 +1,12 @@
 /*
  * snapshot.c
- *		Slots with an exported snapshot, and the copy of tables into their mirrors.
+ *		Rows of a source table in a snapshot, and the copy of tables into their mirrors.
  *
  * The rows come from the snapshot that the slot's consistent point stands for, so that copy and
  * stream meet without a gap and without an overlap.  They go from COPY TO on the source into COPY
  * FROM here: binary where every column has a built-in type, else text.  Each table is a
  * transaction; one that a crash interrupts stays in state copy, and is copied again from its start
  * through a temporary slot.
- *
- * Creating a slot waits for every transaction of the source that has an xid.  The caller has
- * none, or a feed on its own cluster would wait for itself; the wait is limited, and its end names
- * who was waited for.
  */
 #include "postgres.h"
 
@@ -31,7 +27,7 @@
 #include "utils/snapmgr.h"
 
 #include "base/base.h"
-#include "feed/feed_private.h"
+#include "copy/copy_private.h"
 
 /* What the copy that is going on reads from; COPY FROM's callback has no argument. */
 static struct
@@ -43,7 +39,6 @@ static struct
 	uint64 bytes; /* that have come */
 } copy_source;
 
-pg_noreturn static void slot_timed_out(const WhFeed *feed, PGconn *replication, PGconn *plain);
 static char *snapshot_query(const WhFeedTable *table, const WhSourceTable *source,
 							List *conditions, List **columns, bool *is_binary);
 static WhFeedColumn *find_column(const WhFeedTable *table, int attnum);
@@ -51,63 +46,6 @@ static int read_copy(void *out, int minread, int maxread);
 static void copy_again(const WhFeed *feed, PGconn *plain, const WhFeedTable *table,
 					   const WhSourceTable *source, XLogRecPtr lsn, bool mirror_on);
 static void rebuild_models(const WhFeedTable *table);
-
-XLogRecPtr
-wh_slot_create(const WhFeed *feed, PGconn *replication, PGconn *plain, const char *slot,
-			   WhSlotKind kind, char **snapshot)
-{
-	const char *sql =
-		wh_sql("CREATE_REPLICATION_SLOT \"%s\"%s LOGICAL walhouse_output (SNAPSHOT 'export'%s)",
-			   slot, kind == WH_SLOT_TEMPORARY ? " TEMPORARY" : "",
-			   kind == WH_SLOT_FAILOVER ? ", FAILOVER" : "");
-	WhResult *result;
-
-	/* a walsender that waits for a lock does not see its client go: it needs a limit of its own */
-	wh_source_query(replication, wh_sql("SET lock_timeout = %d", wh_feed_slot_timeout + 5000));
-	wh_source_send(replication, sql);
-	if (!wh_source_finish(replication, sql, wh_feed_slot_timeout, &result))
-		slot_timed_out(feed, replication, plain);
-	*snapshot = wh_result_value(result, 0, 2);
-	return wh_feed_lsn(feed, wh_source_lsn(wh_result_value(result, 0, 1)));
-}
-
-static void
-slot_timed_out(const WhFeed *feed, PGconn *replication, PGconn *plain)
-{
-	WhResult *holders = wh_source_query(
-		plain,
-		wh_sql(
-			"SELECT pg_catalog.string_agg(h.pid::pg_catalog.text, ', ' ORDER BY h.pid)"
-			" FROM pg_catalog.pg_locks h WHERE h.locktype = 'transactionid' AND h.granted AND "
-			"h.mode = 'ExclusiveLock'"
-			" AND h.pid <> %d",
-			PQbackendPID(replication)));
-	PGcancel *cancel = PQgetCancel(replication);
-	char error[256];
-
-	if (cancel != NULL)
-	{
-		PQcancel(cancel, error, sizeof(error));
-		PQfreeCancel(cancel);
-	}
-	ereport(
-		ERROR,
-		(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-		 errmsg("the replication slot of feed \"%s\" could not be created in %d ms", feed->name,
-				wh_feed_slot_timeout),
-		 errdetail(
-			 "It waits for the source's transactions that have written something; sessions: %s.",
-			 wh_result_value(holders, 0, 0) != NULL ? wh_result_value(holders, 0, 0) :
-													  "none any more"),
-		 errhint("End those transactions, or raise walhouse.feed_slot_timeout.")));
-}
-
-void
-wh_snapshot_use(PGconn *plain, const char *snapshot)
-{
-	wh_source_query(plain, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
-	wh_source_query(plain, wh_sql("SET TRANSACTION SNAPSHOT %L", snapshot));
-}
 
 uint64
 wh_snapshot_copy(const WhFeed *feed, PGconn *plain, const WhFeedTable *table,

@@ -16,7 +16,7 @@
 #include "utils/formatting.h"
 
 #include "base/base.h"
-#include "feed/feed_private.h"
+#include "source/source_private.h"
 
 static void add(List **problems, const char *code, char *text, char *remedy);
 static void check_room(List **problems, PGconn *plain);
@@ -495,4 +495,23 @@ static bool
 is_true(const char *value)
 {
 	return value != NULL && strcmp(value, "t") == 0;
+}
+
+void
+wh_mirror_check_identity(PGconn *plain, const WhFeed *feed, const WhFeedTable *table)
+{
+	WhResult *result = wh_source_query(
+		plain, wh_sql("SELECT relreplident FROM pg_catalog.pg_class WHERE oid = %u",
+					  table->source_relid));
+
+	if (result->rows > 0 && strcmp(wh_result_value(result, 0, 0), "f") == 0)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("table \"%s\" of feed \"%s\" needs replica identity FULL to be without a mirror", table->source_name,
+					feed->name),
+			 errdetail("The change log keeps each row as it was, and without the mirror only the source can tell."),
+			 errhint("ALTER TABLE %s.%s REPLICA IDENTITY FULL at the source.",
+					 wh_sql_identifier(table->source_schema),
+					 wh_sql_identifier(table->source_name))));
 }

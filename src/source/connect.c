@@ -24,7 +24,7 @@
 #include "utils/timestamp.h"
 
 #include "base/base.h"
-#include "feed/feed_private.h"
+#include "source/source_private.h"
 
 #define MAX_OPTIONS 64
 

@@ -24,7 +24,7 @@
 #include "utils/lsyscache.h"
 
 #include "base/base.h"
-#include "feed/feed_private.h"
+#include "copy/copy_private.h"
 
 #define OWED_AT_A_TIME 200
 
@@ -33,13 +33,15 @@ struct WhCopied
 	const WhTarget *target;
 	WhKeymap *map;
 	WhAppend *keys; /* walhouse.feed_copy_key */
+	uint32 xid; /* of the change at work, and where its transaction ends */
+	XLogRecPtr end_lsn;
 };
 
-static void take_away(WhCopied *copied, const WhTransaction *txn, const WhImage *image);
-static void put(WhCopied *copied, const WhTransaction *txn, WhImage *after, const WhImage *was,
+static void take_away(WhCopied *copied, const WhImage *image);
+static void put(WhCopied *copied, WhImage *after, const WhImage *was,
 				bool moved);
 static bool fill(WhImage *after, const WhImage *was, int natts);
-static void note_key(WhCopied *copied, const WhTransaction *txn, const WhImage *image, bool owed,
+static void note_key(WhCopied *copied, const WhImage *image, bool owed,
 					 bool again);
 static Datum key_array(const WhTarget *target, const WhImage *image);
 static WhRows *read_keys(const WhFeedTable *table, const WhUnseen *unseen,
@@ -73,46 +75,48 @@ wh_copied_close(WhCopied *copied)
 }
 
 void
-wh_copied_apply(WhCopied *copied, const WhTransaction *txn, WhImage *after, WhImage *before,
+wh_copied_apply(WhCopied *copied, uint32 xid, XLogRecPtr end_lsn, WhImage *after, WhImage *before,
 				bool before_is_whole)
 {
 	bool moved = before != NULL && after != NULL &&
 				 !wh_keymap_same_key(copied->map, before, after);
 	WhImage *was = NULL;
 
+	copied->xid = xid;
+	copied->end_lsn = end_lsn;
 	if (after == NULL || moved)
-		was = wh_keymap_find(copied->map, before, false, txn->end_lsn)->image;
+		was = wh_keymap_find(copied->map, before, false, copied->end_lsn)->image;
 	else
-		was = wh_keymap_find(copied->map, after, false, txn->end_lsn)->image;
+		was = wh_keymap_find(copied->map, after, false, copied->end_lsn)->image;
 	if (was == NULL && before_is_whole)
 		was = before;
 	if (after == NULL || moved)
-		take_away(copied, txn, before);
+		take_away(copied, before);
 	if (after != NULL)
-		put(copied, txn, after, was, moved);
+		put(copied, after, was, moved);
 }
 
 static void
-take_away(WhCopied *copied, const WhTransaction *txn, const WhImage *image)
+take_away(WhCopied *copied, const WhImage *image)
 {
-	WhRow *row = wh_keymap_find(copied->map, image, false, txn->end_lsn);
+	WhRow *row = wh_keymap_find(copied->map, image, false, copied->end_lsn);
 
 	row->image = NULL;
 	row->is_changed = true;
-	note_key(copied, txn, image, false, false);
+	note_key(copied, image, false, false);
 }
 
 static void
-put(WhCopied *copied, const WhTransaction *txn, WhImage *after, const WhImage *was, bool moved)
+put(WhCopied *copied, WhImage *after, const WhImage *was, bool moved)
 {
-	WhRow *row = wh_keymap_find(copied->map, after, false, txn->end_lsn);
+	WhRow *row = wh_keymap_find(copied->map, after, false, copied->end_lsn);
 
 	row->is_changed = true;
 	row->image = NULL;
 	if (fill(after, was, copied->target->desc->natts))
 		row->image = after;
 	else
-		note_key(copied, txn, after, true, moved);
+		note_key(copied, after, true, moved);
 }
 
 /* fill takes values that were not sent from the row as it was; false when it is not known. */
@@ -150,7 +154,7 @@ wh_copied_truncate(WhCopied *copied)
 /* -------- keys -------- */
 
 static void
-note_key(WhCopied *copied, const WhTransaction *txn, const WhImage *image, bool owed, bool again)
+note_key(WhCopied *copied, const WhImage *image, bool owed, bool again)
 {
 	const WhFeedTable *table = copied->target->table;
 	TupleTableSlot *slot = wh_changelog_append_next(copied->keys);
@@ -159,7 +163,7 @@ note_key(WhCopied *copied, const WhTransaction *txn, const WhImage *image, bool 
 	memset(slot->tts_isnull, false, sizeof(bool) * slot->tts_tupleDescriptor->natts);
 	values[0] = Int32GetDatum(table->feed_id);
 	values[1] = ObjectIdGetDatum(table->source_relid);
-	values[2] = Int64GetDatum((int64) txn->xid);
+	values[2] = Int64GetDatum((int64) copied->xid);
 	values[3] = BoolGetDatum(owed);
 	values[4] = BoolGetDatum(again);
 	values[5] = key_array(copied->target, image);

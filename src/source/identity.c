@@ -17,7 +17,7 @@
 #include "utils/pg_lsn.h"
 
 #include "base/base.h"
-#include "feed/feed_private.h"
+#include "source/source_private.h"
 
 /* How far the source's WAL goes that a walsender may send. */
 #define WAL_END \
@@ -194,4 +194,29 @@ wh_feed_check_slot(const WhFeed *feed, PGconn *plain, XLogRecPtr position)
 				 wh_result_value(slot, 0, 5) != NULL ? wh_result_value(slot, 0, 5) : "nothing",
 				 LSN_FORMAT_ARGS(at_source)),
 			 errhint("%s", choice)));
+}
+
+void
+wh_feed_check_resync(const WhFeed *feed)
+{
+	const WhFeed *now = wh_changelog_feed_by_id(feed->id, false);
+
+	if (XLogRecPtrIsInvalid(now->resync_lsn))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("a resync of feed \"%s\" is not at its end", feed->name),
+			 errhint("CALL walhouse.resync(%s) again.", wh_sql_literal(feed->name))));
+}
+
+bool
+wh_source_is_own_database(PGconn *plain)
+{
+	WhIdentity house = wh_house_identity();
+	WhResult *result = wh_source_query(
+		plain, "SELECT s.system_identifier, d.oid FROM pg_catalog.pg_control_system() s,"
+			   " pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()");
+
+	return strcmp(wh_result_value(result, 0, 0), house.system_id) == 0 &&
+		   (Oid) strtoul(wh_result_value(result, 0, 1), NULL, 10) == house.database;
 }

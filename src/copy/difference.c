@@ -26,7 +26,7 @@
 #include "utils/timestamp.h"
 
 #include "base/base.h"
-#include "feed/feed_private.h"
+#include "copy/copy_private.h"
 
 #define RESYNC_CONTEXT "walhouse: resync"
 

@@ -38,7 +38,7 @@
 #include "utils/timestamp.h"
 
 #include "base/base.h"
-#include "feed/feed_private.h"
+#include "copy/copy_private.h"
 
 #define SEGMENT (16 * 1024 * 1024) /* what offsets are multiples of: places in WAL files stay */
 #define SLICE_ROWS 1000000.0 /* that are compared in one transaction */
@@ -430,19 +430,6 @@ tell(const Resync *run, const char *what)
 			 errdetail("Rows that the source had and the mirrors had not: %lld; that differed: %lld; that the source had no more: %lld.",
 					   (long long) run->counts.inserts, (long long) run->counts.updates,
 					   (long long) run->counts.deletes)));
-}
-
-void
-wh_feed_check_resync(const WhFeed *feed)
-{
-	const WhFeed *now = wh_changelog_feed_by_id(feed->id, false);
-
-	if (XLogRecPtrIsInvalid(now->resync_lsn))
-		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("a resync of feed \"%s\" is not at its end", feed->name),
-			 errhint("CALL walhouse.resync(%s) again.", wh_sql_literal(feed->name))));
 }
 
 static bool

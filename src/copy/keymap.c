@@ -25,7 +25,7 @@
 #include "utils/typcache.h"
 
 #include "base/base.h"
-#include "feed/feed_private.h"
+#include "copy/copy_private.h"
 
 /* A map begins as large as the one before it was, up to this. */
 #define MAX_START 65536
@@ -385,4 +385,18 @@ wh_keymap_describe(WhKeymap *map, const WhImage *image)
 							 OidOutputFunctionCall(output, image->values[column->attno]));
 	}
 	return text.data;
+}
+
+WhImage *
+wh_image_create(int natts)
+{
+	Size values = MAXALIGN(sizeof(WhImage));
+	Size nulls = values + sizeof(Datum) * natts;
+	char *piece = palloc(nulls + sizeof(bool) * natts);
+	WhImage *image = (WhImage *) piece;
+
+	image->values = (Datum *) (piece + values);
+	image->nulls = (bool *) (piece + nulls);
+	image->unchanged = NULL;
+	return image;
 }

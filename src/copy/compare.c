@@ -30,7 +30,7 @@
 #include "utils/rel.h"
 
 #include "base/base.h"
-#include "feed/feed_private.h"
+#include "copy/copy_private.h"
 
 #define PART_ROWS 16 /* that a part is to have */
 #define MAX_SUM_BITS \

@@ -8,7 +8,7 @@
 #include "postgres.h"
 
 #include "base/base.h"
-#include "feed/feed_private.h"
+#include "source/source_private.h"
 
 #define BASE_TYPE \
 	"(WITH RECURSIVE b AS (SELECT y.oid, y.typtype, y.typbasetype FROM pg_catalog.pg_type y " \

@@ -19,7 +19,8 @@
 #include "utils/builtins.h"
 
 #include "base/base.h"
-#include "feed/feed_private.h"
+#include "source/source_private.h"
+#include "wire/wire.h"
 
 static const char *const server_options[] = {"host",
 											 "hostaddr",

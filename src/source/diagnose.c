@@ -12,7 +12,7 @@
 #include "utils/timestamp.h"
 
 #include "base/base.h"
-#include "feed/feed_private.h"
+#include "source/source_private.h"
 
 /* In hours: within which time the loss of a slot is told, when that is pressing, and what stands
  * for never. */

@@ -24,7 +24,7 @@
 #include "utils/timestamp.h"
 
 #include "base/base.h"
-#include "feed/feed_private.h"
+#include "copy/copy_private.h"
 
 static WhSourceColumn *key_column(const WhSourceTable *source, int attnum);
 static const char *operator_schema(const WhSourceColumn *column);

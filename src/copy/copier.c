@@ -1,5 +1,5 @@
 /*
- * copy.c
+ * copier.c
  *		Tables that are copied by chunks while the stream goes on: who takes the next step, and
  * when.
  *
@@ -31,16 +31,13 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
-#include "pgstat.h"
-#include "postmaster/interrupt.h"
-#include "storage/latch.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "base/base.h"
-#include "feed/feed_private.h"
+#include "copy/copy_private.h"
 
 #define SNAPSHOT_MS 10000 /* for so long a snapshot is held while the stream comes nearer */
 #define CHUNK_US 200000 /* a chunk should take so long: ingest waits meanwhile */
@@ -50,52 +47,51 @@
 #define WAIT_MS 100
 #define MAX_PAUSE_S 60
 
-typedef void (*Step)(WhStream *stream, WhCopy *copy);
+typedef void (*Step)(WhCopier *copier, WhCopy *copy);
 
 /* A step at work, for wh_txn_try. */
 typedef struct Work
 {
-	WhStream *stream;
+	WhCopier *copier;
 	WhCopy *copy;
 	Step step;
 } Work;
 
-static bool is_wanted(WhStream *stream);
+static bool is_wanted(WhCopier *copier);
 static WhCopy *next_copy(const WhFeed *feed, Oid relid);
-static Step choose_step(WhStream *stream, WhCopy *copy);
+static Step choose_step(WhCopier *copier, WhCopy *copy);
 static void take_step(void *arg);
-static void begin(WhStream *stream, WhCopy *copy);
-static void open_snapshot(WhStream *stream, WhCopy *copy);
-static void check_begun_late(WhStream *stream, const WhCopy *copy);
+static void begin(WhCopier *copier, WhCopy *copy);
+static void open_snapshot(WhCopier *copier, WhCopy *copy);
+static void check_begun_late(WhCopier *copier, const WhCopy *copy);
 static void read_snapshot(WhCopier *copier);
 static char *source_file(WhCopier *copier, Oid relid);
-static void read_chunk(WhStream *stream, WhCopy *copy);
+static void read_chunk(WhCopier *copier, WhCopy *copy);
 static void store_chunk(const WhCopier *copier, const WhCopy *copy, const WhChunkRead *read);
 static void adapt_rows(WhCopier *copier, const WhChunkRead *read);
-static void finish(WhStream *stream, WhCopy *copy);
+static void finish(WhCopier *copier, WhCopy *copy);
 static void close_snapshot(WhCopier *copier);
-static void connect_source(WhStream *stream);
-static WhSourceTable *describe(WhStream *stream, const WhCopy *copy);
-static void note_failure(WhStream *stream, const WhCopy *copy, const ErrorData *error);
+static void connect_source(WhCopier *copier);
+static WhSourceTable *describe(WhCopier *copier, const WhCopy *copy);
+static void note_failure(WhCopier *copier, const WhCopy *copy, const ErrorData *error);
 static void pause_for(WhCopier *copier, int milliseconds);
 static Datum boundary_array(List *boundary);
 
 bool
-wh_copier_step(WhStream *stream)
+wh_copier_step(WhCopier *copier)
 {
-	WhCopier *copier = &stream->copier;
 	MemoryContext context;
 	MemoryContext old;
-	Work work = {.stream = stream};
+	Work work = {.copier = copier};
 	ErrorData *error;
 
-	if (!is_wanted(stream) || GetCurrentTimestamp() < copier->pause)
+	if (!is_wanted(copier) || GetCurrentTimestamp() < copier->pause)
 		return false;
 	context = AllocSetContextCreate(CurrentMemoryContext, "walhouse copy", ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(context);
-	work.copy = next_copy(stream->feed, copier->relid);
+	work.copy = next_copy(copier->feed, copier->relid);
 	if (work.copy != NULL)
-		work.step = choose_step(stream, work.copy);
+		work.step = choose_step(copier, work.copy);
 	else
 	{
 		close_snapshot(copier);
@@ -104,7 +100,7 @@ wh_copier_step(WhStream *stream)
 	if (work.step != NULL)
 	{
 		if (!wh_txn_try(take_step, &work, &error))
-			note_failure(stream, work.copy, error);
+			note_failure(copier, work.copy, error);
 		wh_txn_commit();
 	}
 	MemoryContextSwitchTo(old);
@@ -117,19 +113,18 @@ take_step(void *arg)
 {
 	Work *work = arg;
 
-	work->step(work->stream, work->copy);
+	work->step(work->copier, work->copy);
 }
 
 /* is_wanted says whether there are tables to copy; the catalog is asked when it changed. */
 static bool
-is_wanted(WhStream *stream)
+is_wanted(WhCopier *copier)
 {
-	WhCopier *copier = &stream->copier;
 	uint64 generation = wh_changelog_generation();
 
 	if (generation != copier->generation)
 	{
-		WhArg arg = WH_ARG_INT4(stream->feed->id);
+		WhArg arg = WH_ARG_INT4(copier->feed->id);
 
 		copier->is_wanted =
 			wh_catalog_query("SELECT FROM walhouse.feed_copy WHERE feed_id = $1 LIMIT 1", 1, &arg)
@@ -137,27 +132,15 @@ is_wanted(WhStream *stream)
 		copier->generation = generation;
 		copier->pause = 0;
 		if (!copier->is_wanted)
-			wh_copier_close(stream);
+			wh_copier_close(copier);
 	}
 	return copier->is_wanted;
 }
 
 bool
-wh_copier_is_wanted(const WhStream *stream)
+wh_copier_is_wanted(const WhCopier *copier)
 {
-	return stream->copier.is_wanted && GetCurrentTimestamp() >= stream->copier.pause;
-}
-
-bool
-wh_feed_is_copying(int32 feed_id)
-{
-	WhArg arg = WH_ARG_INT4(feed_id);
-
-	return wh_catalog_query("SELECT FROM walhouse.feed_copy c JOIN walhouse.feed_table t USING"
-							" (feed_id, source_relid) WHERE c.feed_id = $1 AND t.state = 'copy' AND"
-							" c.failures = 0 LIMIT 1",
-							1, &arg)
-			   ->count > 0;
+	return copier->is_wanted && GetCurrentTimestamp() >= copier->pause;
 }
 
 /* next_copy reads the copy whose turn it is: that of the table whose snapshot is open, or the first
@@ -204,9 +187,8 @@ next_copy(const WhFeed *feed, Oid relid)
 
 /* choose_step says what comes next; NULL: the stream has to come further. */
 static Step
-choose_step(WhStream *stream, WhCopy *copy)
+choose_step(WhCopier *copier, WhCopy *copy)
 {
-	WhCopier *copier = &stream->copier;
 	bool has_rest = !copy->all_read || copy->has_owed;
 
 	if (OidIsValid(copier->relid) && (!copy->begun || !has_rest))
@@ -214,10 +196,10 @@ choose_step(WhStream *stream, WhCopy *copy)
 	if (!copy->begun)
 		return begin;
 	if (!has_rest)
-		return wh_feed_reached(stream, copy->up_to, true) ? finish : NULL;
+		return copier->reached(copier->stream, copy->up_to, true) ? finish : NULL;
 	if (!OidIsValid(copier->relid))
 		return open_snapshot;
-	if (wh_feed_reached(stream, copier->lsn, false))
+	if (copier->reached(copier->stream, copier->lsn, false))
 		return read_chunk;
 	if (TimestampDifferenceExceeds(copier->opened, GetCurrentTimestamp(), SNAPSHOT_MS))
 	{
@@ -232,17 +214,17 @@ choose_step(WhStream *stream, WhCopy *copy)
 /* begin empties the mirror, brings it to the source's definition, and has ingest keep it from here
  * on. */
 static void
-begin(WhStream *stream, WhCopy *copy)
+begin(WhCopier *copier, WhCopy *copy)
 {
-	const WhFeed *feed = stream->feed;
+	const WhFeed *feed = copier->feed;
 	WhArg args[6] = {WH_ARG_INT4(feed->id), WH_ARG_OID(copy->table->source_relid)};
 	WhSourceTable *source;
 	WhResult *facts;
 	WhUser saved;
 
 	wh_lock_state(feed->id);
-	connect_source(stream);
-	source = describe(stream, copy);
+	connect_source(copier);
+	source = describe(copier, copy);
 	wh_user_become(feed->owner, &saved);
 	wh_spi_execute(wh_sql("DELETE FROM %T", copy->table->mirror), 0, NULL);
 	wh_user_restore(&saved);
@@ -251,7 +233,7 @@ begin(WhStream *stream, WhCopy *copy)
 	/* While nothing is ingested: what is ingested by now, and not seen at the source, is under way,
 	 * with an xid below one of our own.  A snapshot's xmax is only above what has ended. */
 	facts = wh_source_query(
-		stream->copier.plain,
+		copier->plain,
 		wh_sql("SELECT pg_catalog.pg_current_xact_id(),"
 			   " pg_catalog.pg_table_size(oid), reltuples::pg_catalog.int8 FROM"
 			   " pg_catalog.pg_class WHERE oid = %u",
@@ -276,20 +258,19 @@ begin(WhStream *stream, WhCopy *copy)
 
 /* open_snapshot takes the snapshot of a chunk, and then the position that it needs. */
 static void
-open_snapshot(WhStream *stream, WhCopy *copy)
+open_snapshot(WhCopier *copier, WhCopy *copy)
 {
-	WhCopier *copier = &stream->copier;
 	Oid relid = copy->table->source_relid;
 	WhResult *result;
 	char *file;
 
-	connect_source(stream);
+	connect_source(copier);
 	wh_source_query(copier->plain, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
 	read_snapshot(copier);
 	if (copier->unseen.xmin < copy->starts_after)
 	{
 		wh_source_query(copier->plain, "ROLLBACK");
-		check_begun_late(stream, copy);
+		check_begun_late(copier, copy);
 		pause_for(copier, WAIT_MS);
 		return;
 	}
@@ -297,7 +278,7 @@ open_snapshot(WhStream *stream, WhCopy *copy)
 	file = source_file(copier, relid);
 	copier->file = MemoryContextStrdup(copier->context, file != NULL ? file : "");
 	result = wh_source_query(copier->plain, "SELECT pg_catalog.pg_current_wal_insert_lsn()");
-	copier->lsn = wh_feed_lsn(stream->feed, wh_source_lsn(wh_result_value(result, 0, 0)));
+	copier->lsn = wh_feed_lsn(copier->feed, wh_source_lsn(wh_result_value(result, 0, 0)));
 	copier->opened = GetCurrentTimestamp();
 	copier->relid = relid;
 }
@@ -305,9 +286,8 @@ open_snapshot(WhStream *stream, WhCopy *copy)
 /* check_begun_late raises when transactions that were there before the copy have not ended for too
  * long. */
 static void
-check_begun_late(WhStream *stream, const WhCopy *copy)
+check_begun_late(WhCopier *copier, const WhCopy *copy)
 {
-	WhCopier *copier = &stream->copier;
 	WhResult *holders;
 
 	if (copier->waits == 0)
@@ -368,29 +348,28 @@ source_file(WhCopier *copier, Oid relid)
 }
 
 static void
-read_chunk(WhStream *stream, WhCopy *copy)
+read_chunk(WhCopier *copier, WhCopy *copy)
 {
-	WhCopier *copier = &stream->copier;
 	Oid relid = copy->table->source_relid;
 	WhChunkRead read = {0};
 	WhSourceTable *source;
 	char *file;
 
-	wh_lock_ingest(stream->feed->id);
-	copy = next_copy(stream->feed, relid);
+	wh_lock_ingest(copier->feed->id);
+	copy = next_copy(copier->feed, relid);
 	if (copy == NULL || !copy->begun)
 	{
 		close_snapshot(copier);
 		return;
 	}
-	source = describe(stream, copy);
+	source = describe(copier, copy);
 	if (!wh_snapshot_is_defined_so(copy->table, source))
 	{
 		wh_copier_restart(copy->table);
 		close_snapshot(copier);
 		return;
 	}
-	wh_chunk_read(copier, stream->feed, copy, source, &read);
+	wh_chunk_read(copier, copier->feed, copy, source, &read);
 	file = source_file(copier, relid);
 	if (file == NULL || strcmp(file, copier->file) != 0)
 		ereport(ERROR,
@@ -455,37 +434,32 @@ adapt_rows(WhCopier *copier, const WhChunkRead *read)
 /* finish makes the table ready: its mirror is exact at the feed's position, and its log begins
  * there. */
 static void
-finish(WhStream *stream, WhCopy *copy)
+finish(WhCopier *copier, WhCopy *copy)
 {
 	WhUser saved;
 
-	wh_lock_ingest(stream->feed->id);
-	copy = next_copy(stream->feed, copy->table->source_relid);
+	wh_lock_ingest(copier->feed->id);
+	copy = next_copy(copier->feed, copy->table->source_relid);
 	if (copy == NULL || !copy->begun || !copy->all_read || copy->has_owed)
 		return;
-	wh_changelog_set_table_state(copy->table, "ready", stream->position, NULL);
+	wh_changelog_set_table_state(copy->table, "ready", *copier->position, NULL);
 	wh_copier_forget(copy->table);
-	wh_user_become(stream->feed->owner, &saved);
+	wh_user_become(copier->feed->owner, &saved);
 	wh_spi_execute(wh_sql("ANALYZE %T", copy->table->mirror), 0, NULL);
 	wh_user_restore(&saved);
 	ereport(LOG, (errmsg("table \"%s\" of feed \"%s\" is copied", copy->table->source_name,
-						 stream->feed->name)));
+						 copier->feed->name)));
 	wh_copier_point("copy: finished");
 }
 
 /* -------- the connection -------- */
 
 static void
-connect_source(WhStream *stream)
+connect_source(WhCopier *copier)
 {
-	WhCopier *copier = &stream->copier;
-
 	if (copier->plain != NULL)
 		return;
-	if (copier->context == NULL)
-		copier->context = AllocSetContextCreate(stream->context, "walhouse snapshot of the source",
-												ALLOCSET_SMALL_SIZES);
-	copier->plain = wh_connect(stream->feed, false);
+	copier->plain = wh_connect(copier->feed, false);
 	copier->is_own_database = wh_source_is_own_database(copier->plain);
 	copier->rows = Min(FIRST_ROWS, wh_feed_chunk_rows);
 	/* A range of the key is read by its index, whatever the planner thinks of it; and the feed does
@@ -506,10 +480,8 @@ close_snapshot(WhCopier *copier)
 }
 
 void
-wh_copier_close(WhStream *stream)
+wh_copier_close(WhCopier *copier)
 {
-	WhCopier *copier = &stream->copier;
-
 	if (copier->plain != NULL && wh_connect_is_open(copier->plain))
 		wh_disconnect(copier->plain);
 	copier->plain = NULL;
@@ -518,20 +490,20 @@ wh_copier_close(WhStream *stream)
 
 /* describe asks what the table is; raises where it cannot be copied. */
 static WhSourceTable *
-describe(WhStream *stream, const WhCopy *copy)
+describe(WhCopier *copier, const WhCopy *copy)
 {
-	PGconn *plain = stream->copier.plain;
-	List *tables = wh_source_tables(stream->feed, plain, stream->copier.is_own_database,
+	PGconn *plain = copier->plain;
+	List *tables = wh_source_tables(copier->feed, plain, copier->is_own_database,
 									copy->table->source_relid);
 
 	if (tables == NIL || ((WhSourceTable *) linitial(tables))->key == NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("table \"%s.%s\" of feed \"%s\" cannot be copied", copy->table->source_schema,
-						copy->table->source_name, stream->feed->name),
-				 tables == NIL ? errdetail("Publication \"%s\" of the source does not hold it.", stream->feed->publication) : errdetail("It has no key that its replica identity sends."),
+						copy->table->source_name, copier->feed->name),
+				 tables == NIL ? errdetail("Publication \"%s\" of the source does not hold it.", copier->feed->publication) : errdetail("It has no key that its replica identity sends."),
 				 errhint("Mend it at the source; it is tried again. CALL walhouse.remove_table(%s, %s) gives it up.",
-						 wh_sql_literal(stream->feed->name),
+						 wh_sql_literal(copier->feed->name),
 						 wh_sql_literal(copy->table->source_name))));
 	return linitial(tables);
 }
@@ -547,16 +519,16 @@ pause_for(WhCopier *copier, int milliseconds)
 /* note_failure keeps an error, and when the step is done again: from the start, if the stream may
  * not have had all of the table.  The connection may be in any state. */
 static void
-note_failure(WhStream *stream, const WhCopy *copy, const ErrorData *error)
+note_failure(WhCopier *copier, const WhCopy *copy, const ErrorData *error)
 {
 	int seconds = Min(1 << Min(copy->failures, 10), MAX_PAUSE_S);
 	char *text = error->detail != NULL ? psprintf("%s: %s", error->message, error->detail) :
 										 error->message;
 	bool is_lost = error->sqlerrcode == ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
-	WhArg args[] = {WH_ARG_INT4(stream->feed->id), WH_ARG_OID(copy->table->source_relid),
+	WhArg args[] = {WH_ARG_INT4(copier->feed->id), WH_ARG_OID(copy->table->source_relid),
 					WH_ARG_TEXT(text), WH_ARG_INT4(seconds), WH_ARG_BOOL(!is_lost)};
 
-	wh_copier_close(stream);
+	wh_copier_close(copier);
 	wh_catalog_execute(
 		"UPDATE walhouse.feed_copy SET begun = begun AND $5, failures = failures + 1, error = $3,"
 		" changed = pg_catalog.clock_timestamp(), next_try = pg_catalog.clock_timestamp() + $4 * '1"
@@ -566,86 +538,6 @@ note_failure(WhStream *stream, const WhCopy *copy, const ErrorData *error)
 		wh_changelog_invalidate();
 	ereport(WARNING,
 			(errmsg("the copy of table \"%s\" of feed \"%s\" waits for %d s", copy->table->source_name,
-					stream->feed->name, seconds),
+					copier->feed->name, seconds),
 			 errdetail_internal("%s", text), errhint("It goes on by itself.")));
-}
-
-void
-wh_copier_pend(const WhFeed *feed)
-{
-	WhArg arg = WH_ARG_INT4(feed->id);
-
-	if (wh_catalog_execute(
-			"INSERT INTO walhouse.feed_copy (feed_id, source_relid, command) SELECT t.feed_id,"
-			" t.source_relid, 'CREATE FEED' FROM walhouse.feed_table t WHERE t.feed_id = $1 AND"
-			" t.state = 'copy' ON CONFLICT DO NOTHING",
-			1, &arg) +
-			wh_catalog_execute("UPDATE walhouse.feed_copy SET failures = 0, next_try = NULL WHERE"
-							   " feed_id = $1 AND failures > 0",
-							   1, &arg) >
-		0)
-		wh_changelog_invalidate();
-	wh_txn_commit();
-}
-
-void
-wh_copier_insert(const WhFeedTable *table, const char *command)
-{
-	WhArg args[] = {WH_ARG_INT4(table->feed_id), WH_ARG_OID(table->source_relid),
-					WH_ARG_TEXT(command)};
-
-	wh_catalog_execute("INSERT INTO walhouse.feed_copy (feed_id, source_relid, command) VALUES ($1,"
-					   " $2, $3)",
-					   3, args);
-	wh_changelog_invalidate();
-}
-
-void
-wh_copier_restart(const WhFeedTable *table)
-{
-	WhArg args[] = {WH_ARG_INT4(table->feed_id), WH_ARG_OID(table->source_relid)};
-
-	wh_catalog_execute("UPDATE walhouse.feed_copy SET begun = false WHERE feed_id = $1 AND"
-					   " source_relid = $2",
-					   2, args);
-	wh_changelog_invalidate();
-}
-
-void
-wh_copier_restart_all(const WhFeed *feed)
-{
-	WhArg arg = WH_ARG_INT4(feed->id);
-
-	wh_catalog_execute("UPDATE walhouse.feed_copy SET begun = false WHERE feed_id = $1", 1, &arg);
-	wh_changelog_invalidate();
-}
-
-void
-wh_copier_forget(const WhFeedTable *table)
-{
-	WhArg args[] = {WH_ARG_INT4(table->feed_id), WH_ARG_OID(table->source_relid)};
-
-	wh_catalog_execute(
-		"DELETE FROM walhouse.feed_copy_key WHERE feed_id = $1 AND source_relid = $2", 2, args);
-	wh_catalog_execute("DELETE FROM walhouse.feed_copy WHERE feed_id = $1 AND source_relid = $2", 2,
-					   args);
-}
-
-/* wh_copier_point stands still where a test wants it. */
-void
-wh_copier_point(const char *name)
-{
-	while (wh_feed_debug_point != NULL && strcmp(wh_feed_debug_point, name) == 0)
-	{
-		pgstat_report_activity(STATE_RUNNING, psprintf("standing at %s", name));
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 100,
-						 PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-		if (ConfigReloadPending)
-		{
-			ConfigReloadPending = false;
-			ProcessConfigFile(PGC_SIGHUP);
-		}
-	}
 }
