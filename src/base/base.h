@@ -248,9 +248,9 @@ extern bool wh_txn_try(void (*body)(void *arg), void *arg, ErrorData **error);
 /*
  * wh_settings_pin sets, for the rest of the transaction, what results may depend on: search_path
  * (pg_catalog, pg_temp), DateStyle, IntervalStyle, extra_float_digits, bytea_output, xmlbinary,
- * quote_all_identifiers, array_nulls, timezone_abbreviations, lc_monetary, lc_numeric, lc_time,
- * row_security off, no statement_timeout, and TimeZone when it is given; and walhouse.allow_writes,
- * so that it is walhouse who writes.
+ * xmloption, quote_all_identifiers, array_nulls, timezone_abbreviations, lc_monetary, lc_numeric,
+ * lc_time, row_security off, no statement_timeout, and TimeZone when it is given; and
+ * walhouse.allow_writes, so that it is walhouse who writes.
  */
 extern void wh_settings_pin(const char *time_zone);
 

@@ -39,6 +39,7 @@ wh_settings_pin(const char *time_zone)
 	pin("extra_float_digits", "1");
 	pin("bytea_output", "hex");
 	pin("xmlbinary", "base64");
+	pin("xmloption", "content");
 	pin("quote_all_identifiers", "off");
 	pin("array_nulls", "on");
 	pin("timezone_abbreviations", "Default");

@@ -32,7 +32,7 @@ my @columns = (
 	[ 'u', 'uuid', "'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'" ],
 	[ 'js', 'json', "'{\"a\" :  1, \"a\":2}'" ],
 	[ 'jb', 'jsonb', "'{\"b\": [1, null, \"x\"], \"n\": 1.00}'" ],
-	[ 'xm', 'xml', "'<a>1</a>'" ],
+	[ 'xm', 'xml', "'<a>1</a>'", "'a<b/>'" ],
 	[ 'ip', 'inet', "'192.168.1.1/24'", "'::1'" ],
 	[ 'ci', 'cidr', "'10.0.0.0/8'" ],
 	[ 'ma', 'macaddr', "'08:00:2b:01:02:03'" ],
@@ -185,7 +185,10 @@ sql($source, q{
 
 sql($house, 'CREATE SERVER "the Shop" FOREIGN DATA WRAPPER walhouse OPTIONS (' . server_options($source) . ');
 	CREATE USER MAPPING FOR CURRENT_USER SERVER "the Shop";');
-sql($house, q{CALL walhouse.create_feed('My "Feed"', 'the Shop', publication => 'Pub''s')});
+# Whatever the session that reads them has set.
+my $settings = 'SET xmloption = document; SET array_nulls = off; SET bytea_output = escape; SET quote_all_identifiers = on; SET xmlbinary = hex;
+	SET DateStyle = \'SQL, DMY\'; SET IntervalStyle = sql_standard; SET extra_float_digits = -10; SET TimeZone = \'Asia/Kolkata\'; SET timezone_abbreviations = \'Australia\'';
+sql($house, "$settings; " . q{CALL walhouse.create_feed('My "Feed"', 'the Shop', publication => 'Pub''s')});
 
 sql($source, 'INSERT INTO public.streamed ' . select_values(1));
 # Values that come in chunks: beside small ones in one run, several in a row, kept by an update, in old images, and rolled back.
@@ -233,7 +236,7 @@ sql($source, q{
 	UPDATE public.txn SET v = 'y';
 	DELETE FROM public.same;
 });
-sql($house, q{CALL walhouse.ingest('My "Feed"')});
+sql($house, "$settings; " . q{CALL walhouse.ingest('My "Feed"')});
 
 my %tables = (
 	'public.snapped' => 'snapped', 'public.streamed' => 'streamed', 'public.huge' => 'huge', 'public.huge_full' => 'huge_full', 'public.rewritten' => 'rewritten',
