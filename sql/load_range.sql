@@ -14,6 +14,9 @@ CREATE TABLE shop.lines (orders int, line int, day date, qty int, PRIMARY KEY (o
 SELECT handfeed.add('shop', 'shop.customers');
 SELECT handfeed.add('shop', 'shop.orders');
 SELECT handfeed.add('shop', 'shop.lines');
+CREATE TABLE shop.events (id int PRIMARY KEY, at timestamptz, until timestamptz);
+SELECT handfeed.add('shop', 'shop.events');
+INSERT INTO shop.events VALUES (1, '2026-01-05', 'infinity'), (2, '2026-01-06', '-infinity'), (3, '2026-01-07', '2026-02-01'), (4, '2026-01-08', NULL);
 INSERT INTO shop.customers SELECT i, 'name ' || i, 'Bonn' FROM generate_series(1, 20) i;
 SELECT handfeed.commit('shop', '2026-01-01');
 INSERT INTO shop.orders SELECT i, CASE WHEN i % 11 > 0 THEN i % 25 END, '2026-01-02 03:04+00'::timestamptz + i * interval '7 hours', i FROM generate_series(1, 300) i;
@@ -29,6 +32,7 @@ SELECT walhouse.create_fact('dw.sale', 'SELECT id, customer, at, amount FROM sho
 SELECT walhouse.create_fact('dw.line', 'SELECT l.orders, l.line, l.day, l.qty, o.customer FROM shop.lines l JOIN shop.orders o ON o.id = l.orders', '{orders,line}', 'day',
     '{"customer_sk": "dw.customer(customer)"}');
 SELECT walhouse.create_fact('dw.booked', 'SELECT id, at, amount FROM shop.orders', '{id}', 'at', corrections => 'reverse', measures => '{amount}');
+SELECT walhouse.create_fact('dw.event', 'SELECT id, at, until FROM shop.events', '{id}', 'at');
 SELECT walhouse.create_rollup('dw.daily', 'dw.sale', '{customer_sk}', '{"amount": "sum(amount)", "least": "min(amount)", "people": "count(distinct customer)"}', 'day');
 SELECT walhouse.create_rollup('dw.monthly', 'dw.line', '{}', '{"qty": "sum(qty)", "n": "count(*)"}', 'month');
 SELECT walhouse.create_rollup('dw.total', 'dw.sale', '{}', '{"n": "count(*)"}', 'none');
@@ -114,6 +118,20 @@ CALL walhouse.rebuild('dw.daily', '-infinity', 'infinity');
 CALL walhouse.rebuild('dw.monthly', '-infinity', 'infinity');
 SELECT * FROM dw.wrong;
 
+-- a bucket of what never ends, when its rollup follows a range of the fact, and when it is made anew
+SELECT walhouse.create_rollup('dw.ends', 'dw.event', '{}', '{"n": "count(*)"}', 'month', 'until');
+SELECT walhouse.create_rollup('dw.days', 'dw.event', '{}', '{"n": "count(*)"}', 'day', 'until');
+CALL dw.build();
+SET walhouse.allow_writes = on;
+UPDATE dw.event SET id = id + 1000 WHERE id < 3;
+UPDATE dw.days SET n = 0 WHERE period_start IS NOT NULL;
+RESET walhouse.allow_writes;
+CALL walhouse.rebuild('dw.event', '2026-01-01', '2026-06-01');
+SELECT period_start, n FROM dw.ends ORDER BY 1;
+CALL walhouse.rebuild('dw.days', '-infinity', 'infinity');
+SELECT period_start, n FROM dw.days ORDER BY 1;
+SELECT * FROM dw.wrong;
+
 -- loads go on from there
 UPDATE shop.orders SET amount = amount + 1 WHERE id < 100;
 DELETE FROM shop.orders WHERE id IN (20, 40);
@@ -147,6 +165,6 @@ RESET ROLE;
 DROP OWNED BY regress_range_other;
 DROP ROLE regress_range_other;
 DROP VIEW dw.wrong, dw.done;
-SELECT walhouse.drop_model(m) FROM unnest('{dw.daily,dw.monthly,dw.total,dw.balance,dw.booked,dw.line,dw.sale,dw.customer}'::text[]) m;
+SELECT walhouse.drop_model(m) FROM unnest('{dw.ends,dw.days,dw.event,dw.daily,dw.monthly,dw.total,dw.balance,dw.booked,dw.line,dw.sale,dw.customer}'::text[]) m;
 SELECT handfeed.remove('shop');
 DROP SCHEMA dw, handfeed CASCADE;

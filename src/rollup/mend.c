@@ -78,8 +78,8 @@ has_ranges(const WhRollup *rollup)
 	return rollup->unit != NULL && !rollup->is_snapshot;
 }
 
-/* fill_range fills wh_range with the buckets that have rows, here or in the fact, and that the
- * range meets. */
+/* fill_range fills wh_range with the buckets that have rows, here, in the fact or of what is
+ * retired, and that the range meets. */
 static void
 fill_range(WhRollup *rollup)
 {
@@ -90,9 +90,10 @@ fill_range(WhRollup *rollup)
 
 	(void) wh_stage_fill(
 		rollup->stage, "wh_range",
-		wh_sql("SELECT t.period_start AS p FROM %T t WHERE t.period_start >= %s AND t.period_start"
-			   " <= %s UNION SELECT %s FROM %T c WHERE %s >= %s AND %s < %s",
-			   rollup->model->relid, wh_rollup_period(rollup, from),
+		wh_sql("SELECT t.p FROM (SELECT t.period_start AS p FROM %T t UNION SELECT t.p FROM %T t)"
+			   " t WHERE t.p >= %s AND t.p <= %s UNION SELECT %s FROM %T c WHERE %s >= %s AND"
+			   " %s < %s",
+			   rollup->model->relid, rollup->retired, wh_rollup_period(rollup, from),
 			   wh_rollup_period(rollup, last), wh_rollup_period(rollup, time), rollup->fact, time,
 			   from, time, to),
 		2,
@@ -125,7 +126,7 @@ make_anew(WhRollup *rollup, WhLoad *load, WhCounts *counts)
 }
 
 /* rows_in_range is a condition on rows c of the fact, with bounds that the planner sees: a bucket
- * begins less than two days from where its date would have it. */
+ * begins less than two days from where its date would have it, and that of infinity ends there. */
 static char *
 rows_in_range(const WhRollup *rollup)
 {
@@ -141,7 +142,7 @@ rows_in_range(const WhRollup *rollup)
 
 	if (wh_rows_text(rows, 0, 1) == NULL)
 		return null;
-	return wh_sql("(%s) OR (%s >= (%L::%s - '2 days'::pg_catalog.interval)::%s AND %s <"
+	return wh_sql("(%s) OR (%s >= (%L::%s - '2 days'::pg_catalog.interval)::%s AND %s <="
 				  " (%L::pg_catalog.timestamptz + '2 days'::pg_catalog.interval)::%s AND %s IN"
 				  " (SELECT x.p FROM wh_range x))",
 				  null, time, wh_rows_text(rows, 0, 1), wh_rollup_period_type(rollup), type, time,
