@@ -108,13 +108,16 @@ wh_fact_finish_build(WhModel *model, WhLoad *load, WhCounts *counts)
 	wh_fact_release(model);
 }
 
+/* empty leaves what is retired, and perhaps still to be archived. */
 static void
 empty(WhFact *fact, WhCounts *counts)
 {
 	WhArg args[1];
+	const char *kept = fact->horizon == NULL ? "true" : wh_fact_is_kept(fact, "f");
 
 	args[0] = WH_ARG_INT4(fact->model->id);
-	counts->deleted += wh_spi_execute(wh_sql("DELETE FROM %T", fact->model->relid), 0, NULL);
+	counts->deleted +=
+		wh_spi_execute(wh_sql("DELETE FROM %T f WHERE %s", fact->model->relid, kept), 0, NULL);
 	wh_catalog_execute("DELETE FROM walhouse.ahead WHERE model_id = $1", 1, args);
 	wh_catalog_execute("DELETE FROM walhouse.fact_rejected WHERE model_id = $1", 1, args);
 }
