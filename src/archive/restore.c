@@ -58,6 +58,7 @@ typedef struct Attaching
 static WhRows *find_archives(const WhSet *set, int64 from, int64 to);
 static void restore(const WhSet *set, const WhRows *archives, uint64 first, uint64 end);
 static void check_free(const WhSet *set, int64 lo, int64 hi);
+static void check_reaches(const WhSet *set, int64 hi, const char *horizon);
 static void copy_file(const WhSet *set, Oid relid, const WhRows *archives, uint64 row);
 static List *columns_left(Oid relid, const WhRows *names, bool *kept, const char *file);
 static int read_file(void *out, int minread, int maxread);
@@ -145,7 +146,10 @@ restore(const WhSet *set, const WhRows *archives, uint64 first, uint64 end)
 	add_bounds(set, relid, partition.lo, partition.hi);
 	wh_toplevel_point("restore: copied");
 	if (retirer != NULL)
-		retirer->reopen(set->parent, wh_axis_text(&set->axis, partition.hi));
+	{
+		retirer->reopen(set->parent);
+		check_reaches(set, partition.hi, retirer->horizon(set->parent));
+	}
 	attach(set, sql);
 	run_as_owner(set, wh_sql("ALTER TABLE %T DROP CONSTRAINT %I", relid, BOUNDS));
 	wh_members_note(set, relid, partition.lo, partition.hi);
@@ -174,6 +178,25 @@ check_free(const WhSet *set, int64 lo, int64 hi)
 									  wh_axis_text(&set->axis, hi)),
 							errhint("Detach it, restore, and insert its rows.")));
 	}
+}
+
+/* check_reaches raises where archives have a part of what lies between the range and where the
+ * table has rows.  What no archive has of it nobody had a partition for. */
+static void
+check_reaches(const WhSet *set, int64 hi, const char *horizon)
+{
+	int64 begins = horizon == NULL ? PG_INT64_MIN : wh_axis_read(&set->axis, horizon);
+	WhRows *between = wh_catalog_query(
+		"SELECT FROM walhouse.partition_archive a WHERE a.parent = $1 AND a.lo >= $2 AND a.hi <= $3"
+		" AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = a.restored_to) LIMIT 1",
+		3, (WhArg[]){WH_ARG_OID(set->parent), WH_ARG_INT8(hi), WH_ARG_INT8(begins)});
+
+	if (begins < hi || between->count > 0)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("what ends at %s does not reach to where \"%s\" begins",
+							   wh_axis_text(&set->axis, hi), get_rel_name(set->parent)),
+						errdetail("It begins at %s.", horizon == NULL ? "no time" : horizon),
+						errhint("Restore all from there to that time at once.")));
 }
 
 /* copy_file copies an archive's file into a table, as the set's owner. */

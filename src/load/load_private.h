@@ -51,6 +51,8 @@ extern List *wh_load_missing(WhModel *model, WhLoad *load);
 extern void wh_load_release(WhModel *model);
 /* Makes them, each in a transaction of its own. */
 extern void wh_load_make_partitions(List *missing);
+/* The same in the caller's transaction, which has the load lock. */
+extern void wh_load_attach_partitions(List *missing);
 
 /* -------- mend.c -------- */
 /* walhouse.rebuild of a range, in the caller's transaction, which has the load lock. */

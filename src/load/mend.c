@@ -97,7 +97,10 @@ wh_load_mend(Oid relid, TimestampTz from, TimestampTz to)
 {
 	Mend mend = {.relid = relid, .from = from, .to = to};
 
-	if (look(&mend) != NIL)
+	List *missing = look(&mend);
+
+	wh_load_attach_partitions(missing);
+	if (missing != NIL && look(&mend) != NIL)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("partitions for rows in that range could not be made")));
 }

@@ -24,6 +24,7 @@
 #define ATTACH_TRIES 50
 
 static void make_partition(void *arg);
+static void attach(const WhMissingPartition *partition);
 
 List *
 wh_load_missing(WhModel *model, WhLoad *load)
@@ -75,17 +76,30 @@ wh_load_make_partitions(List *missing)
 	}
 }
 
+void
+wh_load_attach_partitions(List *missing)
+{
+	foreach_ptr(WhMissingPartition, partition, missing)
+		attach(partition);
+}
+
 static void
 make_partition(void *arg)
 {
-	WhMissingPartition *partition = arg;
-	WhModel *model = wh_model_get(partition->parent, false);
-	WhUser saved;
+	const WhMissingPartition *partition = arg;
 
-	wh_lock_state(model->feed->id);
+	wh_lock_state(wh_model_get(partition->parent, false)->feed->id);
 	(void) set_config_option("lock_timeout", LOCK_TIMEOUT, PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_LOCAL, true, 0, false);
-	wh_user_become(model->owner, &saved);
+	attach(partition);
+}
+
+static void
+attach(const WhMissingPartition *partition)
+{
+	WhUser saved;
+
+	wh_user_become(wh_model_get(partition->parent, false)->owner, &saved);
 	wh_partition_attach(partition->parent, partition->name, partition->from_literal,
 						partition->to_literal, NULL);
 	wh_user_restore(&saved);

@@ -37,7 +37,7 @@ static void move(Oid parent, const char *to);
 static void check_still(const WhModel *fact);
 static void retire(WhModel *fact, const char *to);
 static bool is_read(Oid parent);
-static void reopen(Oid parent, const char *to);
+static void reopen(Oid parent);
 static void come_back(Oid parent, const char *from, const char *to);
 
 const WhPartitionRetirer wh_load_retirer = {leads, horizon, move, is_read, reopen, come_back};
@@ -131,14 +131,12 @@ is_read(Oid parent)
 	return rows->count > 0 && wh_load_is_seen_before(rows);
 }
 
-/* reopen holds loads back until the end of the transaction, and raises unless the range that ends
- * at a value is the last that was retired. */
+/* reopen holds loads back until the end of the transaction. */
 static void
-reopen(Oid parent, const char *to)
+reopen(Oid parent)
 {
 	WhModel *fact = wh_model_get(parent, false);
 	const char *why_not = wh_fact_why_gone(fact);
-	char *from;
 
 	if (why_not != NULL)
 		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -147,18 +145,15 @@ reopen(Oid parent, const char *to)
 						errhint("The manifest beside the file has the statements that make a"
 								" table of it elsewhere.")));
 	wh_lock_load(fact->feed->id);
-	from = wh_fact_horizon(fact->id);
-	if (from == NULL || strcmp(from, to) != 0)
-		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("what ends at %s does not reach to where %s begins", to, fact->name),
-						errdetail("It begins at %s.", from == NULL ? "no time" : from),
-						errhint("Restore all from there to that time at once.")));
 }
 
+/* come_back: between the range and where the fact began lies what had no partition, which is mended
+ * with it. */
 static void
 come_back(Oid parent, const char *from, const char *to)
 {
 	WhModel *fact = wh_model_get(parent, false);
+	char *began = wh_fact_horizon(fact->id);
 
 	wh_settings_pin(fact->feed->time_zone);
 	foreach_oid(relid, wh_model_dependents(fact))
@@ -170,7 +165,7 @@ come_back(Oid parent, const char *from, const char *to)
 		if (wh_model_routine(reader->kind)->come_back != NULL)
 		{
 			wh_user_become(reader->owner, &saved);
-			has_kept = wh_model_routine(reader->kind)->come_back(reader, to);
+			has_kept = wh_model_routine(reader->kind)->come_back(reader, to, began);
 			wh_user_restore(&saved);
 		}
 		/* What was declared since has never counted these rows. */
@@ -179,5 +174,5 @@ come_back(Oid parent, const char *from, const char *to)
 	}
 	wh_fact_come_back(fact, from);
 	CommandCounterIncrement();
-	wh_load_mend(parent, wh_fact_time(fact, from), wh_fact_time(fact, to));
+	wh_load_mend(parent, wh_fact_time(fact, from), wh_fact_time(fact, began));
 }

@@ -186,8 +186,9 @@ typedef struct WhModelRoutine
 	 * under the load lock.  May be NULL.
 	 */
 	void (*retire)(WhModel *model, const char *rows, const char *to);
-	/* Forgets that again: the rows are there as they were.  False: it has kept none.  With it. */
-	bool (*come_back)(WhModel *model, const char *to);
+	/* Forgets that again, for all values from `to` to `last`.  False: it has kept none for `to`.
+	 * With it. */
+	bool (*come_back)(WhModel *model, const char *to, const char *last);
 	/*
 	 * Compares with a full recomputation at the model's position, from wh_model_verify_start().
 	 * One snapshot is active, which the position was read in: only wh_spi_query_snapshot() sees

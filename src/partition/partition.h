@@ -139,8 +139,8 @@ extern void wh_partition_guard(WhPartitionGuard guard);
  * horizon is the value of the key, as text, from which on the table has rows (NULL: all are there);
  * move moves it to another, in a transaction that may take its time.  is_read says that somebody
  * may still count on what was before the last move.  Before a range is attached again reopen is
- * asked, with its upper bound, which raises where it may not be; come_back is told when it is, in
- * the same transaction.
+ * asked, which raises where none may be, and keeps the horizon where it is until the end of the
+ * transaction; come_back is told in it when one is, from which on the table has rows again.
  */
 typedef struct WhPartitionRetirer
 {
@@ -148,7 +148,7 @@ typedef struct WhPartitionRetirer
 	char *(*horizon)(Oid parent);
 	void (*move)(Oid parent, const char *to);
 	bool (*is_read)(Oid parent);
-	void (*reopen)(Oid parent, const char *to);
+	void (*reopen)(Oid parent);
 	void (*come_back)(Oid parent, const char *from, const char *to);
 } WhPartitionRetirer;
 

@@ -104,12 +104,18 @@ wh_rollup_retire(WhModel *model, const char *rows, const char *to)
 	wh_spi_execute(sql.data, 0, NULL);
 }
 
+/* wh_rollup_come_back: horizons are dates or times without a zone or in UTC, so their order is that
+ * of what they say. */
 bool
-wh_rollup_come_back(WhModel *model, const char *to)
+wh_rollup_come_back(WhModel *model, const char *to, const char *last)
 {
-	return wh_spi_execute(wh_sql("DELETE FROM %T WHERE retired_to = %L",
-								 wh_rollup_open(model)->retired, to),
-						  0, NULL) > 0;
+	return wh_rows_bool(
+		wh_spi_query(wh_sql("WITH g AS (DELETE FROM %T t WHERE t.retired_to::pg_catalog.timestamp"
+							" BETWEEN %L AND %L RETURNING t.retired_to) SELECT COALESCE("
+							"pg_catalog.bool_or(g.retired_to = %L), false) FROM g",
+							wh_rollup_open(model)->retired, to, last, to),
+					 0, NULL),
+		0, 1);
 }
 
 /* wh_rollup_read_pending fills wh_net with what the rollup missed after a load. */

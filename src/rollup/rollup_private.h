@@ -187,7 +187,7 @@ extern void wh_rollup_read_pending(WhRollup *rollup, int64 after);
 extern void wh_rollup_forget_pending(WhRollup *rollup);
 extern void wh_rollup_missed(WhModel *model, WhLoad *load);
 extern void wh_rollup_retire(WhModel *model, const char *rows, const char *to);
-extern bool wh_rollup_come_back(WhModel *model, const char *to);
+extern bool wh_rollup_come_back(WhModel *model, const char *to, const char *last);
 /* "SELECT n, p, … UNION ALL …": the fact's rows c that are kept and meet a condition, each with
  * n = 1, and of what the rollup has of retired rows the projections t that meet another. */
 extern char *wh_rollup_counted(const WhRollup *rollup, const char *condition,

@@ -1,4 +1,5 @@
-# What lies between a horizon that moves and one that comes back: a fact that is built again before its retired partition has gone.
+# What lies between a horizon that moves and one that comes back: a fact that is built again before its retired partition has gone, ranges
+# with none between them.
 use strict;
 use warnings;
 use FindBin;
@@ -42,6 +43,20 @@ $reader->quit;
 maintain('2100-02-15');
 is(value($house, 'SELECT partition, rows FROM walhouse.partition_archives'), 'dw.sale_p2100_01|3', 'and so it is archived');
 verify_clean($house, 'built again', qw(dw.sale dw.monthly));
+
+# February has no partition, and no archive. What came late to it is there, too, when January is back.
+maintain('2100-04-15');
+is(horizon(), '2100-04-01 00:00:00+00', 'January and March are retired');
+commit(q{INSERT INTO shop.sales VALUES (100, '2100-02-20', 100, 'late'), (101, '2100-03-20', 1000, 'late')});
+is(value($house, 'SELECT sum(n) FROM dw.monthly'), '9', 'what came late is passed over');
+fails_with($house, 'not over March', q{CALL walhouse.restore_partition('dw.sale', '2100-01-10')}, qr/does not reach to where/);
+sql($house, q{CALL walhouse.restore_partition('dw.sale', '2100-03-10')});
+is(horizon(), '2100-03-01 00:00:00+00', 'March is back');
+verify_clean($house, 'with March', qw(dw.sale dw.monthly));
+sql($house, q{CALL walhouse.restore_partition('dw.sale', '2100-01-10')});
+is(horizon(), '2100-01-01 00:00:00+00', 'and January, over nothing');
+is(value($house, q{SELECT sum(n) || ' ' || (SELECT count(*) FROM dw.sale) || ' ' || (SELECT count(*) FROM dw.monthly_retired) FROM dw.monthly}), '11 11 0', 'with what came late');
+verify_clean($house, 'with January', qw(dw.sale dw.monthly));
 
 $house->stop;
 done_testing();
