@@ -152,6 +152,9 @@ SELECT count(*), min(day) FROM dw.sale;
 SELECT n, amount, least FROM dw.total;
 SELECT * FROM dw.proof;
 
+-- what a fact with a horizon cannot become
+SELECT walhouse.alter_fact('dw.item', query => 'SELECT i.order_id, i.line, o.at, o.customer_id, i.amount, o.is_paid FROM shop.items i JOIN shop.orders o USING (order_id)',
+    milestones => '{"paid_at": "is_paid"}');
 -- altered: what takes its place begins there, and goes on with the set; a rollup cannot be made of what is not there
 SELECT walhouse.alter_rollup('dw.total', measures => '{"n": "count(*)"}');
 SELECT walhouse.set_late_changes('dw.item', 'stop');

@@ -301,7 +301,7 @@ declare_next(Next *next)
 		wh_user_restore(&saved);
 	next->next = wh_model_get(wh_rows_oid(rows, 0, 1), false);
 	if (next->model->kind == WH_MODEL_FACT)
-		wh_load_follow_horizon(next->model, next->next);
+		(void) wh_load_follow_horizon(next->model, next->next);
 }
 
 /* forget_dropped forgets alterations whose next model, or what was before, somebody has dropped. */

@@ -60,6 +60,7 @@ static void swap(int32 feed_id, int32 alteration_id);
 static void note_error(const Swap *swap, const ErrorData *error);
 static bool is_ready(int32 feed_id, int32 alteration_id);
 static void swap_body(void *arg);
+static bool follow_horizons(const Swap *swap);
 static void find_pairs(Swap *swap);
 static char *ids_of(const Swap *swap, bool next);
 static void swap_pair(const Pair *pair);
@@ -157,17 +158,31 @@ swap_body(void *arg)
 			"walhouse.alter_views('{%s}', '{%s}') v",
 			ids_of(swap, false), ids_of(swap, true)),
 		0, NULL);
+	if (follow_horizons(swap))
+	{
+		foreach_ptr(Pair, pair, swap->pairs)
+			swap_pair(pair);
+		make_views(swap);
+		wh_catalog_execute("UPDATE walhouse.alteration SET swapped = pg_catalog.now(), error ="
+						   " NULL, error_time = NULL WHERE alteration_id = $1",
+						   1, (WhArg[]){WH_ARG_INT4(swap->id)});
+	}
+	wh_settings_pop(level);
+}
+
+/* follow_horizons says whether all facts begin where the ones begin whose place they take. */
+static bool
+follow_horizons(const Swap *swap)
+{
+	bool has_followed = true;
+
 	foreach_ptr(Pair, pair, swap->pairs)
 	{
-		if (pair->was->kind == WH_MODEL_FACT)
-			wh_load_follow_horizon(pair->was, pair->becomes);
-		swap_pair(pair);
+		if (pair->was->kind == WH_MODEL_FACT &&
+			!wh_load_follow_horizon(pair->was, pair->becomes))
+			has_followed = false;
 	}
-	make_views(swap);
-	wh_catalog_execute("UPDATE walhouse.alteration SET swapped = pg_catalog.now(), error = NULL,"
-					   " error_time = NULL WHERE alteration_id = $1",
-					   1, (WhArg[]){WH_ARG_INT4(swap->id)});
-	wh_settings_pop(level);
+	return has_followed;
 }
 
 static void

@@ -45,8 +45,9 @@ extern bool wh_load_leads_log(Oid log, bool looks, int64 *head, TimestampTz *nex
 /* retire.c: what partition sets of facts ask before they detach a partition. */
 extern const WhPartitionRetirer wh_load_retirer;
 /* wh_load_follow_horizon has one fact retire what another one has, whose place it is to take; under
- * the feed's state lock, or before it has rows. */
-extern void wh_load_follow_horizon(const WhModel *leader, const WhModel *follower);
+ * the feed's state lock, or before it has rows.  False: what was retired came back, and the
+ * follower is to be built again, since it has none of it. */
+extern bool wh_load_follow_horizon(const WhModel *leader, const WhModel *follower);
 /* wh_load_hand_over gives a fact's partition set to the fact that takes its place. */
 extern void wh_load_hand_over(const WhModel *was, const WhModel *becomes);
 

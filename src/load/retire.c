@@ -36,6 +36,7 @@ static char *horizon(Oid parent);
 static void move(Oid parent, const char *to);
 static void check_still(const WhModel *fact);
 static void retire(WhModel *fact, const char *to);
+static void check_may_retire(WhModel *fact);
 static bool is_read(Oid parent);
 static void reopen(Oid parent);
 static void come_back(Oid parent, const char *from, const char *to);
@@ -103,15 +104,36 @@ retire(WhModel *fact, const char *to)
 	wh_fact_retire(fact, to);
 }
 
-void
+bool
 wh_load_follow_horizon(const WhModel *leader, const WhModel *follower)
 {
+	WhModel *fact = wh_model_get_by_id(follower->id);
 	char *to = wh_fact_horizon(leader->id);
 	char *from = wh_fact_horizon(follower->id);
 
 	wh_fact_follow_late(leader->id, follower->id);
-	if (to != NULL && (from == NULL || strcmp(from, to) != 0))
-		retire(wh_model_get_by_id(follower->id), to);
+	if (to == NULL || (from != NULL && strcmp(from, to) == 0))
+		return true;
+	check_may_retire(fact);
+	if (from != NULL && wh_fact_time(fact, to) < wh_fact_time(fact, from))
+	{
+		wh_fact_come_back(fact, to);
+		wh_model_set_state(fact->id, "rebuild", NULL);
+		return false;
+	}
+	retire(fact, to);
+	return true;
+}
+
+static void
+check_may_retire(WhModel *fact)
+{
+	const char *why_not = wh_fact_why_kept(fact);
+
+	if (why_not != NULL)
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("fact %s cannot begin where rows were retired", fact->name),
+						errdetail("%s", why_not)));
 }
 
 void

@@ -1,5 +1,5 @@
 # What lies between a horizon that moves and one that comes back: a fact that is built again before its retired partition has gone, ranges
-# with none between them.
+# with none between them, an alteration that is under way.
 use strict;
 use warnings;
 use FindBin;
@@ -57,6 +57,22 @@ sql($house, q{CALL walhouse.restore_partition('dw.sale', '2100-01-10')});
 is(horizon(), '2100-01-01 00:00:00+00', 'and January, over nothing');
 is(value($house, q{SELECT sum(n) || ' ' || (SELECT count(*) FROM dw.sale) || ' ' || (SELECT count(*) FROM dw.monthly_retired) FROM dw.monthly}), '11 11 0', 'with what came late');
 verify_clean($house, 'with January', qw(dw.sale dw.monthly));
+
+# What takes the place of a fact lacks what came back meanwhile, and is built again before.
+sql($house, q{SELECT walhouse.unhold_partition(partition) FROM walhouse.partitions WHERE parent = 'dw.sale'::regclass AND hold IS NOT NULL});
+sql($house, q{SELECT walhouse.drop_model('dw.monthly')});
+maintain('2100-02-15');
+sql($house, q{SELECT walhouse.alter_fact('dw.sale', query => 'SELECT id, at, amount, note FROM shop.sales')});
+sql($house, q{CALL walhouse.restore_partition('dw.sale', '2100-01-10')});
+sql($house, q{CALL walhouse.build('dw.sale__next')});
+commit(q{DELETE FROM shop.sales WHERE id = 0});
+is(value($house, q{SELECT state FROM walhouse.stat_model WHERE model = 'dw.sale__next'::regclass}), 'rebuild', 'the altered fact is to be built again');
+verify_clean($house, 'while the other goes on', qw(dw.sale));
+sql($house, q{CALL walhouse.build('dw.sale__next')});
+commit(q{DELETE FROM shop.sales WHERE id = 1});
+is(value($house, q{SELECT count(*) || ' ' || count(note) FROM dw.sale}), '9 9', 'then it takes its place');
+is(horizon(), '2100-01-01 00:00:00+00', 'with its horizon');
+verify_clean($house, 'altered', qw(dw.sale));
 
 $house->stop;
 done_testing();
