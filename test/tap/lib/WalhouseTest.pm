@@ -106,18 +106,20 @@ sub wait_until
 }
 
 # kill9 NODE[, PID]: kill -9 of the postmaster (its children have ended when this returns, so that the node can be
-# started again), or of one of its processes (the postmaster then restarts the others: poll for it).
+# started again), or of one of its processes. That one is dead when this returns, so that the postmaster, who then restarts
+# the others, lets nobody in before they are back: poll for it.
 sub kill9
 {
 	my ($node, $pid) = @_;
+	my $until = time() + 60;
 	if (defined $pid)
 	{
 		kill('KILL', $pid);
+		usleep(5_000) while _alive($pid) && time() < $until;
 		return;
 	}
 	my $postmaster = $node->{_pid};
 	my @children = _children($postmaster);
-	my $until = time() + 60;
 
 	$node->kill9;
 	while (grep { _alive($_) } @children)
