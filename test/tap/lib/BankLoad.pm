@@ -103,15 +103,16 @@ sub bank_start
 	append_to_file("$scripts/undo", "BEGIN;\nCALL work();\nROLLBACK;\n");
 	my $clients = fork;
 	die "fork: $!" unless defined $clients;
+	# A group of its own, which bank_stop ends as a whole: also a pgbench that has just been forked. Set on both sides, as nobody knows who is first.
+	setpgrp($clients, 0);
 	return $clients if $clients;
 
-	my $pgbench = 0;
-	local $SIG{TERM} = sub { kill 'TERM', $pgbench if $pgbench; POSIX::_exit(0) };
+	local $SIG{TERM} = 'DEFAULT';
 	open STDOUT, '>', '/dev/null';
 	open STDERR, '>', '/dev/null';
 	while (getppid() != 1)
 	{
-		$pgbench = fork;
+		my $pgbench = fork;
 		exec 'pgbench', '-n', '-c', 3, '-T', 3, '-R', $rate, '-f', "$scripts/work\@20", '-f', "$scripts/undo\@1",
 			$source->connstr('postgres') or POSIX::_exit(1) unless $pgbench;
 		waitpid $pgbench, 0;
@@ -123,7 +124,7 @@ sub bank_start
 sub bank_stop
 {
 	my ($source, $clients) = @_;
-	kill 'TERM', $clients;
+	kill 'TERM', -$clients;
 	waitpid $clients, 0;
 	return poll($source, 'postgres', q{SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgbench'}, '0');
 }
