@@ -7,7 +7,7 @@ use WalhouseProof;
 use Test::More;
 
 my $grown; # a database
-my $node = one_server();
+my $node = lone_server();
 my %star = map { $_ => star($_) } 10_000, 100_000;
 my ($small, $large) = @star{10_000, 100_000};
 

@@ -7,7 +7,7 @@ use WalhouseProof;
 use Test::More;
 
 my @models = qw(dw.customer dw.joined dw.sale dw.line);
-my $node = one_server();
+my $node = lone_server();
 my %star = map { $_ => star($_) } 2_000, 20_000;
 my ($small, $large) = @star{2_000, 20_000};
 

@@ -7,7 +7,7 @@ use WalhouseTest;
 use WalhouseProof;
 use Test::More;
 
-my $node = one_server();
+my $node = lone_server();
 my %star = map { $_ => star($_) } 2_000, 20_000;
 my ($small, $large) = @star{2_000, 20_000};
 my %least = (changes => 300, inferred => 200, filled => 200, ahead => 150, outrigger => 3, bridge => 3);

@@ -7,7 +7,7 @@ use WalhouseTest;
 use WalhouseProof;
 use Test::More;
 
-my $node = one_server();
+my $node = lone_server();
 my %star = map { $_ => star($_) } 2_000, 20_000;
 my ($small, $large) = @star{2_000, 20_000};
 

@@ -9,7 +9,7 @@ use Test::More;
 use Time::HiRes qw(time);
 
 my $rows = $ENV{ROWS} || 20_000;
-my $node = one_server();
+my $node = lone_server();
 my %asked = map { $_ => explained($_) } $rows, 10 * $rows;
 my ($small, $large) = @asked{ $rows, 10 * $rows };
 

@@ -3,10 +3,12 @@
 use strict;
 use warnings;
 use WalhouseTest;
+use WalhouseProof;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $house = one_server();
+# An ANALYZE of somebody else's would have models compiled again, too.
+my $house = lone_server();
 $house->safe_psql('postgres', slurp_file('test/lib/handfeed.sql'));
 my $elsewhere = sprintf("\\! psql -Xq -d '%s' -c", $house->connstr('postgres'));
 

@@ -10,7 +10,7 @@ use WalhouseTest;
 use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw(create_server same empty verify_clean models_reach reach source_lsn lsn_diff fails_with worker_pid
-	mirrors_equal star_holds value ask until_true hand_database pages_touched);
+	mirrors_equal star_holds value ask until_true hand_database lone_server pages_touched);
 
 # value NODE, QUERY[, DATABASE]: one value, without the newline.
 sub value
@@ -56,11 +56,18 @@ sub hand_database
 	return;
 }
 
+# lone_server: one server in which nobody works but the test: no page is touched, and no plan moved, by anybody else.
+sub lone_server
+{
+	return WalhouseTest::one_server(conf => "autovacuum = off\nwalhouse.worker = off\n");
+}
+
 # pages_touched NODE, STATEMENTS, DATABASE: runs them, and returns how many pages of tables and indexes of users and of walhouse they
-# touched; in a list what they printed, too.
+# touched; in a list what they printed, too. A session counts what it touched when it ends, which may be after its client has gone.
 sub pages_touched
 {
 	my ($node, $statement, $database) = @_;
+	poll($node, 'postgres', "SELECT count(*) FROM pg_stat_activity WHERE datname = '$database'", '0');
 	my $sum = q{(SELECT sum(coalesce(heap_blks_read, 0) + coalesce(heap_blks_hit, 0) + coalesce(idx_blks_read, 0) + coalesce(idx_blks_hit, 0))
 		FROM pg_statio_user_tables)};
 	my $out = sql($node, qq{
