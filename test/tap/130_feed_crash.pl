@@ -10,19 +10,30 @@ sql($source, q{
 	CREATE TABLE public.small (id int PRIMARY KEY, v text);
 	CREATE TABLE public.large (id int PRIMARY KEY, v text);
 	INSERT INTO public.small VALUES (1, 'a');
-	INSERT INTO public.large SELECT g, repeat('x', 200) FROM generate_series(1, 400000) g;
+	INSERT INTO public.large SELECT g, repeat('x', 200) FROM generate_series(1, 4000) g;
 	CREATE PUBLICATION p FOR TABLE public.small, public.large;
 });
 sql($house, 'CREATE SERVER s FOREIGN DATA WRAPPER walhouse OPTIONS (' . server_options($source) . ');
 	CREATE USER MAPPING FOR CURRENT_USER SERVER s;');
 
 # -------- killed while it copies --------
+# The copy waits in the middle of the table for whoever has the lock.
+sql($house, q{
+	CREATE FUNCTION public.stand(id int) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+		IF id = 2000 THEN PERFORM pg_advisory_lock(42); END IF; RETURN true; END $$;
+	CREATE FUNCTION public.make_stand() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
+		IF to_regclass('f.large') IS NOT NULL AND to_regclass('f_log.large') IS NULL THEN ALTER TABLE f.large ADD CONSTRAINT stand CHECK (public.stand(id)); END IF; END $$;
+	CREATE EVENT TRIGGER stand ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION public.make_stand()});
+my $gate = $house->background_psql('postgres');
+$gate->query_safe('SELECT pg_advisory_lock(42)');
 my $session = start_call($house, q{CALL walhouse.create_feed('f', 's', publication => 'p')});
 ok(poll($house, 'postgres', q{SELECT EXISTS (SELECT FROM pg_stat_progress_copy WHERE relid = to_regclass('f.large') AND tuples_processed > 1000)}),
 	'the progress of the copy is seen');
 kill9($house);
 $session->finish;
+eval { $gate->quit };
 $house->start;
+sql($house, 'DROP EVENT TRIGGER stand; ALTER TABLE f.large DROP CONSTRAINT stand');
 is(sql($house, q{SELECT string_agg(source_name || ' ' || state, ', ' ORDER BY source_name) FROM walhouse.feed_table WHERE source_name = 'large'}),
 	'large copy', 'the table is in state copy');
 sql($source, q{UPDATE public.large SET v = 'changed' WHERE id <= 10; UPDATE public.small SET v = 'b'});

@@ -13,7 +13,9 @@ sql($house, q{
 	CREATE TABLE sale (id int PRIMARY KEY, customer int, at timestamptz, amount numeric);
 	CREATE SEQUENCE sales;
 	INSERT INTO customer SELECT i, 'name ' || i, 'city ' || i % 7, i FROM generate_series(1, 60) i;
-	CREATE FUNCTION slow(t text) RETURNS integer IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN PERFORM count(*) FROM generate_series(1, 100000); RETURN t::int; END $$;
+	-- The last one waits for whoever has the lock, wherever it is computed.
+	CREATE FUNCTION slow(t text) RETURNS integer IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN
+		IF t = '60' THEN PERFORM pg_advisory_lock_shared(7), pg_advisory_unlock_shared(7); END IF; RETURN t::int; END $$;
 	CREATE SCHEMA dw});
 sql($house, 'CREATE SERVER shop FOREIGN DATA WRAPPER walhouse OPTIONS (' . server_options($house) . ')');
 sql($house, q{CREATE USER MAPPING FOR CURRENT_USER SERVER shop});
@@ -30,10 +32,17 @@ ok(poll($house, 'postgres', q{SELECT string_agg(state, ' ') FROM walhouse.model}
 # ---- Killed after the declaration, and while it is built.
 sql($house, q{SELECT walhouse.alter_dimension('dw.customer', query => 'SELECT id, name, city, public.slow(letters) AS letters FROM shop.customer')});
 is(value($house, q{SELECT string_agg(DISTINCT m.state, ' ') FROM walhouse.alteration a JOIN walhouse.model m ON m.model_id = a.next_id WHERE m.state NOT IN ('building', 'new')}), '', 'it is declared');
+# No worker until it is known where it will stand: else the build may be over before.
+sql($house, 'ALTER SYSTEM SET walhouse.worker = off');
 killed('after the declaration');
 work();
-ok(poll($house, 'postgres', q{SELECT m.state FROM walhouse.model m WHERE m.relation = 'dw.customer__next'::regclass}, 'building'), 'it is being built');
+my $gate = $house->background_psql('postgres', on_error_stop => 0);
+$gate->query_safe('SELECT pg_advisory_lock(7)');
+sql($house, 'ALTER SYSTEM RESET walhouse.worker');
+sql($house, 'SELECT pg_reload_conf()');
+ok(poll($house, 'postgres', q{SELECT m.state FROM walhouse.model m JOIN pg_locks l ON l.locktype = 'advisory' AND NOT l.granted WHERE m.relation = 'dw.customer__next'::regclass}, 'building'), 'it is being built');
 killed('in the build');
+end($gate);
 work();
 
 # ---- Killed while the swap waits behind a reader, and in one that has its locks but for one.

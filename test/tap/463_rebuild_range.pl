@@ -10,7 +10,9 @@ my $house = one_server(conf => "walhouse.verify_interval = 0\n");
 sql($house, q{
 	CREATE TABLE sale (id int PRIMARY KEY, customer int, at timestamptz, amount int);
 	CREATE TABLE customer (id int PRIMARY KEY, name text);
-	CREATE FUNCTION slow(n int) RETURNS integer IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN PERFORM count(*) FROM generate_series(1, 3000); RETURN n; END $$;
+	-- The last one waits for whoever has the lock, wherever it is computed.
+	CREATE FUNCTION slow(n int) RETURNS integer IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN
+		IF n = 6000 THEN PERFORM pg_advisory_lock_shared(7), pg_advisory_unlock_shared(7); END IF; RETURN n; END $$;
 	INSERT INTO customer SELECT i, 'name ' || i FROM generate_series(1, 40) i;
 	INSERT INTO sale SELECT i, 1 + i % 40, '2026-01-01'::timestamptz + i * interval '1 hour', i FROM generate_series(1, 6000) i;
 	CREATE SCHEMA dw});
@@ -24,9 +26,13 @@ sql($house, q{
 	SELECT walhouse.start('shop')});
 ok(poll($house, 'postgres', q{SELECT string_agg(state, ' ') FROM walhouse.model}, 'live live live', 120), 'the star is there');
 
+my $waits = q{SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted};
+
 # ---- Beside loads.
 wreck();
+my $gate = gate();
 my $rebuild = rebuild();
+ok(poll($house, 'postgres', $waits, '1'), 'and waits in the middle of it');
 my $position = value($house, q{SELECT max(load_id) FROM walhouse.load_model});
 for my $round (1 .. 3)
 {
@@ -34,7 +40,8 @@ for my $round (1 .. 3)
 	ok(poll($house, 'postgres', qq{SELECT max(load_id) > $position FROM walhouse.load_model}, 't', 120), "a load comes about, $round");
 	$position = value($house, q{SELECT max(load_id) FROM walhouse.load_model});
 }
-is(is_at_work(), '1', 'while the range is still compared');
+is(value($house, $waits), '1', 'while the range is still compared');
+end($gate);
 ok(wait_for_end(), 'it comes to its end');
 end($rebuild);
 proved('after a range was rebuilt beside loads');
@@ -42,8 +49,11 @@ proved('after a range was rebuilt beside loads');
 # ---- Killed while it compares, and while what it wrote is not committed.
 wreck();
 my $wrong = wrong();
+$gate = gate();
 $rebuild = rebuild();
+ok(poll($house, 'postgres', $waits, '1'), 'and waits in the middle of it');
 crash();
+end($gate);
 end($rebuild);
 is(wrong(), $wrong, 'killed while it compares: what was there before is there');
 my $reader = $house->background_psql('postgres', on_error_stop => 0);
@@ -97,9 +107,12 @@ sub at_work
 	return q{query LIKE 'CALL walhouse.rebuild%' AND state = 'active' AND backend_xmin IS NOT NULL};
 }
 
-sub is_at_work
+# gate: a session for which the comparison waits.
+sub gate
 {
-	return value($house, 'SELECT count(*) FROM pg_stat_activity WHERE ' . at_work());
+	my $session = $house->background_psql('postgres', on_error_stop => 0);
+	$session->query_safe('SELECT pg_advisory_lock(7)');
+	return $session;
 }
 
 # crash: kill -9 of the session that rebuilds, which takes all others with it; the server starts again.
