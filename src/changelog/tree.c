@@ -22,7 +22,10 @@
  * Equal entries side by side become one first (posting.c).
  *
  * New versions of rows whose key stays are entered likewise, leaf by leaf, among the others:
- * theirs are unique, because the row's was.
+ * theirs are unique, because the row's was.  So are entries of new rows, once they are in order; in
+ * a unique index, where no entry of the leaf has the same key, and the leaf is the only one that
+ * could have it.  A run must be worth its record: eight entries, or a page of which the record has
+ * an image anyway, since it is the first one after a checkpoint.
  *
  * Hints in nbtree's pages (entries that are dead) may be lost in replay, as always: a generic
  * record holds bytes that changed, and a hint's bit is never one that tells an entry's place or
@@ -61,10 +64,13 @@ struct WhTree
 	Relation index;
 	WhGrowth growth;
 	bool is_unique;
+	bool by_key; /* entries are compared by their keys alone: equal ones are not unique */
 	BTScanInsert key; /* made by nbtree of the first entry; the arguments change */
 	BlockNumber last; /* the rightmost leaf, or one that was; InvalidBlockNumber: not known */
 	uint64 sorted; /* entries that were sorted */
-	uint64 appended; /* of those */
+	uint64 appended; /* of those, or put onto their leaves in runs */
+	int pause; /* entries that go to nbtree before a leaf is tried again, and how many are left */
+	int paused;
 };
 
 /* What became of entries that belong on one leaf. */
@@ -87,7 +93,9 @@ static void make_key(WhTree *tree, IndexTuple entry);
 static void set_key(WhTree *tree, IndexTuple entry);
 static void insert_one(WhTree *tree, IndexTuple entry, IndexInfo *info, IndexUniqueCheck check,
 					   bool is_update);
+static int insert_some(WhTree *tree, IndexTuple *entries, int count, IndexInfo *info);
 static Run leaf_run(WhTree *tree, IndexTuple *entries, int count);
+static bool is_worth(WhTree *tree, Buffer buffer, IndexTuple *entries, int count);
 static int fill_in(WhTree *tree, Buffer buffer, IndexTuple *entries, int count);
 static bool belongs_on(WhTree *tree, Page page, IndexTuple entry);
 static bool put_in_order(WhTree *tree, Page page, IndexTuple entry);
@@ -129,6 +137,7 @@ wh_tree_insert(WhTree *tree, IndexTuple *entries, int count, IndexInfo *info)
 	int patience = 1;
 	bool is_sorted = false;
 
+	tree->by_key = tree->is_unique;
 	if (count >= SHORT_RUN)
 	{
 		make_key(tree, entries[0]);
@@ -156,11 +165,31 @@ wh_tree_insert(WhTree *tree, IndexTuple *entries, int count, IndexInfo *info)
 			continue;
 		}
 		for (int i = 0; i < patience && done < count; i++)
-			insert_one(tree, entries[done++], info,
-					   tree->is_unique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO, false);
+			done += insert_some(tree, entries + done, is_sorted ? count - done : 1, info);
 		patience *= 2;
 	}
 	wh_growth_follow(&tree->growth, NULL);
+}
+
+/* insert_some inserts the first of some sorted entries of new rows, with those that belong on the
+ * same leaf if that is worth it, and returns how many. */
+static int
+insert_some(WhTree *tree, IndexTuple *entries, int count, IndexInfo *info)
+{
+	Run run = {0};
+
+	if (count > 1 && tree->key->heapkeyspace && tree->paused-- <= 0)
+	{
+		run = leaf_run(tree, entries, count);
+		tree->pause =
+			run.done > 0 || run.is_full ? 0 : Min(tree->pause * 2 + 1, MAX_PATIENCE);
+		tree->paused = tree->pause;
+		tree->appended += run.done;
+	}
+	if (run.done == 0)
+		insert_one(tree, entries[run.done++], info,
+				   tree->is_unique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO, false);
+	return run.done;
 }
 
 /*
@@ -176,13 +205,14 @@ wh_tree_update(WhTree *tree, IndexTuple *entries, int count, IndexInfo *info)
 	int done = 0;
 	int patience = 1;
 
+	tree->by_key = false;
 	make_key(tree, entries[0]);
 	sort_entries(tree, entries, count);
 	while (done < count)
 	{
 		Run run = {0};
 
-		if (count - done >= SHORT_RUN && tree->key->heapkeyspace)
+		if (count - done > 1 && tree->key->heapkeyspace)
 			run = leaf_run(tree, entries + done, count - done);
 		done += run.done;
 		if (run.is_full || run.done > 0)
@@ -204,12 +234,11 @@ leaf_run(WhTree *tree, IndexTuple *entries, int count)
 	Run run = {0};
 
 	set_key(tree, entries[0]);
-	tree->key->scantid = &entries[0]->t_tid;
 	_bt_freestack(wh_compat_bt_search(tree->index, tree->heap, tree->key, &buffer, BT_WRITE));
 	if (!BufferIsValid(buffer))
 		return run;
 	page = BufferGetPage(buffer);
-	if (!P_IGNORE(BTPageGetOpaque(page)) && belongs_on(tree, page, entries[SHORT_RUN - 1]))
+	if (!P_IGNORE(BTPageGetOpaque(page)) && is_worth(tree, buffer, entries, count))
 	{
 		if (has_room(page, entries[0]))
 			run.done = fill_in(tree, buffer, entries, count);
@@ -219,31 +248,48 @@ leaf_run(WhTree *tree, IndexTuple *entries, int count)
 	return run;
 }
 
-/* fill_in puts entries among those of a leaf. */
+/* is_worth says whether entries from the first one on are to be logged together. */
+static bool
+is_worth(WhTree *tree, Buffer buffer, IndexTuple *entries, int count)
+{
+	return XLogCheckBufferNeedsBackup(buffer) ||
+		   (count >= SHORT_RUN &&
+			belongs_on(tree, BufferGetPage(buffer), entries[SHORT_RUN - 1]));
+}
+
+/* fill_in puts entries among those of a leaf; where WAL takes an image of the page, what changed in
+ * it need not be looked for. */
 static int
 fill_in(WhTree *tree, Buffer buffer, IndexTuple *entries, int count)
 {
 	GenericXLogState *change = start_change(tree);
-	Page page = GenericXLogRegisterBuffer(change, buffer, 0);
+	int flags = XLogCheckBufferNeedsBackup(buffer) ? GENERIC_XLOG_FULL_IMAGE : 0;
+	Page page = GenericXLogRegisterBuffer(change, buffer, flags);
 	int done = 0;
 
 	CheckForSerializableConflictIn(tree->index, NULL, BufferGetBlockNumber(buffer));
 	while (done < count && has_room(page, entries[done]) && belongs_on(tree, page, entries[done]) &&
 		   put_in_order(tree, page, entries[done]))
 		done++;
-	GenericXLogFinish(change);
+	if (done > 0)
+		GenericXLogFinish(change);
+	else
+		GenericXLogAbort(change);
 	return done;
 }
 
-/* belongs_on says whether an entry is not behind a leaf's high key. */
+/* belongs_on says whether an entry is not behind a leaf's high key; by key, also not at it, where
+ * its like may be on the next leaf. */
 static bool
 belongs_on(WhTree *tree, Page page, IndexTuple entry)
 {
+	int result;
+
 	if (P_RIGHTMOST(BTPageGetOpaque(page)))
 		return true;
 	set_key(tree, entry);
-	tree->key->scantid = &entry->t_tid;
-	return _bt_compare(tree->index, tree->key, page, P_HIKEY) <= 0;
+	result = _bt_compare(tree->index, tree->key, page, P_HIKEY);
+	return tree->by_key ? result < 0 : result <= 0;
 }
 
 /* put_in_order adds an entry where it belongs; false when there is one like it, or one whose many
@@ -255,7 +301,6 @@ put_in_order(WhTree *tree, Page page, IndexTuple entry)
 	OffsetNumber high = OffsetNumberNext(PageGetMaxOffsetNumber(page));
 
 	set_key(tree, entry);
-	tree->key->scantid = &entry->t_tid;
 	while (low < high)
 	{
 		OffsetNumber middle = low + (high - low) / 2;
@@ -404,7 +449,7 @@ make_key(WhTree *tree, IndexTuple entry)
 	MemoryContextSwitchTo(old);
 }
 
-/* set_key takes an entry's values; in a unique index equal keys are equal, whatever the TID. */
+/* set_key takes an entry's values, and its TID where more than keys is compared. */
 static void
 set_key(WhTree *tree, IndexTuple entry)
 {
@@ -418,7 +463,7 @@ set_key(WhTree *tree, IndexTuple entry)
 		key->sk_argument = index_getattr(entry, i + 1, desc, &isnull);
 		key->sk_flags = isnull ? key->sk_flags | SK_ISNULL : key->sk_flags & ~SK_ISNULL;
 	}
-	tree->key->scantid = tree->is_unique ? NULL : BTreeTupleGetHeapTID(entry);
+	tree->key->scantid = tree->by_key ? NULL : BTreeTupleGetHeapTID(entry);
 }
 
 static void

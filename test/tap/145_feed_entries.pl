@@ -96,6 +96,18 @@ sql($source, q{UPDATE public.up SET v = 'w' WHERE id BETWEEN 4001 AND 4010});
 ingest();
 is(sql($house, $lists) - $before, 10, 'ten updates make ten entries of two rows');
 
+# ---- after a checkpoint each leaf that is met, and has room, is logged as a whole, with all the new entries that belong there
+sql($house, 'CREATE EXTENSION pg_walinspect');
+sql($source, q{INSERT INTO public.random SELECT md5(g::text)::uuid, g FROM generate_series(40000, 40199) g});
+sql($house, 'REINDEX INDEX f.random_pkey; CHECKPOINT');
+my $from = sql($house, 'SELECT pg_current_wal_insert_lsn()');
+ingest();
+my $random = sql($house, q{SELECT pg_relation_filepath('f.random_pkey')}) =~ s/.*\///r;
+my $singly = sql($house, qq{SELECT count(*) FROM pg_get_wal_records_info('$from', pg_current_wal_flush_lsn())
+	WHERE resource_manager = 'Btree' AND record_type = 'INSERT_LEAF' AND block_ref LIKE '%/$random %'});
+cmp_ok($singly, '<', 50, 'two hundred keys in any order are not entered one by one');
+whole('keys in any order after a checkpoint');
+
 # ---- indexes that somebody made on mirrors
 sql($house, q{
 	CREATE INDEX ON f.up (v DESC NULLS FIRST, id);
@@ -115,13 +127,15 @@ is(sql($house, q{SET enable_seqscan = off; SELECT count(*) FROM f.wide WHERE lef
 	sql($source, q{SELECT count(*) FROM public.wide WHERE left(v, 10) = left(repeat(md5('30001'), 1), 10) AND v <> ''}), 'and so has the partial one');
 
 # ---- a row that is there already is refused, wherever its key stands
-sql($house, q{SET session_replication_role = 'replica'; INSERT INTO f.up VALUES (60000, 'mine'); INSERT INTO f.pair VALUES (60000, 'c', 0)});
+sql($house, q{SET session_replication_role = 'replica'; INSERT INTO f.up VALUES (60000, 'mine'); INSERT INTO f.pair VALUES (60000, 'c', 0);
+	INSERT INTO f.random VALUES (md5('60005')::uuid, 0); CHECKPOINT});
 sql($source, q{INSERT INTO public.up SELECT g, 'theirs' FROM generate_series(60000, 60010) g;
-	INSERT INTO public.pair SELECT g, 'c', g FROM generate_series(60000, 60010) g;});
+	INSERT INTO public.pair SELECT g, 'c', g FROM generate_series(60000, 60010) g;
+	INSERT INTO public.random SELECT md5(g::text)::uuid, g FROM generate_series(60000, 60010) g;});
 ingest();
 is(sql($house, q{SELECT string_agg(source_name || ' ' || state, ', ' ORDER BY source_name) FROM walhouse.feed_table WHERE state <> 'ready'}),
-	'pair resync, up resync', 'a key that is there twice stops its table');
-sql($house, "CALL walhouse.resync_table('f', '$_')") for qw(up pair);
+	'pair resync, random resync, up resync', 'a key that is there twice stops its table');
+sql($house, "CALL walhouse.resync_table('f', '$_')") for qw(up pair random);
 whole('copied again');
 
 # ---- crashes: what was written is replayed, and goes on
