@@ -4,7 +4,7 @@
  *
  * A model is read and compiled anew for each use; what is returned lives in the caller's context.
  * A relation or view that somebody dropped by hand leaves a row that points nowhere:
- * wh_model_ids() takes such models out and notes it in their state, wh_model_get() raises, and
+ * wh_model_outlines() takes such models out and notes it in their state, wh_model_get() raises, and
  * drop_model() removes what is left.
  */
 #include "postgres.h"
@@ -29,31 +29,18 @@ static WhModel *get(Oid relid, bool missing_ok, bool compile);
 static WhModel *load_row(const WhRows *rows, bool compile);
 static void load_query(WhModel *model);
 static void load_key(WhModel *model, const WhRows *rows);
-static List *key_names(const WhRows *rows, uint64 row, int column);
 static void set_scd(WhModel *model);
 static JsonbValue *find_option(const WhModel *model, const char *name);
-static WhRows *recent_positions(int32 feed_id);
-static XLogRecPtr position_of(int32 model_id, const WhRows *recent);
-static WhModel *outline(const WhRows *rows, uint64 row, WhFeed *feed);
-static List *outline_tables(int32 feed_id);
-static WhFeedTable *table_of(List *tables, Oid mirror);
-static const char *find_problem(WhModel *model, List *key, List *tables);
-static const char *other_type(const WhModel *model, TupleDesc desc);
-static bool is_join_kept(Query *query, List *key);
-static WhModelKind parse_kind(const char *kind);
 static List *referrers(const WhModel *model, bool needing);
 
 static const WhModelRoutine *routines[WH_MODEL_KINDS];
-static int32 noted_feed = 0; /* of the last load that this session has recorded */
-static int64 noted_load = 0;
 
 /* The last load of a model holds its position; the greatest id is the last. */
-#define POSITION \
-	"(SELECT l.to_lsn FROM walhouse.load_model l " \
-	"WHERE l.model_id = m.model_id ORDER BY l.load_id DESC LIMIT 1)"
-#define MODEL_COLUMNS(position) \
+#define MODEL_COLUMNS \
 	"m.model_id, m.relation, m.kind, m.feed_id, m.query, m.key, m.options, m.state, " \
-	"m.history_start, " position ", m.paused IS NOT NULL, m.definition, m.ctid, m.xmin"
+	"m.history_start, (SELECT l.to_lsn FROM walhouse.load_model l " \
+	"WHERE l.model_id = m.model_id ORDER BY l.load_id DESC LIMIT 1), m.paused IS NOT NULL, " \
+	"m.definition"
 
 void
 wh_model_register(WhModelKind kind, const WhModelRoutine *routine)
@@ -75,6 +62,7 @@ wh_model_init(void)
 	wh_model_protect_init();
 	wh_model_sample_init();
 	wh_model_range_init();
+	wh_model_outline_init();
 	wh_model_kept_init();
 }
 
@@ -94,7 +82,7 @@ static WhModel *
 get(Oid relid, bool missing_ok, bool compile)
 {
 	WhRows *rows = wh_catalog_query(
-		"SELECT " MODEL_COLUMNS(POSITION) " FROM walhouse.model m WHERE m.relation = $1", 1,
+		"SELECT " MODEL_COLUMNS " FROM walhouse.model m WHERE m.relation = $1", 1,
 		(WhArg[]){WH_ARG_REGCLASS(relid)});
 
 	if (rows->count == 0 && missing_ok)
@@ -112,7 +100,7 @@ WhModel *
 wh_model_get_by_id(int32 model_id)
 {
 	WhRows *rows = wh_catalog_query(
-		"SELECT " MODEL_COLUMNS(POSITION) " FROM walhouse.model m WHERE m.model_id = $1", 1,
+		"SELECT " MODEL_COLUMNS " FROM walhouse.model m WHERE m.model_id = $1", 1,
 		(WhArg[]){WH_ARG_INT4(model_id)});
 
 	if (rows->count == 0)
@@ -133,7 +121,7 @@ load_row(const WhRows *rows, bool compile)
 
 	model->id = wh_rows_int4(rows, 0, 1);
 	model->relid = wh_rows_oid(rows, 0, 2);
-	model->kind = parse_kind(wh_rows_text(rows, 0, 3));
+	model->kind = wh_model_parse_kind(wh_rows_text(rows, 0, 3));
 	value = wh_rows_datum(rows, 0, 5, &isnull);
 	model->view = isnull ? InvalidOid : DatumGetObjectId(value);
 	model->options = DatumGetJsonbPCopy(wh_rows_datum(rows, 0, 7, &isnull));
@@ -203,7 +191,7 @@ load_key(WhModel *model, const WhRows *rows)
 {
 	ListCell *cell;
 
-	foreach(cell, key_names(rows, 0, 6))
+	foreach(cell, wh_model_key_names(rows, 0, 6))
 	{
 		char *name = lfirst(cell);
 		WhModelColumn *column = wh_model_column(model->columns, name);
@@ -225,9 +213,8 @@ load_key(WhModel *model, const WhRows *rows)
 	}
 }
 
-/* key_names reads a column of type text[]. */
-static List *
-key_names(const WhRows *rows, uint64 row, int column)
+List *
+wh_model_key_names(const WhRows *rows, uint64 row, int column)
 {
 	bool isnull;
 	Datum value = wh_rows_datum(rows, row, column, &isnull);
@@ -299,8 +286,8 @@ wh_model_scd(JsonbContainer *scd, const char *column)
 	return 2;
 }
 
-static WhModelKind
-parse_kind(const char *kind)
+WhModelKind
+wh_model_parse_kind(const char *kind)
 {
 	if (strcmp(kind, "dimension") == 0)
 		return WH_MODEL_DIMENSION;
@@ -377,215 +364,6 @@ wh_model_ids(int32 feed_id)
 	foreach_ptr(WhModel, model, wh_model_outlines(wh_changelog_feed_by_id(feed_id, false)))
 		ids = lappend_int(ids, model->id);
 	return ids;
-}
-
-List *
-wh_model_outlines(WhFeed *feed)
-{
-	WhRows *rows = wh_catalog_query(
-		"SELECT " MODEL_COLUMNS(
-			"NULL") " FROM walhouse.model m WHERE m.feed_id = $1 "
-					"ORDER BY CASE m.kind WHEN 'fact' THEN 1 WHEN 'rollup' THEN 2 "
-					"WHEN 'periodic_snapshot' THEN 2 ELSE 0 END, m.model_id",
-		1, (WhArg[]){WH_ARG_INT4(feed->id)});
-	List *tables = outline_tables(feed->id);
-	WhRows *recent = recent_positions(feed->id);
-	List *models = NIL;
-
-	for (uint64 i = 0; i < rows->count; i++)
-	{
-		WhModel *model = outline(rows, i, feed);
-		const char *problem = NULL;
-
-		model->position = position_of(model->id, recent);
-
-		if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(model->relid)))
-			problem = "the relation of the model was dropped";
-		else if (OidIsValid(model->view))
-			problem = find_problem(model, key_names(rows, i, 6), tables);
-		if (problem == NULL)
-			models = lappend(models, model);
-		else if (strcmp(model->state, "stopped") != 0)
-			wh_model_set_state(model->id, "stopped",
-							   psprintf("%s; SELECT walhouse.drop_model(%u) removes the model",
-										problem, model->relid));
-	}
-	foreach_ptr(WhModel, model, models)
-		model->peers = models;
-	return models;
-}
-
-void
-wh_model_note_load(int32 feed_id, int64 load_id)
-{
-	noted_feed = feed_id;
-	noted_load = load_id;
-}
-
-/* recent_positions reads the positions that loads have written since the last one of this session,
- * the latest first: of most models, and in one go. */
-static WhRows *
-recent_positions(int32 feed_id)
-{
-	if (noted_feed != feed_id)
-		return NULL;
-	return wh_catalog_query("SELECT l.model_id, l.to_lsn FROM walhouse.load_model l WHERE"
-							" l.load_id >= $1 ORDER BY l.load_id DESC LIMIT 1000",
-							1, (WhArg[]){WH_ARG_INT8(noted_load)});
-}
-
-/* position_of finds the position that a model's last load has written. */
-static XLogRecPtr
-position_of(int32 model_id, const WhRows *recent)
-{
-	WhRows *rows;
-
-	for (uint64 i = 0; recent != NULL && i < recent->count; i++)
-	{
-		if (wh_rows_int4(recent, i, 1) == model_id)
-			return wh_rows_lsn(recent, i, 2);
-	}
-	rows = wh_catalog_query("SELECT l.to_lsn FROM walhouse.load_model l WHERE l.model_id = $1"
-							" ORDER BY l.load_id DESC LIMIT 1",
-							1, (WhArg[]){WH_ARG_INT4(model_id)});
-	return rows->count == 0 ? InvalidXLogRecPtr : wh_rows_lsn(rows, 0, 1);
-}
-
-/* outline makes a model of what its row says. */
-static WhModel *
-outline(const WhRows *rows, uint64 row, WhFeed *feed)
-{
-	WhModel *model = palloc0(sizeof(WhModel));
-	bool isnull;
-	Datum value;
-
-	model->id = wh_rows_int4(rows, row, 1);
-	model->relid = wh_rows_oid(rows, row, 2);
-	model->kind = parse_kind(wh_rows_text(rows, row, 3));
-	model->feed = feed;
-	value = wh_rows_datum(rows, row, 5, &isnull);
-	model->view = isnull ? InvalidOid : DatumGetObjectId(value);
-	model->state = wh_rows_text(rows, row, 8);
-	model->history_start = wh_rows_lsn(rows, row, 9);
-	model->is_paused = wh_rows_bool(rows, row, 11);
-	model->definition = wh_rows_int4(rows, row, 12);
-	model->stamp.place = *(ItemPointer) DatumGetPointer(wh_rows_datum(rows, row, 13, &isnull));
-	model->stamp.xmin = DatumGetTransactionId(wh_rows_datum(rows, row, 14, &isnull));
-	return model;
-}
-
-/* outline_tables reads of a feed's tables what a load asks of them first. */
-static List *
-outline_tables(int32 feed_id)
-{
-	WhRows *rows = wh_catalog_query("SELECT mirror::pg_catalog.oid, log::pg_catalog.oid, state,"
-									" sync_lsn, source_name, compared_lsn"
-									" FROM walhouse.feed_table"
-									" WHERE feed_id = $1",
-									1, (WhArg[]){WH_ARG_INT4(feed_id)});
-	List *tables = NIL;
-
-	for (uint64 i = 0; i < rows->count; i++)
-	{
-		WhFeedTable *table = palloc0(sizeof(WhFeedTable));
-
-		table->feed_id = feed_id;
-		table->mirror = wh_rows_oid(rows, i, 1);
-		table->log = wh_rows_oid(rows, i, 2);
-		table->state = wh_rows_text(rows, i, 3);
-		table->sync_lsn = wh_rows_lsn(rows, i, 4);
-		table->source_name = wh_rows_text(rows, i, 5);
-		table->compared_lsn = wh_rows_lsn(rows, i, 6);
-		tables = lappend(tables, table);
-	}
-	return tables;
-}
-
-static WhFeedTable *
-table_of(List *tables, Oid mirror)
-{
-	foreach_ptr(WhFeedTable, table, tables)
-	{
-		if (table->mirror == mirror)
-			return table;
-	}
-	return NULL;
-}
-
-/* find_problem says why a model cannot be read: somebody has dropped or replaced what it stands
- * on; if it can, its tables become its sources. */
-static const char *
-find_problem(WhModel *model, List *key, List *tables)
-{
-	Oid view_oid = model->view;
-	Relation view;
-	const char *problem = NULL;
-	Query *query;
-	List *relations = NIL;
-	ListCell *cell;
-
-	view = try_relation_open(view_oid, AccessShareLock);
-	if (view == NULL)
-		return "the view with the query of the model was dropped";
-	query = view->rd_rel->relkind == RELKIND_VIEW ? get_view_query(view) : NULL;
-	if (query != NULL)
-		relations = wh_model_relations(query);
-	if (relations == NIL || query->hasAggs ||
-		query->hasWindowFuncs || query->hasSubLinks || query->hasTargetSRFs ||
-		query->groupClause != NIL || query->distinctClause != NIL || query->limitCount != NULL)
-		problem = "the view with the query of the model was replaced by something else";
-	foreach(cell, relations)
-	{
-		RangeTblRef *ref = lfirst(cell);
-		WhFeedTable *table = table_of(tables, rt_fetch(ref->rtindex, query->rtable)->relid);
-
-		if (problem == NULL && table == NULL)
-			problem = "the query of the model reads no mirror of its feed any more";
-		else if (problem == NULL)
-			model->sources = list_append_unique_ptr(model->sources, table);
-	}
-	foreach(cell, key)
-		if (get_attnum(view_oid, lfirst(cell)) == InvalidAttrNumber)
-			problem = "the query of the model has lost a column of its key";
-	if (problem == NULL)
-		problem = other_type(model, RelationGetDescr(view));
-	if (problem == NULL && list_length(relations) > 1 && !is_join_kept(query, key))
-		problem =
-			"the view with the query of the model was replaced by one that cannot be kept current";
-	relation_close(view, AccessShareLock);
-	return problem;
-}
-
-/* other_type finds a column that has another type in the query than in the model, NULL: none. */
-static const char *
-other_type(const WhModel *model, TupleDesc desc)
-{
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute attribute = TupleDescAttr(desc, i);
-		AttrNumber attnum = get_attnum(model->relid, NameStr(attribute->attname));
-
-		if (attnum != InvalidAttrNumber && get_atttype(model->relid, attnum) != attribute->atttypid)
-			return psprintf("column \"%s\" is of type %s in the query of the model, and of type %s"
-							" in the model; walhouse.alter_%s(%s) builds it anew",
-							NameStr(attribute->attname), format_type_be(attribute->atttypid),
-							format_type_be(get_atttype(model->relid, attnum)),
-							model->kind == WH_MODEL_FACT ? "fact" : "dimension",
-							wh_sql_literal(wh_sql_relation(model->relid)));
-	}
-	return NULL;
-}
-
-/* is_join_kept says whether a query over several mirrors still leads from each to the key. */
-static bool
-is_join_kept(Query *query, List *key)
-{
-	WhQuery *compiled = wh_model_compile(copyObject(query));
-	ListCell *cell;
-
-	foreach(cell, key)
-		wh_model_column(compiled->columns, lfirst(cell))->is_key = true;
-	return wh_model_join_fits(compiled->join, compiled->columns);
 }
 
 void

@@ -245,8 +245,8 @@ extern List *wh_model_ids(int32 feed_id);
 /*
  * The same models in outline, of WhModel *: id, kind, relid, view, state, history_start, position,
  * feed, and of each of their sources mirror, log, state, sync_lsn,
- * source_name and compared_lsn.  It is what a
- * load asks of all models, also of those that it leaves alone.
+ * source_name and compared_lsn.  It is what a load asks of all models, also of those that it leaves
+ * alone.  (outline.c)
  */
 extern List *wh_model_outlines(WhFeed *feed);
 /* wh_model_note_load tells of a load that is recorded, so that outlines find positions in one go.

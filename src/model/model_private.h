@@ -143,6 +143,10 @@ extern bool wh_model_is_data_error(const ErrorData *error);
 
 /* -------- catalog.c -------- */
 
+extern WhModelKind wh_model_parse_kind(const char *kind);
+/* The names in a column (from 1) of type text[]. */
+extern List *wh_model_key_names(const WhRows *rows, uint64 row, int column);
+
 /* wh_model_get_broken is wh_model_get for a model that shall go: its view may be missing or
  * broken, and is then no query. */
 extern WhModel *wh_model_get_broken(Oid relid);
@@ -168,6 +172,7 @@ typedef enum WhManaged
 
 extern void wh_model_protect_init(void);
 extern void wh_model_kept_init(void); /* kept.c */
+extern void wh_model_outline_init(void); /* outline.c */
 /* What a relation is; remembered for the session. */
 extern WhManaged wh_model_managed(Oid relid);
 /* Whether this session may write and alter what walhouse keeps. */
