@@ -198,7 +198,7 @@ is($status, 0, 'C reads the stream, and all tallies match') or diag($err);
 # In a streamed transaction ordinals also count what a subtransaction had sent before it aborted.
 s/"seq":\d+,// for @$expected;
 agrees('C, live', $out =~ s/"seq":\d+,//gr, $expected);
-ok(sql($node, "SELECT confirmed_flush_lsn >= '$end' FROM pg_replication_slots WHERE slot_name = 'plain'") eq 't', 'and confirms it');
+ok(poll($node, 'postgres', "SELECT confirmed_flush_lsn >= '$end' FROM pg_replication_slots WHERE slot_name = 'plain'"), 'and confirms it');
 
 $node->stop;
 done_testing();

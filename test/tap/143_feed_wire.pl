@@ -85,7 +85,7 @@ for my $round (1 .. 3)
 	sql($house, q{ALTER SYSTEM RESET walhouse.worker; SELECT pg_reload_conf()});
 }
 ok(reach($house, 'f', $source, 60), 'and goes on');
-is(value($house, q{SELECT received_lsn IS NOT NULL AND confirmed_lsn IS NOT NULL AND open_transactions = 0 FROM walhouse.stat_feed}), 't',
+ok(poll($house, 'postgres', q{SELECT received_lsn IS NOT NULL AND confirmed_lsn IS NOT NULL AND open_transactions = 0 FROM walhouse.stat_feed}),
 	'stat_feed tells what is received and confirmed');
 mirrors_equal($house, $source, 'f', 't');
 sql($house, q{SELECT walhouse.stop('f')});

@@ -95,7 +95,7 @@ for my $round (1 .. 3)
 open my $stop, '>', $house->data_dir . '/stop';
 close $stop;
 waitpid $writer, 0;
-ok(models_reach($house, 'bank', $source), 'the models are where the source is');
+ok(reach($house, 'bank', $source), 'the models are where the source is');
 mirrors_equal($house, $source, 'bank', qw(account booking));
 verify_clean($house, 'under a write load', @models);
 star_holds($house, 'under a write load');

@@ -41,9 +41,9 @@ ok(poll($house, 'postgres', 'SELECT count(DISTINCT model_id) FROM walhouse.verif
 is(value($house, 'SELECT count(*) FROM walhouse.verification WHERE missing + unexpected + different > 0 OR error IS NOT NULL'), '0', 'and right');
 is(value($house, q{SELECT bool_and(found BETWEEN 1 AND 100 AND sample = 40) FROM walhouse.verification v JOIN walhouse.model m USING (model_id)
 	WHERE m.relation <> 'dw.flag'::regclass}), 't', 'samples of the size that is set');
-is(value($house, q{SELECT string_agg(model::text, ' ' ORDER BY model::text) FROM walhouse.stat_model
-	WHERE last_verify IS NOT NULL AND verify_differences = 0 AND (verify_position = position OR feed IS NULL)}),
-	'dw.customer dw.date dw.flag dw.other dw.sale', 'stat_model shows it');
+ok(poll($house, 'postgres', q{SELECT string_agg(model::text, ' ' ORDER BY model::text) FROM walhouse.stat_model
+	WHERE last_verify IS NOT NULL AND verify_differences = 0 AND (verify_position = position OR feed IS NULL)},
+	'dw.customer dw.date dw.flag dw.other dw.sale'), 'stat_model shows it');
 ok(poll($house, 'postgres', 'SELECT min(n) >= 3 FROM (SELECT count(*) AS n FROM walhouse.verification GROUP BY model_id) c'), 'again and again');
 is(value($house, q{SELECT count(*) FROM (SELECT started - lag(started) OVER (PARTITION BY model_id ORDER BY started) AS pause
 	FROM walhouse.verification) p WHERE pause < interval '2 s'}), '0', 'but not more often than the interval says');
@@ -78,17 +78,18 @@ $locker->quit;
 
 # A feed that is never idle has its turn when it is overdue; and it is not delayed.
 my $from = value($house, 'SELECT clock_timestamp()');
-my ($slowest, $until) = (0, time() + 12);
-my $n = 0;
-while (time() < $until)
+my ($slowest, $until) = (0, time() + 60);
+my ($n, $verified) = (0, 0);
+while ($verified < 3 && time() < $until)
 {
 	my $begin = time();
 	$n++;
 	sql($source, "INSERT INTO public.customers VALUES (10000 + $n, 'busy', false)");
 	until_true(sub { value($house, "SELECT count(*) FROM shop.customers WHERE id = 10000 + $n") eq '1' }, 30);
 	$slowest = time() - $begin if time() - $begin > $slowest;
+	$verified = value($house, "SELECT count(*) FROM walhouse.verification WHERE started > '$from' AND error IS NULL");
 }
-cmp_ok(value($house, "SELECT count(*) FROM walhouse.verification WHERE started > '$from' AND error IS NULL"), '>', 2, 'a busy feed is verified, too');
+cmp_ok($verified, '>', 2, 'a busy feed is verified, too');
 cmp_ok($slowest, '<', 5, "and follows meanwhile, $n commits, the slowest in $slowest s");
 
 # The last 20 of each model stay; drop_model takes them along; errors are for owners of catalogs.
