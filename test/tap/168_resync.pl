@@ -7,7 +7,7 @@ use WalhouseTest;
 use WalhouseProof;
 use Test::More;
 
-my ($source, $house) = source_and_house(source => { conf => "max_slot_wal_keep_size = 1MB\nmin_wal_size = 32MB\nmax_wal_size = 32MB\n" });
+my ($source, $house) = source_and_house(source => { conf => "min_wal_size = 32MB\nmax_wal_size = 32MB\n" });
 sql($source, q{
 	CREATE TYPE mood AS ENUM ('sad', 'glad');
 	CREATE DOMAIN score AS int CHECK (VALUE >= 0);
@@ -150,10 +150,12 @@ mirrors_equal($house, $source, 'utmost', 'utmost');
 sql($house, q{CALL walhouse.drop_feed('utmost')});
 
 # The slot loses its WAL.
+sql($source, q{ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'; SELECT pg_reload_conf()});
 sql($source, q{CREATE TABLE filler (t text)});
 ok(until_true(sub {
 	sql($source, q{INSERT INTO filler SELECT repeat('x', 1000) FROM generate_series(1, 5000); SELECT pg_switch_wal(); CHECKPOINT});
 	value($source, q{SELECT wal_status FROM pg_replication_slots}) eq 'lost' }, 120), 'the slot loses its WAL');
+sql($source, q{ALTER SYSTEM RESET max_slot_wal_keep_size; SELECT pg_reload_conf()});
 sql($source, q{UPDATE account SET owner = 'lost' WHERE id = 20});
 fails_with($house, 'which stops the feed, and names the choice', q{CALL walhouse.run('shop')}, qr/has lost WAL that the feed needs/, qr/CALL walhouse\.resync\('shop'\)/);
 like(value($house, q{SELECT remedy FROM walhouse.doctor_source('shop') WHERE code = 'slot'}), qr/CALL walhouse\.resync\('shop'\)/, 'so does the doctor');
