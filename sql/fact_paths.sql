@@ -89,8 +89,8 @@ CREATE PROCEDURE oracle.compare() LANGUAGE sql AS $$
         oracle.differing('SELECT key, reason, row::text FROM walhouse.rejected WHERE model = ''dw.a''::regclass', 'SELECT key, reason, row::text FROM walhouse.rejected WHERE model = ''dw.b''::regclass'),
         oracle.differing('SELECT role, sk, event_time, row_key FROM walhouse.ahead JOIN walhouse.model m USING (model_id) WHERE m.relation = ''dw.a''::regclass',
             'SELECT role, sk, event_time, row_key FROM walhouse.ahead JOIN walhouse.model m USING (model_id) WHERE m.relation = ''dw.b''::regclass'),
-        oracle.differing('SELECT load_id, rows_read, inserted, updated, deleted, rejected, partitions, partitions_from, partitions_to FROM walhouse.load_model JOIN walhouse.load USING (load_id) JOIN walhouse.model m USING (model_id) WHERE load.kind = ''load'' AND m.relation = ''dw.a''::regclass',
-            'SELECT load_id, rows_read, inserted, updated, deleted, rejected, partitions, partitions_from, partitions_to FROM walhouse.load_model JOIN walhouse.load USING (load_id) JOIN walhouse.model m USING (model_id) WHERE load.kind = ''load'' AND m.relation = ''dw.b''::regclass') $$;
+        oracle.differing('SELECT load_id, rows_read, inserted, updated, deleted, rejected, partitions, partitions_from, partitions_to, partition_gaps FROM walhouse.load_model JOIN walhouse.load USING (load_id) JOIN walhouse.model m USING (model_id) WHERE load.kind = ''load'' AND m.relation = ''dw.a''::regclass',
+            'SELECT load_id, rows_read, inserted, updated, deleted, rejected, partitions, partitions_from, partitions_to, partition_gaps FROM walhouse.load_model JOIN walhouse.load USING (load_id) JOIN walhouse.model m USING (model_id) WHERE load.kind = ''load'' AND m.relation = ''dw.b''::regclass') $$;
 CREATE PROCEDURE oracle.load() LANGUAGE plpgsql AS $$
 DECLARE
     txn record;

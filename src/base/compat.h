@@ -347,6 +347,13 @@ wh_compat_extend(Relation relation, BufferAccessStrategy strategy, uint32 *count
 #define wh_compat_lxid() (MyProc->lxid)
 #endif
 
+/* 16: an argument for soft errors; users include utils/rangetypes.h */
+#if PG_VERSION_NUM >= 160000
+#define wh_compat_make_range(type, lower, upper) make_range((type), (lower), (upper), false, NULL)
+#else
+#define wh_compat_make_range(type, lower, upper) make_range((type), (lower), (upper), false)
+#endif
+
 /* 17: loops over lists that declare their variable */
 #if PG_VERSION_NUM < 170000
 #define WH_FOREACH(type, var, lst, get) \

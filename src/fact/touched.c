@@ -4,8 +4,8 @@
  *
  * Whatever writes rows of a fact says to which partitions (wh_fact_touch): statements by what they
  * return (write.c), loads without them by the partitions that they have opened (leaves.c).  At the
- * load's end these become a number and two bounds (walhouse.load_model), which take a few bytes,
- * however many they are; of one or two partitions, and of many that lie side by side, they say all.
+ * load's end these become a number, two bounds, and the widest gaps between (walhouse.load_model),
+ * which take a few bytes, however many they are; where there are no more gaps, they say all.
  *
  * Bounds are told as timestamps, whatever the event time's type: those of timestamptz in UTC, those
  * of a date at midnight, none as infinity.
@@ -44,6 +44,8 @@ typedef struct Walk
 static void begin_walk(Walk *walk, Oid relid);
 static bool walk_on(Walk *walk);
 static Timestamp bound_of(const Walk *walk, int number);
+static void note_gap(WhCounts *counts, WhGap gap);
+static int64 width(WhGap gap);
 static List *own_partitions(const WhFact *fact, const Walk *walk);
 static bool is_partition(const Walk *walk, Oid relid);
 static bool has_event_time(const Walk *walk);
@@ -75,10 +77,41 @@ wh_fact_count_touched(WhFact *fact, WhCounts *counts)
 			continue;
 		if (counts->partitions++ == 0)
 			counts->partitions_from = walk.from;
+		else if (walk.from > counts->partitions_to)
+			note_gap(counts, (WhGap){counts->partitions_to, walk.from});
 		counts->partitions_to = walk.to;
 	}
 	table_close(walk.rel, NoLock);
 	fact->touched = NIL;
+}
+
+/* note_gap adds the next gap; where there are too many, the narrowest of them is given up. */
+static void
+note_gap(WhCounts *counts, WhGap gap)
+{
+	int narrowest = 0;
+
+	if (counts->gaps < WH_MOST_GAPS)
+	{
+		counts->gap[counts->gaps++] = gap;
+		return;
+	}
+	for (int i = 1; i < WH_MOST_GAPS; i++)
+	{
+		if (width(counts->gap[i]) < width(counts->gap[narrowest]))
+			narrowest = i;
+	}
+	if (width(gap) <= width(counts->gap[narrowest]))
+		return;
+	memmove(&counts->gap[narrowest], &counts->gap[narrowest + 1],
+			sizeof(WhGap) * (WH_MOST_GAPS - narrowest - 1));
+	counts->gap[WH_MOST_GAPS - 1] = gap;
+}
+
+static int64
+width(WhGap gap)
+{
+	return gap.to - gap.from; /* both are finite, since each is within the bounds of the others */
 }
 
 /* own_partitions gives the partitions of the fact itself that were touched, each once: rows may be

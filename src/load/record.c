@@ -10,17 +10,20 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/tuptable.h"
+#include "utils/multirangetypes.h"
 #include "utils/pg_lsn.h"
 #include "utils/timestamp.h"
+#include "utils/typcache.h"
 
 #include "base/base.h"
 #include "load/load.h"
 #include "load/load_private.h"
 
-#define LOAD_MODEL_COLUMNS 17
+#define LOAD_MODEL_COLUMNS 18
 
 static void record_models(const WhLoad *load, List *done);
 static void fill_model(Datum *values, bool *nulls, const WhLoad *load, const WhDone *model);
+static Datum gaps_of(const WhCounts *counts);
 static XLogRecPtr lowest_position(List *done, XLogRecPtr to);
 
 WhLoad *
@@ -114,7 +117,29 @@ fill_model(Datum *values, bool *nulls, const WhLoad *load, const WhDone *model)
 	values[i++] = Int32GetDatum(counts->partitions);
 	values[i++] = TimestampGetDatum(counts->partitions_from);
 	values[i++] = TimestampGetDatum(counts->partitions_to);
+	nulls[i] = counts->gaps == 0;
+	values[i++] = counts->gaps == 0 ? (Datum) 0 : gaps_of(counts);
 	Assert(i == LOAD_MODEL_COLUMNS);
+}
+
+/* gaps_of makes a tsmultirange. */
+static Datum
+gaps_of(const WhCounts *counts)
+{
+	TypeCacheEntry *type = lookup_type_cache(TSMULTIRANGEOID, TYPECACHE_MULTIRANGE_INFO);
+	RangeType *gaps[WH_MOST_GAPS];
+
+	for (int i = 0; i < counts->gaps; i++)
+	{
+		RangeBound from = {.val = TimestampGetDatum(counts->gap[i].from),
+						   .inclusive = true,
+						   .lower = true};
+		RangeBound to = {.val = TimestampGetDatum(counts->gap[i].to)};
+
+		gaps[i] = wh_compat_make_range(type->rngtype, &from, &to);
+	}
+	return MultirangeTypePGetDatum(
+		make_multirange(TSMULTIRANGEOID, type->rngtype, counts->gaps, gaps));
 }
 
 static XLogRecPtr

@@ -91,6 +91,15 @@ typedef struct WhModel
 	void *kind_data; /* what its kind keeps while it works on the model; NULL at first */
 } WhModel;
 
+/* A stretch of event time that a load left alone, between partitions that it wrote to. */
+typedef struct WhGap
+{
+	Timestamp from;
+	Timestamp to;
+} WhGap;
+
+#define WH_MOST_GAPS 16 /* that are told of one load */
+
 /* What a load did to a model. */
 typedef struct WhCounts
 {
@@ -106,6 +115,8 @@ typedef struct WhCounts
 	int32 partitions; /* of a fact that were written to */
 	Timestamp partitions_from; /* bounds of the first and the last of them, when there are any */
 	Timestamp partitions_to;
+	int gaps; /* between these, where it wrote nothing: the widest, in order */
+	WhGap gap[WH_MOST_GAPS];
 } WhCounts;
 
 /* One load or build, as kinds see it. */

@@ -66,14 +66,14 @@ RETURN (SELECT pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
 COMMENT ON FUNCTION walhouse.openlineage_static_facets(oid, text) IS
     'The facets schema, dataSource, datasetType, ownership and documentation of a relation of this database.';
 
-CREATE FUNCTION walhouse.openlineage_subset(fact regclass, event_time text, partitions integer, "from" timestamp, "to" timestamp) RETURNS jsonb
+CREATE FUNCTION walhouse.openlineage_subset(fact regclass, event_time text, partitions integer, "from" timestamp, "to" timestamp, gaps tsmultirange) RETURNS jsonb
 LANGUAGE sql STABLE PARALLEL SAFE
 RETURN (
     WITH told AS (
         SELECT p.partition, p."from" AS lower
         FROM walhouse.fact_partitions(fact) p
         WHERE p."from" >= openlineage_subset."from" AND p."to" <= openlineage_subset."to"
-          AND (partitions <> 2 OR p."from" = openlineage_subset."from" OR p."to" = openlineage_subset."to")
+          AND NOT COALESCE(pg_catalog.tsrange(p."from", p."to") OPERATOR(pg_catalog.<@) gaps, false)
     )
     SELECT walhouse.openlineage_facet('BaseSubsetDatasetFacet', '1-0-0', pg_catalog.jsonb_build_object('outputCondition',
                CASE WHEN pg_catalog.count(*) = partitions AND partitions <= 100 THEN pg_catalog.jsonb_build_object('type', 'partition', 'partitions',
@@ -88,7 +88,7 @@ RETURN (
                             'right', pg_catalog.jsonb_build_object('type', 'literal', 'value', pg_catalog.to_jsonb("to")))) END))
            || pg_catalog.jsonb_build_object('_schemaURL', 'https://openlineage.io/spec/facets/1-0-0/BaseSubsetDatasetFacet.json#/$defs/OutputSubsetOutputDatasetFacet')
     FROM told t WHERE partitions IS NOT NULL HAVING partitions IS NOT NULL);
-COMMENT ON FUNCTION walhouse.openlineage_subset(regclass, text, integer, timestamp, timestamp) IS
+COMMENT ON FUNCTION walhouse.openlineage_subset(regclass, text, integer, timestamp, timestamp, tsmultirange) IS
     'The facet that tells to which partitions of a fact a load wrote, by what walhouse.load_model says of it: their names and lower bounds where these say which they were, and there are 100 at most; else the stretch of event_time that they lie in. NULL: to none.';
 
 CREATE FUNCTION walhouse.openlineage(since bigint DEFAULT 0, feed text DEFAULT NULL, namespace text DEFAULT NULL, max_loads integer DEFAULT 1000,
@@ -122,10 +122,10 @@ BEGIN ATOMIC
                l.kind = 'build' OR lm.definition <> (SELECT b.definition FROM walhouse.load_model b WHERE b.model_id = lm.model_id AND b.load_id < lm.load_id
                                                      ORDER BY b.load_id DESC LIMIT 1) AS is_new,
                lm.from_lsn, lm.to_lsn, lm.rows_read, lm.inserted, lm.updated, lm.deleted, lm.inferred, lm.rejected,
-               lm.partitions, lm.partitions_from, lm.partitions_to, l.started, l.started + COALESCE(lm.duration_ms, 0) * '1 ms'::interval AS ended, NULL::text AS error
+               lm.partitions, lm.partitions_from, lm.partitions_to, lm.partition_gaps, l.started, l.started + COALESCE(lm.duration_ms, 0) * '1 ms'::interval AS ended, NULL::text AS error
         FROM loads l JOIN walhouse.load_model lm ON lm.load_id = l.load_id
         UNION ALL
-        SELECT l.load_id, l.kind, m.model_id, NULL, false, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, l.started, l.ended, pg_catalog.substr(p.part, pg_catalog.length(m.name) + 3)
+        SELECT l.load_id, l.kind, m.model_id, NULL, false, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, l.started, l.ended, pg_catalog.substr(p.part, pg_catalog.length(m.name) + 3)
         FROM loads l
              CROSS JOIN LATERAL pg_catalog.regexp_split_to_table(l.error, '; (?=("([^"]|"")+"|[^\s".:;]+)[.]("([^"]|"")+"|[^\s".:;]+): )') p (part)
              JOIN (SELECT d.model_id, d.feed_id, pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS name
@@ -268,7 +268,7 @@ BEGIN ATOMIC
                        'outputFacets', pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
                            'outputStatistics', walhouse.openlineage_facet('OutputStatisticsOutputDatasetFacet', '1-0-2',
                                pg_catalog.jsonb_build_object('rowCount', r.inserted + r.updated)),
-                           'subset', walhouse.openlineage_subset(m.relation, m.options ->> 'event_time', r.partitions, r.partitions_from, r.partitions_to))))))
+                           'subset', walhouse.openlineage_subset(m.relation, m.options ->> 'event_time', r.partitions, r.partitions_from, r.partitions_to, r.partition_gaps))))))
                    ELSE '{}' END
         FROM runs r JOIN loads l USING (load_id) JOIN models m USING (model_id) JOIN lineage n USING (model_id)
              CROSS JOIN (VALUES (4), (5)) s (place) CROSS JOIN house h

@@ -106,9 +106,11 @@ sql($house, q{CALL walhouse.run('shop')});
 $since = (events($since))[-1][0];
 sql($source, q{UPDATE "Odd ""shop"."the.sale" SET amount = 9 WHERE id IN (1, 200, 3)});
 sql($house, q{CALL walhouse.run('shop')});
-my ($stretch) = map { $_->{outputs}[0]{outputFacets}{subset}{outputCondition} } of([ events($since) ], 'COMPLETE', qr/dw\.Sale/);
+is(join(' ', map { $_->{identifier} } map { @{ $_->{outputs}[0]{outputFacets}{subset}{outputCondition}{partitions} } } of([ events($since) ], 'COMPLETE', qr/dw\.Sale/)),
+	'postgres.dw.Sale_p2026_01 postgres.dw.Sale_p2026_06 postgres.dw.Sale_p2026_07', 'and three with others in between');
+my $stretch = decode_json(value($house, q{SELECT walhouse.openlineage_subset('dw."Sale"', 'on', 3, '2026-01-01', '2026-08-01', NULL)->'outputCondition'}));
 is(join(' ', map { ($stretch->{$_}{left}{field}, $stretch->{$_}{comparison}, $stretch->{$_}{right}{value}) } qw(left right)),
-	'on GREATER_EQUAL_THAN 2026-01-01T00:00:00 on LESS_THAN 2026-08-01T00:00:00', 'three with others in between are told by the stretch that they lie in');
+	'on GREATER_EQUAL_THAN 2026-01-01T00:00:00 on LESS_THAN 2026-08-01T00:00:00', 'those of which it is not known any more which they were are told by the stretch that they lie in');
 
 # A model that stops.
 $since = (events($since))[-1][0];
