@@ -14,10 +14,15 @@
  * many, an index scan reads them, and so it does where the first row is dead to all, because a scan
  * leaves a mark on such entries.  Transactions that are serializable scan, for their predicate
  * locks.
+ *
+ * Fetching a row by an index prunes its page once a little of the room is gone that the fillfactor
+ * left, so that each page that was updated once is pruned at the next visit, for one dead row.
+ * Here it is pruned when there is no room for some rows more: for many dead rows at once.
  */
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/heapam.h"
 #include "access/nbtree.h"
 #include "access/relscan.h"
 #include "access/tableam.h"
@@ -31,6 +36,8 @@
 #include "changelog/changelog.h"
 
 #define MOST_FOUND 64
+/* A page is pruned when it has no room for so many rows as the largest one that was met. */
+#define SPARE_ROWS 2
 
 struct WhProbe
 {
@@ -43,6 +50,8 @@ struct WhProbe
 	ScanDirection direction;
 	BTScanInsert key; /* NULL: there are only scans */
 	IndexFetchTableData *fetch;
+	bool is_heap; /* the rows are in pages of PostgreSQL's own heap */
+	Size largest; /* bytes of a row that was met, and its line pointer */
 	IndexScanDesc scan; /* NULL: not needed yet */
 	/* where the key before was */
 	BlockNumber leaf; /* InvalidBlockNumber: nowhere yet */
@@ -73,6 +82,8 @@ static OffsetNumber note_equal(WhProbe *probe, Page page, OffsetNumber offset);
 static bool note(WhProbe *probe, Page page, OffsetNumber offset);
 static void begin_scan(WhProbe *probe);
 static bool fetch_next(WhProbe *probe, TupleTableSlot *slot);
+static void visit_page(WhProbe *probe, BlockNumber block);
+static void note_size(WhProbe *probe, TupleTableSlot *slot);
 
 WhProbe *
 wh_probe_open(Relation heap, Relation index, ScanKey keys, int count, Snapshot snapshot,
@@ -89,6 +100,7 @@ wh_probe_open(Relation heap, Relation index, ScanKey keys, int count, Snapshot s
 	probe->direction = direction;
 	probe->leaf = InvalidBlockNumber;
 	probe->fetch = table_index_fetch_begin(heap);
+	probe->is_heap = heap->rd_tableam == GetHeapamTableAmRoutine();
 	if (!IsolationIsSerializable() && IsMVCCSnapshot(snapshot))
 		probe->key = make_key(probe);
 	return probe;
@@ -166,10 +178,13 @@ fetch_next(WhProbe *probe, TupleTableSlot *slot)
 		bool is_dead = false;
 
 		probe->next++;
+		if (probe->is_heap)
+			visit_page(probe, ItemPointerGetBlockNumber(&probe->tids[i]));
 		if (table_index_fetch_tuple(probe->fetch, &probe->tids[i], probe->snapshot, slot, &goes_on,
 									&is_dead))
 		{
 			pgstat_count_heap_fetch(probe->index);
+			note_size(probe, slot);
 			probe->has_given = true;
 			return true;
 		}
@@ -180,6 +195,32 @@ fetch_next(WhProbe *probe, TupleTableSlot *slot)
 	}
 	ExecClearTuple(slot);
 	return false;
+}
+
+/* visit_page goes to a page of the heap before the fetch does, which prunes pages that it comes to
+ * by itself. */
+static void
+visit_page(WhProbe *probe, BlockNumber block)
+{
+	IndexFetchHeapData *fetch = (IndexFetchHeapData *) probe->fetch;
+	Buffer before = fetch->xs_cbuf;
+	Page page;
+
+	fetch->xs_cbuf = ReleaseAndReadBuffer(before, probe->heap, block);
+	if (fetch->xs_cbuf == before)
+		return;
+	page = BufferGetPage(fetch->xs_cbuf);
+	if (PageIsFull(page) || PageGetHeapFreeSpace(page) < probe->largest * SPARE_ROWS)
+		heap_page_prune_opt(probe->heap, fetch->xs_cbuf);
+}
+
+static void
+note_size(WhProbe *probe, TupleTableSlot *slot)
+{
+	if (TTS_IS_BUFFERTUPLE(slot))
+		probe->largest =
+			Max(probe->largest, MAXALIGN(((BufferHeapTupleTableSlot *) slot)->base.tuple->t_len) +
+									sizeof(ItemIdData));
 }
 
 /* -------- leaves -------- */

@@ -7,7 +7,7 @@ use PostgreSQL::Test::Cluster;
 use Test::More;
 
 # Replay compares each page that nbtree's records change, but for its hints, which generic records cannot leave out.
-my ($source, $house) = source_and_house(house => { conf => "wal_consistency_checking = 'btree'\nwal_keep_size = 2GB\n" });
+my ($source, $house) = source_and_house(house => { conf => "wal_consistency_checking = 'btree'\nwal_keep_size = 2GB\nautovacuum = off\n" });
 my ($status) = $house->psql('postgres', 'CREATE EXTENSION amcheck');
 plan(skip_all => 'amcheck is not installed') if $status != 0;
 
@@ -107,6 +107,19 @@ my $singly = sql($house, qq{SELECT count(*) FROM pg_get_wal_records_info('$from'
 	WHERE resource_manager = 'Btree' AND record_type = 'INSERT_LEAF' AND block_ref LIKE '%/$random %'});
 cmp_ok($singly, '<', 50, 'two hundred keys in any order are not entered one by one');
 whole('keys in any order after a checkpoint');
+
+# ---- a page of a mirror is pruned when it has little room left, not at each visit
+sql($source, q{INSERT INTO public.up SELECT g, 'v' FROM generate_series(70000, 73000) g});
+ingest();
+$from = sql($house, 'SELECT pg_current_wal_insert_lsn()');
+for my $id (71001 .. 71012)
+{
+	sql($source, "UPDATE public.up SET v = 'w' WHERE id = $id");
+	ingest();
+}
+my $up = sql($house, q{SELECT pg_relation_filepath('f.up')}) =~ s/.*\///r;
+cmp_ok(sql($house, qq{SELECT count(*) FROM pg_get_wal_records_info('$from', pg_current_wal_flush_lsn())
+	WHERE resource_manager = 'Heap2' AND record_type LIKE 'PRUNE%' AND block_ref LIKE '%/$up %'}), '<', 4, 'twelve updates of neighbours, one by one');
 
 # ---- indexes that somebody made on mirrors
 sql($house, q{
