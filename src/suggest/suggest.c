@@ -17,7 +17,7 @@
 #include "source/source.h"
 #include "suggest/suggest.h"
 
-/* So many rows of a change log are looked at, the newest. */
+/* So many rows of a change log are looked at, the newest, by whole source transactions. */
 #define LOG_ROWS 100000
 
 #define CHANGE_COLUMNS 6
@@ -87,17 +87,19 @@ put_changes(ReturnSetInfo *result, const WhFeed *feed, const WhFeedTable *table)
 		(WhArg[]){WH_ARG_INT8(LOG_ROWS)});
 	WhArg args[] = {
 		bound->count > 0 ? WH_ARG_LSN(wh_rows_lsn(bound, 0, 1)) : WH_ARG_LSN(InvalidXLogRecPtr)};
+	int level = wh_settings_push_joins(WH_JOINS_WHOLE);
 	WhRows *rows = wh_spi_query(
 		wh_sql("SELECT GREATEST(1, EXTRACT(epoch FROM t.span) / 86400)::pg_catalog.float8,"
 			   " CASE WHEN r.reltuples >= 0 THEN r.reltuples::pg_catalog.int8 ELSE (SELECT"
 			   " pg_catalog.count(*) FROM %T) END, c.* FROM (SELECT pg_catalog.max(t.clock) -"
-			   " pg_catalog.min(t.clock) AS span FROM %T t WHERE t.end_lsn > $1) t,"
+			   " pg_catalog.min(t.clock) AS span FROM %T t WHERE t.end_lsn >= $1) t,"
 			   " pg_catalog.pg_class r, (%s) c WHERE r.oid = %L::pg_catalog.regclass",
 			   table->mirror, wh_changelog_txn_relid(feed), changes_sql(table),
 			   wh_sql_relation(table->mirror)),
 		1, args);
 	int place = 3;
 
+	wh_settings_pop(level);
 	if (rows->count == 0)
 		return;
 	put_change(result, table, NULL, rows, place);
@@ -108,31 +110,39 @@ put_changes(ReturnSetInfo *result, const WhFeed *feed, const WhFeedTable *table)
 	}
 }
 
-/* changes_sql: how many rows were inserted, changed, and changed in each column. */
+/* changes_sql: how many rows were changed, and changed in each column.  A transaction may be large
+ * and the log without statistics, so rows find what they were by a text, which can be hashed. */
 static char *
 changes_sql(const WhFeedTable *table)
 {
+	StringInfoData before;
+	StringInfoData after;
 	StringInfoData sql;
 
+	initStringInfo(&before);
+	initStringInfo(&after);
 	initStringInfo(&sql);
 	wh_sql_append(&sql, "SELECT pg_catalog.count(*) FILTER (WHERE u.op <> 'I')");
 	foreach_ptr(WhFeedColumn, column, table->columns)
 	{
 		if (!column->dropped)
 			wh_sql_append(&sql,
-						  ", pg_catalog.count(*) FILTER (WHERE u.op = 'U' AND ROW(b.%I)::record"
+						  ", pg_catalog.count(*) FILTER (WHERE b.op = 'B' AND ROW(b.%I)::record"
 						  " OPERATOR(pg_catalog.*<>) ROW(u.%I)::record)",
 						  column->log_column, column->log_column);
 	}
-	wh_sql_append(&sql, " FROM %T u LEFT JOIN %T b ON b.op = 'B' AND b.lsn = u.lsn", table->log,
-				  table->log);
 	foreach_ptr(WhFeedColumn, key, table->columns)
 	{
-		if (list_member_int(table->key, key->attnum))
-			wh_sql_append(&sql, " AND ROW(b.%I)::record OPERATOR(pg_catalog.*=) ROW(u.%I)::record",
-						  key->log_column, key->log_column);
+		if (!list_member_int(table->key, key->attnum))
+			continue;
+		wh_sql_append(&before, "%sb.%I", before.len > 0 ? ", " : "", key->log_column);
+		wh_sql_append(&after, "%su.%I", after.len > 0 ? ", " : "", key->log_column);
 	}
-	wh_sql_append(&sql, " WHERE u.op IN ('I', 'U', 'D') AND u.lsn > $1");
+	wh_sql_append(&sql,
+				  " FROM %T u LEFT JOIN %T b ON u.op = 'U' AND b.op = 'B' AND b.lsn = u.lsn AND"
+				  " ROW(%s)::pg_catalog.text = ROW(%s)::pg_catalog.text",
+				  table->log, table->log, before.data, after.data);
+	wh_sql_append(&sql, " WHERE u.op IN ('I', 'U', 'D') AND u.lsn >= $1");
 	return sql.data;
 }
 

@@ -11,15 +11,16 @@ CREATE FUNCTION walhouse.column_changes(feed text, OUT mirror regclass, OUT "col
 RETURNS SETOF record LANGUAGE c STRICT VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'walhouse_column_changes';
 COMMENT ON FUNCTION walhouse.column_changes(text) IS
-    'How often rows of a feed''s tables changed (column NULL: updates and deletes), and in which columns, in the newest 100,000 rows of each change log. days: the time that these cover, at least 1; rows: of the mirror, as far as is known; rate: changes for each row and day. For the feed''s owner.';
+    'How often rows of a feed''s tables changed (column NULL: updates and deletes), and in which columns, in the newest 100,000 rows of each change log, with all of the transactions that these are of. days: the time that these cover, at least 1; rows: of the mirror, as far as is known; rate: changes for each row and day. For the feed''s owner.';
 
 CREATE FUNCTION walhouse.suggest_reference(model text, "table" text, columns text[], OUT sk text, OUT refers_to text)
 LANGUAGE sql IMMUTABLE PARALLEL SAFE STRICT SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT CASE WHEN cardinality(columns) = 1 THEN regexp_replace(columns[1], '_?(id|key|no)$', '') ELSE "table" END || '_sk',
+    SELECT CASE WHEN cardinality(columns) = 1 THEN COALESCE(NULLIF(regexp_replace(columns[1], '_?(id|key|no)$', ''), ''), "table")
+                ELSE array_to_string(columns, '_') END || '_sk',
            format('%s(%s)', model, (SELECT string_agg(quote_ident(c), ', ') FROM unnest(columns) c))$$;
 COMMENT ON FUNCTION walhouse.suggest_reference(text, text, text[]) IS
-    'What a reference is called in a draft: the column for the surrogate key, and the dimension with the columns that give its key. model: the dimension; table: what it is made of; columns: those that refer to it.';
+    'What a reference is called in a draft: the column for the surrogate key, after the columns that refer, and the dimension with the columns that give its key. model: the dimension; table: what it is made of, for a column whose name says nothing; columns: those that refer to it.';
 
 CREATE FUNCTION walhouse.suggest(feed text, schema name DEFAULT 'dw', OUT place integer, OUT kind text, OUT model text, OUT reason text,
                                  OUT statement text, OUT spec jsonb)
@@ -100,9 +101,10 @@ AS $$
     hot AS MATERIALIZED (
         SELECT c.*, format('%s changes %s times a day in each row', c.name, round(c.rate::numeric, 2)) AS said
         FROM col c JOIN dimension d USING (id) WHERE c.rate > 0.1 AND c.key_place IS NULL),
+    -- The days of what facts take, without those that stand for never.
     calendar AS (
-        SELECT date_trunc('year', least(min(b.at::timestamp), now()::timestamp - interval '1 year'))::date AS from_date,
-               (date_trunc('year', greatest(max(b.at::timestamp), now()::timestamp)) + interval '3 years' - interval '1 day')::date AS to_date
+        SELECT date_trunc('year', greatest(least(min(b.at::timestamp), now()::timestamp - interval '1 year'), now()::timestamp - interval '100 years'))::date AS from_date,
+               (date_trunc('year', least(greatest(max(b.at::timestamp), now()::timestamp), now()::timestamp + interval '100 years')) + interval '3 years' - interval '1 day')::date AS to_date
         FROM event e LEFT JOIN col c ON c.id = e.event AND c.name = e.moment LEFT JOIN LATERAL unnest(c.bounds) b (at) ON isfinite(b.at::timestamp)
         HAVING count(*) > 0),
     -- The draft.

@@ -25,10 +25,10 @@ sub capture
 	sql($house, "\\set customers 100\n\\set orders 300\n\\i $file", $shop);
 	sql($house, 'DROP PUBLICATION IF EXISTS shop', $shop);
 	sql($house, q{CREATE TABLE audit_log (id int PRIMARY KEY, at timestamptz, what text)}, $shop);
-	my $tables = sql($house, q{SELECT array_agg(relname) FROM pg_class c JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary
+	my $tables = sql($house, q{SELECT quote_literal(array_agg(c.oid::regclass::text)) FROM pg_class c JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary
 		WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace}, $shop);
 	for my $statement ('CREATE EXTENSION walhouse', 'CREATE SERVER shop FOREIGN DATA WRAPPER walhouse OPTIONS (' . server_options($house, $shop) . ')',
-		'CREATE USER MAPPING FOR CURRENT_USER SERVER shop', "CALL walhouse.create_feed('shop', server => 'shop', tables => '$tables', slot => '$shop')",
+		'CREATE USER MAPPING FOR CURRENT_USER SERVER shop', "CALL walhouse.create_feed('shop', server => 'shop', tables => $tables, slot => '$shop')",
 		q{CALL walhouse.run('shop')}, 'ANALYZE')
 	{
 		sql($house, $statement, "${shop}_house");
@@ -85,6 +85,33 @@ proved('demo_house', 'demo');
 sql($house, sql($house, q{SELECT statement FROM walhouse.suggest('shop') WHERE kind = 'warning'}, 'demo_house'), 'demo_house');
 sql($house, q{CALL walhouse.run('shop')}, 'demo_house');
 is(sql($house, q{SELECT sum(missing + unexpected + different) FROM walhouse.verify()}, 'demo_house'), '0', 'demo: which can be made');
+
+# ---- Names that need quotes, two references to one table by several columns, a key that refers, days that stand for never, and a log whose
+# newest transaction has more changes than are looked at.
+open my $shop, '>', $house->basedir . '/odd.sql' or die "odd.sql: $!";
+print {$shop} q{
+	CREATE TABLE "Cust omer" ("Customer ID" int PRIMARY KEY, "Name" text, "select" int);
+	CREATE TABLE address (country text, city text, name text, PRIMARY KEY (country, city));
+	CREATE TABLE "Orders" ("Order No" int PRIMARY KEY, "Customer ID" int REFERENCES "Cust omer", at timestamptz, bill_country text, bill_city text, country text, city text,
+		FOREIGN KEY (bill_country, bill_city) REFERENCES address, FOREIGN KEY (country, city) REFERENCES address);
+	CREATE TABLE "O'lines" ("Order No" int REFERENCES "Orders", line int, "it""em" text, PRIMARY KEY ("Order No", line));
+	CREATE TABLE visit (id int PRIMARY KEY REFERENCES "Cust omer", "when" date, stock int);
+	INSERT INTO "Cust omer" SELECT i, 'n' || i, 0 FROM generate_series(1, 50100) i;
+	INSERT INTO address VALUES ('de', 'bonn', 'x'), ('de', 'ulm', 'y');
+	INSERT INTO "Orders" SELECT i, i, now() - i * interval '1 day', 'de', 'bonn', 'de', 'ulm' FROM generate_series(1, 100) i;
+	INSERT INTO "O'lines" SELECT i, l, 'x' FROM generate_series(1, 100) i, generate_series(1, 2) l;
+	INSERT INTO visit SELECT i, CASE i WHEN 1 THEN '9999-12-31' WHEN 2 THEN 'infinity' WHEN 3 THEN '0001-01-01' ELSE now()::date END FROM generate_series(1, 10) i};
+close $shop;
+capture('odd', $house->basedir . '/odd.sql');
+my $roles = q{SELECT string_agg(k, ' ' ORDER BY k COLLATE "C") FROM walhouse.suggest('shop'), jsonb_object_keys(spec #> '{arguments,dimensions}') k WHERE model = };
+is(sql($house, qq{$roles 'dw."Orders"'}, 'odd_house'), 'Customer ID_sk at_date_sk bill_country_bill_city_sk country_city_sk', 'odd: each reference has a name of its own');
+is(sql($house, qq{$roles 'dw.visit'}, 'odd_house'), 'Cust omer_sk when_date_sk', 'odd: also that of a column whose name says nothing');
+is(sql($house, q{SELECT (spec #>> '{arguments,to_date}')::date - (spec #>> '{arguments,from_date}')::date < 75000 FROM walhouse.suggest('shop') WHERE model = 'dw.date'}, 'odd_house'), 't', 'odd: never is no day');
+sql($house, q{DELETE FROM visit WHERE id < 4}, 'odd');
+sql($house, q{UPDATE "Cust omer" SET "select" = 1}, 'odd');
+sql($house, q{CALL walhouse.run('shop')}, 'odd_house');
+is(sql($house, q{SELECT spec #> '{arguments,scd}' FROM walhouse.suggest('shop') WHERE kind = 'dimension' AND model = 'dw."Cust omer"'}, 'odd_house'), '{"*": 2, "select": 1}', 'odd: a large transaction counts');
+proved('odd_house', 'odd');
 
 $house->stop;
 done_testing();
