@@ -46,6 +46,10 @@ typedef struct WhFeed
 	XLogRecPtr resync_lsn; /* a resync is not at its end; InvalidXLogRecPtr: none is under way */
 } WhFeed;
 
+/* Of indexes that are written in runs (tree.c): what is equal is one entry already, or is a version
+ * that goes soon, and nbtree would go through each full leaf for more of it before it splits it. */
+#define WH_INDEX_OPTIONS " WITH (deduplicate_items = off)"
+
 /* A row of walhouse.feed_table. */
 typedef struct WhFeedTable
 {

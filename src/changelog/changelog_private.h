@@ -68,7 +68,7 @@ extern void wh_tree_update(WhTree *tree, IndexTuple *entries, int count, IndexIn
 
 /* wh_posting_join makes one of entries side by side, where the index may have such; their number is
  * what it returns. */
-extern int wh_posting_join(Relation index, IndexTuple *entries, int count);
+extern int wh_posting_join(IndexTuple *entries, int count);
 /* The rows of an entry. */
 extern int wh_posting_tids(IndexTuple entry, ItemPointer *tids);
 

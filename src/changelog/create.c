@@ -143,7 +143,7 @@ create_mirror(const WhFeed *feed, const WhSourceTable *table, const char *name)
 		wh_sql_append(&sql, "%s%I", separator, key_column(table, attnum));
 		separator = ", ";
 	}
-	wh_sql_append(&sql, ")) WITH (fillfactor = 90)");
+	wh_sql_append(&sql, ")" WH_INDEX_OPTIONS ") WITH (fillfactor = 90)");
 	wh_spi_execute(sql.data, 0, NULL);
 }
 
@@ -167,7 +167,8 @@ create_log(const WhFeed *feed, const WhSourceTable *table, const char *name)
 	}
 	wh_sql_append(&sql, ") PARTITION BY RANGE (lsn)");
 	wh_spi_execute(sql.data, 0, NULL);
-	wh_spi_execute(wh_sql("CREATE INDEX ON %I.%I (lsn, seq)", schema, name), 0, NULL);
+	wh_spi_execute(wh_sql("CREATE INDEX ON %I.%I (lsn, seq)" WH_INDEX_OPTIONS, schema, name), 0,
+				   NULL);
 }
 
 static void

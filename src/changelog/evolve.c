@@ -466,7 +466,7 @@ change_key(const WhFeed *feed, const WhFeedTable *table, const WhSourceTable *so
 		wh_sql_append(&sql, "%s%I", count > 0 ? ", " : "", find_want(source, attnum)->name);
 		key[count++] = Int16GetDatum(attnum);
 	}
-	wh_sql_append(&sql, ")");
+	wh_sql_append(&sql, ")" WH_INDEX_OPTIONS);
 	wh_spi_execute(sql.data, 0, NULL);
 	wh_user_restore(&saved);
 	args[2].value = PointerGetDatum(

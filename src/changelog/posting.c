@@ -10,7 +10,6 @@
 #include "postgres.h"
 
 #include "access/nbtree.h"
-#include "utils/rel.h"
 
 #include "changelog/changelog_private.h"
 
@@ -20,13 +19,11 @@
 static bool may_join(IndexTuple entry, IndexTuple next);
 
 int
-wh_posting_join(Relation index, IndexTuple *entries, int count)
+wh_posting_join(IndexTuple *entries, int count)
 {
 	ItemPointerData tids[MOST_JOINED];
 	int joined = 0;
 
-	if (!BTGetDeduplicateItems(index))
-		return count;
 	for (int i = 0; i < count; joined++)
 	{
 		IndexTuple entry = entries[i];

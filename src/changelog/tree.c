@@ -95,10 +95,10 @@ static void insert_one(WhTree *tree, IndexTuple entry, IndexInfo *info, IndexUni
 					   bool is_update);
 static int insert_some(WhTree *tree, IndexTuple *entries, int count, IndexInfo *info);
 static Run leaf_run(WhTree *tree, IndexTuple *entries, int count);
-static bool is_worth(WhTree *tree, Buffer buffer, IndexTuple *entries, int count);
 static int fill_in(WhTree *tree, Buffer buffer, IndexTuple *entries, int count);
+static int count_belonging(WhTree *tree, Page page, IndexTuple *entries, int count);
 static bool belongs_on(WhTree *tree, Page page, IndexTuple entry);
-static bool put_in_order(WhTree *tree, Page page, IndexTuple entry);
+static OffsetNumber find_place(WhTree *tree, Page page, OffsetNumber low, IndexTuple entry);
 static bool has_room(Page page, IndexTuple entry);
 static void sort_entries(WhTree *tree, IndexTuple *entries, int count);
 static int compare_entries(const void *a, const void *b, void *arg);
@@ -142,7 +142,7 @@ wh_tree_insert(WhTree *tree, IndexTuple *entries, int count, IndexInfo *info)
 	{
 		make_key(tree, entries[0]);
 		if (!tree->is_unique && tree->key->heapkeyspace && tree->key->allequalimage)
-			count = wh_posting_join(tree->index, entries, count);
+			count = wh_posting_join(entries, count);
 	}
 	while (done < count)
 	{
@@ -238,7 +238,9 @@ leaf_run(WhTree *tree, IndexTuple *entries, int count)
 	if (!BufferIsValid(buffer))
 		return run;
 	page = BufferGetPage(buffer);
-	if (!P_IGNORE(BTPageGetOpaque(page)) && is_worth(tree, buffer, entries, count))
+	count = P_IGNORE(BTPageGetOpaque(page)) ? 0 : count_belonging(tree, page, entries, count);
+	/* A record that has an image of the page anyway is worth it. */
+	if (count >= SHORT_RUN || (count > 0 && XLogCheckBufferNeedsBackup(buffer)))
 	{
 		if (has_room(page, entries[0]))
 			run.done = fill_in(tree, buffer, entries, count);
@@ -248,34 +250,68 @@ leaf_run(WhTree *tree, IndexTuple *entries, int count)
 	return run;
 }
 
-/* is_worth says whether entries from the first one on are to be logged together. */
-static bool
-is_worth(WhTree *tree, Buffer buffer, IndexTuple *entries, int count)
-{
-	return XLogCheckBufferNeedsBackup(buffer) ||
-		   (count >= SHORT_RUN &&
-			belongs_on(tree, BufferGetPage(buffer), entries[SHORT_RUN - 1]));
-}
-
-/* fill_in puts entries among those of a leaf; where WAL takes an image of the page, what changed in
- * it need not be looked for. */
+/* fill_in puts entries, which belong there, among those of a leaf; where WAL takes an image of the
+ * page, what changed in it need not be looked for. */
 static int
 fill_in(WhTree *tree, Buffer buffer, IndexTuple *entries, int count)
 {
 	GenericXLogState *change = start_change(tree);
 	int flags = XLogCheckBufferNeedsBackup(buffer) ? GENERIC_XLOG_FULL_IMAGE : 0;
 	Page page = GenericXLogRegisterBuffer(change, buffer, flags);
-	int done = 0;
+	OffsetNumber place = P_FIRSTDATAKEY(BTPageGetOpaque(page));
+	int done;
 
 	CheckForSerializableConflictIn(tree->index, NULL, BufferGetBlockNumber(buffer));
-	while (done < count && has_room(page, entries[done]) && belongs_on(tree, page, entries[done]) &&
-		   put_in_order(tree, page, entries[done]))
-		done++;
+	for (done = 0; done < count && has_room(page, entries[done]); done++)
+	{
+		IndexTuple entry = entries[done];
+
+		place = find_place(tree, page, place, entry);
+		if (place == InvalidOffsetNumber)
+			break;
+		if (PageAddItem(page, (Item) entry, IndexTupleSize(entry), place, false, false) != place)
+			elog(ERROR, "could not add an entry to index \"%s\"",
+				 RelationGetRelationName(tree->index));
+		if (!tree->by_key)
+			place++; /* by key, the next one may be its like */
+	}
 	if (done > 0)
 		GenericXLogFinish(change);
 	else
 		GenericXLogAbort(change);
 	return done;
+}
+
+/* count_belonging counts the entries, in their order, that belong on a leaf; where that are few,
+ * few are asked. */
+static int
+count_belonging(WhTree *tree, Page page, IndexTuple *entries, int count)
+{
+	int low = 0;
+	int high = count;
+
+	for (int step = 1; low < high; step *= 2)
+	{
+		int last = Min(low + step, high) - 1;
+
+		if (belongs_on(tree, page, entries[last]))
+			low = last + 1;
+		else
+		{
+			high = last;
+			break;
+		}
+	}
+	while (low < high)
+	{
+		int middle = low + (high - low) / 2;
+
+		if (belongs_on(tree, page, entries[middle]))
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
 }
 
 /* belongs_on says whether an entry is not behind a leaf's high key; by key, also not at it, where
@@ -292,31 +328,33 @@ belongs_on(WhTree *tree, Page page, IndexTuple entry)
 	return tree->by_key ? result < 0 : result <= 0;
 }
 
-/* put_in_order adds an entry where it belongs; false when there is one like it, or one whose many
- * TIDs are before and behind it. */
-static bool
-put_in_order(WhTree *tree, Page page, IndexTuple entry)
+/*
+ * find_place finds where an entry belongs, from an offset on, near which that is mostly: two places
+ * on, behind the version that the next row had.  InvalidOffsetNumber when there is one like it, or
+ * one whose many TIDs are before and behind it.
+ */
+static OffsetNumber
+find_place(WhTree *tree, Page page, OffsetNumber low, IndexTuple entry)
 {
-	OffsetNumber low = P_FIRSTDATAKEY(BTPageGetOpaque(page));
 	OffsetNumber high = OffsetNumberNext(PageGetMaxOffsetNumber(page));
+	bool is_near = true;
 
 	set_key(tree, entry);
-	while (low < high)
+	for (int step = 1; low < high; step *= 2)
 	{
-		OffsetNumber middle = low + (high - low) / 2;
+		OffsetNumber middle =
+			is_near ? Min(low + (step - 1) / 2, high - 1) : low + (high - low) / 2;
 		int result = _bt_compare(tree->index, tree->key, page, middle);
 
 		if (result == 0)
-			return false;
+			return InvalidOffsetNumber;
+		is_near = is_near && result > 0;
 		if (result < 0)
 			high = middle;
 		else
 			low = OffsetNumberNext(middle);
 	}
-	if (PageAddItem(page, (Item) entry, IndexTupleSize(entry), low, false, false) != low)
-		elog(ERROR, "could not add an entry to index \"%s\"",
-			 RelationGetRelationName(tree->index));
-	return true;
+	return low;
 }
 
 /* append_run puts entries at the right end as far as they belong there and have room; *is_full

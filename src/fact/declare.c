@@ -404,7 +404,7 @@ make_table(const char *schema, const char *name, const WhFact *fact, List *refer
 	foreach(cell, fact->identity)
 		wh_sql_append(&sql, "%s%I", foreach_current_index(cell) > 0 ? ", " : "",
 					  wh_fact_column(fact, lfirst_int(cell))->name);
-	wh_sql_append(&sql, ")");
+	wh_sql_append(&sql, ")" WH_INDEX_OPTIONS);
 	wh_spi_execute(sql.data, 0, NULL);
 
 	/* By which rows are found when their dimension version is purged, or loses time to another, or
