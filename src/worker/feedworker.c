@@ -43,6 +43,8 @@
 #define HEALTHY_MS 60000
 #define MEASURE_MS 1000
 #define BUSY_INGESTS 3
+/* So long it ingests before it sees that it is busy, and has a load worker started. */
+#define FIRST_ROUND_MS 40
 
 /* The process's own state. */
 typedef struct Worker
@@ -255,7 +257,9 @@ do_round(Worker *worker)
 	MemoryContextReset(worker->round);
 	CHECK_FOR_INTERRUPTS();
 	reload_settings();
-	ingested = wh_round_ingest(worker->stream, patience_ms(worker), &goes_on);
+	ingested = wh_round_ingest(worker->stream, patience_ms(worker),
+							   wh_loader_may_start(worker->slot) ? FIRST_ROUND_MS : WH_ROUND_MS,
+							   &goes_on);
 	ResetLatch(MyLatch);
 	wait_lsn = wished_lsn(worker);
 	if (wait_lsn != InvalidXLogRecPtr)

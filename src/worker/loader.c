@@ -30,8 +30,8 @@
 
 /* A process that has not come by then is not waited for. */
 #define COME_MS 1000
-/* Ingest goes on for longer than that before it says so: a load that found something looks again.
- */
+/* Ingest goes on for longer than that before it says so: a load that found something looks again,
+ * so long after it began. */
 #define LOOK_AGAIN_MS 20
 #define WAIT_MS 1000
 /* So long without a load ends it. */
@@ -39,6 +39,7 @@
 
 extern PGDLLEXPORT void wh_worker_load_main(Datum arg);
 
+static bool may_start(const WhSlot *slot, TimestampTz now);
 static bool is_there(const WhSlot *slot);
 static bool attach(void);
 static void leave(int code, Datum arg);
@@ -62,8 +63,7 @@ wh_loader_start_due(WhSlot *slot, const WhFeed *feed, bool is_busy)
 	if (!is_due)
 		return;
 	LWLockAcquire(wh_shared->lock, LW_EXCLUSIVE);
-	is_due = slot->wanted && slot->loader.process == WH_PROCESS_NONE &&
-			 slot->loader.not_before <= now;
+	is_due = may_start(slot, now);
 	if (is_due)
 	{
 		slot->loader.process = WH_PROCESS_STARTING;
@@ -81,6 +81,26 @@ wh_loader_start_due(WhSlot *slot, const WhFeed *feed, bool is_busy)
 	slot->loader.process = WH_PROCESS_NONE;
 	slot->loader.not_before = TimestampTzPlusMilliseconds(now, LINGER_MS);
 	LWLockRelease(wh_shared->lock);
+}
+
+bool
+wh_loader_may_start(WhSlot *slot)
+{
+	bool may;
+
+	LWLockAcquire(wh_shared->lock, LW_SHARED);
+	may = wh_worker_parallel_load != WH_PARALLEL_OFF && may_start(slot, GetCurrentTimestamp());
+	LWLockRelease(wh_shared->lock);
+	return may;
+}
+
+/* may_start says that there is no load worker, and none that has failed just now; under the lock.
+ */
+static bool
+may_start(const WhSlot *slot, TimestampTz now)
+{
+	return slot->wanted && slot->loader.process == WH_PROCESS_NONE &&
+		   slot->loader.not_before <= now;
 }
 
 bool
@@ -201,6 +221,7 @@ work(const WhFeed *feed)
 	MemoryContext round =
 		AllocSetContextCreate(PortalContext, "walhouse round", ALLOCSET_DEFAULT_SIZES);
 	TimestampTz loaded = GetCurrentTimestamp();
+	TimestampTz began = loaded;
 	bool moved = false;
 
 	MemoryContextSwitchTo(round);
@@ -209,6 +230,7 @@ work(const WhFeed *feed)
 		if (take_asked() || moved)
 		{
 			say(feed, STATE_RUNNING, "loading models");
+			began = GetCurrentTimestamp();
 			moved = wh_load_run(feed->id);
 			if (moved)
 			{
@@ -222,7 +244,11 @@ work(const WhFeed *feed)
 			say(feed, STATE_IDLE, "waiting for ingest");
 		}
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 moved ? LOOK_AGAIN_MS : WAIT_MS, PG_WAIT_EXTENSION);
+						 moved ? TimestampDifferenceMilliseconds(
+									 GetCurrentTimestamp(),
+									 TimestampTzPlusMilliseconds(began, LOOK_AGAIN_MS)) :
+								 WAIT_MS,
+						 PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 		if (ConfigReloadPending)

@@ -87,7 +87,7 @@ ingest_up_to(WhStream *stream, XLogRecPtr target)
 
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextReset(round);
-		(void) wh_round_ingest(stream, ROUND_MS, &goes_on);
+		(void) wh_round_ingest(stream, ROUND_MS, WH_ROUND_MS, &goes_on);
 		ResetLatch(MyLatch);
 	}
 	MemoryContextSwitchTo(old);

@@ -16,18 +16,16 @@
 #include "worker/worker.h"
 #include "worker/worker_private.h"
 
-/* Ingest goes on for so long while more bytes wait, before the models get their turn. */
-#define INGEST_MS 200
 /* Who waits for another process looks so often. */
 #define FOLLOW_MS 20
 
 /*
  * wh_round_ingest waits up to timeout_ms for something to come, and ingests it together with what
- * comes right after; true when the feed's position moved.  *goes_on: more was coming when it
- * stopped.
+ * comes right after, for most_ms while it does; true when the feed's position moved.  *goes_on:
+ * more was coming when it stopped.
  */
 bool
-wh_round_ingest(WhStream *stream, long timeout_ms, bool *goes_on)
+wh_round_ingest(WhStream *stream, long timeout_ms, long most_ms, bool *goes_on)
 {
 	TimestampTz start;
 
@@ -35,7 +33,7 @@ wh_round_ingest(WhStream *stream, long timeout_ms, bool *goes_on)
 	if (!*goes_on)
 		return false;
 	start = GetCurrentTimestamp();
-	while (*goes_on && !TimestampDifferenceExceeds(start, GetCurrentTimestamp(), INGEST_MS))
+	while (*goes_on && !TimestampDifferenceExceeds(start, GetCurrentTimestamp(), most_ms))
 	{
 		CHECK_FOR_INTERRUPTS();
 		*goes_on = wh_feed_poll(stream, 0);

@@ -118,7 +118,7 @@ ingest_up_to(WhStream *stream, XLogRecPtr target, int32 feed_id)
 
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextReset(round);
-		if (wh_round_ingest(stream, ROUND_MS, &goes_on))
+		if (wh_round_ingest(stream, ROUND_MS, WH_ROUND_MS, &goes_on))
 			(void) wh_load_run(feed_id);
 		ResetLatch(MyLatch);
 	}

@@ -190,6 +190,8 @@ extern void wh_build_start_pending(WhSlot *slot, const WhFeed *feed);
 /* wh_loader_start_due starts a feed's load worker, if it is to have one now and has none.
  * is_busy: its source leaves the feed worker little time. */
 extern void wh_loader_start_due(WhSlot *slot, const WhFeed *feed, bool is_busy);
+/* wh_loader_may_start says that a feed has no load worker, and would get one if it were busy. */
+extern bool wh_loader_may_start(WhSlot *slot);
 /*
  * wh_loader_takes says that the caller has nothing to load: a load worker does what is due, or
  * nothing is.  is_due: something may have become so.
@@ -205,7 +207,9 @@ extern bool wh_loader_takes(WhSlot *slot, bool is_due);
 extern TimestampTz wh_verify_start_due(WhSlot *slot, const WhFeed *feed, bool is_idle);
 
 /* -------- round.c: what worker and procedures have in common -------- */
-extern bool wh_round_ingest(WhStream *stream, long timeout_ms, bool *goes_on);
+/* Ingest goes on for so long while more bytes wait, before the models get their turn. */
+#define WH_ROUND_MS 200
+extern bool wh_round_ingest(WhStream *stream, long timeout_ms, long most_ms, bool *goes_on);
 /*
  * wh_round_follow waits while another process reads a feed's stream: true when is_reached says that
  * it has brought everything to the target, false when it has left before.
