@@ -161,6 +161,16 @@ DELETE FROM shop.item WHERE h = 101;
 SELECT handfeed.commit('shop', '2027-02-04') \g /dev/null
 SELECT handfeed.reach('shop') \g /dev/null
 CALL walhouse.load('shop');
+-- … and memory that holds all keys, but not all of their last rows
+SET session_replication_role = replica;
+CALL oracle.log('B');
+UPDATE shop.item SET pieces = 5 WHERE h > 100;
+CALL oracle.log('U');
+RESET session_replication_role;
+SELECT handfeed.commit('shop', '2027-02-05') \g /dev/null
+SELECT handfeed.reach('shop') \g /dev/null
+SET maintenance_work_mem = '6MB';
+CALL walhouse.load('shop');
 RESET maintenance_work_mem;
 TRUNCATE oracle.result;
 CALL oracle.compare();

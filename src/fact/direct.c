@@ -350,7 +350,7 @@ check_places(WhFactDirect *direct)
 				!old_has_place(direct, wh_model_range_fetch(direct->range, end->first)))
 				return false;
 			if (wh_fact_ends_lives(direct->ends, end) && !end->last_is_clear &&
-				!new_has_place(direct, wh_model_range_fetch(direct->range, end->last)))
+				!new_has_place(direct, wh_fact_ends_last(direct->ends, end)))
 				return false;
 		}
 	}

@@ -17,6 +17,7 @@ typedef struct WhFactEnd
 {
 	WhPlace first; /* of the row as it was before the range, when was_there */
 	WhPlace last; /* of the key's last row in the range */
+	HeapTuple kept; /* that row; NULL: it is to be fetched */
 	uint32 truncates; /* met before that */
 	char op; /* of the last row */
 	bool was_there : 1;
@@ -45,6 +46,8 @@ extern int wh_fact_ends_parts(const WhFactEnds *ends);
  * read. */
 extern uint64 wh_fact_ends_count(const WhFactEnds *ends);
 extern WhFactEnd *wh_fact_ends_get(const WhFactEnds *ends, uint64 number);
+/* The key's last row, until the next one is asked for. */
+extern TupleTableSlot *wh_fact_ends_last(const WhFactEnds *ends, const WhFactEnd *end);
 extern bool wh_fact_ends_has(const WhFactEnds *ends, Datum *key);
 /* Whether the last row of a key stands at the end of the range. */
 extern bool wh_fact_ends_lives(const WhFactEnds *ends, const WhFactEnd *end);

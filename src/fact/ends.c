@@ -3,9 +3,9 @@
  *		What a range of changes did to each key, in memory: where its row was before, and where the
  * last one is.
  *
- * A fact wants the two ends of a range alone.  Of each key two places in the log are kept, not the
- * images, so that a key takes some 70 bytes; images are fetched again when it is their turn, in the
- * order in which they were written, from pages that were read a moment ago.  Where the keys of a
+ * A fact wants the two ends of a range alone.  Of each key two places in the log are kept, some 80
+ * bytes, and the last rows of the first few ten thousand keys; all others are fetched again when it
+ * is their turn, in the order in which they were written, from pages that were read a moment ago.  Where the keys of a
  * range do not fit into maintenance_work_mem, they are divided by their hash, and each part is read
  * by itself, by the places of its rows (notes.c): so memory is bounded, whatever a source
  * transaction holds, and time follows the rows.
@@ -25,6 +25,7 @@
 
 #define BLOCK_ENDS 1024
 #define LOOK_EVERY 1024
+#define KEPT_BYTES (8 * 1024 * 1024)
 #define MAX_PARTS 1024 /* each has a file, with a buffer of 8 kB */
 
 /* An end by its key, which is a part of it. */
@@ -66,6 +67,8 @@ struct WhFactEnds
 	MemoryContext scratch; /* of what comparing keys leaves behind */
 	MemoryContext context; /* of what follows, emptied for each part */
 	ends_hash *table;
+	MemoryContext kept; /* of last rows, which are kept until they take KEPT_BYTES, or all of the
+						   memory that there is; NULL: none is kept */
 	char **blocks; /* of BLOCK_ENDS ends each */
 	int block_count;
 	int block_room;
@@ -78,6 +81,7 @@ static void look_around(WhFactEnds *ends);
 static bool take_row(WhFactEnds *ends, TupleTableSlot *row, char op, WhPlace place);
 static void take_end(WhFactEnds *ends, Datum *key, uint32 hash, TupleTableSlot *row, char op,
 					 WhPlace place);
+static HeapTuple keep_row(WhFactEnds *ends, char op);
 static bool read_watched(const WhFactEnds *ends, TupleTableSlot *row, Datum *value);
 static WhFactEnd *add_end(WhFactEnds *ends, const Datum *key);
 static bool is_full(const WhFactEnds *ends);
@@ -211,6 +215,10 @@ begin(WhFactEnds *ends)
 	ends->blocks = NULL;
 	ends->block_count = 0;
 	ends->block_room = 0;
+	ends->kept = ends->parts > 1 ?
+					 NULL :
+					 GenerationContextCreate(ends->context, "walhouse last rows",
+											 ALLOCSET_DEFAULT_SIZES);
 }
 
 static void
@@ -218,6 +226,9 @@ look_around(WhFactEnds *ends)
 {
 	CHECK_FOR_INTERRUPTS();
 	MemoryContextReset(ends->scratch);
+	if (ends->kept != NULL &&
+		MemoryContextMemAllocated(ends->kept, false) >= Min(KEPT_BYTES, maintenance_work_mem * (Size) 1024 / 4))
+		ends->kept = NULL;
 }
 
 /* take_row takes note of a row; false: it has no key. */
@@ -279,7 +290,23 @@ take_end(WhFactEnds *ends, Datum *key, uint32 hash, TupleTableSlot *row, char op
 						 (end->stayed ? end->first_is_clear : ends->is_clear(ends->arg, row));
 	end->op = op;
 	end->last = place;
+	end->kept = keep_row(ends, op);
 	end->truncates = ends->truncates;
+}
+
+/* keep_row copies the row that the range is at, if it is an image and there is room. */
+static HeapTuple
+keep_row(WhFactEnds *ends, char op)
+{
+	MemoryContext caller;
+	HeapTuple row;
+
+	if (ends->kept == NULL || (op != 'I' && op != 'U'))
+		return NULL;
+	caller = MemoryContextSwitchTo(ends->kept);
+	row = wh_model_range_keep(ends->range);
+	MemoryContextSwitchTo(caller);
+	return row;
 }
 
 /* read_watched reads the watched column of a row; false: there is none. */
@@ -332,6 +359,13 @@ wh_fact_ends_get(const WhFactEnds *ends, uint64 number)
 {
 	return (WhFactEnd *) (ends->blocks[number / BLOCK_ENDS] +
 						  number % BLOCK_ENDS * end_size(ends));
+}
+
+TupleTableSlot *
+wh_fact_ends_last(const WhFactEnds *ends, const WhFactEnd *end)
+{
+	return end->kept != NULL ? wh_model_range_kept(ends->range, end->last, end->kept) :
+							   wh_model_range_fetch(ends->range, end->last);
 }
 
 bool

@@ -55,6 +55,8 @@ struct WhFactLeaves
 	PartitionDesc desc;
 	WhFactLeaf **leaves; /* by number in desc; NULL: not opened yet */
 	Snapshot snapshot; /* NULL: not taken yet */
+	Datum event_time; /* that was looked for last … */
+	WhFactLeaf *leaf; /* … and its partition; NULL: it had none */
 };
 
 static bool may_write(Relation rel);
@@ -127,9 +129,13 @@ wh_fact_leaves_desc(const WhFactLeaves *leaves)
 WhFactLeaf *
 wh_fact_leaves_find(WhFactLeaves *leaves, Datum event_time)
 {
-	int number = number_of(leaves, event_time);
 	WhFactLeaf *leaf;
+	int number;
 
+	/* One row is asked for several times.  Its type is passed by value. */
+	if (leaves->leaf != NULL && event_time == leaves->event_time)
+		return leaves->leaf;
+	number = number_of(leaves, event_time);
 	if (number < 0)
 		return NULL;
 	leaf = leaves->leaves[number];
@@ -138,7 +144,9 @@ wh_fact_leaves_find(WhFactLeaves *leaves, Datum event_time)
 		leaf = open_leaf(leaves, leaves->desc->oids[number]);
 		leaves->leaves[number] = leaf;
 	}
-	return leaf->is_plain ? leaf : NULL;
+	leaves->event_time = event_time;
+	leaves->leaf = leaf->is_plain ? leaf : NULL;
+	return leaves->leaf;
 }
 
 bool

@@ -83,7 +83,7 @@ wh_fact_side_new(WhFactDirect *direct, const WhFactEnd *end, WhFactSide *new, Wh
 	new->reason = NULL;
 	if (!wh_fact_ends_lives(direct->ends, end))
 		return true;
-	fate = wh_fact_side_compute(direct, wh_model_range_fetch(direct->range, end->last), &row,
+	fate = wh_fact_side_compute(direct, wh_fact_ends_last(direct->ends, end), &row,
 								&new->reason, same);
 	new->is_there = fate != WH_FATE_ABSENT;
 	if (fate == WH_FATE_REJECTED)

@@ -497,6 +497,10 @@ extern WhRange *wh_model_range_open(const WhModel *model, XLogRecPtr from, XLogR
 extern bool wh_model_range_next(WhRange *range);
 extern void wh_model_range_rewind(WhRange *range);
 extern TupleTableSlot *wh_model_range_fetch(WhRange *range, WhPlace place);
+/* wh_model_range_keep copies the row that the range is at into the current context;
+ * wh_model_range_kept gives it as wh_model_range_fetch does, without looking for it. */
+extern HeapTuple wh_model_range_keep(const WhRange *range);
+extern TupleTableSlot *wh_model_range_kept(WhRange *range, WhPlace place, HeapTuple row);
 extern void wh_model_range_close(WhRange *range);
 
 /* The query's columns, and whether its condition holds, as formulas over rows of a range; NULL:

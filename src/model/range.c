@@ -62,6 +62,7 @@ typedef struct Part
 	Relation rel;
 	Relation index;
 	TupleTableSlot *slot; /* of a row that is fetched */
+	TupleTableSlot *kept; /* of one that was kept */
 	TupleTableSlot *rows[MOST_ROWS]; /* of one change, and then one of the next */
 	AttrMap *map; /* NULL: its columns stand as the log's do */
 } Part;
@@ -233,6 +234,7 @@ open_part(WhRange *range, Part *part, Oid relid)
 			wh_compat_attribute_map(RelationGetDescr(part->rel), RelationGetDescr(state->log));
 		part->index = open_index(part->rel, part->map);
 		part->slot = table_slot_create(part->rel, NULL);
+		part->kept = MakeSingleTupleTableSlot(RelationGetDescr(part->rel), &TTSOpsHeapTuple);
 		for (int i = 0; i < MOST_ROWS; i++)
 			part->rows[i] = table_slot_create(part->rel, NULL);
 		if (part->map != NULL && state->mapped == NULL)
@@ -427,6 +429,22 @@ wh_model_range_fetch(WhRange *range, WhPlace place)
 	return as_log(state, part, part->slot);
 }
 
+HeapTuple
+wh_model_range_keep(const WhRange *range)
+{
+	const WhRangeState *state = range->state;
+
+	return ExecCopySlotHeapTuple(state->parts[range->place.part].rows[state->given - 1]);
+}
+
+TupleTableSlot *
+wh_model_range_kept(WhRange *range, WhPlace place, HeapTuple row)
+{
+	Part *part = &range->state->parts[place.part];
+
+	return as_log(range->state, part, ExecStoreHeapTuple(row, part->kept, false));
+}
+
 void
 wh_model_range_close(WhRange *range)
 {
@@ -440,6 +458,8 @@ wh_model_range_close(WhRange *range)
 
 		if (part->slot != NULL)
 			ExecDropSingleTupleTableSlot(part->slot);
+		if (part->kept != NULL)
+			ExecDropSingleTupleTableSlot(part->kept);
 		for (int j = 0; j < MOST_ROWS && part->rows[j] != NULL; j++)
 			ExecDropSingleTupleTableSlot(part->rows[j]);
 		if (part->index != NULL)
