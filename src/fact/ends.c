@@ -1,14 +1,14 @@
 /*
  * ends.c
- *		What a range of changes did to each key, in memory: where its row was before, and where the
- * last one is.
+ *		What a range of changes did to each key, in memory: where its row was before, and where
+ * the last one is.
  *
- * A fact wants the two ends of a range alone.  Of each key two places in the log are kept, some 80
- * bytes, and the last rows of the first few ten thousand keys; all others are fetched again when it
- * is their turn, in the order in which they were written, from pages that were read a moment ago.  Where the keys of a
- * range do not fit into maintenance_work_mem, they are divided by their hash, and each part is read
- * by itself, by the places of its rows (notes.c): so memory is bounded, whatever a source
- * transaction holds, and time follows the rows.
+ * A fact wants the two ends of a range alone.  Of each key two places in the log are kept, some
+ * 80 bytes, and the last rows of the first few ten thousand keys; all others are fetched again
+ * when it is their turn, in the order in which they were written, from pages that were read a
+ * moment ago.  Where the keys of a range do not fit into maintenance_work_mem, they are divided by
+ * their hash, and each part is read by itself, by the places of its rows (notes.c): so memory is
+ * bounded, whatever a source transaction holds, and time follows the rows.
  *
  * The first row of a key is a B where there was a row before.  The last one says what is left,
  * unless a TRUNCATE came after it.
@@ -226,8 +226,8 @@ look_around(WhFactEnds *ends)
 {
 	CHECK_FOR_INTERRUPTS();
 	MemoryContextReset(ends->scratch);
-	if (ends->kept != NULL &&
-		MemoryContextMemAllocated(ends->kept, false) >= Min(KEPT_BYTES, maintenance_work_mem * (Size) 1024 / 4))
+	if (ends->kept != NULL && MemoryContextMemAllocated(ends->kept, false) >=
+								  Min(KEPT_BYTES, maintenance_work_mem * (Size) 1024 / 4))
 		ends->kept = NULL;
 }
 

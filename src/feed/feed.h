@@ -33,6 +33,12 @@ extern WhStream *wh_feed_open(WhFeed *feed, int *holder);
  */
 extern bool wh_feed_poll(WhStream *stream, long timeout_ms);
 
+/*
+ * wh_feed_gather says whether ingests are to be large from now on: then one begins when it is full,
+ * or when for a moment nothing has come.
+ */
+extern void wh_feed_gather(WhStream *stream, bool gathers);
+
 /* The position that is committed here, and how far the source said its WAL goes. */
 extern XLogRecPtr wh_feed_position(const WhStream *stream);
 extern XLogRecPtr wh_feed_source_lsn(const WhStream *stream);

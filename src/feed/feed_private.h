@@ -107,6 +107,7 @@ struct WhStream
 	TimestampTz reported_at;
 	TimestampTz heard; /* when the last message came */
 	int64 waited; /* for the source, µs */
+	bool gathers; /* wh_feed_gather */
 	TimestampTz urged_at; /* it last wanted a reply */
 	bool is_urged; /* it wanted another one at once */
 	TimestampTz idle_stored_at;

@@ -39,6 +39,8 @@
  * part of walhouse.feed_memory, and MAX_KEPT at most. */
 #define KEPT_PART 16
 #define MAX_KEPT (4 * 1024 * 1024)
+/* The source sends less in that time than the connection takes. */
+#define GATHER_MS 2
 #define LOOK_EVERY 32 /* messages, while they come without a pause */
 
 static List *streams = NIL; /* open ones, in TopMemoryContext */
@@ -52,6 +54,7 @@ static void start_session(WhStream *stream);
 static void wait_for_slot(const WhFeed *feed, PGconn *plain);
 static void start_replication(WhStream *stream);
 static bool wait_stream(WhStream *stream, long timeout_ms);
+static bool gather(WhStream *stream);
 static void take_copy_data(WhStream *stream, char *buffer, int len);
 static bool store_idle_if_due(WhStream *stream);
 static void say_goodbye(WhStream *stream);
@@ -251,6 +254,7 @@ wh_feed_poll(WhStream *stream, long timeout_ms)
 							   TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
 	XLogRecPtr before = stream->position;
 	bool was_asked = stream->is_asked;
+	bool has_gathered = false;
 	int messages = 0;
 
 	check_open(stream);
@@ -270,6 +274,14 @@ wh_feed_poll(WhStream *stream, long timeout_ms)
 					 errmsg("the source of feed \"%s\" ended the stream", stream->feed->name)));
 		if (len > 0)
 			take_copy_data(stream, buffer, len);
+		if (len > 0)
+			has_gathered = false;
+		else if (stream->complete != NIL && !has_gathered && !batch_is_full(stream))
+		{
+			has_gathered = true;
+			if (gather(stream))
+				continue;
+		}
 		if (stream->complete != NIL && (len == 0 || batch_is_full(stream)))
 		{
 			wh_stream_ingest(stream);
@@ -323,6 +335,21 @@ wait_stream(WhStream *stream, long timeout_ms)
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
 	return true;
+}
+
+/* gather waits a moment for more; false: it is not to. */
+static bool
+gather(WhStream *stream)
+{
+	return stream->gathers &&
+		   WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, GATHER_MS,
+					 PG_WAIT_EXTENSION) == WL_TIMEOUT;
+}
+
+void
+wh_feed_gather(WhStream *stream, bool gathers)
+{
+	stream->gathers = gathers;
 }
 
 /* next_wait is how long to wait: to the deadline, and not past the next report. */

@@ -257,6 +257,7 @@ do_round(Worker *worker)
 	MemoryContextReset(worker->round);
 	CHECK_FOR_INTERRUPTS();
 	reload_settings();
+	wh_feed_gather(worker->stream, wh_loader_is_behind(worker->slot));
 	ingested = wh_round_ingest(worker->stream, patience_ms(worker),
 							   wh_loader_may_start(worker->slot) ? FIRST_ROUND_MS : WH_ROUND_MS,
 							   &goes_on);

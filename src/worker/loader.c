@@ -30,10 +30,13 @@
 
 /* A process that has not come by then is not waited for. */
 #define COME_MS 1000
-/* Ingest goes on for longer than that before it says so: a load that found something looks again,
- * so long after it began. */
+/* Ingest goes on for longer than that before it says so.  So for a while after a load that found
+ * something the next one begins by itself, at the earliest so long after the one before. */
+#define GOES_ON_MS 250
 #define LOOK_AGAIN_MS 20
 #define WAIT_MS 1000
+/* A load that keeps up with ingest is shorter. */
+#define LONG_MS 100
 /* So long without a load ends it. */
 #define LINGER_MS 10000
 
@@ -45,6 +48,7 @@ static bool attach(void);
 static void leave(int code, Datum arg);
 static Latch *give_back(WhSlot *slot);
 static void work(const WhFeed *feed);
+static bool load(WhSlot *slot, const WhFeed *feed);
 static bool take_asked(void);
 static bool may_end(TimestampTz loaded);
 static void say(const WhFeed *feed, BackendState state, const char *what);
@@ -92,6 +96,17 @@ wh_loader_may_start(WhSlot *slot)
 	may = wh_worker_parallel_load != WH_PARALLEL_OFF && may_start(slot, GetCurrentTimestamp());
 	LWLockRelease(wh_shared->lock);
 	return may;
+}
+
+bool
+wh_loader_is_behind(WhSlot *slot)
+{
+	bool is_behind;
+
+	LWLockAcquire(wh_shared->lock, LW_SHARED);
+	is_behind = slot->loads_are_long;
+	LWLockRelease(wh_shared->lock);
+	return is_behind;
 }
 
 /* may_start says that there is no load worker, and none that has failed just now; under the lock.
@@ -210,10 +225,11 @@ give_back(WhSlot *slot)
 	slot->loader.process = WH_PROCESS_NONE;
 	slot->loader.pid = 0;
 	slot->loader_latch = NULL;
+	slot->loads_are_long = false;
 	return slot->latch;
 }
 
-/* work loads whenever it is asked to, and goes on while loads find something. */
+/* work loads whenever it is asked to, and goes on for a while when loads find something. */
 static void
 work(const WhFeed *feed)
 {
@@ -222,32 +238,25 @@ work(const WhFeed *feed)
 		AllocSetContextCreate(PortalContext, "walhouse round", ALLOCSET_DEFAULT_SIZES);
 	TimestampTz loaded = GetCurrentTimestamp();
 	TimestampTz began = loaded;
-	bool moved = false;
 
 	MemoryContextSwitchTo(round);
 	while (!may_end(loaded))
 	{
-		if (take_asked() || moved)
+		bool goes_on = !TimestampDifferenceExceeds(loaded, GetCurrentTimestamp(), GOES_ON_MS);
+
+		if (take_asked() || goes_on)
 		{
 			say(feed, STATE_RUNNING, "loading models");
 			began = GetCurrentTimestamp();
-			moved = wh_load_run(feed->id);
-			if (moved)
-			{
+			if (load(slot, feed))
 				loaded = GetCurrentTimestamp();
-				LWLockAcquire(wh_shared->lock, LW_EXCLUSIVE);
-				slot->loads++;
-				slot->loader.failures = 0;
-				LWLockRelease(wh_shared->lock);
-				ConditionVariableBroadcast(&slot->moved);
-			}
 			say(feed, STATE_IDLE, "waiting for ingest");
 		}
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 moved ? TimestampDifferenceMilliseconds(
-									 GetCurrentTimestamp(),
-									 TimestampTzPlusMilliseconds(began, LOOK_AGAIN_MS)) :
-								 WAIT_MS,
+						 goes_on ? TimestampDifferenceMilliseconds(
+									   GetCurrentTimestamp(),
+									   TimestampTzPlusMilliseconds(began, LOOK_AGAIN_MS)) :
+								   WAIT_MS,
 						 PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
@@ -258,6 +267,26 @@ work(const WhFeed *feed)
 		}
 		MemoryContextReset(round);
 	}
+}
+
+/* load does a load, and tells how it went; true when it found something. */
+static bool
+load(WhSlot *slot, const WhFeed *feed)
+{
+	TimestampTz began = GetCurrentTimestamp();
+	bool moved = wh_load_run(feed->id);
+
+	LWLockAcquire(wh_shared->lock, LW_EXCLUSIVE);
+	slot->loads_are_long = TimestampDifferenceExceeds(began, GetCurrentTimestamp(), LONG_MS);
+	if (moved)
+	{
+		slot->loads++;
+		slot->loader.failures = 0;
+	}
+	LWLockRelease(wh_shared->lock);
+	if (moved)
+		ConditionVariableBroadcast(&slot->moved);
+	return moved;
 }
 
 static bool

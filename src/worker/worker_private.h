@@ -78,6 +78,7 @@ typedef struct WhSlot
 	WhBuildSlot loader; /* the load worker */
 	Latch *loader_latch;
 	bool load_asked; /* models are behind, and nobody has begun a load since that was known */
+	bool loads_are_long; /* the load worker's */
 	ConditionVariable moved; /* the feed or its models have a new position */
 } WhSlot;
 
@@ -192,6 +193,8 @@ extern void wh_build_start_pending(WhSlot *slot, const WhFeed *feed);
 extern void wh_loader_start_due(WhSlot *slot, const WhFeed *feed, bool is_busy);
 /* wh_loader_may_start says that a feed has no load worker, and would get one if it were busy. */
 extern bool wh_loader_may_start(WhSlot *slot);
+/* wh_loader_is_behind says that a load worker falls behind: its loads become long. */
+extern bool wh_loader_is_behind(WhSlot *slot);
 /*
  * wh_loader_takes says that the caller has nothing to load: a load worker does what is due, or
  * nothing is.  is_due: something may have become so.
