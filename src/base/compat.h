@@ -274,6 +274,16 @@
 	_bt_search((index), (key), (buffer), (access), NULL)
 #endif
 
+/* 16: locators; pins the buffer that had a block a moment ago, if it has it still; users include
+ * storage/bufmgr.h */
+#if PG_VERSION_NUM >= 160000
+#define wh_compat_read_recent(relation, block, buffer) \
+	ReadRecentBuffer((relation)->rd_locator, MAIN_FORKNUM, (block), (buffer))
+#else
+#define wh_compat_read_recent(relation, block, buffer) \
+	ReadRecentBuffer((relation)->rd_node, MAIN_FORKNUM, (block), (buffer))
+#endif
+
 /* 17: no snapshot is too old; users include storage/bufmgr.h */
 #if PG_VERSION_NUM >= 170000
 #define wh_compat_test_snapshot(snapshot, relation, page) ((void) 0)

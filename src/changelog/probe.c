@@ -55,6 +55,7 @@ struct WhProbe
 	IndexScanDesc scan; /* NULL: not needed yet */
 	/* where the key before was */
 	BlockNumber leaf; /* InvalidBlockNumber: nowhere yet */
+	Buffer buffer; /* in which it was; InvalidBuffer: not known */
 	OffsetNumber offset;
 	/* of the present key */
 	bool is_scanned; /* rows come from the scan */
@@ -76,6 +77,7 @@ typedef enum Answer
 static BTScanInsert make_key(const WhProbe *probe);
 static bool read_leaf(WhProbe *probe);
 static Answer ask_remembered(WhProbe *probe);
+static Buffer lock_leaf(const WhProbe *probe);
 static Answer ask_leaf(WhProbe *probe, Buffer buffer, bool begins_here);
 static OffsetNumber search(WhProbe *probe, Page page);
 static OffsetNumber note_equal(WhProbe *probe, Page page, OffsetNumber offset);
@@ -254,11 +256,23 @@ read_leaf(WhProbe *probe)
 static Answer
 ask_remembered(WhProbe *probe)
 {
-	Answer answer = ask_leaf(probe, _bt_getbuf(probe->index, probe->leaf, BT_READ), false);
+	Answer answer = ask_leaf(probe, lock_leaf(probe), false);
 
 	if (answer == GO_RIGHT)
-		answer = ask_leaf(probe, _bt_getbuf(probe->index, probe->leaf, BT_READ), true);
+		answer = ask_leaf(probe, lock_leaf(probe), true);
 	return answer == GO_RIGHT ? DESCEND : answer;
+}
+
+/* lock_leaf locks the remembered leaf for reading; mostly it is in the same buffer still. */
+static Buffer
+lock_leaf(const WhProbe *probe)
+{
+	if (!BufferIsValid(probe->buffer) ||
+		!wh_compat_read_recent(probe->index, probe->leaf, probe->buffer))
+		return _bt_getbuf(probe->index, probe->leaf, BT_READ);
+	_bt_lockbuf(probe->index, probe->buffer, BT_READ);
+	_bt_checkpage(probe->index, probe->buffer);
+	return probe->buffer;
 }
 
 /*
@@ -274,6 +288,7 @@ ask_leaf(WhProbe *probe, Buffer buffer, bool begins_here)
 
 	wh_compat_test_snapshot(probe->snapshot, probe->index, page);
 	probe->leaf = BufferGetBlockNumber(buffer);
+	probe->buffer = buffer;
 	if (P_ISLEAF(opaque) && !P_IGNORE(opaque))
 	{
 		OffsetNumber offset = search(probe, page);
@@ -290,7 +305,10 @@ ask_leaf(WhProbe *probe, Buffer buffer, bool begins_here)
 					 beyond > 0 && probe->found == 0			 ? GO_RIGHT :
 																   SCAN;
 			if (answer == GO_RIGHT)
+			{
 				probe->leaf = opaque->btpo_next;
+				probe->buffer = InvalidBuffer;
+			}
 		}
 	}
 	_bt_relbuf(probe->index, buffer);
