@@ -125,7 +125,23 @@ SELECT * FROM :peek, 'include_tables', 'a.b.c');
 SELECT * FROM :peek, 'exclude_tables', '.c');
 SELECT * FROM :peek, 'exclude_tables', 'c\');
 
+-- lists that differ are an error once the table has a change, also where all tables are known from the start
+CREATE TABLE apart (a integer, b integer);
+CREATE TABLE beside (id integer);
+CREATE PUBLICATION output_apart FOR TABLE apart (a), beside;
+CREATE PUBLICATION output_apart_too FOR TABLE apart (b), beside;
+SELECT count(*) >= 0 AS taken FROM :get);
+INSERT INTO beside VALUES (1);
+:show :peek, 'publication', 'output_apart,output_apart_too', 'ddl', 'on' :done
+ALTER TABLE apart ADD COLUMN c integer;
+ALTER TABLE beside ADD COLUMN more integer;
+SELECT data::jsonb ->> 'kind' AS kind, data::jsonb ->> 'table' AS "table"
+	FROM :get, 'publication', 'output_apart,output_apart_too', 'ddl', 'on') WHERE data ~ '"kind":"(insert|relation|altered)"';
+INSERT INTO apart VALUES (1);
+\set VERBOSITY terse
+:show :peek, 'publication', 'output_apart,output_apart_too', 'ddl', 'on' :done
+\set VERBOSITY default
 SELECT pg_drop_replication_slot('output_publications');
 DROP PUBLICATION output_list, output_list_same, output_list_part, output_whole, output_full, output_even, output_three, output_null, output_via,
-	output_leaf;
+	output_leaf, output_apart, output_apart_too;
 DROP SCHEMA output_publications, "output.dot" CASCADE;

@@ -68,7 +68,7 @@ wh_output_know_tables(WhOutput *session)
 	{
 		WhOutputRelation *entry = find_entry(session, lfirst_oid(cell));
 
-		if (entry != NULL && wh_output_is_published(&entry->actions))
+		if (entry != NULL && entry->difference == NULL && wh_output_is_published(&entry->actions))
 		{
 			entry->is_told = true;
 			entry->told = entry->fingerprint;
@@ -179,6 +179,8 @@ compare(WhOutput *session, ReorderBufferTXN *txn, Oid relid)
 	WhOutputRelation *entry = find_entry(session, relid);
 	bool is_there = entry != NULL && wh_output_is_published(&entry->actions);
 
+	if (entry != NULL && entry->difference != NULL)
+		return;
 	if (!is_there)
 		entry = hash_search(session->relations, &relid, HASH_FIND, NULL);
 	if (entry == NULL || (!is_there && !entry->is_told) ||
@@ -197,7 +199,7 @@ find_entry(WhOutput *session, Oid relid)
 	if (!RelationIsValid(relation))
 		return NULL;
 	if (is_table(relation))
-		entry = wh_output_find_relation(session, relation);
+		entry = wh_output_look_at_relation(session, relation);
 	RelationClose(relation);
 	return entry;
 }

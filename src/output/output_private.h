@@ -158,6 +158,7 @@ typedef struct WhOutputRelation
 	bool is_valid; /* cleared by invalidation callbacks, which do nothing else */
 	bool is_complete; /* set once all of the entry is there: an error may come between */
 	bool is_sent; /* the definition has gone into a batch of this session */
+	const char *difference; /* of its publications: its first change is an error; NULL: none */
 	bool is_rewrite_told; /* of the heap of a rewrite: its Rewrite is in a batch */
 	bool is_told; /* the reader knows, or had when the session began, the definition told */
 	uint64 told; /* its fingerprint */
@@ -388,6 +389,8 @@ extern void wh_output_init_relations(WhOutput *session);
  * changed.
  */
 extern WhOutputRelation *wh_output_find_relation(WhOutput *session, Relation relation);
+/* The same of a relation that has no change: what its publications differ in is no error. */
+extern WhOutputRelation *wh_output_look_at_relation(WhOutput *session, Relation relation);
 
 extern void wh_output_trim_relations(WhOutput *session);
 

@@ -46,6 +46,7 @@ walhouse_proto_for(PG_FUNCTION_ARGS)
 	Relation relation = relation_open(PG_GETARG_OID(0), AccessShareLock);
 	char kind = relation->rd_rel->relkind;
 	WhPublished published = {{false}};
+	const char *difference = NULL; /* there is none without publications */
 	WhOutput *session = create_session();
 	ProtoTable *table;
 
@@ -55,7 +56,7 @@ walhouse_proto_for(PG_FUNCTION_ARGS)
 				 errmsg("\"%s\" is not a table", RelationGetRelationName(relation)),
 				 errdetail("Only tables have rows in the stream.")));
 	table = read_table(session, relation,
-					   wh_output_published_columns(session, &published, relation));
+					   wh_output_published_columns(session, &published, relation, &difference));
 	table->proto.name = table->name;
 	relation_close(relation, AccessShareLock);
 	PG_RETURN_TEXT_P(print_tables(table->schema, list_make1(table)));
@@ -118,6 +119,8 @@ add_published(WhOutput *session, Oid relid, List **seen, List **tables)
 	Relation relation = try_table_open(relid, AccessShareLock);
 	Relation target;
 	WhPublished published;
+	const char *difference = NULL;
+	Bitmapset *columns;
 
 	if (relation == NULL)
 		return;
@@ -129,9 +132,9 @@ add_published(WhOutput *session, Oid relid, List **seen, List **tables)
 	target = try_table_open(published.told_as, AccessShareLock);
 	if (target == NULL)
 		return;
-	*tables = lappend(*tables,
-					  read_table(session, target,
-								 wh_output_published_columns(session, &published, target)));
+	columns = wh_output_published_columns(session, &published, target, &difference);
+	wh_output_check_difference(difference, published.told_as);
+	*tables = lappend(*tables, read_table(session, target, columns));
 	table_close(target, AccessShareLock);
 }
 

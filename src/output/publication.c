@@ -29,7 +29,6 @@ static bool find_membership(const Publication *publication, const WhPublished *p
 static void add_actions(PublicationActions *actions, const PublicationActions *more);
 static Bitmapset *listed_columns(const Publication *publication, Oid relid, bool *has_list);
 static Bitmapset *all_columns(TupleDesc desc, bool with_generated);
-static void report_difference(const char *what, Relation target);
 
 void
 wh_output_find_published(WhOutput *session, Relation relation, WhPublished *published)
@@ -198,11 +197,13 @@ add_actions(PublicationActions *actions, const PublicationActions *more)
 
 /*
  * wh_output_published_columns returns the attnums that are sent of the table that rows are told
- * as.  Two publications must not list different columns.  A list wins over what is said of
- * generated columns, but for generated_columns=none.
+ * as.  Two publications must not list different columns: *difference says what they differ in,
+ * and is otherwise left alone.  A list wins over what is said of generated columns, but for
+ * generated_columns=none.
  */
 Bitmapset *
-wh_output_published_columns(WhOutput *session, const WhPublished *published, Relation target)
+wh_output_published_columns(WhOutput *session, const WhPublished *published, Relation target,
+							const char **difference)
 {
 	WhGeneratedColumns generated = session->options.generated_columns;
 	bool with_generated = generated == WH_GENERATED_STORED;
@@ -226,7 +227,7 @@ wh_output_published_columns(WhOutput *session, const WhPublished *published, Rel
 				says != wh_compat_publishes_generated(unlisted) &&
 				!bms_equal(all_columns(RelationGetDescr(target), true),
 						   all_columns(RelationGetDescr(target), false)))
-				report_difference("values of publish_generated_columns", target);
+				*difference = "values of publish_generated_columns";
 			if (generated == WH_GENERATED_PUBLICATION)
 				with_generated = says;
 			if (unlisted == NULL)
@@ -236,7 +237,7 @@ wh_output_published_columns(WhOutput *session, const WhPublished *published, Rel
 		if (is_first)
 			columns = its;
 		else if ((has_list || any_list) && !bms_equal(columns, its))
-			report_difference("column lists", target);
+			*difference = "column lists";
 		any_list |= has_list;
 	}
 	if (!any_list)
@@ -287,13 +288,14 @@ all_columns(TupleDesc desc, bool with_generated)
 	return columns;
 }
 
-static void
-report_difference(const char *what, Relation target)
+void
+wh_output_check_difference(const char *difference, Oid target)
 {
+	if (difference == NULL)
+		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("cannot use different %s for table \"%s.%s\" in different publications", what,
-					get_namespace_name(RelationGetNamespace(target)),
-					RelationGetRelationName(target)),
+			 errmsg("cannot use different %s for table \"%s.%s\" in different publications", difference,
+					get_namespace_name(get_rel_namespace(target)), get_rel_name(target)),
 			 errhint("Give the table the same in all publications that are used together.")));
 }

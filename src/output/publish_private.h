@@ -24,7 +24,9 @@ extern void wh_output_find_published(WhOutput *session, Relation relation, WhPub
 extern bool wh_output_has_publications(WhOutput *session);
 extern bool wh_output_is_published(const PublicationActions *actions);
 extern Bitmapset *wh_output_published_columns(WhOutput *session, const WhPublished *published,
-											  Relation target);
+											  Relation target, const char **difference);
+/* Raises where there is a difference. */
+extern void wh_output_check_difference(const char *difference, Oid target);
 
 /* -------- filter.c -------- */
 

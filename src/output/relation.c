@@ -195,6 +195,15 @@ is_dependency(WhOutput *session, WhDependency kind, uint32 value)
 WhOutputRelation *
 wh_output_find_relation(WhOutput *session, Relation relation)
 {
+	WhOutputRelation *entry = wh_output_look_at_relation(session, relation);
+
+	wh_output_check_difference(entry->difference, entry->told_as);
+	return entry;
+}
+
+WhOutputRelation *
+wh_output_look_at_relation(WhOutput *session, Relation relation)
+{
 	Oid relid = RelationGetRelid(relation);
 	WhOutputRelation **recent = &session->recent[relid % WH_RECENT_RELATIONS];
 	WhOutputRelation *entry = *recent;
@@ -279,6 +288,7 @@ compile(WhOutput *session, WhOutputRelation *entry, Relation relation)
 	fresh.values = fresh.old_values = NULL;
 	fresh.nulls = fresh.old_nulls = NULL;
 	fresh.definition = NULL;
+	fresh.difference = NULL;
 	fresh.replica_identity = relation->rd_rel->relreplident;
 	compile_published(session, &fresh, relation);
 	MemoryContextSwitchTo(caller);
@@ -298,6 +308,7 @@ compile_published(WhOutput *session, WhOutputRelation *entry, Relation relation)
 	Relation target = relation;
 	AttrNumber *map = NULL;
 	int natts = Max(RelationGetNumberOfAttributes(relation), 1);
+	Bitmapset *columns;
 	ListCell *cell;
 
 	wh_output_find_published(session, relation, &published);
@@ -318,10 +329,13 @@ compile_published(WhOutput *session, WhOutputRelation *entry, Relation relation)
 	entry->nulls = palloc0(sizeof(bool) * natts);
 	entry->old_values = palloc0(sizeof(Datum) * natts);
 	entry->old_nulls = palloc0(sizeof(bool) * natts);
-	compile_columns(entry, relation, target, map,
-					wh_output_published_columns(session, &published, target));
-	entry->filters = wh_output_compile_filters(&published, target, map);
-	wh_output_describe(session, entry, relation, target, &published);
+	columns = wh_output_published_columns(session, &published, target, &entry->difference);
+	if (entry->difference == NULL)
+	{
+		compile_columns(entry, relation, target, map, columns);
+		entry->filters = wh_output_compile_filters(&published, target, map);
+		wh_output_describe(session, entry, relation, target, &published);
+	}
 	if (target != relation)
 		RelationClose(target);
 }
