@@ -261,7 +261,7 @@ wh_snapshot_resync(const WhFeed *feed, const WhFeedTable *table, bool mirror_on)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("table \"%s.%s\" of feed \"%s\" cannot be copied", table->source_schema, table->source_name, feed->name),
 				 tables == NIL ? errdetail("Publication \"%s\" of the source does not hold it.", feed->publication) : errdetail("It has no key that its replica identity sends."),
-				 errhint("Mend it at the source and CALL walhouse.resync_table again.")));
+				 errhint("Mend it at the source and CALL walhouse.resync_table again; of a table that was dropped and made anew, walhouse.remove_table and walhouse.add_table.")));
 	if (!has_mirror)
 		wh_mirror_check_identity(plain, feed, table);
 	if (mirror_on || !wh_resync_compare(feed, plain, table, linitial(tables), lsn))

@@ -255,8 +255,9 @@ stop_namesake(WhStream *stream, WhDefinition *definition)
 			(errmsg("table \"%s\" of feed \"%s\" was dropped at the source, and made again", found->table->source_name,
 					stream->feed->name),
 			 errdetail("Its mirror keeps what it had, and does not follow the new table."),
-			 errhint("CALL walhouse.drop_feed(%s) and create the feed again.",
-					 wh_sql_literal(stream->feed->name))));
+			 errhint("CALL walhouse.remove_table(%s, %s), and CALL walhouse.add_table with the same.",
+					 wh_sql_literal(stream->feed->name),
+					 wh_sql_literal(wh_sql("%I.%I", schema, name)))));
 	return true;
 }
 
@@ -285,7 +286,7 @@ settle_gone(WhStream *stream, const WhTransaction *txn, Oid relid)
 			(errmsg("table \"%s\" of feed \"%s\" has ended", table->source_name, stream->feed->name),
 			 errdetail("At %X/%X it was dropped at the source, or left the publication. Its mirror keeps what it had.",
 					   LSN_FORMAT_ARGS(txn->end_lsn)),
-			 errhint("If it was added to the publication again: CALL walhouse.resync_table(%s, %s).",
+			 errhint("If it was added to the publication again: CALL walhouse.resync_table(%s, %s). If it was made anew: walhouse.remove_table and walhouse.add_table, with the same arguments.",
 					 wh_sql_literal(stream->feed->name), wh_sql_literal(table->source_name))));
 }
 

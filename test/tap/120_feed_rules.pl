@@ -221,6 +221,11 @@ like($err, qr/WARNING:  table "again" of feed "every" has ended/, 'a table that 
 is(sql($house, q{SELECT string_agg(source_name || ' ' || state, ', ' ORDER BY source_name) FROM walhouse.stat_table WHERE feed = 'every'
 	AND source_name IN ('again', 'kept', 'lent')}), 'again resync, kept ready', 'and stops; another name does not');
 is(sql($house, 'SELECT * FROM every.lent'), '2', 'and the renamed table is followed');
+($status, $out, $err) = $house->psql('postgres', "$as_dw CALL walhouse.resync_table('every', 'again')");
+like($err, qr/cannot be copied.*made anew, walhouse\.remove_table and walhouse\.add_table/s, 'resync_table says what to do');
+sql($source, 'GRANT SELECT ON public.again TO feeder');
+sql($house, "$as_dw CALL walhouse.remove_table('every', 'again'); CALL walhouse.add_table('every', 'again'); CALL walhouse.ingest('every')");
+is(sql($house, 'SELECT * FROM every.again'), '1|a', 'removed and added it is followed');
 sql($house, "$as_dw CALL walhouse.drop_feed('every')");
 sql($source, 'DROP PUBLICATION everything');
 
