@@ -27,6 +27,7 @@
 #include "copy/copy_private.h"
 
 #define OWED_AT_A_TIME 200
+#define KEY_OVERHEAD 400 /* bytes that a key takes in memory, beside itself */
 
 struct WhCopied
 {
@@ -47,6 +48,7 @@ static Datum key_array(const WhTarget *target, const WhImage *image);
 static WhRows *read_keys(const WhFeedTable *table, const WhUnseen *unseen,
 						 const char *condition);
 static bool is_unseen(const WhUnseen *unseen, uint32 xid);
+static void check_size(const WhFeedTable *table, const WhUnseen *unseen);
 static WhImage *key_image(const WhTarget *target, List *key);
 static Datum unseen_array(const WhFeedTable *table, const WhUnseen *unseen);
 static Datum tid_array(List *read);
@@ -221,8 +223,10 @@ read_keys(const WhFeedTable *table, const WhUnseen *unseen, const char *conditio
 void
 wh_copied_mark(const WhTarget *target, WhKeymap *map, const WhUnseen *unseen)
 {
-	WhRows *rows = read_keys(target->table, unseen, "xid = ANY ($3)");
+	WhRows *rows;
 
+	check_size(target->table, unseen);
+	rows = read_keys(target->table, unseen, "xid = ANY ($3)");
 	for (uint64 i = 0; i < rows->count; i++)
 	{
 		bool isnull;
@@ -232,6 +236,29 @@ wh_copied_mark(const WhTarget *target, WhKeymap *map, const WhUnseen *unseen)
 			WH_COPIED_MARK;
 	}
 	wh_keymap_reset_to_touched(map, WH_COPIED_MARK);
+}
+
+/* check_size raises where the keys that a snapshot does not see would take more memory than there
+ * is to be: soon another one sees the transactions that took them away. */
+static void
+check_size(const WhFeedTable *table, const WhUnseen *unseen)
+{
+	WhArg args[] = {WH_ARG_INT4(table->feed_id),
+					WH_ARG_OID(table->source_relid),
+					{INT8ARRAYOID, unseen_array(table, unseen), false}};
+	WhRows *rows = wh_catalog_query(
+		wh_sql("SELECT COALESCE(pg_catalog.sum(pg_catalog.pg_column_size(key) + %d), 0)"
+			   "::pg_catalog.int8 FROM walhouse.feed_copy_key WHERE feed_id = $1 AND"
+			   " source_relid = $2 AND xid = ANY ($3)",
+			   KEY_OVERHEAD),
+		lengthof(args), args);
+
+	if (wh_rows_int8(rows, 0, 1) > (int64) wh_feed_memory * 1024)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("a snapshot of the source does not see yet that many rows of table \"%s\" were taken away",
+						table->source_name),
+				 errdetail("Their keys take more than walhouse.feed_memory.")));
 }
 
 /* key_image makes a row of which the key alone is known. */
