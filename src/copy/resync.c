@@ -41,7 +41,7 @@
 #include "copy/copy_private.h"
 
 #define SEGMENT (16 * 1024 * 1024) /* what offsets are multiples of: places in WAL files stay */
-#define SLICE_ROWS 1000000.0 /* that are compared in one transaction */
+#define SLICE_CHUNKS 20.0 /* of feed_chunk_rows: what is compared in one transaction */
 #define MAX_SLICES 16 /* of a table: each reads the whole of it */
 
 typedef struct Resync
@@ -283,6 +283,7 @@ follow(Resync *run, const WhFeedTable *table, const WhSourceTable *source)
 	if (reason != NULL)
 		return reason;
 	note_filter(table, source);
+	wh_changelog_note_definition(table, source, &(WhSchemaChange){.lsn = run->lsn});
 	/* Without a mirror nothing can be compared: the log begins anew. */
 	if (!table->has_mirror)
 		wh_changelog_set_table_state(table, "ready", run->lsn, NULL);
@@ -322,8 +323,9 @@ static void
 bring_table(Resync *run, const WhFeedTable *table, const WhSourceTable *source)
 {
 	WhParts *parts = wh_compare_table(run->feed, run->plain, table, source);
+	double slice_rows = SLICE_CHUNKS * wh_feed_chunk_rows;
 	int slices =
-		wh_compare_key_is_exact(table) ? (int) Min(parts->rows / SLICE_ROWS + 1, MAX_SLICES) : 1;
+		wh_compare_key_is_exact(table) ? (int) Min(parts->rows / slice_rows + 1, MAX_SLICES) : 1;
 	int size = (parts->count + slices - 1) / slices;
 
 	wh_txn_commit();
@@ -343,6 +345,7 @@ bring_table(Resync *run, const WhFeedTable *table, const WhSourceTable *source)
 		wh_txn_commit();
 		MemoryContextSwitchTo(old);
 		MemoryContextDelete(context);
+		wh_copier_point("resync: slice");
 	}
 }
 

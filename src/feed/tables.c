@@ -36,6 +36,7 @@ typedef struct Statement
 } Statement;
 
 static WhFeed *own_feed(FunctionCallInfo fcinfo);
+static void check_ready(const WhFeed *feed);
 static List *publish(const WhFeed *feed, PGconn *plain, const char *name);
 static void alter_publication(const WhFeed *feed, PGconn *plain, const char *what, const char *sql);
 static List *add_sources(const WhFeed *feed, PGconn *plain, List *oids);
@@ -61,15 +62,13 @@ walhouse_add_table(PG_FUNCTION_ARGS)
 	name = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	wh_txn_open("walhouse.add_table", wh_txn_procedure_atomic(fcinfo));
 	feed = own_feed(fcinfo);
-	if (strcmp(feed->state, "ready") != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("feed \"%s\" is in state %s", feed->name, feed->state)));
+	check_ready(feed);
 	plain = wh_connect(feed, false);
 	wh_source_check_addition(feed, plain, name);
 	oids = publish(feed, plain, name);
 	wh_copier_point("add: published");
 	wh_lock_state(feed->id);
+	check_ready(own_feed(fcinfo)); /* it may have been dropped meanwhile */
 	if (add_sources(feed, plain, oids) == NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
@@ -78,6 +77,15 @@ walhouse_add_table(PG_FUNCTION_ARGS)
 	wh_disconnect(plain);
 	wh_txn_close();
 	PG_RETURN_VOID();
+}
+
+static void
+check_ready(const WhFeed *feed)
+{
+	if (strcmp(feed->state, "ready") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("feed \"%s\" is in state %s", feed->name, feed->state)));
 }
 
 static WhFeed *

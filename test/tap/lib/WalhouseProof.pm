@@ -5,12 +5,13 @@ use strict;
 use warnings;
 use Exporter 'import';
 use FindBin;
+use IPC::Run;
 use Test::More;
 use WalhouseTest;
 use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw(create_server same empty verify_clean models_reach reach source_lsn lsn_diff fails_with worker_pid
-	mirrors_equal star_holds value ask until_true hand_database lone_server pages_touched);
+	mirrors_equal star_holds value ask until_true hand_database lone_server pages_touched stand stands let_go kill_there in_background);
 
 # value NODE, QUERY[, DATABASE]: one value, without the newline.
 sub value
@@ -79,6 +80,59 @@ sub pages_touched
 	}, $database);
 	my ($before, $after) = $out =~ /^pages\|(\d+)$/mg;
 	return wantarray ? ($after - $before, $out) : $after - $before;
+}
+
+# stand HOUSE, POINT[, CODE]: has whoever comes to a point of the code stand still there, runs CODE, and returns the pid of who stands.
+sub stand
+{
+	my ($house, $point, $code) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	sql($house, "ALTER SYSTEM SET walhouse.debug_feed_point = '$point'");
+	sql($house, 'SELECT pg_reload_conf()');
+	$code->() if $code;
+	return stands($house, $point);
+}
+
+# stands HOUSE, POINT: waits until somebody stands there.
+sub stands
+{
+	my ($house, $point) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my $pid = until_true(sub { ask($house, "SELECT pid FROM pg_stat_activity WHERE query = 'standing at $point'") }, 120);
+	ok($pid, "somebody stands at \"$point\"");
+	return $pid;
+}
+
+# let_go HOUSE: nobody stands still any more.
+sub let_go
+{
+	my ($house) = @_;
+	sql($house, 'ALTER SYSTEM RESET walhouse.debug_feed_point');
+	sql($house, 'SELECT pg_reload_conf()');
+	return;
+}
+
+# kill_there HOUSE, PID: kill -9 of one process, and the server is back with a launcher.
+sub kill_there
+{
+	my ($house, $pid) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my $launcher = q{SELECT pg_postmaster_start_time()::text || pid FROM pg_stat_activity WHERE backend_type LIKE 'walhouse launcher'};
+	my $before = value($house, $launcher);
+	kill9($house, $pid);
+	ok(until_true(sub { my $now = ask($house, $launcher); $now && $now ne $before }, 120), 'the server is back');
+	return;
+}
+
+# in_background HOUSE, STATEMENT[, SCALAR]: a psql that runs it, to be finished by finish(); what it says goes into the scalar.
+sub in_background
+{
+	my ($house, $statement, $said) = @_;
+	my $ignored;
+	$said //= \$ignored;
+	$$said = '';
+	return IPC::Run::start([ $house->installed_command('psql'), '-XAtq', '-d', $house->connstr('postgres'), '-c', $statement ],
+		'<', \undef, '>', $said, '2>', $said);
 }
 
 # create_server HOUSE, NAME, SOURCE[, DATABASE of the source[, DATABASE of the house]]: server and user mapping.
