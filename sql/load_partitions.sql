@@ -24,6 +24,7 @@ SELECT oracle.declare('dw.month', 'at', 'month'), oracle.declare('dw.year', 'pla
     oracle.declare('dw.month_sql', 'at', 'month'), oracle.declare('dw.day_sql', 'day', 'day') \g /dev/null
 ALTER TABLE dw.month_sql ADD CONSTRAINT "by SQL" CHECK (true);
 ALTER TABLE dw.day_sql ADD CONSTRAINT "by SQL" CHECK (true);
+SELECT walhouse.create_fact('dw.joined', 'SELECT s.id, s.customer, s.at, s.amount, c.city FROM shop.sale s LEFT JOIN shop.customer c ON c.id = s.customer', '{id}', 'at', '{"customer_sk": "dw.customer(customer)"}', 'month') \g /dev/null
 SELECT walhouse.create_rollup('dw.by_month', 'dw.month', '{}', '{"total": "sum(amount)"}', 'month'),
     walhouse.create_rollup('dw.by_month_sql', 'dw.month_sql', '{}', '{"total": "sum(amount)"}', 'month') \g /dev/null
 CREATE TABLE dw.day_old PARTITION OF dw.day FOR VALUES FROM (MINVALUE) TO ('2025-01-01');
@@ -34,7 +35,7 @@ CREATE TABLE dw.day_sql_old_1 PARTITION OF dw.day_sql_old FOR VALUES WITH (MODUL
 -- The oracle: rows of before and after, and where they are.
 CREATE VIEW oracle.now AS
     SELECT 'dw.month'::regclass AS fact, id, tableoid::regclass AS leaf, load_id FROM dw.month UNION ALL SELECT 'dw.month_sql', id, tableoid, load_id FROM dw.month_sql
-    UNION ALL SELECT 'dw.year', id, tableoid, load_id FROM dw.year UNION ALL SELECT 'dw.day', id, tableoid, load_id FROM dw.day
+    UNION ALL SELECT 'dw.year', id, tableoid, load_id FROM dw.year UNION ALL SELECT 'dw.joined', id, tableoid, load_id FROM dw.joined UNION ALL SELECT 'dw.day', id, tableoid, load_id FROM dw.day
     UNION ALL SELECT 'dw.day_sql', id, CASE WHEN tableoid IN ('dw.day_sql_old_0'::regclass, 'dw.day_sql_old_1'::regclass) THEN 'dw.day_sql_old'::regclass ELSE tableoid END, load_id FROM dw.day_sql;
 CREATE TABLE oracle.before AS TABLE oracle.now;
 CREATE TABLE oracle.load (load_id bigint, kind text, fact regclass, said text, expected text, rows_read bigint, logged bigint);
@@ -52,8 +53,9 @@ CREATE PROCEDURE oracle.note() LANGUAGE sql AS $$
     INSERT INTO oracle.load
     SELECT x.load_id, l.kind, m.relation, x.partitions || ' ' || x.partitions_from || ' ' || x.partitions_to || oracle.gaps(x.partition_gaps),
         (SELECT count(*) || ' ' || min(t."from") || ' ' || max(t."to") || oracle.gaps(tsmultirange(tsrange(min(t."from"), max(t."to"))) - range_agg(tsrange(t."from", t."to"))) FROM touched t WHERE t.fact = m.relation HAVING count(*) > 0), x.rows_read,
-        (SELECT count(*) FROM shop_log.sale g WHERE g.lsn > x.from_lsn AND g.lsn <= x.to_lsn AND g.op <> 'B')
-    FROM walhouse.load_model x JOIN walhouse.load l USING (load_id) JOIN walhouse.model m USING (model_id)
+        (SELECT count(*) FROM shop_log.sale g WHERE g.lsn > x.from_lsn AND g.lsn <= x.to_lsn AND g.op <> 'B') + CASE m.relation WHEN 'dw.joined'::regclass THEN n ELSE 0 END
+    FROM walhouse.load_model x JOIN walhouse.load l USING (load_id) JOIN walhouse.model m USING (model_id),
+        LATERAL (SELECT count(*) AS n FROM shop_log.customer g WHERE g.lsn > x.from_lsn AND g.lsn <= x.to_lsn AND g.op <> 'B') c
     WHERE m.kind = 'fact' AND x.load_id > COALESCE((SELECT max(o.load_id) FROM oracle.load o WHERE o.kind = 'load'), 0) AND NOT EXISTS (SELECT FROM oracle.load o WHERE o.load_id = x.load_id);
     TRUNCATE oracle.before;
     INSERT INTO oracle.before TABLE oracle.now $$;
@@ -63,7 +65,7 @@ CREATE PROCEDURE oracle.note() LANGUAGE sql AS $$
 SELECT handfeed.reach('shop');
 CALL walhouse.build('dw.customer');
 \set ECHO none
-SELECT format('CALL walhouse.build(%L)', 'dw.' || name) FROM unnest('{month,month_sql,year,day,day_sql,by_month,by_month_sql}'::text[]) name \gexec
+SELECT format('CALL walhouse.build(%L)', 'dw.' || name) FROM unnest('{month,month_sql,year,day,day_sql,joined,by_month,by_month_sql}'::text[]) name \gexec
 \set ECHO all
 CALL oracle.note();
 SELECT fact, said, said = expected AS as_expected, rows_read FROM oracle.load ORDER BY fact::text;
@@ -116,6 +118,8 @@ RESET walhouse.load_path;
 SELECT fact, count(*) AS loads, count(*) FILTER (WHERE said IS DISTINCT FROM expected) AS differences, count(*) FILTER (WHERE rows_read IS DISTINCT FROM logged) AS miscounted,
     count(*) FILTER (WHERE said LIKE '% without {%') > 0 AS gaps, count(*) FILTER (WHERE said LIKE '1 %') > 0 AS one, count(*) FILTER (WHERE said ~ '^([3-9]|..+) ') > 0 AS many
 FROM oracle.load WHERE kind = 'load' GROUP BY fact ORDER BY fact::text;
+SELECT count(*) FILTER (WHERE rows_read IS DISTINCT FROM rows_read_of[1] + rows_read_of[2]) AS differences, count(*) FILTER (WHERE 0 < ALL (rows_read_of)) > 5 AS of_both
+FROM walhouse.load_model WHERE model_id = (SELECT model_id FROM walhouse.model WHERE relation = 'dw.joined'::regclass) AND rows_read > 0;
 SELECT count(*) AS differences FROM walhouse.verify() WHERE missing + unexpected + different > 0;
 
 -- Within the budget of 250 bytes: the row, its line pointer, and its entries in two indexes. Gaps take 40 bytes, and 24 for each.
@@ -134,7 +138,7 @@ WHERE (o.f, o.t) IS DISTINCT FROM (s.f, s.t);
 
 \set QUIET on
 DROP VIEW oracle.now;
-SELECT walhouse.drop_model(m) FROM unnest('{dw.by_month,dw.by_month_sql,dw.month,dw.month_sql,dw.year,dw.day,dw.day_sql,dw.customer}'::regclass[]) m \g /dev/null
+SELECT walhouse.drop_model(m) FROM unnest('{dw.by_month,dw.by_month_sql,dw.month,dw.month_sql,dw.year,dw.day,dw.day_sql,dw.joined,dw.customer}'::regclass[]) m \g /dev/null
 DELETE FROM walhouse.load_summary WHERE feed_id = (SELECT feed_id FROM walhouse.feed WHERE name = 'shop');
 SELECT handfeed.remove('shop') \g /dev/null
 DROP SCHEMA dw, oracle, handfeed CASCADE;

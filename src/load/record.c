@@ -19,7 +19,7 @@
 #include "load/load.h"
 #include "load/load_private.h"
 
-#define LOAD_MODEL_COLUMNS 18
+#define LOAD_MODEL_COLUMNS 19
 
 static void record_models(const WhLoad *load, List *done);
 static void fill_model(Datum *values, bool *nulls, const WhLoad *load, const WhDone *model);
@@ -119,6 +119,8 @@ fill_model(Datum *values, bool *nulls, const WhLoad *load, const WhDone *model)
 	values[i++] = TimestampGetDatum(counts->partitions_to);
 	nulls[i] = counts->gaps == 0;
 	values[i++] = counts->gaps == 0 ? (Datum) 0 : gaps_of(counts);
+	nulls[i] = counts->rows_read_of == 0;
+	values[i++] = counts->rows_read_of;
 	Assert(i == LOAD_MODEL_COLUMNS);
 }
 

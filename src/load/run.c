@@ -418,22 +418,31 @@ load_model(Run *run, WhModel *model)
 }
 
 /* count_read counts the changes of a range where the load itself has not; of a query over several
- * tables their number tells nothing. */
+ * tables also those of each. */
 static void
 count_read(const Run *run, const WhModel *model, WhCounts *counts)
 {
-	const char *sql;
-	WhArg args[2];
+	WhArg args[] = {WH_ARG_LSN(model->position), WH_ARG_LSN(run->load->to)};
+	StringInfoData sql;
+	WhRows *rows;
+	bool isnull;
 
-	if (counts->read_known || model->source == NULL || model->join != NULL)
+	if (counts->read_known || model->source == NULL)
 		return;
-	args[0] = WH_ARG_LSN(model->position);
-	args[1] = WH_ARG_LSN(run->load->to);
-	sql = wh_sql("SELECT pg_catalog.count(*) FROM %T l"
-				 " WHERE l.lsn > $1 AND l.lsn <= $2 AND l.op <> 'B'",
-				 model->source->log);
-	counts->rows_read = wh_rows_int8(wh_spi_query(sql, 2, args), 0, 1);
+	initStringInfo(&sql);
+	foreach_ptr(WhFeedTable, table, model->sources)
+		wh_sql_append(&sql,
+					  "%s SELECT %u::pg_catalog.oid, pg_catalog.count(*) FROM %T l"
+					  " WHERE l.lsn > $1 AND l.lsn <= $2 AND l.op <> 'B'",
+					  sql.len > 0 ? " UNION ALL" : "", table->source_relid, table->log);
+	rows = wh_spi_query(wh_sql("SELECT pg_catalog.sum(r.n)::pg_catalog.int8,"
+							   " pg_catalog.array_agg(r.n ORDER BY r.relid) FROM (%s) r (relid, n)",
+							   sql.data),
+						lengthof(args), args);
+	counts->rows_read = wh_rows_int8(rows, 0, 1);
 	counts->read_known = true;
+	if (list_length(model->sources) > 1)
+		counts->rows_read_of = wh_rows_datum(rows, 0, 2, &isnull);
 }
 
 /* stopped_need returns the id of a stopped model that this one needs; 0: none. */

@@ -112,6 +112,7 @@ typedef struct WhCounts
 	int64 closed; /* and that ended */
 	bool read_known;
 	int64 rows_read; /* changes of the range, or rows of the mirror; valid when read_known */
+	Datum rows_read_of; /* int8[]: of each of several tables, by source_relid; 0: not known */
 	int32 partitions; /* of a fact that were written to */
 	Timestamp partitions_from; /* bounds of the first and the last of them, when there are any */
 	Timestamp partitions_to;

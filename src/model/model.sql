@@ -124,10 +124,11 @@ CREATE TABLE walhouse.load_model (
     partitions_from  timestamp,
     partitions_to    timestamp,
     partition_gaps   tsmultirange,
+    rows_read_of     bigint[],
     CONSTRAINT load_model_pkey PRIMARY KEY (model_id, load_id)
 );
 COMMENT ON TABLE walhouse.load_model IS
-    'What a load did to a model. The greatest load of a model holds its position (to_lsn). definition: the version of the model''s definition that it ran with. rows_read: logged changes of its table in the range, or rows of the mirror that a build read; NULL where they are not counted. opened, closed: versions of a dimension that began and ended. partitions: to how many partitions of a fact it wrote, partitions_from and partitions_to: the lower bound of the first and the upper one of the last of them, in UTC where the event time is timestamptz; NULL: to none. partition_gaps: where it wrote nothing between these, of more than 16 gaps the widest; NULL: nowhere.';
+    'What a load did to a model. The greatest load of a model holds its position (to_lsn). definition: the version of the model''s definition that it ran with. rows_read: logged changes of its tables in the range, or rows of the mirror that a build read; NULL where they are not counted. rows_read_of: of several tables those of each, in the order of walhouse.feed_table.source_relid. opened, closed: versions of a dimension that began and ended. partitions: to how many partitions of a fact it wrote, partitions_from and partitions_to: the lower bound of the first and the upper one of the last of them, in UTC where the event time is timestamptz; NULL: to none. partition_gaps: where it wrote nothing between these, of more than 16 gaps the widest; NULL: nowhere.';
 CREATE INDEX load_model_load_id_idx ON walhouse.load_model (load_id);
 
 CREATE TABLE walhouse.load_summary (

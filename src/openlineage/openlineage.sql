@@ -121,11 +121,11 @@ BEGIN ATOMIC
         SELECT l.load_id, l.kind AS load_kind, lm.model_id, lm.definition,
                l.kind = 'build' OR lm.definition <> (SELECT b.definition FROM walhouse.load_model b WHERE b.model_id = lm.model_id AND b.load_id < lm.load_id
                                                      ORDER BY b.load_id DESC LIMIT 1) AS is_new,
-               lm.from_lsn, lm.to_lsn, lm.rows_read, lm.inserted, lm.updated, lm.deleted, lm.inferred, lm.rejected,
+               lm.from_lsn, lm.to_lsn, lm.rows_read, lm.rows_read_of, lm.inserted, lm.updated, lm.deleted, lm.inferred, lm.rejected,
                lm.partitions, lm.partitions_from, lm.partitions_to, lm.partition_gaps, l.started, l.started + COALESCE(lm.duration_ms, 0) * '1 ms'::interval AS ended, NULL::text AS error
         FROM loads l JOIN walhouse.load_model lm ON lm.load_id = l.load_id
         UNION ALL
-        SELECT l.load_id, l.kind, m.model_id, NULL, false, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, l.started, l.ended, pg_catalog.substr(p.part, pg_catalog.length(m.name) + 3)
+        SELECT l.load_id, l.kind, m.model_id, NULL, false, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, l.started, l.ended, pg_catalog.substr(p.part, pg_catalog.length(m.name) + 3)
         FROM loads l
              CROSS JOIN LATERAL pg_catalog.regexp_split_to_table(l.error, '; (?=("([^"]|"")+"|[^\s".:;]+)[.]("([^"]|"")+"|[^\s".:;]+): )') p (part)
              JOIN (SELECT d.model_id, d.feed_id, pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS name
@@ -159,10 +159,12 @@ BEGIN ATOMIC
                              GROUP BY e.source_name, e.source_column ORDER BY e.source_name, e.source_column) i), '[]'))) AS facet
         FROM models m CROSS JOIN house h
     ), reads AS MATERIALIZED (
-        SELECT e.model_id, e.source, e.source_name, t.mirror IS NOT NULL AS is_mirror, d.model_id AS source_id
+        SELECT e.model_id, e.source, e.source_name, t.mirror IS NOT NULL AS is_mirror, d.model_id AS source_id,
+               pg_catalog.count(t.mirror) OVER of_model AS mirrors, pg_catalog.count(t.mirror) OVER (of_model ORDER BY t.source_relid) AS place
         FROM (SELECT DISTINCT x.model_id, x.source, x.source_name FROM edges x) e
              LEFT JOIN walhouse.feed_table t ON t.mirror = e.source
              LEFT JOIN walhouse.model d ON d.relation = e.source
+        WINDOW of_model AS (PARTITION BY e.model_id)
     ), checks AS MATERIALIZED (
         -- The last verification of each model that others read.
         SELECT i.model_id, i.relation, walhouse.openlineage_facet('DataQualityAssertionsDatasetFacet', '1-1-0', pg_catalog.jsonb_build_object('assertions',
@@ -257,7 +259,8 @@ BEGIN ATOMIC
                                           pg_catalog.jsonb_build_object('rowCount', c.rows)) END)), '{}'))) ORDER BY e.source_name), '[]')
                               FROM reads e LEFT JOIN checks k ON k.relation = e.source
                                    -- What rollups read of their fact is what the load did to it.
-                                   LEFT JOIN LATERAL (SELECT CASE WHEN e.is_mirror THEN r.rows_read
+                                   LEFT JOIN LATERAL (SELECT CASE WHEN e.is_mirror AND (e.mirrors = 1 OR r.rows_read = 0) THEN r.rows_read
+                                                                  WHEN e.is_mirror AND e.mirrors = pg_catalog.cardinality(r.rows_read_of) THEN r.rows_read_of[e.place]
                                                                   WHEN m.kind IN ('rollup', 'periodic_snapshot') AND r.load_kind = 'load' THEN
                                                                       (SELECT x.inserted + x.updated + x.deleted FROM runs x
                                                                        WHERE x.load_id = r.load_id AND x.model_id = e.source_id AND x.error IS NULL) END AS rows) c ON true

@@ -82,7 +82,7 @@ is(scalar(keys %{ { map { $_->[1] => 1 } events(0, q{, max_loads => 2}) } }), 2,
 is($end->{inputs}[0]{inputFacets}{inputStatistics}{rowCount}, 3, 'and so many changes that it read');
 my ($written) = of(\@loaded, 'COMPLETE', qr/dw\.Sale/);
 is(join(' ', map { "$_->{name}:" . ($_->{inputFacets}{inputStatistics}{rowCount} // '') } @{ $written->{inputs} }),
-	'postgres.dw.customer: postgres.shop.customer: postgres.shop.the.sale:', 'which of several tables is not known');
+	'postgres.dw.customer: postgres.shop.customer:3 postgres.shop.the.sale:1', 'and of each of several tables');
 is(encode($written->{outputs}[0]{outputFacets}{subset}{outputCondition}), encode({ type => 'partition', partitions => [ map {
 	{ identifier => "postgres.dw.Sale_p2026_0$_", dimensions => { on => "2026-0$_-01T00:00:00" } } } 1 .. 3 ] }), 'a load of a fact says which partitions it wrote to');
 my ($summed) = of(\@loaded, 'COMPLETE', qr/dw\.by_city/);
