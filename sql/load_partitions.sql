@@ -98,13 +98,15 @@ CALL oracle.take($$ INSERT INTO shop.customer VALUES (4, 'Ulm') $$);
 TABLE oracle.last;
 
 -- At random, by both ways.
+CREATE VIEW oracle.dice AS SELECT id, random() AS one, timestamptz '2024-12-01' + id * random() * interval '400 h' AS t FROM shop.sale ORDER BY id;
 CREATE PROCEDURE oracle.many(n int) LANGUAGE plpgsql AS $$
 BEGIN
     FOR i IN 1 .. n LOOP
         CALL oracle.take($c$
-            DELETE FROM shop.sale WHERE random() < .04;
-            UPDATE shop.sale SET (at, plain, day) = (SELECT t, t, t FROM (SELECT timestamptz '2024-12-01' + id * random() * interval '400 h' AS t) t) WHERE random() < .06;
-            UPDATE shop.sale SET amount = amount + 1 WHERE random() < .1;
+            -- Drawn once, in the order of keys, whatever the order in which the table is read.
+            WITH d AS MATERIALIZED (TABLE oracle.dice) DELETE FROM shop.sale s USING d WHERE d.id = s.id AND one < .04;
+            WITH d AS MATERIALIZED (TABLE oracle.dice) UPDATE shop.sale s SET (at, plain, day) = ROW (t, t, t) FROM d WHERE d.id = s.id AND one < .06;
+            WITH d AS MATERIALIZED (TABLE oracle.dice) UPDATE shop.sale s SET amount = amount + 1 FROM d WHERE d.id = s.id AND one < .1;
             INSERT INTO shop.customer VALUES (random() * 5, random()::text) ON CONFLICT (id) DO UPDATE SET city = excluded.city;
             INSERT INTO shop.sale SELECT nextval('oracle.id'), random() * 6, t, t, t, 0 FROM (SELECT timestamptz '2026-01-01' + random() * interval '600 days' AS t) t $c$);
     END LOOP;

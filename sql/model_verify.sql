@@ -32,20 +32,25 @@ CREATE FUNCTION dw.some(n int) RETURNS int LANGUAGE sql AS $$ SELECT 1 + floor(r
 CREATE PROCEDURE dw.work(n int) LANGUAGE plpgsql AS $$
 DECLARE
     now timestamptz := timestamptz '2026-01-01 00:00+00' + n * interval '7 hours';
+    a_person int; -- drawn once, whatever the order in which tables are read
+    a_sale int;
 BEGIN
     UPDATE shop.person SET divisor = 2 WHERE divisor = 0;
+    IF n = 7 THEN INSERT INTO shop.sale VALUES (41, 'abc', 1, NULL, n); END IF; -- one without a place stays
     FOR i IN 1 .. dw.some(5) LOOP
+        a_person := dw.some(12);
+        a_sale := dw.some(40);
         CASE dw.some(10)
-            WHEN 1, 2 THEN INSERT INTO shop.person VALUES (dw.some(12), 'name ' || n, (ARRAY['Rome', 'Oslo', 'Bonn'])[dw.some(3)])
+            WHEN 1, 2 THEN INSERT INTO shop.person VALUES (a_person, 'name ' || n, (ARRAY['Rome', 'Oslo', 'Bonn'])[dw.some(3)])
                 ON CONFLICT (id) DO UPDATE SET name = EXCLUDED.name, city = EXCLUDED.city;
-            WHEN 3 THEN UPDATE shop.person SET city = city || '!' WHERE id = dw.some(12);
-            WHEN 4 THEN DELETE FROM shop.person WHERE id = dw.some(12);
-            WHEN 5 THEN INSERT INTO shop.address VALUES (dw.some(12), 'street ' || n) ON CONFLICT (person) DO UPDATE SET street = EXCLUDED.street;
-            WHEN 6 THEN DELETE FROM shop.address WHERE person = dw.some(12);
-            WHEN 7 THEN DELETE FROM shop.sale WHERE id = dw.some(40);
-            WHEN 8 THEN UPDATE shop.sale SET amount = amount + 1, at = CASE WHEN n % 7 = 0 THEN NULL ELSE at + interval '11 days' END WHERE id = dw.some(40);
-            WHEN 9 THEN UPDATE shop.person SET divisor = 0 WHERE id = dw.some(12) AND n % 5 <> 0;
-            ELSE INSERT INTO shop.sale VALUES (dw.some(40), 'abc', nullif(dw.some(14), 14), now + (dw.some(9) - 5) * interval '2 days', n) ON CONFLICT DO NOTHING;
+            WHEN 3 THEN UPDATE shop.person SET city = city || '!' WHERE id = a_person;
+            WHEN 4 THEN DELETE FROM shop.person WHERE id = a_person;
+            WHEN 5 THEN INSERT INTO shop.address VALUES (a_person, 'street ' || n) ON CONFLICT (person) DO UPDATE SET street = EXCLUDED.street;
+            WHEN 6 THEN DELETE FROM shop.address WHERE person = a_person;
+            WHEN 7 THEN DELETE FROM shop.sale WHERE id = a_sale;
+            WHEN 8 THEN UPDATE shop.sale SET amount = amount + 1, at = CASE WHEN n % 7 = 0 THEN NULL ELSE at + interval '11 days' END WHERE id = a_sale;
+            WHEN 9 THEN UPDATE shop.person SET divisor = 0 WHERE id = a_person AND n % 5 <> 0;
+            ELSE INSERT INTO shop.sale VALUES (a_sale, 'abc', nullif(dw.some(14), 14), now + (dw.some(9) - 5) * interval '2 days', n) ON CONFLICT DO NOTHING;
         END CASE;
     END LOOP;
     PERFORM handfeed.commit('shop', now);

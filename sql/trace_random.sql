@@ -48,18 +48,22 @@ CREATE PROCEDURE dw.work(n int) LANGUAGE plpgsql AS $$
 DECLARE
     now timestamptz := timestamptz '2026-01-01 00:00+00' + n * interval '1 hour';
     ended pg_lsn;
+    a_person int; -- drawn once, whatever the order in which tables are read
+    a_sale int;
 BEGIN
+    IF n IN (25, 60) THEN TRUNCATE shop.person; END IF;
     FOR i IN 1 .. dw.some(4) LOOP
+        a_person := dw.some(5);
+        a_sale := dw.some(15);
         CASE dw.some(13)
-            WHEN 1, 2 THEN INSERT INTO shop.person VALUES (dw.some(5), 'name ' || dw.some(3), 'city ' || dw.some(3))
+            WHEN 1, 2 THEN INSERT INTO shop.person VALUES (a_person, 'name ' || dw.some(3), 'city ' || dw.some(3))
                 ON CONFLICT (id) DO UPDATE SET name = EXCLUDED.name, city = EXCLUDED.city;
-            WHEN 3 THEN DELETE FROM shop.person WHERE id = dw.some(5);
-            WHEN 4 THEN DELETE FROM shop.sale WHERE id = dw.some(15);
-            WHEN 5 THEN UPDATE shop.sale SET amount = amount + 1, at = at + interval '1 day' WHERE id = dw.some(15);
-            WHEN 6 THEN UPDATE shop.sale SET id = 100 + id WHERE id = dw.some(15) AND id < 100 AND NOT EXISTS (SELECT FROM shop.sale o WHERE o.id = 100 + sale.id);
-            WHEN 7, 8 THEN INSERT INTO shop.note VALUES (dw.some(15), 'note ' || n) ON CONFLICT (sale) DO UPDATE SET note = EXCLUDED.note;
-            WHEN 9 THEN IF random() < 0.1 THEN TRUNCATE shop.person; END IF;
-            ELSE INSERT INTO shop.sale VALUES (dw.some(15), dw.some(5), now - dw.some(6) * interval '3 hours', n) ON CONFLICT DO NOTHING;
+            WHEN 3 THEN DELETE FROM shop.person WHERE id = a_person;
+            WHEN 4 THEN DELETE FROM shop.sale WHERE id = a_sale;
+            WHEN 5 THEN UPDATE shop.sale SET amount = amount + 1, at = at + interval '1 day' WHERE id = a_sale;
+            WHEN 6 THEN UPDATE shop.sale SET id = 100 + id WHERE id = a_sale AND id < 100 AND NOT EXISTS (SELECT FROM shop.sale o WHERE o.id = 100 + sale.id);
+            WHEN 7, 8 THEN INSERT INTO shop.note VALUES (a_sale, 'note ' || n) ON CONFLICT (sale) DO UPDATE SET note = EXCLUDED.note;
+            ELSE INSERT INTO shop.sale VALUES (a_sale, a_person, now - dw.some(6) * interval '3 hours', n) ON CONFLICT DO NOTHING;
         END CASE;
     END LOOP;
     ended := handfeed.commit('shop', CASE WHEN random() < 0.2 THEN now - interval '5 hours' ELSE now END, ARRAY['transaction ' || n]);
