@@ -80,6 +80,7 @@ SELECT count(*) FROM walhouse.source_downstream('shop', 'orders', 'nothing');
 -- What a change of the source would do.
 SELECT * FROM walhouse.impact('ALTER TABLE public.orders DROP COLUMN amount, ADD COLUMN x int, ALTER status SET NOT NULL');
 SELECT action, object, effect, distance, node, reader_column FROM walhouse.impact('ALTER TABLE orders ALTER amount TYPE bigint');
+SELECT action, object, effect, distance, node, reader_column FROM walhouse.impact('ALTER TABLE orders ALTER id TYPE bigint, ALTER status TYPE varchar(10), ALTER customer_id TYPE no_such_type');
 SELECT action, object, effect, distance, node FROM walhouse.impact('ALTER TABLE customers DROP id; DROP TABLE customers') WHERE distance > 3;
 SELECT action, object, effect, distance, node, reader_column FROM walhouse.impact('ALTER TABLE orders RENAME amount TO x');
 -- And of a relation here.

@@ -120,6 +120,11 @@ COMMENT ON VIEW walhouse.schema_changes IS
     'One row for each change of a source table''s definition, in the order of lsn, change_id. lsn, xid, commit_time: of the source transaction (xid is NULL where it was met when the table was copied again). kind: what was done, in words of SQL; column_name, before, after: to what. action: followed (mirror and log were altered, or their rows), resync (the table waits to be copied again), ended (nothing more comes of the table), nothing (none was needed). models: those that read what changed.';
 
 -- How two definitions differ, as wh_changelog_definition() writes them.
+CREATE FUNCTION walhouse.type_change(have regtype, want regtype) RETURNS text
+LANGUAGE C STRICT IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'walhouse_type_change';
+COMMENT ON FUNCTION walhouse.type_change(regtype, regtype) IS
+    'What a column of a mirror does whose source column gets another type: follows (nothing is to be altered here), widens (log and mirror get the wider type), or resync (the table stops).';
+
 CREATE FUNCTION walhouse.definition_changes(before json, after json)
     RETURNS TABLE (kind text, column_name text, attnum integer, was text, "is" text)
     LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp

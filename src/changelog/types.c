@@ -14,6 +14,7 @@
 #include "access/transam.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "fmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
@@ -112,6 +113,20 @@ wh_changelog_type_widens(Oid have, Oid want)
 		default:
 			return false;
 	}
+}
+
+PG_FUNCTION_INFO_V1(walhouse_type_change);
+
+Datum
+walhouse_type_change(PG_FUNCTION_ARGS)
+{
+	Oid have = PG_GETARG_OID(0);
+	Oid want = PG_GETARG_OID(1);
+
+	if (wh_changelog_type_fits(have, want))
+		PG_RETURN_TEXT_P(cstring_to_text("follows"));
+	PG_RETURN_TEXT_P(
+		cstring_to_text(wh_changelog_type_widens(have, want) ? "widens" : "resync"));
 }
 
 char *

@@ -12,6 +12,7 @@
 #include "funcapi.h"
 #include "nodes/makefuncs.h"
 #include "nodes/parsenodes.h"
+#include "parser/parse_type.h"
 #include "parser/parser.h"
 #include "utils/builtins.h"
 
@@ -25,7 +26,7 @@ static const char *action_of(const AlterTableCmd *command);
 static void show_rename(ReturnSetInfo *result, const RenameStmt *statement);
 static void show_drop(ReturnSetInfo *result, const DropStmt *statement);
 static void show(ReturnSetInfo *result, const RangeVar *relation, const char *column,
-				 const char *action);
+				 const char *action, const char *type);
 static pg_noreturn void refuse(void);
 
 PG_FUNCTION_INFO_V1(walhouse_statement_changes);
@@ -61,7 +62,7 @@ show_statement(ReturnSetInfo *result, Node *statement)
 		case T_AlterObjectSchemaStmt:
 			if (((AlterObjectSchemaStmt *) statement)->relation == NULL)
 				refuse();
-			show(result, ((AlterObjectSchemaStmt *) statement)->relation, NULL, "set schema");
+			show(result, ((AlterObjectSchemaStmt *) statement)->relation, NULL, "set schema", NULL);
 			break;
 		default:
 			refuse();
@@ -74,12 +75,16 @@ show_alter(ReturnSetInfo *result, const AlterTableStmt *statement)
 	foreach_ptr(AlterTableCmd, command, statement->cmds)
 	{
 		const char *action = action_of(command);
+		const ColumnDef *column = (ColumnDef *) command->def;
 
-		if (action != NULL)
-			show(result, statement->relation,
-				 command->subtype == AT_AddColumn ? ((ColumnDef *) command->def)->colname :
-													command->name,
-				 action);
+		if (action == NULL)
+			continue;
+		if (command->subtype == AT_AddColumn)
+			show(result, statement->relation, column->colname, action, NULL);
+		else
+			show(result, statement->relation, command->name, action,
+				 command->subtype == AT_AlterColumnType ? TypeNameToString(column->typeName) :
+														  NULL);
 	}
 }
 
@@ -106,13 +111,13 @@ show_rename(ReturnSetInfo *result, const RenameStmt *statement)
 	if (statement->relation == NULL)
 		refuse();
 	if (statement->renameType == OBJECT_COLUMN)
-		show(result, statement->relation, statement->subname, "rename column");
+		show(result, statement->relation, statement->subname, "rename column", NULL);
 	else if (statement->renameType == OBJECT_TABCONSTRAINT ||
 			 statement->renameType == OBJECT_TRIGGER || statement->renameType == OBJECT_POLICY ||
 			 statement->renameType == OBJECT_RULE || statement->renameType == OBJECT_INDEX)
 		return;
 	else
-		show(result, statement->relation, NULL, "rename");
+		show(result, statement->relation, NULL, "rename", NULL);
 }
 
 static void
@@ -122,14 +127,15 @@ show_drop(ReturnSetInfo *result, const DropStmt *statement)
 		statement->removeType != OBJECT_MATVIEW && statement->removeType != OBJECT_FOREIGN_TABLE)
 		refuse();
 	foreach_ptr(List, name, statement->objects)
-		show(result, makeRangeVarFromNameList(name), NULL, "drop");
+		show(result, makeRangeVarFromNameList(name), NULL, "drop", NULL);
 }
 
 static void
-show(ReturnSetInfo *result, const RangeVar *relation, const char *column, const char *action)
+show(ReturnSetInfo *result, const RangeVar *relation, const char *column, const char *action,
+	 const char *type)
 {
-	Datum values[4] = {0};
-	bool nulls[4] = {0};
+	Datum values[5] = {0};
+	bool nulls[5] = {0};
 
 	nulls[0] = relation->schemaname == NULL;
 	if (!nulls[0])
@@ -139,6 +145,9 @@ show(ReturnSetInfo *result, const RangeVar *relation, const char *column, const 
 	if (!nulls[2])
 		values[2] = CStringGetTextDatum(column);
 	values[3] = CStringGetTextDatum(action);
+	nulls[4] = type == NULL;
+	if (!nulls[4])
+		values[4] = CStringGetTextDatum(type);
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 

@@ -398,24 +398,27 @@ $$;
 COMMENT ON FUNCTION walhouse.source_downstream(text, text, text) IS
     'What a column, or a whole table (column NULL), of a feed''s source bears on: its change log, its mirror, and all that comes after. table: with or without its schema at the source.';
 
-CREATE FUNCTION walhouse.statement_changes(statement text, OUT schema text, OUT relation text, OUT "column" text, OUT action text)
+CREATE FUNCTION walhouse.statement_changes(statement text, OUT schema text, OUT relation text, OUT "column" text, OUT action text, OUT type text)
 RETURNS SETOF record LANGUAGE c STRICT IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'walhouse_statement_changes';
 COMMENT ON FUNCTION walhouse.statement_changes(text) IS
-    'What ALTER and DROP statements would change, read off their text: relation and column as they are named there, and one of add column, drop column, alter type, rename column, rename, set schema, drop. What changes no column is left out. Raises for other statements. Nothing is looked up or run.';
+    'What ALTER and DROP statements would change, read off their text: relation and column as they are named there, and one of add column, drop column, alter type, rename column, rename, set schema, drop; type: the new one, as it is named there, without its length. What changes no column is left out. Raises for other statements. Nothing is looked up or run.';
 
 CREATE FUNCTION walhouse.impact(statement text, OUT action text, OUT object text, OUT effect text, OUT distance integer, OUT node text, OUT reader regclass, OUT reader_column text, OUT subtype text)
 RETURNS SETOF record LANGUAGE sql STABLE PARALLEL UNSAFE SET jit = off
 -- Names are bound here, but for those in the statement, which are looked up with the caller's search_path.
 BEGIN ATOMIC
     WITH change AS (
-        SELECT c.schema, c.relation, c."column", c.action
+        SELECT c.schema, c.relation, c."column", c.action, c.type
         FROM walhouse.statement_changes(impact.statement) c
     ), source AS (
         -- Tables of feeds: their columns are followed by number, and what cannot be followed stops the table.
         SELECT c.action, c."column", f.name AS feed, t.source_schema || '.' || t.source_name AS name,
                CASE WHEN c.action IN ('rename column', 'rename', 'set schema', 'add column') THEN 'follows'
                     WHEN c.action = 'drop' THEN 'ends'
-                    WHEN c.action = 'alter type' OR k.attnum = ANY (t.key) THEN 'resync'
+                    WHEN c.action = 'alter type' THEN COALESCE(walhouse.type_change(
+                        (SELECT a.atttypid::regtype FROM pg_catalog.pg_attribute a WHERE a.attrelid = t.mirror AND a.attname = k.mirror_column),
+                        pg_catalog.to_regtype(c.type)), 'resync')
+                    WHEN k.attnum = ANY (t.key) THEN 'resync'
                     ELSE 'null' END AS effect
         FROM change c
              JOIN walhouse.feed_table t ON t.source_name = c.relation AND (c.schema IS NULL OR t.source_schema = c.schema)
@@ -432,7 +435,7 @@ BEGIN ATOMIC
     ), result AS (
         SELECT s.action, s.feed || ': ' || s.name || COALESCE('.' || s."column", '') AS object, s.effect, d.distance, d.node, d.reader, d.reader_column, d.subtype
         FROM source s, LATERAL walhouse.source_downstream(s.feed, s.name, s."column") d
-        WHERE s.effect = 'null' OR (s.action = 'rename column' AND d.distance <= 2)
+        WHERE s.effect IN ('null', 'widens') OR (s.action = 'rename column' AND d.distance <= 2)
         UNION ALL
         -- What stops or ends does so as a whole.
         SELECT s.action, s.feed || ': ' || s.name || COALESCE('.' || s."column", ''), s.effect, pg_catalog.min(d.distance), d.node, d.reader, NULL, NULL
@@ -449,4 +452,4 @@ BEGIN ATOMIC
     ORDER BY r.action, r.object, r.distance, r.node, r.reader_column NULLS LAST, r.subtype;
 END;
 COMMENT ON FUNCTION walhouse.impact(text) IS
-    'What ALTER and DROP statements would do to models and tracked views, before they are run: statements on tables of the source of any feed, or on relations of this database. effect: null (the column is NULL from then on), resync (the table and all that reads it stops until walhouse.resync_table), ends (no more changes come), follows (log and mirror are renamed along), refused (PostgreSQL refuses it while others depend on it, or with CASCADE drops them). reader and reader_column: as of walhouse.downstream(); of what stops or ends as a whole there is no column.';
+    'What ALTER and DROP statements would do to models and tracked views, before they are run: statements on tables of the source of any feed, or on relations of this database. effect: null (the column is NULL from then on), widens (log and mirror get the wider type, and models whose query gets it stop until walhouse.alter_dimension and its like), resync (the table and all that reads it stops until walhouse.resync_table), ends (no more changes come), follows (log and mirror go along), refused (PostgreSQL refuses it while others depend on it, or with CASCADE drops them). reader and reader_column: as of walhouse.downstream(); of what stops or ends as a whole there is no column.';
