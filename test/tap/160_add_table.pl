@@ -88,6 +88,7 @@ my @waits = sort { $a <=> $b } slurp_file($source->logfile) =~ /acquired \w+ on 
 note(sprintf 'lock waits of more than 1 ms: %d; the longest: %s ms', scalar @waits, $waits[-1] // 0);
 kill 'TERM', $client;
 waitpid $client, 0;
+ok(poll($source, 'postgres', q{SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgbench'}, '0'), 'the client has gone, and its last transaction has ended');
 ok(reach($house, 'f', $source), 'all arrives');
 equal();
 verify_clean($house, 'after a table was added', 'dw.big');
