@@ -4,30 +4,26 @@
  *
  * Each row has a number: its key, where that is one integer, else its key's hash, for keys of
  * other types have no one order on both sides.  A part is a range of numbers.  Both sides compute,
- * at the same time, one checksum for each part, the exclusive or of the hashes of its rows, and
- * send no row.  A part whose checksums differ is split while there are more rows in such parts
- * than may be fetched at the price of another look at all.
- *
- * A row's hash has 64 bits, and is the same for the same bytes on all versions, collations and
- * settings.  Beside an integer key each column is hashed with a seed of its own, made of the key,
- * so that values cannot trade places; else the row is hashed as a record.  Columns whose equality
- * is coarser than their bytes (float, jsonb, bpchar …) go in as text, which both sessions write
- * under the same settings, as does what has no hash.  Where both sides hash in different ways all
- * the same (another byte order, another version of an extension), parts differ whose rows do not:
- * that costs time, and difference.c finds no change in them.
+ * at the same time, one checksum for each part, the exclusive or of the hashes of its rows
+ * (rowhash.c), and send no row.  A part whose checksums differ is split while there are more rows
+ * in such parts than may be fetched at the price of another look: at all rows, or, where the keys
+ * of these parts are few, at them alone, by their index.
  */
 #include "postgres.h"
 
 #include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "common/int.h"
+#include "executor/tuptable.h"
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
 #include "port/pg_bitutils.h"
-#include "storage/bufmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #include "base/base.h"
 #include "copy/copy_private.h"
@@ -39,52 +35,42 @@
 #define SMALL_PAGES 64 /* a mirror up to this size is compared row by row at once */
 #define ROW_BYTES 400 /* at most, of a table of which nothing is known */
 #define READ_COST 8 /* to fetch and compare a row takes as long as so many checksums */
-#define MAX_WIDTH 62 /* bits of a number */
-#define SEED_SHIFT 52 /* where a column's attnum stands in its seed */
 
-/* One side of a comparison. */
-typedef struct Side
+/* A comparison by checksums. */
+typedef struct Comparison
 {
-	char *relation; /* with its row filter */
-	char *number;
-	char *hash;
-} Side;
-
-/* What a side is made of. */
-typedef struct Terms
-{
-	const WhSourceTable *source;
-	const WhFeedTable *table; /* NULL: the source's side */
-	bool converts; /* the source has another encoding: texts are hashed as this database has them */
-	const WhParts *parts; /* how rows are numbered */
-} Terms;
+	const WhFeed *feed;
+	PGconn *plain;
+	WhSide there;
+	WhSide here;
+} Comparison;
 
 static double estimate_rows(Oid mirror, BlockNumber *pages);
 static bool converts(PGconn *plain);
 static WhParts *whole_table(const WhFeed *feed, PGconn *plain, const WhFeedTable *table,
 							const WhSourceTable *source);
-static const WhSourceColumn *integer_key(const WhSourceTable *source);
+static void draw_seeds(WhParts *parts);
 static void extend(int64 *least, int64 *greatest, const char *low, const char *high);
-static Side make_side(const Terms *terms);
-static const char *name_of(const Terms *terms, const WhSourceColumn *column);
-static Oid type_of(const WhSourceColumn *column);
-static char *number_sql(const Terms *terms);
-static char *seeded_hash(const Terms *terms);
-static char *record_hash(const Terms *terms, const List *attnums);
-static char *column_hash(const Terms *terms, const WhSourceColumn *column, const char *seed);
-static char *value(const Terms *terms, const WhSourceColumn *column);
-static bool is_exact(Oid type);
-static WhParts *split(const WhFeed *feed, PGconn *plain, const Side *there, const Side *here,
-					  const WhParts *parts, int bits);
-static char *sums_query(const Side *side, const WhParts *parts, int bits);
-static void add_mirror_sums(const WhFeed *feed, const char *query, const WhParts *parts, int bits,
+static bool are_few(const WhParts *parts, int count);
+static bool looks_up(const WhParts *parts);
+static void tune(const Comparison *comparison);
+static WhParts *split(Comparison *comparison, WhParts *parts, int bits);
+static void append_rows(StringInfo sql, const WhSide *side);
+static void append_ranges(StringInfo sql, const WhSide *side, const WhParts *parts);
+static char *sums_query(const WhSide *side, const WhParts *parts, int bits);
+static void add_mirror_sums(const Comparison *comparison, const WhParts *parts, int bits,
 							uint64 *sums);
+static void scan_mirror(const WhRowHasher *hasher, Relation mirror, const WhParts *parts, int bits,
+						uint64 *sums);
+static void query_mirror(const Comparison *comparison, const char *query, const WhParts *parts,
+						 int bits, uint64 *sums);
 static void add_source_sums(PGconn *plain, const WhParts *parts, int bits, uint64 *sums);
-static uint64 *sum_of(uint64 *sums, const WhParts *parts, int bits, int64 id);
+static void add_sum(uint64 *sums, const WhParts *parts, int bits, int64 id, uint64 sum);
 static char *parts_condition(const char *number, const WhParts *parts, int first, int count);
-static char *keys_condition(const Terms *terms, int first, int count);
+static char *keys_condition(const WhSide *side, int first, int count);
 static void append_ids(StringInfo sql, const WhParts *parts, int first, int count);
 static int compare_ids(const void *a, const void *b);
+static bool is_exact(Oid type);
 
 WhParts *
 wh_compare_table(const WhFeed *feed, PGconn *plain, const WhFeedTable *table,
@@ -92,29 +78,26 @@ wh_compare_table(const WhFeed *feed, PGconn *plain, const WhFeedTable *table,
 {
 	BlockNumber pages;
 	double rows = estimate_rows(table->mirror, &pages);
-	WhParts *parts;
-	Terms terms = {.source = source, .converts = converts(plain)};
-	Side there;
-	Side here;
+	WhParts *parts = whole_table(feed, plain, table, source);
+	bool is_converted = converts(plain);
+	Comparison comparison = {.feed = feed,
+							 .plain = plain,
+							 .there = {.source = source, .converts = is_converted},
+							 .here = {.source = source, .table = table, .converts = is_converted}};
 
-	wh_source_query(plain, "SET work_mem = '" WORK_MEM "'; SET bytea_output = 'hex'");
-	parts = whole_table(feed, plain, table, source);
 	parts->rows = parts->all_rows = rows;
 	if (pages <= SMALL_PAGES)
 		return parts;
-	terms.parts = parts;
-	there = make_side(&terms);
-	terms.table = table;
-	here = make_side(&terms);
-	while (parts->rows > (parts->bits == 0 ? 0 : rows / READ_COST))
+	while (parts->bits == 0 || looks_up(parts) || parts->rows > rows / READ_COST)
 	{
-		int wanted = pg_ceil_log2_64((uint64) (rows / PART_ROWS) + 1);
+		int wanted = looks_up(parts) ? parts->width :
+									   pg_ceil_log2_64((uint64) (rows / PART_ROWS) + 1);
 		int room = parts->bits + MAX_SUM_BITS - pg_ceil_log2_32(Max(parts->count, 1));
 		int bits = Min(Min(wanted, room), parts->width);
 
-		if (bits <= parts->bits + (parts->bits > 0 ? 1 : 0))
+		if (parts->count == 0 || bits <= parts->bits + (parts->bits > 0 ? 1 : 0))
 			break;
-		parts = split(feed, plain, &there, &here, parts, bits);
+		parts = split(&comparison, parts, bits);
 	}
 	return parts;
 }
@@ -139,16 +122,14 @@ converts(PGconn *plain)
 	return encoding == NULL || pg_char_to_encoding(encoding) != GetDatabaseEncoding();
 }
 
-/* -------- numbers of rows -------- */
-
 /* whole_table makes one part of a table, and says how its rows are numbered. */
 static WhParts *
 whole_table(const WhFeed *feed, PGconn *plain, const WhFeedTable *table,
 			const WhSourceTable *source)
 {
 	WhParts *parts = palloc0(sizeof(WhParts));
-	const WhSourceColumn *key = integer_key(source);
-	Terms here = {.source = source, .table = table};
+	const WhSourceColumn *key = wh_row_integer_key(source);
+	WhSide here = {.source = source, .table = table};
 	int64 least = PG_INT64_MAX;
 	int64 greatest = PG_INT64_MIN;
 	WhResult *theirs;
@@ -157,7 +138,8 @@ whole_table(const WhFeed *feed, PGconn *plain, const WhFeedTable *table,
 
 	parts->count = 1;
 	parts->ids = palloc0(sizeof(int64));
-	parts->width = MAX_WIDTH;
+	parts->width = WH_NUMBER_BITS;
+	draw_seeds(parts);
 	if (key == NULL)
 		return parts;
 	theirs = wh_source_query(plain, wh_sql("SELECT min(%I), max(%I) FROM ONLY %I.%I", key->name,
@@ -165,12 +147,12 @@ whole_table(const WhFeed *feed, PGconn *plain, const WhFeedTable *table,
 	wh_user_become(feed->owner, &saved);
 	ours = wh_spi_query(wh_sql("SELECT min(%I)::pg_catalog.text, max(%I)::pg_catalog.text"
 							   " FROM ONLY %T",
-							   name_of(&here, key), name_of(&here, key), table->mirror),
+							   wh_side_name(&here, key), wh_side_name(&here, key), table->mirror),
 						0, NULL);
 	wh_user_restore(&saved);
 	extend(&least, &greatest, wh_result_value(theirs, 0, 0), wh_result_value(theirs, 0, 1));
 	extend(&least, &greatest, wh_rows_text(ours, 0, 1), wh_rows_text(ours, 0, 2));
-	if (least > greatest || (uint64) greatest - (uint64) least >= UINT64CONST(1) << MAX_WIDTH)
+	if (least > greatest || (uint64) greatest - (uint64) least >= UINT64CONST(1) << WH_NUMBER_BITS)
 		return parts;
 	parts->by_key = true;
 	parts->width = pg_ceil_log2_64((uint64) greatest - (uint64) least + 1);
@@ -179,19 +161,17 @@ whole_table(const WhFeed *feed, PGconn *plain, const WhFeedTable *table,
 	return parts;
 }
 
-/* integer_key is the one column of a key that is an integer; NULL: there is none. */
-static const WhSourceColumn *
-integer_key(const WhSourceTable *source)
+static void
+draw_seeds(WhParts *parts)
 {
-	foreach_ptr(WhSourceColumn, column, source->columns)
-	{
-		Oid type = type_of(column);
+	uint64 random[4];
 
-		if (list_length(source->key) == 1 && column->attnum == linitial_int(source->key) &&
-			(type == INT2OID || type == INT4OID || type == INT8OID))
-			return column;
-	}
-	return NULL;
+	if (!pg_strong_random(random, sizeof(random)))
+		elog(ERROR, "no random numbers");
+	parts->seed = random[0];
+	parts->null = random[1];
+	snprintf(parts->null_text, sizeof(parts->null_text),
+			 "%016" INT64_MODIFIER "x%016" INT64_MODIFIER "x", random[2], random[3]);
 }
 
 static void
@@ -203,197 +183,24 @@ extend(int64 *least, int64 *greatest, const char *low, const char *high)
 	*greatest = Max(*greatest, strtoll(high, NULL, 10));
 }
 
-static char *
-number_sql(const Terms *terms)
-{
-	if (terms->parts->by_key)
-		return wh_sql("(%I::pg_catalog.int8 - '%l'::pg_catalog.int8)",
-					  name_of(terms, integer_key(terms->source)), terms->parts->least);
-	return wh_sql("(%s & %l)", record_hash(terms, terms->source->key),
-				  (INT64CONST(1) << MAX_WIDTH) - 1);
-}
-
-/* -------- hashes -------- */
-
-static Side
-make_side(const Terms *terms)
-{
-	const WhSourceTable *source = terms->source;
-	Side side;
-
-	if (terms->table != NULL)
-		side.relation = wh_sql("ONLY %T WHERE true", terms->table->mirror);
-	else
-		side.relation = wh_sql("ONLY %I.%I WHERE (%s)", source->schema, source->name,
-							   source->row_filter != NULL ? source->row_filter : "true");
-	side.number = number_sql(terms);
-	side.hash = terms->parts->by_key ? seeded_hash(terms) : record_hash(terms, NIL);
-	return side;
-}
-
-/* name_of is a column's name on a side. */
-static const char *
-name_of(const Terms *terms, const WhSourceColumn *column)
-{
-	if (terms->table == NULL)
-		return column->name;
-	foreach_ptr(WhFeedColumn, have, terms->table->columns)
-	{
-		if (have->attnum == column->attnum)
-			return have->mirror_column;
-	}
-	elog(ERROR, "column %d of table \"%s\" is not in the catalog", column->attnum,
-		 terms->table->source_name);
-	return NULL;
-}
-
-static Oid
-type_of(const WhSourceColumn *column)
-{
-	bool is_text;
-
-	return wh_changelog_local_type(column, &is_text);
-}
-
-static char *
-seeded_hash(const Terms *terms)
-{
-	const WhSourceColumn *key = integer_key(terms->source);
-	StringInfoData sql;
-
-	initStringInfo(&sql);
-	wh_sql_append(&sql, "pg_catalog.hashint8extended(%I, 0)", name_of(terms, key));
-	foreach_ptr(WhSourceColumn, column, terms->source->columns)
-	{
-		char *seed = wh_sql("%I # '%l'::pg_catalog.int8", name_of(terms, key),
-							(int64) column->attnum << SEED_SHIFT);
-
-		if (column != key)
-			wh_sql_append(&sql, " # COALESCE(%s, %d)", column_hash(terms, column, seed),
-						  column->attnum);
-	}
-	return sql.data;
-}
-
-/* column_hash hashes a column with a seed; NULL where it is NULL. */
-static char *
-column_hash(const Terms *terms, const WhSourceColumn *column, const char *seed)
-{
-	const char *name = name_of(terms, column);
-	Oid type = type_of(column);
-
-	switch (type)
-	{
-		case INT2OID:
-		case INT4OID:
-		case INT8OID:
-			return wh_sql("pg_catalog.hashint8extended(%I, %s)", name, seed);
-		case TIMESTAMPOID:
-		case TIMESTAMPTZOID:
-			return wh_sql("pg_catalog.timestamp_hash_extended(%I::pg_catalog.timestamp, %s)",
-						  name, seed);
-		case NUMERICOID:
-			return wh_sql("pg_catalog.hash_numeric_extended(%I, %s # COALESCE("
-						  "pg_catalog.scale(%I), -1))",
-						  name, seed, name);
-		default:
-			break;
-	}
-	if (!terms->converts && (!is_exact(type) || type == TEXTOID || type == VARCHAROID))
-		return wh_sql("pg_catalog.hashtextextended(%I::pg_catalog.text, %s)", name, seed);
-	return wh_sql("CASE WHEN %I IS NOT NULL THEN pg_catalog.hash_record_extended(ROW(%s), %s) END",
-				  name, value(terms, column), seed);
-}
-
-/* record_hash hashes the columns of some attnums, in their order; NIL: all. */
-static char *
-record_hash(const Terms *terms, const List *attnums)
-{
-	StringInfoData sql;
-
-	initStringInfo(&sql);
-	for (int i = 0; i < Max(list_length(attnums), 1); i++)
-	{
-		foreach_ptr(WhSourceColumn, column, terms->source->columns)
-		{
-			if (attnums == NIL || list_nth_int(attnums, i) == column->attnum)
-				appendStringInfo(&sql, "%s%s", sql.len > 0 ? ", " : "", value(terms, column));
-		}
-	}
-	return psprintf("pg_catalog.hash_record_extended(ROW(%s), 0)", sql.data);
-}
-
-/* value is a column as a record has it; texts come in this database's encoding. */
-static char *
-value(const Terms *terms, const WhSourceColumn *column)
-{
-	const char *name = name_of(terms, column);
-	Oid type = type_of(column);
-
-	if (type == CASHOID)
-		return wh_sql("pg_catalog.cash_send(%I)", name);
-	if (is_exact(type) && type != TEXTOID && type != VARCHAROID)
-		return wh_sql("%I", name);
-	if (terms->converts && terms->table == NULL)
-		return wh_sql("pg_catalog.convert_to(%I::pg_catalog.text, %L)", name,
-					  GetDatabaseEncodingName());
-	return wh_sql("%I::pg_catalog.text", name);
-}
-
-/* is_exact says whether values of a type have one hash exactly where they have the same bytes. */
-static bool
-is_exact(Oid type)
-{
-	switch (type)
-	{
-		case BOOLOID:
-		case CHAROID:
-		case INT2OID:
-		case INT4OID:
-		case INT8OID:
-		case OIDOID:
-		case DATEOID:
-		case TIMEOID:
-		case TIMESTAMPOID:
-		case TIMESTAMPTZOID:
-		case UUIDOID:
-		case BYTEAOID:
-		case TEXTOID:
-		case VARCHAROID:
-		case CASHOID: /* by its bytes */
-			return true;
-		default:
-			return false;
-	}
-}
-
-bool
-wh_compare_key_is_exact(const WhFeedTable *table)
-{
-	foreach_ptr(WhFeedColumn, column, table->columns)
-	{
-		if (list_member_int(table->key, column->attnum) && !is_exact(column->type))
-			return false;
-	}
-	return true;
-}
-
 /* -------- checksums -------- */
 
 /* split compares parts by more bits of their numbers, and returns those that differ. */
 static WhParts *
-split(const WhFeed *feed, PGconn *plain, const Side *there, const Side *here,
-	  const WhParts *parts, int bits)
+split(Comparison *comparison, WhParts *parts, int bits)
 {
 	int more = bits - parts->bits;
 	int64 total = (int64) parts->count << more;
-	uint64 *sums = palloc0(sizeof(uint64) * total);
+	uint64 *sums = palloc_extended(sizeof(uint64) * total, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	WhParts *result = palloc(sizeof(WhParts));
 
-	wh_source_copy(plain, wh_sql("COPY (%s) TO STDOUT", sums_query(there, parts, bits)),
+	comparison->there.parts = comparison->here.parts = parts;
+	tune(comparison);
+	wh_source_copy(comparison->plain,
+				   wh_sql("COPY (%s) TO STDOUT", sums_query(&comparison->there, parts, bits)),
 				   PGRES_COPY_OUT);
-	add_mirror_sums(feed, sums_query(here, parts, bits), parts, bits, sums);
-	add_source_sums(plain, parts, bits, sums);
+	add_mirror_sums(comparison, parts, bits, sums);
+	add_source_sums(comparison->plain, parts, bits, sums);
 	*result = *parts;
 	result->bits = bits;
 	result->count = 0;
@@ -409,47 +216,159 @@ split(const WhFeed *feed, PGconn *plain, const Side *there, const Side *here,
 	}
 	result->rows = parts->rows * result->count / Max(total, 1);
 	pfree(sums);
+	elog(DEBUG1, "table \"%s\": of " INT64_FORMAT " parts %d differ",
+		 comparison->here.table->source_name, total, result->count);
 	return result;
 }
 
-static char *
-sums_query(const Side *side, const WhParts *parts, int bits)
+/*
+ * tune sets on both sides what a planner cannot know: groups are few beside the rows, so that
+ * sorting these costs more than a table of those, and sending groups from a parallel worker costs
+ * nothing.  A compiled expression pays where all rows are read, and inlining into it does not.
+ */
+static void
+tune(const Comparison *comparison)
 {
-	char *condition = parts_condition(side->number, parts, 0, parts->count);
+	const char *settings[][2] = {{"work_mem", WORK_MEM},
+								 {"bytea_output", "hex"},
+								 {"enable_sort", "off"},
+								 {"parallel_tuple_cost", "0"},
+								 {"jit", looks_up(comparison->there.parts) ? "off" : "on"},
+								 {"jit_inline_above_cost", "-1"}};
 
-	return wh_sql("SELECT %s >> %d, pg_catalog.bit_xor(%s) FROM %s%s%s GROUP BY 1", side->number,
-				  parts->width - bits, side->hash, side->relation,
-				  condition != NULL ? " AND " : "", condition != NULL ? condition : "");
+	wh_settings_pin("UTC");
+	for (int i = 0; i < lengthof(settings); i++)
+	{
+		wh_source_query(comparison->plain, wh_sql("SET %I = %L", settings[i][0], settings[i][1]));
+		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_LOCAL, true, 0, false);
+	}
 }
 
-/* add_mirror_sums computes them in one statement, as the owner, with what memory it takes. */
+/* sums_query gives hashes of one row each where few are looked up: they are added up here. */
+static char *
+sums_query(const WhSide *side, const WhParts *parts, int bits)
+{
+	bool is_sum = !looks_up(parts);
+	char *condition;
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	wh_sql_append(&sql, "SELECT %s >> %d, %s(%s) FROM ", wh_row_number_sql(side),
+				  parts->width - bits, is_sum ? "pg_catalog.bit_xor" : "", wh_row_hash_sql(side));
+	if (is_sum)
+	{
+		condition = parts_condition(wh_row_number_sql(side), parts, 0, parts->count);
+		append_rows(&sql, side);
+		if (condition != NULL)
+			wh_sql_append(&sql, " AND %s", condition);
+		appendStringInfoString(&sql, " GROUP BY 1");
+	}
+	else
+		append_ranges(&sql, side, parts);
+	return sql.data;
+}
+
+/* append_rows appends all of a side's rows, and the beginning of a condition. */
 static void
-add_mirror_sums(const WhFeed *feed, const char *query, const WhParts *parts, int bits,
-				uint64 *sums)
+append_rows(StringInfo sql, const WhSide *side)
+{
+	if (side->table != NULL)
+		wh_sql_append(sql, "ONLY %T WHERE true", side->table->mirror);
+	else
+		wh_sql_append(sql, "ONLY %I.%I WHERE (%s)", side->source->schema, side->source->name,
+					  side->source->row_filter != NULL ? side->source->row_filter : "true");
+}
+
+/* append_ranges appends the rows of parts that are looked up: a range of the index for each. */
+static void
+append_ranges(StringInfo sql, const WhSide *side, const WhParts *parts)
+{
+	const char *key = wh_side_name(side, wh_row_integer_key(side->source));
+	int shift = parts->width - parts->bits;
+	const char *separator = ") \"walhouse parts\" (\"walhouse part\"), LATERAL (SELECT ";
+
+	appendStringInfoString(sql, "pg_catalog.unnest(");
+	append_ids(sql, parts, 0, parts->count);
+	foreach_ptr(WhSourceColumn, column, side->source->columns)
+	{
+		wh_sql_append(sql, "%s%I", separator, wh_side_name(side, column));
+		separator = ", ";
+	}
+	appendStringInfoString(sql, " FROM ");
+	append_rows(sql, side);
+	wh_sql_append(sql,
+				  " AND %I >= (\"walhouse part\" << %d) + '%l'::pg_catalog.int8"
+				  " AND %I <= (\"walhouse part\" << %d) + '%l'::pg_catalog.int8"
+				  " OFFSET 0) \"walhouse rows\"",
+				  key, shift, parts->least, key, shift,
+				  parts->least + (INT64CONST(1) << shift) - 1);
+}
+
+/* add_mirror_sums computes them in C, if all rows are to be looked at. */
+static void
+add_mirror_sums(const Comparison *comparison, const WhParts *parts, int bits, uint64 *sums)
+{
+	Relation mirror = table_open(comparison->here.table->mirror, AccessShareLock);
+	WhRowHasher *hasher = NULL;
+	WhUser saved;
+
+	if (!looks_up(parts))
+		hasher = wh_row_hasher(&comparison->here, mirror);
+	wh_user_become(comparison->feed->owner, &saved);
+	if (hasher != NULL)
+		scan_mirror(hasher, mirror, parts, bits, sums);
+	else
+		query_mirror(comparison, sums_query(&comparison->here, parts, bits), parts, bits, sums);
+	wh_user_restore(&saved);
+	table_close(mirror, NoLock);
+}
+
+static void
+scan_mirror(const WhRowHasher *hasher, Relation mirror, const WhParts *parts, int bits,
+			uint64 *sums)
+{
+	TupleTableSlot *slot = table_slot_create(mirror, NULL);
+	TableScanDesc scan;
+
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	scan = table_beginscan(mirror, GetActiveSnapshot(), 0, NULL);
+	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	{
+		int64 number;
+		uint64 hash = wh_row_hash(hasher, slot, &number);
+
+		CHECK_FOR_INTERRUPTS();
+		add_sum(sums, parts, bits, number >> (parts->width - bits), hash);
+	}
+	table_endscan(scan);
+	PopActiveSnapshot();
+	ExecDropSingleTupleTableSlot(slot);
+}
+
+/* query_mirror computes them in one statement, with what memory it takes. */
+static void
+query_mirror(const Comparison *comparison, const char *query, const WhParts *parts, int bits,
+			 uint64 *sums)
 {
 	WhRows *rows;
-	WhUser saved;
 	bool isnull;
 	ArrayType *ids;
 	ArrayType *values;
 
-	wh_settings_pin("UTC");
-	wh_user_become(feed->owner, &saved);
-	(void) set_config_option("work_mem", WORK_MEM, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL,
-							 true, 0, false);
 	rows = wh_spi_query(wh_sql("SELECT pg_catalog.array_agg(s.id), pg_catalog.array_agg(s.sum)"
 							   " FROM (%s) s (id, sum)",
 							   query),
 						0, NULL);
-	wh_user_restore(&saved);
 	ids = (ArrayType *) DatumGetPointer(wh_rows_datum(rows, 0, 1, &isnull));
 	if (isnull)
 		return;
 	ids = DatumGetArrayTypeP(PointerGetDatum(ids));
 	values = DatumGetArrayTypeP(wh_rows_datum(rows, 0, 2, &isnull));
 	for (int i = 0; i < ArrayGetNItems(ARR_NDIM(ids), ARR_DIMS(ids)); i++)
-		*sum_of(sums, parts, bits, ((int64 *) ARR_DATA_PTR(ids))[i]) ^=
-			((uint64 *) ARR_DATA_PTR(values))[i];
+		add_sum(sums, parts, bits, ((int64 *) ARR_DATA_PTR(ids))[i],
+				((uint64 *) ARR_DATA_PTR(values))[i]);
 }
 
 static void
@@ -466,24 +385,26 @@ add_source_sums(PGconn *plain, const WhParts *parts, int bits, uint64 *sums)
 		if (len == 0)
 			continue;
 		id = strtoll(line, &rest, 10);
-		*sum_of(sums, parts, bits, id) ^= (uint64) strtoll(rest, NULL, 10);
+		add_sum(sums, parts, bits, id, (uint64) strtoll(rest, NULL, 10));
 		PQfreemem(line);
 	}
 }
 
-/* sum_of finds the place of a part's sum: those of what was one part stand together. */
-static uint64 *
-sum_of(uint64 *sums, const WhParts *parts, int bits, int64 id)
+/* add_sum adds to a part's sum, if the part is asked for: those of what was one part stand
+ * together. */
+static void
+add_sum(uint64 *sums, const WhParts *parts, int bits, int64 id, uint64 sum)
 {
-	int64 whole = id >> (bits - parts->bits);
-	int64 *found = bsearch(&whole, parts->ids, parts->count, sizeof(int64), compare_ids);
+	int more = bits - parts->bits;
+	int64 whole = id >> more;
+	int64 *found = parts->ids;
 
-	if (found == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROTOCOL_VIOLATION),
-				 errmsg("the source sent the checksum of a part that was not asked for")));
-	return &sums[((found - parts->ids) << (bits - parts->bits)) |
-				 (id & ((INT64CONST(1) << (bits - parts->bits)) - 1))];
+	if (parts->bits > 0)
+		found = bsearch(&whole, parts->ids, parts->count, sizeof(int64), compare_ids);
+	else if (whole != 0)
+		found = NULL;
+	if (found != NULL)
+		sums[((found - parts->ids) << more) | (id & ((INT64CONST(1) << more) - 1))] ^= sum;
 }
 
 /* -------- conditions -------- */
@@ -492,37 +413,53 @@ char *
 wh_compare_source_condition(PGconn *plain, const WhSourceTable *source, const WhParts *parts,
 							int first, int count)
 {
-	Terms terms = {.source = source, .converts = converts(plain), .parts = parts};
+	WhSide side = {.source = source, .converts = converts(plain), .parts = parts};
 
-	return keys_condition(&terms, first, count);
+	return keys_condition(&side, first, count);
 }
 
 char *
-wh_compare_mirror_condition(const WhFeedTable *table, const WhSourceTable *source,
+wh_compare_mirror_condition(PGconn *plain, const WhFeedTable *table, const WhSourceTable *source,
 							const WhParts *parts, int first, int count)
 {
-	Terms terms = {.source = source, .table = table, .parts = parts};
+	WhSide side = {.source = source, .table = table, .converts = converts(plain), .parts = parts};
 
-	return keys_condition(&terms, first, count);
+	return keys_condition(&side, first, count);
+}
+
+/* are_few: some parts' keys may be looked up one by one. */
+static bool
+are_few(const WhParts *parts, int count)
+{
+	int shift = parts->width - parts->bits;
+
+	return parts->by_key && shift <= 30 &&
+		   (double) count * (INT64CONST(1) << shift) <= parts->all_rows / READ_COST;
+}
+
+/* looks_up: the next look is at the rows of these parts alone. */
+static bool
+looks_up(const WhParts *parts)
+{
+	return parts->bits > 0 && are_few(parts, parts->count);
 }
 
 /* keys_condition says that a row belongs to one of some parts; NULL where all do.  Where these have
  * few keys, by the keys themselves, for which there is an index. */
 static char *
-keys_condition(const Terms *terms, int first, int count)
+keys_condition(const WhSide *side, int first, int count)
 {
-	const WhParts *parts = terms->parts;
+	const WhParts *parts = side->parts;
 	int shift = parts->width - parts->bits;
 	StringInfoData sql;
 
-	if (!parts->by_key || shift > 30 ||
-		(double) count * (INT64CONST(1) << shift) > parts->all_rows / READ_COST)
-		return parts_condition(number_sql(terms), parts, first, count);
+	if (!are_few(parts, count))
+		return parts_condition(wh_row_number_sql(side), parts, first, count);
 	initStringInfo(&sql);
 	wh_sql_append(&sql,
 				  "%I = ANY (ARRAY(SELECT (p.i << %d) + g.i + '%l'::pg_catalog.int8"
 				  " FROM pg_catalog.unnest(",
-				  name_of(terms, integer_key(terms->source)), shift, parts->least);
+				  wh_side_name(side, wh_row_integer_key(side->source)), shift, parts->least);
 	append_ids(&sql, parts, first, count);
 	wh_sql_append(&sql, ") p (i), pg_catalog.generate_series(0, %l) g (i)))",
 				  (INT64CONST(1) << shift) - 1);
@@ -560,4 +497,44 @@ compare_ids(const void *a, const void *b)
 
 	return left < right ? -1 : left > right ? 1 :
 											  0;
+}
+
+/* -------- keys -------- */
+
+/* is_exact says whether values of a type have one hash exactly where they have the same bytes. */
+static bool
+is_exact(Oid type)
+{
+	switch (type)
+	{
+		case BOOLOID:
+		case CHAROID:
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+		case OIDOID:
+		case DATEOID:
+		case TIMEOID:
+		case TIMESTAMPOID:
+		case TIMESTAMPTZOID:
+		case UUIDOID:
+		case BYTEAOID:
+		case TEXTOID:
+		case VARCHAROID:
+		case CASHOID: /* by its bytes */
+			return true;
+		default:
+			return false;
+	}
+}
+
+bool
+wh_compare_key_is_exact(const WhFeedTable *table)
+{
+	foreach_ptr(WhFeedColumn, column, table->columns)
+	{
+		if (list_member_int(table->key, column->attnum) && !is_exact(column->type))
+			return false;
+	}
+	return true;
 }

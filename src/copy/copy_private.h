@@ -56,6 +56,9 @@ typedef struct WhParts
 	int64 *ids; /* ascending; of the parts that differ, all others are equal */
 	double rows; /* that they have together, as it is estimated */
 	double all_rows; /* that the table has */
+	int64 seed; /* of the hashes of this comparison */
+	int64 null; /* what stands for NULL in them, by chance */
+	char null_text[33]; /* hexadecimal */
 } WhParts;
 
 /* Compares checksums on both sides; the plain connection is in its snapshot, the caller in a
@@ -66,12 +69,41 @@ extern WhParts *wh_compare_table(const WhFeed *feed, PGconn *plain, const WhFeed
  * all rows. */
 extern char *wh_compare_source_condition(PGconn *plain, const WhSourceTable *source,
 										 const WhParts *parts, int first, int count);
-extern char *wh_compare_mirror_condition(const WhFeedTable *table, const WhSourceTable *source,
-										 const WhParts *parts, int first, int count);
+extern char *wh_compare_mirror_condition(PGconn *plain, const WhFeedTable *table,
+										 const WhSourceTable *source, const WhParts *parts,
+										 int first, int count);
 
 /* Whether keys that are equal have the same bytes, so that a row's part is the same on both
  * sides. */
 extern bool wh_compare_key_is_exact(const WhFeedTable *table);
+
+/* -------- rowhash.c: the hash of a row -------- */
+
+#define WH_NUMBER_BITS 62
+#define WH_NUMBER_MASK ((INT64CONST(1) << WH_NUMBER_BITS) - 1)
+
+/* One side of a comparison. */
+typedef struct WhSide
+{
+	const WhSourceTable *source;
+	const WhFeedTable *table; /* NULL: the source's side */
+	bool converts; /* the source has another encoding: texts are hashed as this database has them */
+	const WhParts *parts; /* how rows are numbered */
+} WhSide;
+
+/* The one column of a key that is an integer; NULL: there is none. */
+extern const WhSourceColumn *wh_row_integer_key(const WhSourceTable *source);
+extern const char *wh_side_name(const WhSide *side, const WhSourceColumn *column);
+/* Expressions over a side's columns: a row's number, and its hash, both int8. */
+extern char *wh_row_number_sql(const WhSide *side);
+extern char *wh_row_hash_sql(const WhSide *side);
+
+/* The same in C, of rows of the mirror; in the current context. NULL: SQL alone can do it. */
+typedef struct WhRowHasher WhRowHasher;
+
+struct TupleTableSlot;
+extern WhRowHasher *wh_row_hasher(const WhSide *side, Relation mirror);
+extern uint64 wh_row_hash(const WhRowHasher *hasher, struct TupleTableSlot *slot, int64 *number);
 
 /* -------- difference.c: rows of the source against those of the mirror -------- */
 

@@ -371,7 +371,7 @@ bring_slice(Resync *run, const WhFeedTable *table, const WhSourceTable *source,
 	wh_difference_take(difference, run->plain,
 					   wh_compare_source_condition(run->plain, source, parts, first, count));
 	counts = wh_difference_write(
-		difference, wh_compare_mirror_condition(table, source, parts, first, count));
+		difference, wh_compare_mirror_condition(run->plain, table, source, parts, first, count));
 	wh_difference_log(run->feed, run->lsn, run->time, run->clock, &counts);
 	run->seq = wh_difference_seq(difference);
 	run->counts.inserts += counts.inserts;
