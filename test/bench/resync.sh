@@ -23,7 +23,7 @@ resync()
 		ask target house -c "CALL walhouse.create_feed('bench', server => 'bench', tables => '{orders}')" || die "no copy"
 		record resync seconds copy "$(echo "$(now) - $from" | bc)"
 		ask source shop -c "SELECT pg_drop_replication_slot('bench')" >/dev/null || die "the slot stays"
-		ask source shop -c "UPDATE orders SET status = 'changed $i' WHERE hashint8(id) % 1000 = $i" || die "no changes"
+		ask source shop -c "UPDATE orders SET status = 'changed $i' WHERE abs(hashint8(id)::bigint) % 1000 = $i" || die "no changes"
 		from=$(now)
 		ask target house -c "CALL walhouse.resync('bench')" || die "no resync"
 		record resync seconds resync "$(echo "$(now) - $from" | bc)"
