@@ -15,6 +15,10 @@ CREATE SCHEMA dw;
 CREATE FUNCTION dw.inner_name(text) RETURNS text LANGUAGE sql IMMUTABLE RETURN upper($1);
 CREATE FUNCTION dw.clean(text) RETURNS text LANGUAGE sql IMMUTABLE RETURN dw.inner_name($1);
 CREATE FUNCTION dw.other(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN $1; END $$;
+CREATE SCHEMA "The Tools";
+CREATE FUNCTION "The Tools"."Trim, ""all"""(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT trim($1)';
+CREATE FUNCTION "The Tools".fold(text) RETURNS text LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, "The Tools" AS $$ SELECT "Trim, ""all""" (lower($1)) $$;
+CREATE FUNCTION dw.round_about(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN "The Tools" . Fold($1); END $$;
 CREATE FUNCTION dw.idle(text) RETURNS text LANGUAGE sql IMMUTABLE RETURN $1;
 SELECT walhouse.create_dimension('dw.customer', 'SELECT id, dw.clean(name) AS name, dw.other(city) AS city FROM shop.customer', '{id}', '{"*": 1}') \g /dev/null
 SELECT walhouse.create_fact('dw.sale', 'SELECT id, customer, at, amount FROM shop.sale', '{id}', 'at', '{"customer_sk": "dw.customer(customer)"}') \g /dev/null
@@ -30,6 +34,8 @@ BEGIN
     CALL walhouse.load('shop');
 END $$;
 \set QUIET off
+-- Names in bodies that are text.
+SELECT p.proname, n::regprocedure AS named FROM pg_proc p, walhouse.named_functions(p.oid) n WHERE p.pronamespace IN ('dw'::regnamespace, '"The Tools"'::regnamespace) ORDER BY 1, n::regprocedure::text COLLATE "C";
 -- With the declaration.
 SELECT * FROM dw.versions ORDER BY relation::text;
 -- What does not alter the definition.
@@ -58,6 +64,16 @@ CALL dw.take('Bonn');
 SELECT * FROM dw.versions WHERE relation = 'dw.customer'::regclass ORDER BY definition;
 SELECT m.relation, string_agg(x.definition::text, ' ' ORDER BY x.load_id) AS loads FROM walhouse.load_model x JOIN walhouse.model m USING (model_id) WHERE m.relation::text LIKE 'dw.%' GROUP BY 1 ORDER BY 1::text;
 SELECT details ->> 'definition' AS definition FROM walhouse.explain_row('dw.customer', '{"id": 1}') WHERE item = 'load';
+-- What bodies that are text call, by whatever way; what has the name and is another function does not count.
+SELECT walhouse.create_dimension('dw.tool', 'SELECT id, dw.round_about(name) AS name FROM shop.customer', '{id}', '{"*": 1}') \g /dev/null
+CREATE FUNCTION dw.fold(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT lower($1)';
+SELECT max(definition) FROM dw.versions WHERE relation = 'dw.tool'::regclass;
+CREATE OR REPLACE FUNCTION "The Tools"."Trim, ""all"""(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT ltrim($1)';
+SELECT max(definition) FROM dw.versions WHERE relation = 'dw.tool'::regclass;
+CREATE OR REPLACE FUNCTION "The Tools".fold(text) RETURNS text LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, "The Tools" AS $$ SELECT "Trim, ""all""" ($1) $$;
+SELECT max(definition) FROM dw.versions WHERE relation = 'dw.tool'::regclass;
+SELECT walhouse.drop_model('dw.tool');
+
 -- Back again is another version; what was changed with event triggers switched off is seen when lineage is read anew.
 SET session_replication_role = replica;
 CREATE OR REPLACE FUNCTION dw.inner_name(text) RETURNS text LANGUAGE sql IMMUTABLE RETURN upper($1);
@@ -82,4 +98,4 @@ SELECT walhouse.drop_model(m) FROM unnest('{dw.broken,dw.by_month,dw.sales,dw.cu
 SELECT count(*) AS left_behind FROM walhouse.model_definition WHERE model_id NOT IN (SELECT model_id FROM walhouse.model);
 SELECT handfeed.remove('shop');
 SET client_min_messages = error;
-DROP SCHEMA dw, handfeed CASCADE;
+DROP SCHEMA dw, "The Tools", handfeed CASCADE;

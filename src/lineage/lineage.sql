@@ -162,11 +162,13 @@ RETURNS SETOF regclass LANGUAGE sql STABLE PARALLEL UNSAFE ROWS 10 SET search_pa
     WITH RECURSIVE changed (class, object) AS (
         SELECT * FROM ROWS FROM (unnest(classes), unnest(objects)) c (class, object)
         UNION
-        SELECT CASE d.classid WHEN 'pg_policy'::regclass THEN 'pg_class'::regclass ELSE d.classid END, COALESCE(p.polrelid, d.objid)
-        FROM changed c
-             JOIN pg_depend d ON d.refclassid = c.class AND d.refobjid = c.object
-             LEFT JOIN pg_policy p ON d.classid = 'pg_policy'::regclass AND p.oid = d.objid
-        WHERE d.classid IN ('pg_proc'::regclass, 'pg_policy'::regclass)
+        SELECT x.*
+        FROM changed c CROSS JOIN LATERAL (
+            SELECT CASE d.classid WHEN 'pg_policy'::regclass THEN 'pg_class'::regclass ELSE d.classid END, COALESCE(p.polrelid, d.objid)
+            FROM pg_depend d LEFT JOIN pg_policy p ON d.classid = 'pg_policy'::regclass AND p.oid = d.objid
+            WHERE d.refclassid = c.class AND d.refobjid = c.object AND d.classid IN ('pg_proc'::regclass, 'pg_policy'::regclass)
+            UNION ALL
+            SELECT 'pg_proc'::regclass, f FROM walhouse.naming_functions(CASE c.class WHEN 'pg_proc'::regclass THEN c.object END) f) x
     ), read AS (
         SELECT object AS relation FROM changed WHERE class = 'pg_class'::regclass
         UNION

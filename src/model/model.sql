@@ -36,20 +36,52 @@ COMMENT ON TABLE walhouse.model_definition IS
 GRANT SELECT ON walhouse.model_definition TO PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('walhouse.model_definition', '');
 
+CREATE FUNCTION walhouse.named_functions(function oid) RETURNS SETOF oid LANGUAGE sql STABLE PARALLEL SAFE STRICT ROWS 3
+SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+    WITH body AS (
+        SELECT p.prosrc, (SELECT substr(c, 13) FROM unnest(p.proconfig) c WHERE starts_with(c, 'search_path=')) AS path
+        FROM pg_proc p WHERE p.oid = function AND p.prosqlbody IS NULL AND p.prolang NOT IN (SELECT l.oid FROM pg_language l WHERE l.lanname IN ('c', 'internal'))
+    ), named AS (
+        SELECT CASE WHEN m[1] IS NOT NULL THEN ARRAY[m[1]] ELSE string_to_array(b.path, ',') END AS schemas, m[2] AS name
+        FROM body b, regexp_matches(b.prosrc, '(?:("(?:[^"]|"")+"|[[:alpha:]_][[:alnum:]_$]*)\s*\.\s*)?("(?:[^"]|"")+"|[[:alpha:]_][[:alnum:]_$]*)\s*\(', 'g') m
+    ), folded AS (
+        SELECT CASE WHEN starts_with(s, '"') THEN replace(substr(s, 2, length(s) - 2), '""', '"') ELSE lower(s) END AS schema,
+               CASE WHEN starts_with(n.name, '"') THEN replace(substr(n.name, 2, length(n.name) - 2), '""', '"') ELSE lower(n.name) END AS name
+        FROM named n, unnest(n.schemas) x, trim(x) s
+    )
+    SELECT DISTINCT p.oid
+    FROM folded f JOIN pg_namespace n ON n.nspname = f.schema JOIN pg_proc p ON p.pronamespace = n.oid AND p.proname = f.name
+    WHERE n.nspname <> 'pg_catalog'
+$$;
+COMMENT ON FUNCTION walhouse.named_functions(oid) IS
+    'Functions that the body of one names, where PostgreSQL does not know what it calls because the body is text: all of a name that is written with its schema, or is in a schema of the function''s own search_path, before a parenthesis.';
+
+CREATE FUNCTION walhouse.naming_functions(function oid) RETURNS SETOF oid LANGUAGE sql STABLE PARALLEL SAFE STRICT ROWS 3
+SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+    SELECT b.oid
+    FROM pg_proc f JOIN pg_proc b ON b.prosqlbody IS NULL AND b.pronamespace <> 'pg_catalog'::regnamespace AND strpos(lower(b.prosrc), replace(lower(f.proname), '"', '""')) > 0
+    WHERE f.oid = function AND EXISTS (SELECT FROM walhouse.named_functions(b.oid) g WHERE g = function)
+$$;
+COMMENT ON FUNCTION walhouse.naming_functions(oid) IS
+    'Functions whose named_functions() one is.';
+
 CREATE FUNCTION walhouse.model_digest(query regclass) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp SET jit = off AS $$
     WITH RECURSIVE used (class, object) AS (
         SELECT 'pg_rewrite'::regclass::oid, r.oid FROM pg_rewrite r WHERE r.ev_class = query
         UNION
-        SELECT d.refclassid, d.refobjid
-        FROM used u JOIN pg_depend d ON d.classid = u.class AND d.objid = u.object AND d.refclassid = 'pg_proc'::regclass
+        SELECT 'pg_proc'::regclass, c.function
+        FROM used u CROSS JOIN LATERAL (
+            SELECT d.refobjid FROM pg_depend d WHERE d.classid = u.class AND d.objid = u.object AND d.refclassid = 'pg_proc'::regclass
+            UNION ALL
+            SELECT * FROM walhouse.named_functions(CASE u.class WHEN 'pg_proc'::regclass THEN u.object END)) c (function)
     )
     SELECT md5(concat(pg_get_viewdef(query), (
         SELECT string_agg(concat(p.oid::regprocedure, p.prosrc, pg_get_function_sqlbody(p.oid)), ' ' ORDER BY p.oid::regprocedure::text)
         FROM used u JOIN pg_proc p ON p.oid = u.object AND u.class = 'pg_proc'::regclass)))
 $$;
 COMMENT ON FUNCTION walhouse.model_digest(regclass) IS
-    'A hash of a query (the view that holds it) and of the bodies of the functions that PostgreSQL knows it to call; NULL: of none.';
+    'A hash of a query (the view that holds it) and of the bodies of the functions that PostgreSQL knows it to call, or that these name (walhouse.named_functions); NULL: of none.';
 
 CREATE FUNCTION walhouse.note_definition(model regclass) RETURNS void LANGUAGE sql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp SET jit = off AS $$
