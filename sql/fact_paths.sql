@@ -171,6 +171,24 @@ SELECT handfeed.commit('shop', '2027-02-05') \g /dev/null
 SELECT handfeed.reach('shop') \g /dev/null
 SET maintenance_work_mem = '6MB';
 CALL walhouse.load('shop');
+-- … and a TRUNCATE in the midst of what is read in parts, of which some keys come again, and others
+UPDATE shop.item SET pieces = 1 WHERE h BETWEEN 102 AND 110;
+TRUNCATE shop.item;
+SELECT handfeed.commit('shop', '2027-02-06') \g /dev/null
+SET session_replication_role = replica;
+INSERT INTO shop.item SELECT (i).* FROM (SELECT oracle.item(n % 7, 1101 + n / 7) AS i FROM generate_series(1, 12000) n OFFSET 0) r;
+CALL oracle.log('I');
+RESET session_replication_role;
+SELECT handfeed.commit('shop', '2027-02-07') \g /dev/null
+UPDATE shop.item SET pieces = 2 WHERE h BETWEEN 1102 AND 1110;
+SELECT handfeed.commit('shop', '2027-02-08') \g /dev/null
+SELECT handfeed.reach('shop') \g /dev/null
+SET maintenance_work_mem = '1MB';
+SET log_temp_files = -1;
+SET client_min_messages = debug1;
+CALL walhouse.load('shop');
+SET client_min_messages = error;
+SELECT count(*) > 1000 AS many FROM dw.a;
 RESET maintenance_work_mem;
 TRUNCATE oracle.result;
 CALL oracle.compare();
@@ -182,7 +200,6 @@ CALL walhouse.build('dw.a');
 CALL walhouse.build('dw.b');
 CALL walhouse.build('dw.c');
 CALL oracle.compare();
-SET log_temp_files = -1;
 SET client_min_messages = debug1;
 CALL walhouse.build('dw.a');
 CALL walhouse.build('dw.b');
