@@ -9,7 +9,8 @@
  * not covered here, before anything is written: queries over several tables, TRUNCATE, images that
  * cannot be computed (wh_model_guard), tables that are more than plain.
  *
- * A batch is as many whole transactions as work_mem holds.  Cutting the range changes nothing,
+ * A batch is as many whole transactions as maintenance_work_mem holds: each batch goes through all
+ * of the dimension's keys in their order, so fewer are better.  Cutting the range changes nothing,
  * because a load continues from the present rows alone; with purge it would, because that looks
  * ahead to the end of the range before versions are written, so there the range is one batch or the
  * statement's.  A transaction that is larger than memory is the statement's, too.
@@ -39,9 +40,10 @@
 #include "dimension/dimension_private.h"
 #include "dimension/direct_private.h"
 
-/* A batch takes work_mem, or this; a transaction that may not be cut takes so many times that. */
+/* A batch takes maintenance_work_mem, or this; a transaction that may not be cut takes so many
+ * times that. */
 #define LEAST_MEMORY ((Size) 16 * 1024 * 1024)
-#define MOST_PARTS 4
+#define MOST_PARTS 2
 #define LOOK_EVERY 256 /* rows */
 
 /* The feed clock of each source transaction, read in step with the log. */
@@ -271,7 +273,7 @@ load_batches(Reader *reader, WhDirectTarget *target, XLogRecPtr *from, XLogRecPt
 	bool goes_on = true;
 
 	reader->batch.context =
-		AllocSetContextCreate(CurrentMemoryContext, "walhouse members", ALLOCSET_DEFAULT_SIZES);
+		GenerationContextCreate(CurrentMemoryContext, "walhouse members", ALLOCSET_DEFAULT_SIZES);
 	reader->has_row = wh_model_range_next(reader->range);
 	while (goes_on && reader->has_row)
 	{
@@ -294,7 +296,7 @@ read_batch(Reader *reader)
 {
 	MemoryContext context = reader->batch.context;
 	WhRange *range = reader->range;
-	Size limit = Max((Size) work_mem * 1024, LEAST_MEMORY);
+	Size limit = Max((Size) maintenance_work_mem * 1024, LEAST_MEMORY);
 	Size used = 0;
 	bool taken = true;
 
