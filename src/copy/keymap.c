@@ -76,7 +76,8 @@ struct WhKeymap
 	WhProbe *reader; /* with the snapshot that is active until the map is emptied; NULL: none yet
 						   */
 	MemoryContext context; /* of the table and the list */
-	rows_hash *table;
+	rows_hash *table; /* NULL: it is empty */
+	uint32 met; /* how many keys there were before it was emptied last */
 	List *rows;
 	Datum *probe;
 	MemoryContext kept_context; /* not a child of what a chunk may fill; NULL: nothing is kept */
@@ -110,7 +111,7 @@ wh_keymap_open(const WhTarget *target, Relation mirror)
 	map->slot = table_slot_create(mirror, NULL);
 	map->context =
 		AllocSetContextCreate(CurrentMemoryContext, "walhouse keys", ALLOCSET_DEFAULT_SIZES);
-	map->table = rows_create(map->context, 256, map);
+	map->met = target->met;
 	return map;
 }
 
@@ -143,7 +144,7 @@ open_column(WhKeymap *map, int i)
 						   column->collation, equal, (Datum) 0);
 }
 
-void
+uint32
 wh_keymap_close(WhKeymap *map)
 {
 	end_reading(map);
@@ -151,16 +152,17 @@ wh_keymap_close(WhKeymap *map)
 		MemoryContextDelete(map->kept_context);
 	ExecDropSingleTupleTableSlot(map->slot);
 	index_close(map->index, NoLock);
+	return map->met;
 }
 
 void
 wh_keymap_reset(WhKeymap *map)
 {
-	uint32 size = Min(Max(map->table->members, 256), MAX_START);
-
+	if (map->table != NULL)
+		map->met = map->table->members;
+	map->table = NULL;
 	end_reading(map);
 	MemoryContextReset(map->context);
-	map->table = rows_create(map->context, size, map);
 	map->rows = NIL;
 }
 
@@ -284,6 +286,8 @@ wh_keymap_find(WhKeymap *map, const WhImage *image, bool is_new, XLogRecPtr txn_
 	WhRow *row;
 	MemoryContext old;
 
+	if (map->table == NULL)
+		map->table = rows_create(map->context, Min(Max(map->met, 256), MAX_START), map);
 	take_key(map, image, map->probe);
 	slot = rows_insert(map->table, map->probe, &found);
 	if (found)

@@ -27,6 +27,7 @@ typedef struct WhTarget
 	bool is_ready; /* changes are wanted */
 	XLogRecPtr partition_from; /* LSNs whose partition of the log is known to be there, */
 	XLogRecPtr partition_to; /* while one batch is prepared */
+	uint32 met; /* how many keys the last ingest met */
 } WhTarget;
 
 /* Both live in the current context, until the catalog's generation changes. */
@@ -79,7 +80,8 @@ typedef struct WhRow
 typedef struct WhKeymap WhKeymap;
 
 extern WhKeymap *wh_keymap_open(const WhTarget *target, Relation mirror);
-extern void wh_keymap_close(WhKeymap *map);
+/* Returns how many keys the map had before it was emptied last. */
+extern uint32 wh_keymap_close(WhKeymap *map);
 /* Empties the map; rows live in the context that is current when they are found. */
 extern void wh_keymap_reset(WhKeymap *map);
 /* Empties it, but for which keys a transaction has touched: for one by chunks whose rows cannot be

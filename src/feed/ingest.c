@@ -149,7 +149,7 @@ wh_ingest(void *arg)
 	{
 		if (table->copied != NULL)
 			wh_copied_close(table->copied);
-		wh_keymap_close(table->map);
+		table->target->met = wh_keymap_close(table->map);
 		wh_changelog_append_close(table->log);
 		wh_changelog_append_close(table->mirror);
 	}
@@ -777,19 +777,25 @@ write_mirror(Work *work, Table *table)
 {
 	List *rows = wh_keymap_rows(table->map);
 	MemoryContext old = MemoryContextSwitchTo(work->chunk);
+	uint64 changed = 0;
+	uint64 added = 0;
 
 	foreach_ptr(WhRow, row, rows)
 	{
-		if (row->is_changed && row->in_mirror && row->image == NULL)
+		if (!row->is_changed)
+			continue;
+		if (row->image != NULL)
+			*(row->in_mirror ? &changed : &added) += 1;
+		else if (row->in_mirror)
 			wh_changelog_delete_row(table->mirror, &row->tid);
 	}
-	foreach_ptr(WhRow, row, rows)
+	foreach_ptr(WhRow, row, changed > 0 ? rows : NIL)
 	{
 		if (row->is_changed && row->in_mirror && row->image != NULL)
 			wh_changelog_update_row(table->mirror, &row->tid, row->image->values,
 									row->image->nulls);
 	}
-	foreach_ptr(WhRow, row, rows)
+	foreach_ptr(WhRow, row, added > 0 ? rows : NIL)
 	{
 		if (row->is_changed && !row->in_mirror && row->image != NULL)
 			wh_changelog_append(table->mirror, row->image->values, row->image->nulls);
