@@ -39,8 +39,10 @@
  * part of walhouse.feed_memory, and MAX_KEPT at most. */
 #define KEPT_PART 16
 #define MAX_KEPT (4 * 1024 * 1024)
-/* The source sends less in that time than the connection takes. */
+/* The source sends less in that time than the connection takes; and for so long it is waited for.
+ */
 #define GATHER_MS 2
+#define GATHER_MOST_MS 50
 #define LOOK_EVERY 32 /* messages, while they come without a pause */
 
 static List *streams = NIL; /* open ones, in TopMemoryContext */
@@ -342,6 +344,8 @@ static bool
 gather(WhStream *stream)
 {
 	return stream->gathers &&
+		   !TimestampDifferenceExceeds(stream->complete_since, GetCurrentTimestamp(),
+									   GATHER_MOST_MS) &&
 		   WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, GATHER_MS,
 					 PG_WAIT_EXTENSION) == WL_TIMEOUT;
 }
