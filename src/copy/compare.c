@@ -170,8 +170,8 @@ draw_seeds(WhParts *parts)
 		elog(ERROR, "no random numbers");
 	parts->seed = random[0];
 	parts->null = random[1];
-	snprintf(parts->null_text, sizeof(parts->null_text),
-			 "%016" INT64_MODIFIER "x%016" INT64_MODIFIER "x", random[2], random[3]);
+	snprintf(parts->null_text, sizeof(parts->null_text), "%016llx%016llx",
+			 (unsigned long long) random[2], (unsigned long long) random[3]);
 }
 
 static void
