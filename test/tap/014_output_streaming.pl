@@ -283,6 +283,40 @@ is(sql($node, q{SET logical_decoding_work_mem = '64kB';
 	SELECT count(*) || ' ' || count(DISTINCT xid::text) FROM pg_logical_slot_get_changes('ends', NULL, NULL, 'format', 'json', 'streaming', 'on', 'publication', 'parts') WHERE data LIKE '_"kind":"partitions"%'}), '400 400',
 	'and every partition by the one that made it');
 
+# -------- a session's first transaction comes in segments, has DDL, and has aborted: it is no error, and nothing is told of it --------
+
+sql($node, q{
+	CREATE TABLE first (id integer PRIMARY KEY, v text);
+	CREATE TABLE first_parts (id integer) PARTITION BY RANGE (id);
+	CREATE PUBLICATION firsts FOR TABLE first, first_parts;
+	SELECT pg_create_logical_replication_slot('first', 'walhouse_output');
+	BEGIN;
+	ALTER TABLE first ADD COLUMN w integer, ALTER COLUMN v TYPE varchar(100);
+	CREATE TABLE first_part PARTITION OF first_parts FOR VALUES FROM (0) TO (10);
+	INSERT INTO first SELECT i, i, i FROM generate_series(1, 3000) AS i;
+	SAVEPOINT s;
+	ALTER TABLE first DROP COLUMN v;
+	INSERT INTO first SELECT i, i FROM generate_series(3001, 6000) AS i;
+	DROP TABLE first_parts;
+	INSERT INTO first SELECT i, i FROM generate_series(6001, 9000) AS i;
+	ROLLBACK;
+	VACUUM pg_class; VACUUM pg_attribute; VACUUM pg_inherits; VACUUM pg_partitioned_table; VACUUM pg_type; VACUUM pg_publication_rel;
+	ALTER TABLE first ADD COLUMN x integer;
+	INSERT INTO first VALUES (1, 'a', 2);
+	CREATE TABLE first_part PARTITION OF first_parts FOR VALUES FROM (0) TO (10)});
+for my $streaming (qw(on off))
+{
+	is(sql($node, qq{SET logical_decoding_work_mem = '64kB';
+		SELECT string_agg(concat_ws(' ', j ->> 'kind', coalesce(j ->> 'table', j ->> 'name')), ', ') FROM
+			(SELECT data::jsonb AS j FROM pg_logical_slot_peek_changes('first', NULL, NULL, 'format', 'json', 'streaming', '$streaming', 'ddl', 'on', 'publication', 'firsts')) x
+		WHERE j ->> 'kind' IN ('insert', 'altered', 'partitions')}), 'altered first, insert first, partitions first_parts, altered first_part', "streaming $streaming: what committed alone is told of");
+}
+$end = sql($node, 'SELECT pg_current_wal_lsn()');
+command_ok([ 'pg_recvlogical', '-d', $node->connstr('postgres'), '-S', 'first', '--start', '-f', $node->basedir . '/first', '-E', $end, '-n',
+	map { ('-o', $_) } 'format=json', 'streaming=on', 'ddl=on', 'publication=firsts' ], 'a walsender goes on, too');
+is(join(' ', slurp_file($node->basedir . '/first') =~ /^\{"kind":"(insert|altered|partitions)"/mg), 'altered insert partitions altered', 'and sends it');
+ok(poll($node, 'postgres', q{SELECT stream_txns > 0 FROM pg_stat_replication_slots WHERE slot_name = 'first'}), 'which came in segments');
+
 $two->{handle}->kill_kill;
 $one->{handle}->kill_kill;
 $node->stop;
