@@ -339,6 +339,25 @@ extern void wh_lock_ingest(int32 feed_id);
 /* wh_lock_load shares the state lock with ingest, and keeps other loads away. */
 extern void wh_lock_load(int32 feed_id);
 
+/* wh_lock_copy shares the state lock with other processes of a first copy alone. */
+extern void wh_lock_copy(int32 feed_id);
+
+/* -------- process.c: background workers -------- */
+
+/*
+ * wh_process_start registers a process that nobody but us restarts, with `len` bytes that it finds
+ * in MyBgworkerEntry->bgw_extra; the caller is woken when it starts and ends; *handle, if given, is
+ * the process's.  False when max_worker_processes leaves none.
+ */
+struct BackgroundWorkerHandle;
+extern bool wh_process_start(const char *kind, const char *title, const char *function,
+							 const void *extra, Size len,
+							 struct BackgroundWorkerHandle **handle);
+/* The first call of each: it is ended at once by SIGTERM, wherever it waits; SIGHUP reloads. */
+extern void wh_process_signals(void);
+/* Connects to a database as a role; InvalidOid: the bootstrap superuser. */
+extern void wh_process_connect(Oid database, Oid role);
+
 /* -------- names.c -------- */
 
 /* wh_name returns base || suffix, cut with a hash where it would pass NAMEDATALEN. */

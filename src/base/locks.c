@@ -9,7 +9,7 @@
  *
  * Ingest appends to logs and mirrors, a load reads these in one snapshot and writes models: they
  * go on beside each other, so both share the state lock.  The stream lock keeps two ingests apart,
- * the load lock two loads.  All else (definitions that change, copies, ends of builds, drops,
+ * the load lock two loads.  The processes of a first copy share it with nobody else.  All else (definitions that change, copies, ends of builds, drops,
  * retention) has the state lock alone; who waits for it so is before later ones that would share.
  */
 #include "postgres.h"
@@ -78,6 +78,12 @@ wh_lock_load(int32 feed_id)
 {
 	lock_in_transaction(feed_id, WH_LOCK_STATE, RowExclusiveLock);
 	lock_in_transaction(feed_id, WH_LOCK_LOAD, ExclusiveLock);
+}
+
+void
+wh_lock_copy(int32 feed_id)
+{
+	lock_in_transaction(feed_id, WH_LOCK_STATE, ShareLock);
 }
 
 static void

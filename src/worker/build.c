@@ -117,12 +117,12 @@ wh_worker_build_main(Datum arg)
 {
 	char text[64];
 
-	wh_start_signals();
+	wh_process_signals();
 	wh_start_ticket(&ticket);
 	if (!attach())
 		proc_exit(0);
 	on_shmem_exit(leave, (Datum) 0);
-	wh_start_connect(ticket.database, ticket.owner);
+	wh_process_connect(ticket.database, ticket.owner);
 	StartTransactionCommand();
 	MemoryContextSwitchTo(PortalContext);
 	wh_txn_open("the build worker", false);

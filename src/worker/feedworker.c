@@ -94,12 +94,12 @@ static Worker me;
 void
 wh_worker_feed_main(Datum arg)
 {
-	wh_start_signals();
+	wh_process_signals();
 	wh_start_ticket(&me.ticket);
 	if (!attach(&me))
 		proc_exit(0);
 	on_shmem_exit(leave, (Datum) 0);
-	wh_start_connect(me.ticket.database, me.ticket.owner);
+	wh_process_connect(me.ticket.database, me.ticket.owner);
 	PG_TRY();
 	{
 		work(&me);

@@ -151,12 +151,12 @@ wh_worker_load_main(Datum arg)
 {
 	WhFeed *feed;
 
-	wh_start_signals();
+	wh_process_signals();
 	wh_start_ticket(&ticket);
 	if (!attach())
 		proc_exit(0);
 	on_shmem_exit(leave, (Datum) 0);
-	wh_start_connect(ticket.database, ticket.owner);
+	wh_process_connect(ticket.database, ticket.owner);
 	SetConfigOption("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION);
 	StartTransactionCommand();
 	MemoryContextSwitchTo(PortalContext);

@@ -177,7 +177,7 @@ wh_worker_partition_main(Datum arg)
 	WhTicket ticket;
 	WhPartitionRun run = {0};
 
-	wh_start_signals();
+	wh_process_signals();
 	wh_start_ticket(&ticket);
 	if (ticket.generation != 0)
 	{
@@ -185,7 +185,7 @@ wh_worker_partition_main(Datum arg)
 			proc_exit(0);
 		on_shmem_exit(leave, Int32GetDatum(ticket.slot));
 	}
-	wh_start_connect(ticket.database, InvalidOid);
+	wh_process_connect(ticket.database, InvalidOid);
 	pgstat_report_activity(STATE_RUNNING, "looking for steps of partitions that are due");
 	run.parent = ticket.parent;
 	run.role = ticket.owner;

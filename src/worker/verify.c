@@ -131,12 +131,12 @@ wh_worker_verify_main(Datum arg)
 {
 	char text[64];
 
-	wh_start_signals();
+	wh_process_signals();
 	wh_start_ticket(&ticket);
 	if (!attach())
 		proc_exit(0);
 	on_shmem_exit(leave, (Datum) 0);
-	wh_start_connect(ticket.database, ticket.owner);
+	wh_process_connect(ticket.database, ticket.owner);
 	SetConfigOption("lock_timeout", LOCK_WAIT, PGC_USERSET, PGC_S_SESSION);
 	snprintf(text, sizeof(text), "verifying model %d", ticket.model_id);
 	pgstat_report_activity(STATE_RUNNING, text);

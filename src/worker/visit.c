@@ -37,7 +37,7 @@ wh_worker_database_main(Datum arg)
 	WhTicket ticket;
 	WhRows *feeds;
 
-	wh_start_signals();
+	wh_process_signals();
 	wh_start_ticket(&ticket);
 	LWLockAcquire(wh_shared->lock, LW_EXCLUSIVE);
 	if (wh_shared->visit.database != ticket.database ||
@@ -50,7 +50,7 @@ wh_worker_database_main(Datum arg)
 	LWLockRelease(wh_shared->lock);
 	on_shmem_exit(leave, (Datum) 0);
 
-	wh_start_connect(ticket.database, InvalidOid);
+	wh_process_connect(ticket.database, InvalidOid);
 	StartTransactionCommand();
 	pgstat_report_activity(STATE_RUNNING, "looking for feeds that are started");
 	MemoryContextSwitchTo(PortalContext);

@@ -165,9 +165,7 @@ extern bool wh_slots_wish(int32 feed_id, XLogRecPtr lsn, ConditionVariable **mov
 /* -------- start.c: registering processes -------- */
 extern bool wh_start_process(const char *kind, const char *title, const char *function,
 							 const WhTicket *ticket, BackgroundWorkerHandle **handle);
-extern void wh_start_signals(void);
 extern void wh_start_ticket(WhTicket *ticket);
-extern void wh_start_connect(Oid database, Oid owner);
 
 /* -------- commands.c -------- */
 extern void wh_commands_init(void);
