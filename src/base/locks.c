@@ -9,8 +9,9 @@
  *
  * Ingest appends to logs and mirrors, a load reads these in one snapshot and writes models: they
  * go on beside each other, so both share the state lock.  The stream lock keeps two ingests apart,
- * the load lock two loads.  The processes of a first copy share it with nobody else.  All else (definitions that change, copies, ends of builds, drops,
- * retention) has the state lock alone; who waits for it so is before later ones that would share.
+ * the load lock two loads.  The processes of a first copy share it with nobody else.  All else
+ * (definitions that change, copies, ends of builds, drops, retention) has the state lock alone; who
+ * waits for it so is before later ones that would share.
  */
 #include "postgres.h"
 

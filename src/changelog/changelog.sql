@@ -172,7 +172,9 @@ CREATE TABLE walhouse.feed_copy (
     command          text NOT NULL,
     begun            boolean NOT NULL DEFAULT false,
     starts_after     bigint,
-    boundary         text[],
+    file             oid,
+    blocks           bigint,
+    read             int8multirange NOT NULL DEFAULT '{}',
     all_read         boolean NOT NULL DEFAULT false,
     up_to            pg_lsn,
     chunks           bigint NOT NULL DEFAULT 0,
@@ -190,7 +192,7 @@ CREATE TABLE walhouse.feed_copy (
     CONSTRAINT feed_copy_command_check CHECK (command IN ('CREATE FEED', 'ADD TABLE'))
 );
 COMMENT ON TABLE walhouse.feed_copy IS
-    'Source tables that are copied by chunks while their feed goes on; walhouse.progress_snapshot shows them. begun: the mirror follows the stream, and the copy may read once all source transactions before starts_after have ended. boundary: key of the last row that was read; all_read: there is none behind it. up_to: the position that the feed must have for all that was read to be exact. failures, next_try, error: of the last attempt.';
+    'Source tables that are copied by chunks while their feed goes on; walhouse.progress_snapshot shows them. begun: the mirror follows the stream, and the copy may read once all source transactions before starts_after have ended. file, blocks: what the table has at the source, as it was first looked at; read: those of its blocks that were read; all_read: there are no others. up_to: the position that the feed must have for all that was read to be exact. failures, next_try, error: of the last attempt.';
 
 -- Keys whose rows a chunk may not bring: the source transaction that took them away may be one that the chunk does not see.
 CREATE TABLE walhouse.feed_copy_key (
@@ -198,11 +200,10 @@ CREATE TABLE walhouse.feed_copy_key (
     source_relid oid NOT NULL,
     xid          bigint NOT NULL,
     owed         boolean NOT NULL,
-    again        boolean NOT NULL,
     key          text[] NOT NULL
 );
 COMMENT ON TABLE walhouse.feed_copy_key IS
-    'Keys of tables in walhouse.feed_copy that a source transaction deleted or, owed, changed without all values: kept until the source shows what it did. again: the key is read by itself then.';
+    'Keys of tables in walhouse.feed_copy that a source transaction deleted or, owed, changed without all values: kept until the source shows what it did. What is owed is read by itself then.';
 -- A publication of all tables of this database would refuse what deletes from it otherwise.
 ALTER TABLE walhouse.feed_copy_key REPLICA IDENTITY FULL;
 CREATE INDEX feed_copy_key_table ON walhouse.feed_copy_key (feed_id, source_relid);
@@ -216,8 +217,8 @@ GRANT SELECT (feed_id, name, owner, server, slot, publication, owns_publication,
 GRANT SELECT (feed_id, source_relid, source_schema, source_name, mirror, log, key, state, sync_lsn, mirrored,
               mirrored_from, compared_lsn, strayed, log_key_index, row_filter, column_list, definition, error_time)
     ON walhouse.feed_table TO PUBLIC;
--- Boundaries, keys and errors quote data.
-GRANT SELECT (feed_id, source_relid, command, begun, all_read, up_to, chunks, bytes_processed, bytes_total, tuples_processed,
+-- Keys and errors quote data.
+GRANT SELECT (feed_id, source_relid, command, begun, file, blocks, read, all_read, up_to, chunks, bytes_processed, bytes_total, tuples_processed,
               tuples_excluded, tuples_estimated, started, changed, failures, next_try)
     ON walhouse.feed_copy TO PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('walhouse.feed', '');

@@ -3,18 +3,18 @@
  *		Changes of a table that is copied by chunks while the stream goes on.
  *
  * The mirror has a part of the rows, and each that it has is what the source has at the feed's
- * position; decision 0036 says why.  So a change puts its row there, whether it was there before or
- * not, and takes it away.  Nothing is logged: the log begins where the copy ends.
+ * position; decision 0036 says why.  So a change puts its row there, whether it was there before
+ * or not, and takes it away.  Nothing is logged: the log begins where the copy ends.
  *
  * A chunk brings the rows that the mirror lacks, as its snapshot sees them.  It lacks a row, too,
- * that a source transaction has deleted whose commit is in the stream, and which the snapshot does
- * not see yet.  So the keys that changes take away stay in walhouse.feed_copy_key, with the xid,
- * until a chunk's snapshot has seen that transaction: all later ones do.
+ * that a source transaction has deleted whose commit is in the stream, and which the snapshot
+ * does not see yet.  So the keys that changes take away stay in walhouse.feed_copy_key, with the
+ * xid, until a chunk's snapshot has seen that transaction: all later ones do.
  *
- * A change without all values (TOAST that did not change is not sent) of a row that is not here yet
- * cannot be kept.  Its key is owed: a chunk may not bring the row while it does not see the change.
- * One that sees it may.  If the row's range may have been passed by then (the key moved, or a chunk
- * was read meanwhile), the key is read by itself, `again`.
+ * A change without all values (TOAST that did not change is not sent) of a row that is not here
+ * yet cannot be kept.  Its key is owed: a chunk may not bring the row while it does not see the
+ * change. One that sees it may; and since the change may have moved the row to blocks that were
+ * read before, the key is read by itself, too.
  */
 #include "postgres.h"
 
@@ -39,11 +39,9 @@ struct WhCopied
 };
 
 static void take_away(WhCopied *copied, const WhImage *image);
-static void put(WhCopied *copied, WhImage *after, const WhImage *was,
-				bool moved);
+static void put(WhCopied *copied, WhImage *after, const WhImage *was);
 static bool fill(WhImage *after, const WhImage *was, int natts);
-static void note_key(WhCopied *copied, const WhImage *image, bool owed,
-					 bool again);
+static void note_key(WhCopied *copied, const WhImage *image, bool owed);
 static Datum key_array(const WhTarget *target, const WhImage *image);
 static WhRows *read_keys(const WhFeedTable *table, const WhUnseen *unseen,
 						 const char *condition);
@@ -95,7 +93,7 @@ wh_copied_apply(WhCopied *copied, uint32 xid, XLogRecPtr end_lsn, WhImage *after
 	if (after == NULL || moved)
 		take_away(copied, before);
 	if (after != NULL)
-		put(copied, after, was, moved);
+		put(copied, after, was);
 }
 
 static void
@@ -105,11 +103,11 @@ take_away(WhCopied *copied, const WhImage *image)
 
 	row->image = NULL;
 	row->is_changed = true;
-	note_key(copied, image, false, false);
+	note_key(copied, image, false);
 }
 
 static void
-put(WhCopied *copied, WhImage *after, const WhImage *was, bool moved)
+put(WhCopied *copied, WhImage *after, const WhImage *was)
 {
 	WhRow *row = wh_keymap_find(copied->map, after, false, copied->end_lsn);
 
@@ -118,7 +116,7 @@ put(WhCopied *copied, WhImage *after, const WhImage *was, bool moved)
 	if (fill(after, was, copied->target->desc->natts))
 		row->image = after;
 	else
-		note_key(copied, after, true, moved);
+		note_key(copied, after, true);
 }
 
 /* fill takes values that were not sent from the row as it was; false when it is not known. */
@@ -156,7 +154,7 @@ wh_copied_truncate(WhCopied *copied)
 /* -------- keys -------- */
 
 static void
-note_key(WhCopied *copied, const WhImage *image, bool owed, bool again)
+note_key(WhCopied *copied, const WhImage *image, bool owed)
 {
 	const WhFeedTable *table = copied->target->table;
 	TupleTableSlot *slot = wh_changelog_append_next(copied->keys);
@@ -167,8 +165,7 @@ note_key(WhCopied *copied, const WhImage *image, bool owed, bool again)
 	values[1] = ObjectIdGetDatum(table->source_relid);
 	values[2] = Int64GetDatum((int64) copied->xid);
 	values[3] = BoolGetDatum(owed);
-	values[4] = BoolGetDatum(again);
-	values[5] = key_array(copied->target, image);
+	values[4] = key_array(copied->target, image);
 	wh_changelog_append_done(copied->keys);
 }
 
@@ -299,7 +296,7 @@ List *
 wh_copied_owed(const WhFeedTable *table, const WhUnseen *unseen)
 {
 	WhRows *rows = read_keys(table, unseen,
-							 wh_sql("owed AND again AND xid <> ALL ($3) LIMIT %d", OWED_AT_A_TIME));
+							 wh_sql("owed AND xid <> ALL ($3) LIMIT %d", OWED_AT_A_TIME));
 	List *owed = NIL;
 
 	for (uint64 i = 0; i < rows->count; i++)
@@ -323,11 +320,8 @@ wh_copied_settle(const WhFeedTable *table, const WhUnseen *unseen, List *read)
 					{TIDARRAYOID, tid_array(read), false}};
 
 	wh_catalog_execute("DELETE FROM walhouse.feed_copy_key WHERE feed_id = $1 AND source_relid ="
-					   " $2 AND (ctid = ANY ($4) OR NOT (owed AND again) AND xid <> ALL ($3))",
+					   " $2 AND (ctid = ANY ($4) OR NOT owed AND xid <> ALL ($3))",
 					   4, args);
-	wh_catalog_execute("UPDATE walhouse.feed_copy_key SET again = true WHERE feed_id = $1 AND"
-					   " source_relid = $2 AND owed AND NOT again",
-					   2, args);
 }
 
 /* unseen_array has the transactions of a table's keys that a snapshot does not see. */

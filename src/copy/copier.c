@@ -11,16 +11,18 @@
  *	2. The stream goes on until that position is reached.  Nothing at the source is locked
  *	   meanwhile; a snapshot that waits for too long is given up, and the copy with it until
  * later.
- *	3. The range is read in the snapshot and put into the mirror (copychunk.c), together with the
- *	   key that it ended with, in one transaction.
+ *	3. A range of the table's blocks is read in the snapshot, its rows are put into the mirror
+ *	   (copychunk.c), and that it was read is noted, in one transaction.
  *
- * From then on every key of the range is in the mirror as it is at the feed's position; what the
- * stream brings of the others is kept, too (copied.c).  When there is no range left, the table is
- * ready, and its log begins at the position then.
+ * From then on every row of the range is in the mirror as it is at the feed's position; what the
+ * stream brings of the others is kept, too (copied.c): also of rows that move into blocks that were
+ * read, or are new in such as were not there.  When there is no range left, the table is ready, and
+ * its log begins at the position then.  Where the rows are in another file meanwhile (VACUUM FULL),
+ * all of that is read: what the mirror has it keeps.
  *
  * The copy begins at a position from which on ingest knows the table, and after all source
  * transactions have ended that were under way then: so no chunk misses one whose changes came too
- * early to be taken.  That, a boundary and keys in the catalog are all that there is: a crash at
+ * early to be taken.  That, ranges and keys in the catalog are all that there is: a crash at
  * any point leaves what was committed, and the next session goes on from there.
  *
  * An error concerns one table: it is kept in walhouse.feed_copy, and the step is done again
@@ -31,8 +33,6 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
-#include "utils/array.h"
-#include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -41,8 +41,8 @@
 
 #define SNAPSHOT_MS 10000 /* for so long a snapshot is held while the stream comes nearer */
 #define CHUNK_US 200000 /* a chunk should take so long: ingest waits meanwhile */
-#define FIRST_ROWS 2000
-#define LEAST_ROWS 100
+#define MOST_ROWS_OF_BLOCK 300
+#define FIRST_BLOCKS 16
 #define PAUSE_MS 1000
 #define WAIT_MS 100
 #define MAX_PAUSE_S 60
@@ -65,17 +65,17 @@ static void begin(WhCopier *copier, WhCopy *copy);
 static void open_snapshot(WhCopier *copier, WhCopy *copy);
 static void check_begun_late(WhCopier *copier, const WhCopy *copy);
 static void read_snapshot(WhCopier *copier);
-static char *source_file(WhCopier *copier, Oid relid);
+static void look_at_file(WhCopier *copier, const WhCopy *copy);
+static Oid source_file(WhCopier *copier, Oid relid, int64 *blocks);
 static void read_chunk(WhCopier *copier, WhCopy *copy);
-static void store_chunk(const WhCopier *copier, const WhCopy *copy, const WhChunkRead *read);
-static void adapt_rows(WhCopier *copier, const WhChunkRead *read);
+static int64 first_blocks(void);
+static void adapt_blocks(WhCopier *copier, const WhChunkRead *read);
 static void finish(WhCopier *copier, WhCopy *copy);
 static void close_snapshot(WhCopier *copier);
 static void connect_source(WhCopier *copier);
 static WhSourceTable *describe(WhCopier *copier, const WhCopy *copy);
 static void note_failure(WhCopier *copier, const WhCopy *copy, const ErrorData *error);
 static void pause_for(WhCopier *copier, int milliseconds);
-static Datum boundary_array(List *boundary);
 
 bool
 wh_copier_step(WhCopier *copier)
@@ -150,10 +150,13 @@ next_copy(const WhFeed *feed, Oid relid)
 {
 	WhArg args[] = {WH_ARG_INT4(feed->id), WH_ARG_OID(relid)};
 	WhRows *rows = wh_catalog_query(
-		"SELECT c.source_relid, c.begun, c.starts_after, c.boundary, c.all_read, c.up_to, "
-		"c.failures,"
+		"SELECT c.source_relid, c.begun, c.starts_after, c.all_read, c.up_to, c.failures,"
 		" EXISTS (SELECT FROM walhouse.feed_copy_key k WHERE k.feed_id = c.feed_id AND"
-		" k.source_relid = c.source_relid AND k.owed), c.chunks FROM walhouse.feed_copy c JOIN"
+		" k.source_relid = c.source_relid AND k.owed), c.chunks, COALESCE(c.file, 0), COALESCE("
+		"pg_catalog.lower(r.rest), 0), COALESCE(pg_catalog.upper(r.rest), 0) FROM"
+		" walhouse.feed_copy c LEFT JOIN LATERAL (SELECT rest FROM pg_catalog.unnest("
+		"pg_catalog.int8multirange(pg_catalog.int8range(0, c.blocks)) - c.read) rest WHERE"
+		" c.blocks IS NOT NULL ORDER BY 1 LIMIT 1) r ON true JOIN"
 		" walhouse.feed_table t USING (feed_id, source_relid) WHERE c.feed_id = $1 AND t.state ="
 		" 'copy' AND COALESCE(c.next_try <= pg_catalog.clock_timestamp(), true) AND ($2 = "
 		"0::pg_catalog.oid OR"
@@ -175,13 +178,14 @@ next_copy(const WhFeed *feed, Oid relid)
 	copy->begun = wh_rows_bool(rows, 0, 2);
 	value = wh_rows_datum(rows, 0, 3, &isnull);
 	copy->starts_after = isnull ? 0 : (uint64) DatumGetInt64(value);
-	value = wh_rows_datum(rows, 0, 4, &isnull);
-	copy->boundary = isnull ? NIL : wh_copied_key_list(value);
-	copy->all_read = wh_rows_bool(rows, 0, 5);
-	copy->up_to = wh_rows_lsn(rows, 0, 6);
-	copy->failures = wh_rows_int4(rows, 0, 7);
-	copy->has_owed = wh_rows_bool(rows, 0, 8);
-	copy->chunks = wh_rows_int8(rows, 0, 9);
+	copy->all_read = wh_rows_bool(rows, 0, 4);
+	copy->up_to = wh_rows_lsn(rows, 0, 5);
+	copy->failures = wh_rows_int4(rows, 0, 6);
+	copy->has_owed = wh_rows_bool(rows, 0, 7);
+	copy->chunks = wh_rows_int8(rows, 0, 8);
+	copy->file = wh_rows_oid(rows, 0, 9);
+	copy->first = wh_rows_int8(rows, 0, 10);
+	copy->end = wh_rows_int8(rows, 0, 11);
 	return copy;
 }
 
@@ -244,8 +248,8 @@ begin(WhCopier *copier, WhCopy *copy)
 		args[2 + i] = WH_ARG_INT8(strtoll(wh_result_value(facts, 0, i), NULL, 10));
 	wh_catalog_execute(
 		"UPDATE walhouse.feed_copy SET begun = true, starts_after = $3, bytes_total = $4,"
-		" tuples_estimated = NULLIF($5, -1), boundary = NULL, all_read = false, up_to = NULL, "
-		"chunks = 0,"
+		" tuples_estimated = NULLIF($5, -1), file = NULL, blocks = NULL, read = '{}', all_read ="
+		" false, up_to = NULL, chunks = 0,"
 		" bytes_processed = 0, tuples_processed = 0, tuples_excluded = 0, changed ="
 		" pg_catalog.clock_timestamp() WHERE feed_id = $1 AND source_relid = $2",
 		5, args);
@@ -262,7 +266,6 @@ open_snapshot(WhCopier *copier, WhCopy *copy)
 {
 	Oid relid = copy->table->source_relid;
 	WhResult *result;
-	char *file;
 
 	connect_source(copier);
 	wh_source_query(copier->plain, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
@@ -275,12 +278,30 @@ open_snapshot(WhCopier *copier, WhCopy *copy)
 		return;
 	}
 	copier->waits = 0;
-	file = source_file(copier, relid);
-	copier->file = MemoryContextStrdup(copier->context, file != NULL ? file : "");
+	look_at_file(copier, copy);
 	result = wh_source_query(copier->plain, "SELECT pg_catalog.pg_current_wal_insert_lsn()");
 	copier->lsn = wh_feed_lsn(copier->feed, wh_source_lsn(wh_result_value(result, 0, 0)));
 	copier->opened = GetCurrentTimestamp();
 	copier->relid = relid;
+}
+
+/* look_at_file notes where the rows are, and forgets what was read elsewhere.  All transactions
+ * that the copy does not have from the stream have ended, so there is none of their rows behind
+ * the blocks that the file has now. */
+static void
+look_at_file(WhCopier *copier, const WhCopy *copy)
+{
+	WhArg args[4] = {WH_ARG_INT4(copy->table->feed_id), WH_ARG_OID(copy->table->source_relid)};
+	int64 blocks;
+
+	copier->file = source_file(copier, copy->table->source_relid, &blocks);
+	if (copier->file == copy->file)
+		return;
+	args[2] = WH_ARG_OID(copier->file);
+	args[3] = WH_ARG_INT8(blocks);
+	wh_catalog_execute("UPDATE walhouse.feed_copy SET file = $3, blocks = $4, read = '{}' WHERE"
+					   " feed_id = $1 AND source_relid = $2",
+					   4, args);
 }
 
 /* check_begun_late raises when transactions that were there before the copy have not ended for too
@@ -336,15 +357,21 @@ read_snapshot(WhCopier *copier)
 }
 
 /* source_file is what the table's rows are in at the source, as committed now: a TRUNCATE and a
- * rewrite show older snapshots an empty table. */
-static char *
-source_file(WhCopier *copier, Oid relid)
+ * rewrite show older snapshots an empty table.  InvalidOid: the table is gone. */
+static Oid
+source_file(WhCopier *copier, Oid relid, int64 *blocks)
 {
 	WhResult *result = wh_source_query(
 		copier->plain,
-		wh_sql("SELECT pg_catalog.pg_relation_filenode(%u::pg_catalog.oid)", relid));
+		wh_sql("SELECT pg_catalog.pg_relation_filenode(%u::pg_catalog.oid),"
+			   " pg_catalog.pg_relation_size(%u::pg_catalog.oid) /"
+			   " pg_catalog.current_setting('block_size')::pg_catalog.int8",
+			   relid, relid));
+	const char *file = wh_result_value(result, 0, 0);
+	const char *size = wh_result_value(result, 0, 1);
 
-	return wh_result_value(result, 0, 0);
+	*blocks = size != NULL ? strtoll(size, NULL, 10) : 0;
+	return file != NULL ? (Oid) strtoul(file, NULL, 10) : InvalidOid;
 }
 
 static void
@@ -353,7 +380,7 @@ read_chunk(WhCopier *copier, WhCopy *copy)
 	Oid relid = copy->table->source_relid;
 	WhChunkRead read = {0};
 	WhSourceTable *source;
-	char *file;
+	int64 blocks;
 
 	wh_lock_ingest(copier->feed->id);
 	copy = next_copy(copier->feed, relid);
@@ -370,65 +397,40 @@ read_chunk(WhCopier *copier, WhCopy *copy)
 		return;
 	}
 	wh_chunk_read(copier, copier->feed, copy, source, &read);
-	file = source_file(copier, relid);
-	if (file == NULL || strcmp(file, copier->file) != 0)
+	if (source_file(copier, relid, &blocks) != copier->file)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("table \"%s\" was emptied or written anew at the source while it was read",
 						copy->table->source_name)));
 	wh_source_query(copier->plain, "COMMIT");
-	store_chunk(copier, copy, &read);
+	wh_copier_store(copy->table, &read, copier->lsn);
 	copier->relid = InvalidOid;
 	if (copy->all_read && read.rows == 0)
 		pause_for(copier, WAIT_MS); /* what is owed is not to be seen yet */
-	adapt_rows(copier, &read);
+	adapt_blocks(copier, &read);
 	wh_copier_point(psprintf("copy: chunk %lld", (long long) copy->chunks + 1));
 }
 
-static void
-store_chunk(const WhCopier *copier, const WhCopy *copy, const WhChunkRead *read)
+static int64
+first_blocks(void)
 {
-	bool all_read = copy->all_read || read->boundary == NIL;
-	WhArg args[] = {WH_ARG_INT4(copy->table->feed_id),
-					WH_ARG_OID(copy->table->source_relid),
-					WH_ARG_NULL(TEXTARRAYOID),
-					WH_ARG_BOOL(all_read),
-					WH_ARG_LSN(copier->lsn),
-					WH_ARG_INT8(read->bytes),
-					WH_ARG_INT8(read->rows - read->excluded),
-					WH_ARG_INT8(read->excluded)};
-
-	if (read->boundary != NIL)
-		args[2] = (WhArg){TEXTARRAYOID, boundary_array(read->boundary), false};
-	wh_catalog_execute(
-		"UPDATE walhouse.feed_copy SET boundary = $3, all_read = $4, up_to = $5, chunks = chunks +"
-		" 1, bytes_processed = bytes_processed + $6, tuples_processed = tuples_processed + $7,"
-		" tuples_excluded = tuples_excluded + $8, changed = pg_catalog.clock_timestamp(), failures"
-		" = 0, next_try = NULL, error = NULL WHERE feed_id = $1 AND source_relid = $2",
-		lengthof(args), args);
+	return Max(1, Min(FIRST_BLOCKS, wh_feed_chunk_rows / MOST_ROWS_OF_BLOCK));
 }
 
-static Datum
-boundary_array(List *boundary)
-{
-	Datum *elements = palloc(sizeof(Datum) * list_length(boundary));
-	int count = 0;
-
-	foreach_ptr(char, value, boundary)
-		elements[count++] = CStringGetTextDatum(value);
-	return PointerGetDatum(
-		construct_array(elements, count, TEXTOID, -1, false, TYPALIGN_INT));
-}
-
-/* adapt_rows makes the next chunk as large as fits the time that one should take; what each costs
- * however small it is does not count. */
+/* adapt_blocks makes the next chunk as large as fits the time that one should take, and its rows
+ * their limit; what each costs however small it is does not count. */
 static void
-adapt_rows(WhCopier *copier, const WhChunkRead *read)
+adapt_blocks(WhCopier *copier, const WhChunkRead *read)
 {
-	int64 rows = (int64) read->rows * CHUNK_US / Max(read->took, 1);
+	int64 blocks = read->end - read->first;
+	int64 fit = blocks * CHUNK_US / Max(read->took, 1);
 
-	rows = Min(Max(rows, copier->rows / 2), (int64) copier->rows * 2);
-	copier->rows = (int) Min(Max(rows, LEAST_ROWS), wh_feed_chunk_rows);
+	if (blocks == 0)
+		return;
+	fit = Min(Max(fit, blocks / 2), blocks * 2);
+	if (read->rows > 0)
+		fit = Min(fit, blocks * wh_feed_chunk_rows / (int64) read->rows);
+	copier->blocks = Max(fit, 1);
 }
 
 /* finish makes the table ready: its mirror is exact at the feed's position, and its log begins
@@ -444,6 +446,7 @@ finish(WhCopier *copier, WhCopy *copy)
 		return;
 	wh_changelog_set_table_state(copy->table, "ready", *copier->position, NULL);
 	wh_copier_forget(copy->table);
+	copier->blocks = first_blocks();
 	wh_user_become(copier->feed->owner, &saved);
 	wh_spi_execute(wh_sql("ANALYZE %T", copy->table->mirror), 0, NULL);
 	wh_user_restore(&saved);
@@ -461,10 +464,11 @@ connect_source(WhCopier *copier)
 		return;
 	copier->plain = wh_connect(copier->feed, false);
 	copier->is_own_database = wh_source_is_own_database(copier->plain);
-	copier->rows = Min(FIRST_ROWS, wh_feed_chunk_rows);
-	/* A range of the key is read by its index, whatever the planner thinks of it; and the feed does
-	 * not wait for whoever has locked the table: the step is done again later. */
-	wh_source_query(copier->plain, "SET enable_seqscan = off; SET enable_bitmapscan = off;"
+	copier->blocks = first_blocks();
+	/* Blocks are read as such, and keys by their index, whatever the planner thinks of it; and the
+	 * feed does not wait for whoever has locked the table: the step is done again later. */
+	wh_source_query(copier->plain, "SET enable_seqscan = off; SET enable_bitmapscan = off; SET"
+								   " enable_tidscan = on; SET enable_indexscan = on;"
 								   " SET max_parallel_workers_per_gather = 0;"
 								   " SET lock_timeout = '1s'; SET synchronous_commit = off");
 }

@@ -6,6 +6,7 @@
 
 #include <limits.h>
 
+#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
@@ -17,6 +18,8 @@
 
 int wh_feed_memory = 64 * 1024;
 int wh_feed_chunk_rows = 50000;
+int wh_feed_copy_processes = 2;
+int wh_feed_snapshot_time = 3600;
 static char *debug_point = NULL;
 
 void
@@ -34,6 +37,17 @@ wh_copy_init(void)
 		"Most rows of a table that are copied at a time while the feed goes on.",
 		"Fewer are, where they would keep the feed waiting for longer than a moment.",
 		&wh_feed_chunk_rows, 50000, 1, INT_MAX / 4, PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable(
+		"walhouse.feed_copy_processes",
+		"Processes that copy the tables of a new feed, with the session that creates it.",
+		"Others are background workers, as far as max_worker_processes has some.",
+		&wh_feed_copy_processes, 2, 1, 64, PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable(
+		"walhouse.feed_snapshot_time",
+		"Time for which the first copy of a feed's tables holds a snapshot at the source; 0: no "
+		"limit.",
+		"What is missing then is copied while the feed goes on.", &wh_feed_snapshot_time, 3600, 0,
+		INT_MAX / 1000, PGC_USERSET, GUC_UNIT_S, NULL, NULL, NULL);
 	DefineCustomStringVariable("walhouse.debug_feed_point",
 							   "A place where copies of tables stand still, for tests.", NULL,
 							   &debug_point, "", PGC_SIGHUP,
@@ -100,6 +114,29 @@ wh_copier_restart_all(const WhFeed *feed)
 
 	wh_catalog_execute("UPDATE walhouse.feed_copy SET begun = false WHERE feed_id = $1", 1, &arg);
 	wh_changelog_invalidate();
+}
+
+void
+wh_copier_store(const WhFeedTable *table, const WhChunkRead *read, XLogRecPtr lsn)
+{
+	WhArg args[] = {WH_ARG_INT4(table->feed_id),
+					WH_ARG_OID(table->source_relid),
+					WH_ARG_INT8(read->first),
+					WH_ARG_INT8(read->end),
+					WH_ARG_LSN(lsn),
+					WH_ARG_INT8(read->bytes),
+					WH_ARG_INT8(read->rows - read->excluded),
+					WH_ARG_INT8(read->excluded)};
+
+	wh_catalog_execute(
+		"UPDATE walhouse.feed_copy SET read = read + pg_catalog.int8multirange("
+		"pg_catalog.int8range($3, $4)), all_read = all_read OR pg_catalog.int8range(0, blocks) <@"
+		" (read + pg_catalog.int8multirange(pg_catalog.int8range($3, $4))), up_to = $5, chunks ="
+		" chunks + 1, bytes_processed = bytes_processed + $6, tuples_processed ="
+		" tuples_processed + $7, tuples_excluded = tuples_excluded + $8, changed ="
+		" pg_catalog.clock_timestamp(), failures = 0, next_try = NULL, error = NULL WHERE feed_id ="
+		" $1 AND source_relid = $2",
+		lengthof(args), args);
 }
 
 void

@@ -15,10 +15,6 @@ extern void wh_copy_init(void);
 
 /* -------- snapshot.c -------- */
 
-/* Copies a table into its mirror, in the caller's transaction; the mirror is empty. Returns the
- * number of rows. */
-extern uint64 wh_snapshot_copy(const WhFeed *feed, PGconn *plain, const WhFeedTable *table,
-							   const WhSourceTable *source);
 /*
  * wh_snapshot_resync brings a table to the point of a temporary slot, and commits: by what
  * differs (wh_resync_compare), or it is copied again: mirror, sync_lsn, state; of a table whose
@@ -70,7 +66,7 @@ typedef struct WhCopier
 	void *stream;
 	bool (*reached)(void *stream, XLogRecPtr lsn, bool store);
 	const XLogRecPtr *position;
-	MemoryContext context; /* of file and unseen */
+	MemoryContext context; /* of unseen */
 	/* the rest is the copier's, and 0 at first: */
 	bool is_wanted; /* tables wait, as known at: */
 	uint64 generation;
@@ -81,9 +77,9 @@ typedef struct WhCopier
 	Oid relid; /* the table at the source whose chunk is to be read; InvalidOid: no snapshot */
 	TimestampTz opened;
 	XLogRecPtr lsn; /* all that the snapshot sees ends at or below */
-	char *file; /* the table's at the source, as the snapshot was taken */
+	Oid file; /* the table's at the source, as the snapshot was taken */
 	WhUnseen unseen;
-	int rows; /* that the next chunk has at most */
+	int64 blocks; /* that the next chunk has at most */
 } WhCopier;
 
 /* Does the next step of a copy, if one is due, in transactions of its own; true when it did. */
@@ -95,5 +91,13 @@ extern void wh_copier_close(WhCopier *copier);
 extern void wh_copier_point(const char *name);
 /* Whether tables are to be copied through a feed's stream, other than such as have failed. */
 extern bool wh_feed_is_copying(int32 feed_id);
+
+/* -------- crew.c: first copies, in one snapshot -------- */
+
+/* Has all tables copied, from the feed's horizon on: ranges that wh_crew_copy does not bring are
+ * read when source transactions before an xid have ended. */
+extern void wh_crew_enlist(const WhFeed *feed, uint64 xid);
+/* Copies them, in transactions of its own; the plain connection is in the horizon's snapshot. */
+extern void wh_crew_copy(const WhFeed *feed, PGconn *plain);
 
 #endif /* WH_COPY_H */

@@ -8,6 +8,8 @@
 #include "copy/copy.h"
 
 extern int wh_feed_chunk_rows;
+extern int wh_feed_copy_processes;
+extern int wh_feed_snapshot_time; /* s; 0: no limit */
 
 /* -------- snapshot.c -------- */
 
@@ -21,6 +23,11 @@ extern struct CopyFromStateData *wh_snapshot_begin(PGconn *plain, const WhFeedTa
 												   const WhSourceTable *source, Relation mirror,
 												   List *conditions);
 extern uint64 wh_snapshot_end(struct CopyFromStateData *copy);
+/* Copies a table's rows that meet a condition over its columns, NULL for all, into its mirror, in
+ * the caller's transaction; the mirror has none of them.  Returns the number of rows, *bytes how
+ * much came. */
+extern uint64 wh_snapshot_copy(const WhFeed *feed, PGconn *plain, const WhFeedTable *table,
+							   const WhSourceTable *source, const char *condition, uint64 *bytes);
 /* Whether a table is defined, and published, at the source as mirror and log know it. */
 extern bool wh_snapshot_is_defined_so(const WhFeedTable *table, const WhSourceTable *source);
 /*
@@ -146,8 +153,7 @@ typedef struct WhOwed
 /* Those that a snapshot may read, a few at a time: of WhOwed *. */
 extern List *wh_copied_owed(const WhFeedTable *table, const WhUnseen *unseen);
 extern List *wh_copied_key_list(Datum array); /* text[] to List of char * */
-/* Forgets what a snapshot has seen, of keys that are owed those that were `read`; the others that
- * are owed are to be read by themselves. */
+/* Forgets what a snapshot has seen, of keys that are owed those that were `read`. */
 extern void wh_copied_settle(const WhFeedTable *table, const WhUnseen *unseen, List *read);
 
 /* -------- copier.c, copychunk.c, copy.c -------- */
@@ -158,7 +164,9 @@ typedef struct WhCopy
 	WhFeedTable *table;
 	bool begun;
 	uint64 starts_after;
-	List *boundary; /* of char *; NIL: nothing was read */
+	Oid file; /* that its ranges were read in; InvalidOid: none was */
+	int64 first; /* blocks of the next range that was not read, */
+	int64 end; /* and the one behind them; 0, 0: there is none, or the file is not known */
 	bool all_read;
 	XLogRecPtr up_to;
 	bool has_owed; /* keys are to be read by themselves */
@@ -169,7 +177,8 @@ typedef struct WhCopy
 /* A chunk as it was read. */
 typedef struct WhChunkRead
 {
-	List *boundary; /* of char *: key of its last row; NIL: there is nothing behind it */
+	int64 first; /* blocks, */
+	int64 end; /* and the one behind them */
 	uint64 rows;
 	uint64 excluded; /* that the stream had brought, or taken away */
 	uint64 bytes;
@@ -179,6 +188,10 @@ typedef struct WhChunkRead
 /* Reads a chunk in the snapshot that is open, and adds to the mirror what it lacks. */
 extern void wh_chunk_read(WhCopier *copier, const WhFeed *feed, const WhCopy *copy,
 						  const WhSourceTable *source, WhChunkRead *read);
+/* A condition at the source: rows in blocks from first on, before end. */
+extern char *wh_range_condition(int64 first, int64 end);
+/* Notes a range that was read, exact from a position on. */
+extern void wh_copier_store(const WhFeedTable *table, const WhChunkRead *read, XLogRecPtr lsn);
 
 /* The same of all that are under way: the stream has a gap. */
 extern void wh_copier_restart_all(const WhFeed *feed);

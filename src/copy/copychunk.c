@@ -1,10 +1,9 @@
 /*
  * copychunk.c
- *		One chunk of a table that is copied while the stream goes on: a range of the key.
+ *		One chunk of a table that is copied while the stream goes on: a range of its blocks.
  *
- * The range begins behind the key that the chunk before ended with, and ends after so many rows, by
- * the order that the source's own operators give: comparisons are made there alone, so collations
- * that differ here do no harm.  Keys that are owed (copied.c) come with it.
+ * Keys that are owed (copied.c) come with it, each by itself: they are compared by the source's own
+ * operators, so collations that differ here do no harm.
  *
  * A row goes into the mirror if that does not have its key, and the key is not one that a source
  * transaction took away which the snapshot does not see.
@@ -28,10 +27,6 @@
 
 static WhSourceColumn *key_column(const WhSourceTable *source, int attnum);
 static const char *operator_schema(const WhSourceColumn *column);
-static void append_beyond(StringInfo sql, const WhSourceTable *source, List *key, const char *op);
-static void append_row(StringInfo sql, const WhSourceTable *source, List *key);
-static List *find_boundary(PGconn *plain, const WhSourceTable *source, List *after, int rows);
-static char *range_condition(const WhSourceTable *source, List *after, List *boundary);
 static char *key_condition(const WhSourceTable *source, List *key);
 static void take_rows(CopyFromState copy, WhTarget *target, WhAppend *mirror,
 					  const WhUnseen *unseen, WhChunkRead *read);
@@ -50,9 +45,11 @@ wh_chunk_read(WhCopier *copier, const WhFeed *feed, const WhCopy *copy,
 
 	if (!copy->all_read)
 	{
-		read->boundary = find_boundary(copier->plain, source, copy->boundary, copier->rows);
-		conditions = lappend(conditions, range_condition(source, copy->boundary, read->boundary));
+		read->first = copy->first;
+		read->end = Min(copy->first + copier->blocks, copy->end);
 	}
+	if (read->first < read->end)
+		conditions = lappend(conditions, wh_range_condition(read->first, read->end));
 	foreach_ptr(WhOwed, one, owed)
 		conditions = lappend(conditions, key_condition(source, one->key));
 	wh_user_become(feed->owner, &saved);
@@ -118,52 +115,13 @@ take_rows(CopyFromState copy, WhTarget *target, WhAppend *mirror, const WhUnseen
 	MemoryContextDelete(rows);
 }
 
-/* -------- ranges of the key, in the source's SQL -------- */
+/* -------- conditions in the source's SQL -------- */
 
-/* find_boundary gives the key of the last row of a chunk; NIL when there are not so many. */
-static List *
-find_boundary(PGconn *plain, const WhSourceTable *source, List *after, int rows)
+char *
+wh_range_condition(int64 first, int64 end)
 {
-	StringInfoData sql;
-	const char *separator = "SELECT ";
-	WhResult *result;
-	List *boundary = NIL;
-
-	initStringInfo(&sql);
-	foreach_int(attnum, source->key)
-	{
-		wh_sql_append(&sql, "%s%I::pg_catalog.text", separator,
-					  key_column(source, attnum)->name);
-		separator = ", ";
-	}
-	wh_sql_append(&sql, " FROM ONLY %I.%I WHERE ", source->schema, source->name);
-	append_beyond(&sql, source, after, ">");
-	separator = " ORDER BY ";
-	foreach_int(attnum, source->key)
-	{
-		const WhSourceColumn *column = key_column(source, attnum);
-
-		wh_sql_append(&sql, "%s%I USING OPERATOR(%I.<)", separator, column->name,
-					  operator_schema(column));
-		separator = ", ";
-	}
-	wh_sql_append(&sql, " OFFSET %d LIMIT 1", rows - 1);
-	result = wh_source_query(plain, sql.data);
-	for (int i = 0; result->rows > 0 && i < result->columns; i++)
-		boundary = lappend(boundary, wh_result_value(result, 0, i));
-	return boundary;
-}
-
-static char *
-range_condition(const WhSourceTable *source, List *after, List *boundary)
-{
-	StringInfoData sql;
-
-	initStringInfo(&sql);
-	append_beyond(&sql, source, after, ">");
-	wh_sql_append(&sql, " AND ");
-	append_beyond(&sql, source, boundary, "<=");
-	return sql.data;
+	return wh_sql("ctid >= '(%l,0)'::pg_catalog.tid AND ctid < '(%l,0)'::pg_catalog.tid", first,
+				  end);
 }
 
 /* key_condition finds one row; each is a query of its own, so that an index serves it. */
@@ -183,69 +141,6 @@ key_condition(const WhSourceTable *source, List *key)
 		i++;
 	}
 	return sql.data;
-}
-
-/*
- * append_beyond compares the key with values; no values: true.  Rows of built-in types are compared
- * as rows, which an index serves whole; an operator of an extension is named by itself.
- */
-static void
-append_beyond(StringInfo sql, const WhSourceTable *source, List *key, const char *op)
-{
-	bool is_plain = true;
-	int i = 0;
-
-	if (key == NIL)
-	{
-		wh_sql_append(sql, "true");
-		return;
-	}
-	foreach_int(attnum, source->key)
-		is_plain = is_plain &&
-				   strcmp(operator_schema(key_column(source, attnum)), "pg_catalog") == 0;
-	if (is_plain)
-	{
-		append_row(sql, source, NIL);
-		wh_sql_append(sql, " OPERATOR(pg_catalog.%s) ", op);
-		append_row(sql, source, key);
-		return;
-	}
-	foreach_int(attnum, source->key)
-	{
-		const WhSourceColumn *column = key_column(source, attnum);
-		const char *schema = operator_schema(column);
-		const char *value = list_nth(key, i);
-		bool is_last = ++i == list_length(key);
-
-		wh_sql_append(sql, "(%I OPERATOR(%I.%s) %L", column->name, schema,
-					  is_last ? op : op[0] == '>' ? ">" :
-													"<",
-					  value);
-		if (!is_last)
-			wh_sql_append(sql, " OR %I OPERATOR(%I.=) %L AND ", column->name, schema, value);
-	}
-	for (; i > 0; i--)
-		wh_sql_append(sql, ")");
-}
-
-/* append_row writes the key's columns, or values for them, as a row. */
-static void
-append_row(StringInfo sql, const WhSourceTable *source, List *key)
-{
-	int i = 0;
-
-	wh_sql_append(sql, "ROW(");
-	foreach_int(attnum, source->key)
-	{
-		if (i > 0)
-			wh_sql_append(sql, ", ");
-		if (key == NIL)
-			wh_sql_append(sql, "%I", key_column(source, attnum)->name);
-		else
-			wh_sql_append(sql, "%L", (char *) list_nth(key, i));
-		i++;
-	}
-	wh_sql_append(sql, ")");
 }
 
 static WhSourceColumn *

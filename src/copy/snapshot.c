@@ -49,7 +49,7 @@ static void rebuild_models(const WhFeedTable *table);
 
 uint64
 wh_snapshot_copy(const WhFeed *feed, PGconn *plain, const WhFeedTable *table,
-				 const WhSourceTable *source)
+				 const WhSourceTable *source, const char *condition, uint64 *bytes)
 {
 	CopyFromState copy;
 	Relation rel;
@@ -59,9 +59,10 @@ wh_snapshot_copy(const WhFeed *feed, PGconn *plain, const WhFeedTable *table,
 	wh_user_become(feed->owner, &saved);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	rel = table_open(table->mirror, RowExclusiveLock);
-	copy = wh_snapshot_begin(plain, table, source, rel, NIL);
+	copy = wh_snapshot_begin(plain, table, source, rel,
+							 condition != NULL ? list_make1(pstrdup(condition)) : NIL);
 	rows = CopyFrom(copy);
-	(void) wh_snapshot_end(copy);
+	*bytes = wh_snapshot_end(copy);
 	table_close(rel, NoLock);
 	PopActiveSnapshot();
 	wh_user_restore(&saved);
@@ -287,6 +288,7 @@ copy_again(const WhFeed *feed, PGconn *plain, const WhFeedTable *table,
 				   wh_snapshot_is_defined_so(table, source) &&
 				   wh_changelog_position(feed->id, NULL) >= wh_target_begin(table);
 	WhUser saved;
+	uint64 bytes;
 
 	wh_user_become(feed->owner, &saved);
 	wh_spi_execute(wh_sql("DELETE FROM %T", table->mirror), 0, NULL);
@@ -296,7 +298,7 @@ copy_again(const WhFeed *feed, PGconn *plain, const WhFeedTable *table,
 	CommandCounterIncrement();
 	table = wh_changelog_table_of_mirror(table->mirror);
 	if (has_mirror)
-		wh_snapshot_copy(feed, plain, table, source);
+		wh_snapshot_copy(feed, plain, table, source, NULL, &bytes);
 	wh_changelog_set_table_state(table, "ready", lsn, NULL);
 	wh_changelog_set_mirror(table, has_mirror, goes_on ? lsn : InvalidXLogRecPtr);
 	wh_changelog_set_strayed(table, false);

@@ -4,9 +4,10 @@
  *
  * What is written is committed before the next step touches the source: (1) the catalog row,
  * state creating; (2) the publication, when it is made here; (3) the slot; (4) schemas, mirrors,
- * logs, ids and the first position: state ready, tables in state copy; (5) each table's rows:
- * state ready.  A failure before (4) leaves what drop_feed cleans; one after it is mended by the
- * next run, which copies what is missing.  The stream lock is held throughout.
+ * logs, ids and the first position: state ready, tables in state copy; (5) rows, range by range
+ * (crew.c); (6) tables in state ready.  A failure before (4) leaves what drop_feed cleans; one
+ * after it is mended by the next run, which copies what is missing.  The stream lock is held
+ * throughout.
  */
 #include "postgres.h"
 
@@ -36,8 +37,7 @@ static char *default_slot(const char *name);
 static void check_server(const WhFeed *feed);
 static void insert_feed(WhFeed *feed);
 static void create_publication(const WhFeed *feed, PGconn *plain, List *tables);
-static List *make_slot_and_tables(WhFeed *feed, PGconn *plain, bool failover);
-static void copy_tables(const WhFeed *feed, PGconn *plain, List *sources);
+static void make_slot_and_tables(WhFeed *feed, PGconn *plain, const Arguments *arguments);
 
 PG_FUNCTION_INFO_V1(walhouse_create_feed);
 
@@ -47,7 +47,6 @@ walhouse_create_feed(PG_FUNCTION_ARGS)
 	Arguments arguments;
 	WhFeed *feed;
 	PGconn *plain;
-	List *sources;
 	int holder;
 
 	wh_txn_open("walhouse.create_feed", wh_txn_procedure_atomic(fcinfo));
@@ -63,9 +62,9 @@ walhouse_create_feed(PG_FUNCTION_ARGS)
 		elog(ERROR, "the stream of a new feed is taken by process %d", holder);
 	if (feed->owns_publication)
 		create_publication(feed, plain, arguments.tables);
-	sources = make_slot_and_tables(feed, plain, arguments.failover);
+	make_slot_and_tables(feed, plain, &arguments);
 	if (arguments.copy_data)
-		copy_tables(feed, plain, sources);
+		wh_crew_copy(feed, plain);
 	else
 	{
 		foreach_ptr(WhFeedTable, table, wh_changelog_tables(feed->id))
@@ -229,8 +228,8 @@ create_publication(const WhFeed *feed, PGconn *plain, List *tables)
  * make_slot_and_tables makes the slot, and then all that is here, in one transaction.  The plain
  * connection is in the snapshot's transaction afterwards.
  */
-static List *
-make_slot_and_tables(WhFeed *feed, PGconn *plain, bool failover)
+static void
+make_slot_and_tables(WhFeed *feed, PGconn *plain, const Arguments *arguments)
 {
 	PGconn *replication = wh_connect(feed, true);
 	WhIdentity source = wh_source_identity(replication);
@@ -238,10 +237,13 @@ make_slot_and_tables(WhFeed *feed, PGconn *plain, bool failover)
 	TimestampTz clock = wh_source_time(plain);
 	char *snapshot;
 	List *sources;
+	WhResult *xid;
 	WhArg args[2];
 
-	feed->horizon = wh_slot_create(feed, replication, plain, feed->slot,
-								   failover ? WH_SLOT_FAILOVER : WH_SLOT_PLAIN, &snapshot);
+	feed->horizon =
+		wh_slot_create(feed, replication, plain, feed->slot,
+					   arguments->failover ? WH_SLOT_FAILOVER : WH_SLOT_PLAIN, &snapshot);
+	xid = wh_source_query(plain, "SELECT pg_catalog.pg_current_xact_id()");
 	wh_snapshot_use(plain, snapshot);
 	wh_disconnect(replication);
 	sources = wh_source_tables(feed, plain,
@@ -265,28 +267,7 @@ make_slot_and_tables(WhFeed *feed, PGconn *plain, bool failover)
 	args[1] = WH_ARG_LSN(feed->horizon);
 	wh_catalog_execute(
 		"UPDATE walhouse.feed SET state = 'ready', horizon = $2 WHERE feed_id = $1", 2, args);
+	if (arguments->copy_data)
+		wh_crew_enlist(feed, strtoull(wh_result_value(xid, 0, 0), NULL, 10));
 	wh_txn_commit();
-	return sources;
-}
-
-/* copy_tables copies every table, each in a transaction. */
-static void
-copy_tables(const WhFeed *feed, PGconn *plain, List *sources)
-{
-	foreach_ptr(WhFeedTable, table, wh_changelog_tables(feed->id))
-	{
-		WhUser saved;
-
-		foreach_ptr(WhSourceTable, source, sources)
-		{
-			if (source->relid == table->source_relid)
-				wh_snapshot_copy(feed, plain, table, source);
-		}
-		wh_changelog_set_table_state(table, "ready", feed->horizon, NULL);
-		wh_txn_commit();
-		wh_user_become(feed->owner, &saved);
-		wh_spi_execute(wh_sql("ANALYZE %T", table->mirror), 0, NULL);
-		wh_user_restore(&saved);
-		wh_txn_commit();
-	}
 }

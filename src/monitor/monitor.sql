@@ -115,7 +115,7 @@ CREATE VIEW walhouse.progress_snapshot AS
            c.command,
            CASE WHEN c.failures > 0 THEN 'waiting after an error'
                 WHEN NOT c.begun THEN 'initializing'
-                WHEN c.chunks = 0 AND NOT c.all_read THEN 'waiting for transactions of the source'
+                WHEN c.blocks IS NULL AND NOT c.all_read THEN 'waiting for transactions of the source'
                 WHEN c.all_read THEN 'finishing'
                 ELSE 'copying' END AS phase,
            c.bytes_processed,
@@ -123,6 +123,8 @@ CREATE VIEW walhouse.progress_snapshot AS
            c.tuples_processed,
            c.tuples_excluded,
            c.tuples_estimated,
+           (SELECT pg_catalog.sum(pg_catalog.upper(r) - pg_catalog.lower(r)) FROM pg_catalog.unnest(c.read) r)::bigint AS blocks_processed,
+           c.blocks AS blocks_total,
            c.chunks,
            f.name AS feed,
            t.source_schema,
@@ -139,7 +141,7 @@ CREATE VIEW walhouse.progress_snapshot AS
          JOIN pg_catalog.pg_database d ON d.datname = pg_catalog.current_database()
          LEFT JOIN walhouse.stat_feed s ON s.feed = f.name;
 COMMENT ON VIEW walhouse.progress_snapshot IS
-    'One row for each source table that is being copied while its feed goes on, in the shape of pg_stat_progress_copy. command: ADD TABLE, or CREATE FEED for what a crash of create_feed left. pid: who reads the feed''s stream, and copies. bytes_total, tuples_estimated: of the table at the source when the copy began; tuples_processed: rows that the copy brought; tuples_excluded: those that had come, or gone, with the stream before. failures, next_try, error: the copy waits after an error, and goes on by itself.';
+    'One row for each source table that is being copied, in the shape of pg_stat_progress_copy. command: ADD TABLE, or CREATE FEED for a first copy, by create_feed or, where that was cut off, beside the stream. pid: who has the feed''s stream, and copies. bytes_total, tuples_estimated, blocks_total: of the table at the source when the copy began; tuples_processed: rows that the copy brought; tuples_excluded: those that had come, or gone, with the stream before. failures, next_try, error: the copy waits after an error, and goes on by itself.';
 
 CREATE VIEW walhouse.stat_model AS
     SELECT m.relation AS model,

@@ -66,8 +66,9 @@ slot_timed_out(const WhFeed *feed, PGconn *replication, PGconn *plain)
 void
 wh_snapshot_use(PGconn *plain, const char *snapshot)
 {
-	wh_source_query(plain, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
-	wh_source_query(plain, wh_sql("SET TRANSACTION SNAPSHOT %L", snapshot));
+	wh_source_query(plain, wh_sql("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
+								  " SET TRANSACTION SNAPSHOT %L",
+								  snapshot));
 }
 
 void

@@ -27,7 +27,7 @@ sql($house, q{
 my $gate = $house->background_psql('postgres');
 $gate->query_safe('SELECT pg_advisory_lock(42)');
 my $session = start_call($house, q{CALL walhouse.create_feed('f', 's', publication => 'p')});
-ok(poll($house, 'postgres', q{SELECT EXISTS (SELECT FROM pg_stat_progress_copy WHERE relid = to_regclass('f.large') AND tuples_processed > 1000)}),
+ok(poll($house, 'postgres', q{SELECT EXISTS (SELECT FROM walhouse.progress_snapshot WHERE relid = to_regclass('f.large') AND tuples_processed > 1000)}),
 	'the progress of the copy is seen');
 kill9($house);
 $session->finish;

@@ -36,7 +36,8 @@ $writer->quit;
 sql($house, q{CREATE FUNCTION narrow() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
 		IF to_regclass('shop.sale') IS NOT NULL AND to_regclass('shop_log.sale') IS NULL THEN ALTER TABLE shop.sale ADD CONSTRAINT narrow CHECK (id < 10); END IF; END $$;
 	CREATE EVENT TRIGGER narrow ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION narrow()});
-fails_with($house, 'the copy of a table fails', q{SET ROLE etl; CALL walhouse.create_feed('shop', 'shop', 'shop')}, qr/violates check constraint "narrow"/);
+my (undef, undef, $warned) = $house->psql('postgres', q{SET ROLE etl; CALL walhouse.create_feed('shop', 'shop', 'shop')});
+like($warned, qr/WARNING:  table "public\.sale" of feed "shop" is not copied yet\nDETAIL:  .* violates check constraint "narrow"/, 'the copy of a table fails');
 sql($house, 'DROP EVENT TRIGGER narrow; ALTER TABLE shop.sale DROP CONSTRAINT narrow');
 mends('table_not_copied', 'public.sale');
 
