@@ -30,26 +30,31 @@ work();
 ok(poll($house, 'postgres', q{SELECT string_agg(state, ' ') FROM walhouse.model}, 'live live live'), 'the star is there');
 
 # ---- Killed after the declaration, and while it is built.
+my $gate = gate();
 sql($house, q{SELECT walhouse.alter_dimension('dw.customer', query => 'SELECT id, name, city, public.slow(letters) AS letters FROM shop.customer')});
 is(value($house, q{SELECT string_agg(DISTINCT m.state, ' ') FROM walhouse.alteration a JOIN walhouse.model m ON m.model_id = a.next_id WHERE m.state NOT IN ('building', 'new')}), '', 'it is declared');
 # No worker until it is known where it will stand: else the build may be over before.
 sql($house, 'ALTER SYSTEM SET walhouse.worker = off');
 killed('after the declaration');
+end($gate);
 work();
-my $gate = $house->background_psql('postgres', on_error_stop => 0);
-$gate->query_safe('SELECT pg_advisory_lock(7)');
+$gate = gate();
 sql($house, 'ALTER SYSTEM RESET walhouse.worker');
 sql($house, 'SELECT pg_reload_conf()');
 ok(poll($house, 'postgres', q{SELECT m.state FROM walhouse.model m JOIN pg_locks l ON l.locktype = 'advisory' AND NOT l.granted WHERE m.relation = 'dw.customer__next'::regclass}, 'building'), 'it is being built');
+# Nor until a reader is there: else the swap may come about before.
+sql($house, 'ALTER SYSTEM SET walhouse.worker = off');
 killed('in the build');
 end($gate);
 work();
 
 # ---- Killed while the swap waits behind a reader, and in one that has its locks but for one.
 my $reader = reader();
-ok(poll($house, 'postgres', q{SELECT error LIKE '%lock timeout%' FROM walhouse.alteration LIMIT 1}, 't', 120), 'it does not wait for a reader for ever, and says why');
+sql($house, 'ALTER SYSTEM RESET walhouse.worker');
+sql($house, 'SELECT pg_reload_conf()');
+ok(poll($house, 'postgres', q{SELECT bool_or(error LIKE '%lock timeout%') FROM walhouse.alteration}, 't', 120), 'it does not wait for a reader for ever, and says why');
 cmp_ok(value($house, 'SELECT count(*) FROM dw.sale__next'), '>', 0, 'what is built is there beside');
-# No worker until the next reader is there: else the swap may come about before.
+# And again.
 sql($house, 'ALTER SYSTEM SET walhouse.worker = off');
 killed('behind the reader');
 end($reader);
@@ -117,6 +122,14 @@ sub killed
 	kill9($house);
 	$house->start;
 	return is(value($house, q{SELECT count(*) FROM dw.sale LEFT JOIN dw.customer USING (customer_sk) WHERE dw.customer.customer_sk IS NULL}), '0', "killed $when: readers see one state");
+}
+
+# gate: a session for which a build of the altered dimension waits.
+sub gate
+{
+	my $session = $house->background_psql('postgres', on_error_stop => 0);
+	$session->query_safe('SELECT pg_advisory_lock(7)');
+	return $session;
 }
 
 # reader: a session that keeps the last of the tables that a swap locks from it.
