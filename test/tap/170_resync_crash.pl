@@ -23,6 +23,7 @@ sql($house, q{
 	CALL walhouse.run('bank')});
 my @models = qw(dw.account dw.booking);
 my $position = value($house, q{SELECT max(position) FROM walhouse.feed_position});
+my $call = q{CALL walhouse.resync('bank')};
 my $step = 0;
 
 sql($source, q{SELECT pg_drop_replication_slot('bank')});
@@ -68,40 +69,26 @@ sub changes
 	return;
 }
 
-# killed_under LOCK, WHAT, RELATION[, ALL]: the resync is killed where it waits for a lock on a relation.
+# killed_under LOCK, WHAT, RELATION[, ALL]: a resync is killed where it waits for a lock on a relation.
 sub killed_under
 {
 	my ($lock, $what, $relation, $all) = @_;
-	my $locker = $house->background_psql('postgres');
-	$locker->query_safe("BEGIN; SET LOCAL walhouse.allow_writes = on; $lock");
-	killed_at($what, sub { ask($house, "SELECT count(*) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation WHERE NOT l.granted AND c.relname = '$relation'") eq '1' }, $all);
-	eval { $locker->quit };
-	return;
+	kill_at_lock($house, $call, $what, $lock, $relation, $all);
+	return as_before($what);
 }
 
-# killed_at WHAT, SUB[, ALL]: a resync is killed once SUB is true, the whole warehouse with it, or its process alone.
+# killed_at WHAT, SUB: a resync is killed once SUB is true.
 sub killed_at
 {
-	my ($what, $is_there, $all) = @_;
-	my $caller = fork;
-	die "fork: $!" unless defined $caller;
-	if ($caller == 0)
-	{
-		open STDERR, '>', '/dev/null';
-		exec 'psql', '-XqAt', '-d', $house->connstr('postgres'), '-c', q{CALL walhouse.resync('bank')};
-	}
-	ok(until_true($is_there, 120), "$what: it is there");
-	if ($all)
-	{
-		kill9($house);
-		$house->start;
-	}
-	else
-	{
-		kill9($house, value($house, q{SELECT pid FROM pg_stat_activity WHERE query LIKE 'CALL walhouse.resync%'}));
-	}
-	waitpid $caller, 0;
-	ok(poll($house, 'postgres', 'SELECT 1', '1'), "$what: the warehouse is back");
+	my ($what, $is_there) = @_;
+	kill_call($house, $call, $what, $is_there);
+	return as_before($what);
+}
+
+# as_before WHAT: all is as it was before.
+sub as_before
+{
+	my ($what) = @_;
 	is(value($house, q{SELECT resync_lsn IS NOT NULL FROM walhouse.feed}), 't', "$what: the resync is not at its end");
 	is(value($house, q{SELECT max(position) FROM walhouse.feed_position}), $position, "$what: the position is what it was");
 	fails_with($house, "$what: the feed does not run", q{CALL walhouse.run('bank')}, qr/resync of feed "bank" is not at its end/, qr/CALL walhouse\.resync\('bank'\)/);

@@ -26,6 +26,7 @@ sql($house, q{
 		dimensions => '{"account_sk": "dw.account(account)"}');
 	CALL walhouse.run('bank')});
 my @models = qw(dw.account dw.holder dw.booking);
+my $call = q{CALL walhouse.resync_table('bank', 'account')};
 my $step = 0;
 changes();
 sql($house, q{CALL walhouse.run('bank')});
@@ -194,36 +195,22 @@ sub history
 sub killed_under
 {
 	my ($lock, $what, $relation, $all) = @_;
-	my $locker = $house->background_psql('postgres');
-	$locker->query_safe("BEGIN; SET LOCAL walhouse.allow_writes = on; $lock");
-	killed_at($what, sub { ask($house, "SELECT count(*) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation WHERE NOT l.granted AND c.relname = '$relation'") eq '1' }, $all);
-	eval { $locker->quit };
-	return;
+	kill_at_lock($house, $call, $what, $lock, $relation, $all);
+	return as_before($what);
 }
 
-# killed_at WHAT, SUB[, ALL]: it is killed once SUB is true, the whole warehouse with it, or its process alone.
+# killed_at WHAT, SUB: it is killed once SUB is true.
 sub killed_at
 {
-	my ($what, $is_there, $all) = @_;
-	my $caller = fork;
-	die "fork: $!" unless defined $caller;
-	if ($caller == 0)
-	{
-		open STDERR, '>', '/dev/null';
-		exec 'psql', '-XqAt', '-d', $house->connstr('postgres'), '-c', q{CALL walhouse.resync_table('bank', 'account')};
-	}
-	ok(until_true($is_there, 120), "$what: it is there");
-	if ($all)
-	{
-		kill9($house);
-		$house->start;
-	}
-	else
-	{
-		kill9($house, value($house, q{SELECT pid FROM pg_stat_activity WHERE query LIKE 'CALL walhouse.resync_table%'}));
-	}
-	waitpid $caller, 0;
-	ok(poll($house, 'postgres', 'SELECT 1', '1'), "$what: the warehouse is back");
+	my ($what, $is_there) = @_;
+	kill_call($house, $call, $what, $is_there);
+	return as_before($what);
+}
+
+# as_before WHAT: all is as it was before.
+sub as_before
+{
+	my ($what) = @_;
 	is(value($house, q{SELECT state FROM walhouse.feed_table WHERE source_name = 'account'}), 'resync', "$what: the table is held as it was");
 	is(value($house, q{SELECT max(lsn) <= (SELECT max(position) FROM walhouse.feed_position) FROM bank_log.account}), 't', "$what: nothing was logged");
 	verify_clean($house, $what, @models);

@@ -11,7 +11,7 @@ use WalhouseTest;
 use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw(create_server same empty verify_clean models_reach reach source_lsn lsn_diff fails_with worker_pid
-	mirrors_equal star_holds value ask until_true hand_database lone_server pages_touched stand stands let_go kill_there in_background);
+	mirrors_equal star_holds value ask until_true hand_database lone_server pages_touched stand stands let_go kill_there kill_call kill_at_lock in_background);
 
 # value NODE, QUERY[, DATABASE]: one value, without the newline.
 sub value
@@ -121,6 +121,40 @@ sub kill_there
 	my $before = value($house, $launcher);
 	kill9($house, $pid);
 	ok(until_true(sub { my $now = ask($house, $launcher); $now && $now ne $before }, 120), 'the server is back');
+	return;
+}
+
+# kill_call HOUSE, CALL, WHAT, SUB[, ALL]: starts a CALL, and kills it once SUB is true, the whole warehouse with it, or its process alone.
+sub kill_call
+{
+	my ($house, $call, $what, $is_there, $all) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my $session = in_background($house, $call);
+	ok(until_true($is_there, 120), "$what: it is there");
+	if ($all)
+	{
+		kill9($house);
+		$house->start;
+	}
+	else
+	{
+		kill9($house, value($house, "SELECT pid FROM pg_stat_activity WHERE query = \$q\$$call\$q\$"));
+	}
+	$session->finish;
+	ok(poll($house, 'postgres', 'SELECT 1', '1'), "$what: the warehouse is back");
+	return;
+}
+
+# kill_at_lock HOUSE, CALL, WHAT, LOCK, RELATION[, ALL]: it is killed where it waits for what a statement has locked of a relation.
+sub kill_at_lock
+{
+	my ($house, $call, $what, $lock, $relation, $all) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my $locker = $house->background_psql('postgres');
+	my $waits = "SELECT count(*) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation WHERE NOT l.granted AND c.relname = '$relation'";
+	$locker->query_safe("BEGIN; SET LOCAL walhouse.allow_writes = on; $lock");
+	kill_call($house, $call, $what, sub { (ask($house, $waits) // '') eq '1' }, $all);
+	eval { $locker->quit };
 	return;
 }
 
