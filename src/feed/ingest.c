@@ -91,7 +91,6 @@ static Table *open_table(Work *work, WhTarget *target);
 static void check_columns(const Table *table, WhAppend *append, TupleDesc desc);
 pg_noreturn static void refuse_altered(const Table *table);
 static void open_log(Work *work, Table *table);
-static void apply_insert(Work *work, Table *table, int64 seq, WhImage *after);
 static void apply_update(Work *work, Table *table, int64 seq, WhImage *after, WhImage *before);
 static void apply_rewritten(Work *work, Table *table, int64 seq, WhImage *now);
 static void apply_delete(Work *work, Table *table, int64 seq, WhImage *before);
@@ -267,7 +266,7 @@ walk_change(Work *work, Table *table, WhReader *reader, const WhWireRows *rows, 
 		wh_copied_apply(table->copied, work->txn->xid, work->txn->end_lsn, new, old,
 						rows->before_kind == WH_BEFORE_FULL);
 	else if (op == WH_OP_INSERT)
-		apply_insert(work, table, seq, new);
+		add_present(work, table, seq, new);
 	else if (rows->is_rewritten)
 		apply_rewritten(work, table, seq, new);
 	else if (op == WH_OP_UPDATE)
@@ -431,12 +430,6 @@ reader_of(Work *work, WhDefinition *definition)
 		MemoryContextSwitchTo(old);
 	}
 	return definition->reader;
-}
-
-static void
-apply_insert(Work *work, Table *table, int64 seq, WhImage *after)
-{
-	add_present(work, table, seq, after);
 }
 
 static void
@@ -777,25 +770,22 @@ write_mirror(Work *work, Table *table)
 {
 	List *rows = wh_keymap_rows(table->map);
 	MemoryContext old = MemoryContextSwitchTo(work->chunk);
-	uint64 changed = 0;
-	uint64 added = 0;
+	uint64 counts[2] = {0}; /* of rows that are new, and of those that were there */
 
 	foreach_ptr(WhRow, row, rows)
 	{
-		if (!row->is_changed)
-			continue;
-		if (row->image != NULL)
-			*(row->in_mirror ? &changed : &added) += 1;
-		else if (row->in_mirror)
+		if (row->is_changed && row->image != NULL)
+			counts[row->in_mirror]++;
+		else if (row->is_changed && row->in_mirror)
 			wh_changelog_delete_row(table->mirror, &row->tid);
 	}
-	foreach_ptr(WhRow, row, changed > 0 ? rows : NIL)
+	foreach_ptr(WhRow, row, counts[true] > 0 ? rows : NIL)
 	{
 		if (row->is_changed && row->in_mirror && row->image != NULL)
 			wh_changelog_update_row(table->mirror, &row->tid, row->image->values,
 									row->image->nulls);
 	}
-	foreach_ptr(WhRow, row, added > 0 ? rows : NIL)
+	foreach_ptr(WhRow, row, counts[false] > 0 ? rows : NIL)
 	{
 		if (row->is_changed && !row->in_mirror && row->image != NULL)
 			wh_changelog_append(table->mirror, row->image->values, row->image->nulls);
