@@ -109,7 +109,7 @@ sub settled
 	my ($what) = @_;
 	ok(reach($house, 'f', $source, 120), "$what: all that was committed arrives");
 	mirrors_equal($house, $source, 'f', qw(t u));
-	is(temporary_files(), 0, "$what: no temporary file is left");
+	ok(wait_until(sub { temporary_files() == 0 }), "$what: no temporary file is left");
 	return;
 }
 
