@@ -84,6 +84,8 @@ summarize_before(int32 feed_id, TimestampTz before)
 
 	args[0] = WH_ARG_INT4(feed_id);
 	args[1] = WH_ARG_TIMESTAMPTZ(before);
+	wh_catalog_execute("DELETE FROM walhouse.dropped_model WHERE feed_id = $1 AND dropped < $2", 2,
+					   args);
 	return wh_rows_int8(wh_catalog_query(summarize, 2, args), 0, 1);
 }
 

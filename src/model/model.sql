@@ -199,6 +199,19 @@ COMMENT ON TABLE walhouse.load_summary IS
 GRANT SELECT ON walhouse.load_summary TO PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('walhouse.load_summary', '');
 
+CREATE TABLE walhouse.dropped_model (
+    feed_id   integer NOT NULL,
+    recorded  bigint NOT NULL,
+    schema    text NOT NULL,
+    relation  text NOT NULL,
+    dropped   timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    CONSTRAINT dropped_model_pkey PRIMARY KEY (feed_id, recorded)
+);
+COMMENT ON TABLE walhouse.dropped_model IS
+    'Models that were built and dropped, for walhouse.openlineage(); as long as walhouse.load_retention says. recorded: where among the loads of the feed, as in walhouse.load.';
+GRANT SELECT ON walhouse.dropped_model TO PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('walhouse.dropped_model', '');
+
 CREATE TABLE walhouse.verification (
     model_id     integer NOT NULL,
     started      timestamptz NOT NULL,

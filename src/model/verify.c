@@ -48,6 +48,7 @@ static void put_verdict(FunctionCallInfo fcinfo, const WhModel *model, const WhV
 static void drop_remains(Oid relid);
 static void drop_views(int32 model_id);
 static void drop_relation(Oid relid);
+static void note_drop(const WhModel *model);
 static void forget(int32 model_id);
 
 PG_FUNCTION_INFO_V1(walhouse_verify);
@@ -306,10 +307,26 @@ wh_model_drop(Oid relid)
 		wh_model_routine(model->kind)->drop(model);
 	view = model->view;
 	drop_views(model->id);
+	note_drop(model);
 	forget(model->id);
 	if (OidIsValid(view))
 		drop_relation(view);
 	drop_relation(relid);
+}
+
+/* note_drop keeps the name of a model of which loads have told. */
+static void
+note_drop(const WhModel *model)
+{
+	WhArg args[] = {WH_ARG_INT4(model->id),
+					WH_ARG_TEXT(get_namespace_name(get_rel_namespace(model->relid))),
+					WH_ARG_TEXT(model->short_name)};
+
+	wh_catalog_execute("INSERT INTO walhouse.dropped_model (feed_id, recorded, schema, relation)"
+					   " SELECT m.feed_id, pg_catalog.nextval('walhouse.load_recorded_seq'), $2, $3"
+					   " FROM walhouse.model m WHERE m.model_id = $1 AND m.feed_id IS NOT NULL AND"
+					   " EXISTS (SELECT FROM walhouse.load_model l WHERE l.model_id = m.model_id)",
+					   lengthof(args), args);
 }
 
 /* drop_remains drops what is left of a model whose relation somebody has dropped. */

@@ -50,7 +50,8 @@ post_feed(PGconn *conn, const WhOpenlineageOptions *options, int feed_id, const 
 
 		snprintf(since, sizeof(since), INT64_FORMAT, before);
 		if (PQsendQueryParams(conn,
-							  "SELECT recorded, load_id, event FROM walhouse.openlineage("
+							  "SELECT recorded, COALESCE(load_id::pg_catalog.text, 'none'), event"
+							  " FROM walhouse.openlineage("
 							  "$1::pg_catalog.int8, $2::pg_catalog.text, $3::pg_catalog.text)",
 							  3, NULL, values, NULL, NULL, 0) == 0 ||
 			PQsetSingleRowMode(conn) == 0)

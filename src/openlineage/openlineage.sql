@@ -187,6 +187,15 @@ BEGIN ATOMIC
                                 THEN 'OVERWRITE' ELSE 'CREATE' END))))) AS event
         FROM runs r JOIN loads l USING (load_id) JOIN models m USING (model_id) JOIN lineage n USING (model_id) CROSS JOIN house h WHERE r.is_new
         UNION ALL
+        -- What was dropped between these loads.
+        SELECT d.feed_id, NULL, d.recorded, 0, 0, d.dropped, h.base || pg_catalog.jsonb_build_object('dataset', pg_catalog.jsonb_build_object(
+                   'namespace', h.ns, 'name', pg_catalog.current_database() || '.' || d.schema || '.' || d.relation,
+                   'facets', pg_catalog.jsonb_build_object('lifecycleStateChange', walhouse.openlineage_facet('LifecycleStateChangeDatasetFacet', '1-0-1',
+                       pg_catalog.jsonb_build_object('lifecycleStateChange', 'DROP')))))
+        FROM walhouse.feed f JOIN walhouse.dropped_model d USING (feed_id) CROSS JOIN house h
+        WHERE (openlineage.feed IS NULL OR f.name = openlineage.feed) AND d.recorded > openlineage.since
+          AND d.recorded < COALESCE((SELECT pg_catalog.max(l.recorded) FROM loads l WHERE l.feed_id = d.feed_id HAVING pg_catalog.count(*) >= openlineage.max_loads), 9223372036854775807)
+        UNION ALL
         SELECT l.feed_id, l.load_id, l.recorded, 0, 0, l.ended, h.base || pg_catalog.jsonb_build_object('dataset',
                    pg_catalog.jsonb_build_object('namespace', h.ns, 'name', walhouse.openlineage_name(t.mirror),
                        'facets', walhouse.openlineage_static_facets(t.mirror, h.ns) || pg_catalog.jsonb_build_object(
@@ -280,4 +289,4 @@ BEGIN ATOMIC
     FROM events e ORDER BY e.feed_id, e.recorded, CASE e.place WHEN 5 THEN 4 ELSE e.place END, e.model_id, e.place, e.event->'dataset'->>'name';
 END;
 COMMENT ON FUNCTION walhouse.openlineage(bigint, text, text, integer) IS
-    'The loads of a feed (NULL: of all) as OpenLineage events, in order: for each load a run, within it one for each model, and with a build the datasets and the job that it made. since: loads up to this walhouse.load.recorded are left out; max_loads: so many of a feed at most. namespace: of the warehouse''s datasets; NULL: openlineage_namespace(). Rendered from the catalog as it is now, and kept nowhere; ids of runs are the same each time. Errors of loads are shown to the feed''s owner and to pg_read_all_stats.';
+    'The loads of a feed (NULL: of all) as OpenLineage events, in order: for each load a run, within it one for each model, with a build the datasets and the job that it made, and the dataset of a model that was dropped (load_id is NULL). since: loads up to this walhouse.load.recorded are left out; max_loads: so many of a feed at most. namespace: of the warehouse''s datasets; NULL: openlineage_namespace(). Rendered from the catalog as it is now, and kept nowhere; ids of runs are the same each time. Errors of loads are shown to the feed''s owner and to pg_read_all_stats.';

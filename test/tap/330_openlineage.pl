@@ -155,6 +155,16 @@ my @checked = map { @{ $_->{inputs} } } of([ events(0) ], 'COMPLETE', qr/dw\.Sal
 my ($check) = grep { $_->{name} eq 'postgres.dw.customer' && $_->{inputFacets} } @checked;
 is($check->{inputFacets}{dataQualityAssertions}{assertions}[0]{success}, JSON::PP::false, 'assertions go along');
 
+# A model that is dropped, told once, where it belongs among the loads; one that was never built is not.
+$since = (events($since))[-1][0];
+sql($house, q{SELECT walhouse.drop_model('dw.by_city'), walhouse.drop_model('dw.broken')});
+sql($source, q{UPDATE customer SET city = 'Hof' WHERE id = 6});
+sql($house, q{CALL walhouse.run('shop')});
+is(join(' ', map { ($_->[2]{dataset}{name} // '') . ':' . ($_->[2]{dataset}{facets}{lifecycleStateChange}{lifecycleStateChange} // '') . ($_->[2]{eventType} // '') } (events($since))[0, 1]),
+	'postgres.dw.by_city:DROP :START', 'a model that was dropped is told, before the load that comes next');
+is(scalar(grep { ($_->[2]{dataset}{facets}{lifecycleStateChange}{lifecycleStateChange} // '') eq 'DROP' } events(0)), 1, 'once');
+is(scalar(grep { ($_->[2]{dataset}{facets}{lifecycleStateChange}{lifecycleStateChange} // '') eq 'DROP' } events(0, q{, max_loads => 1})), 0, 'and not before loads that are left out');
+
 # Every run begins once and ends once; indirect ways are spelt as the standard has them.
 my (%started, %ended);
 for my $event (map { $_->[2] } grep { $_->[2]{run} } events(0))
