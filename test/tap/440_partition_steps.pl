@@ -5,7 +5,7 @@ use strict;
 use warnings;
 use WalhouseTest;
 use WalhouseProof;
-use WalhouseLife qw(go_on_now start_maintenance strongest_lock kill_worker setting);
+use WalhouseLife qw(go_on_now stand_at start_maintenance strongest_lock kill_worker setting);
 use Test::More;
 
 my $house = one_server(conf => "walhouse.worker = off\nwalhouse.partition_lock_timeout = 200ms\nwal_writer_delay = 10s\n");
@@ -64,6 +64,24 @@ is(value($house, q{SELECT count(*) FROM walhouse.partitions p FULL JOIN pg_inher
 	WHERE (i.inhparent = 's.t'::regclass OR i.inhparent IS NULL) AND (p.partition IS NULL) <> (i.inhrelid IS NULL) AND p.state IS DISTINCT FROM 'moved'}), '0', 'the register is right');
 is(value($house, q{SELECT count(*) FROM walhouse.partition_step WHERE failures > 0}), '0', 'no step counts as failed');
 is(value($house, q{SELECT count(DISTINCT relowner) FROM pg_class WHERE relnamespace IN ('s'::regnamespace, 'old'::regnamespace) AND relkind IN ('r', 'p') AND relowner = 'keeper'::regrole}), '1', 'all is the owner\'s');
+
+# A look at a set, killed: before it commits nothing is known of what it found, then that is known, and what lacks is found again.
+sql($house, q{SET ROLE keeper; CREATE TABLE s.made (id int, at timestamptz NOT NULL) PARTITION BY RANGE (at); SELECT walhouse.create_partition_set('s.made', 'day', lead_count => 1);
+	CREATE TABLE s.hand PARTITION OF s.made FOR VALUES FROM ('2026-01-01 18:00+00') TO ('2026-01-02 06:00+00')});
+my $known = q{SELECT count(*) || ' ' || (SELECT count(*) FROM walhouse.partitions WHERE parent = 's.made'::regclass) FROM pg_inherits WHERE inhparent = 's.made'::regclass};
+for (['make: looked', 'AccessShareLock', '1 0'], ['make: planned', '', '1 1'])
+{
+	my ($point, $lock, $expected) = @$_;
+	my $session = stand_at($house, 's.made', '2026-01-01 12:00', $point);
+	is(strongest_lock($house, 's.made'), $lock, "\"$point\": the table is locked " . ($lock || 'not at all'));
+	go_on_now($house, q{SELECT count(*) FROM s.made; INSERT INTO s.made VALUES (1, '2026-01-01 20:00+00')}, "at \"$point\"");
+	sql($house, 'CHECKPOINT');
+	kill_worker($house, $session);
+	setting($house, 'walhouse.debug_partition_point');
+	is(value($house, $known), $expected, "killed at \"$point\": nothing is made, and is known what was committed");
+}
+sql($house, q{CALL walhouse.maintain_partitions('s.made', '2026-01-01 12:00+00')});
+is(value($house, $known), '3 3', 'the next look makes what lacks, beside what is there');
 
 $house->stop;
 done_testing();
