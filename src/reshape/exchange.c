@@ -42,7 +42,6 @@ static bool drop_check(const WhRewrite *rewrite);
 static void start_cancel(void *arg);
 static void cancel_source(void *arg);
 static void finish_cancel(void *arg);
-static void drop_helper(Oid relid);
 
 #define RUN(...) wh_spi_execute(wh_sql(__VA_ARGS__), 0, NULL)
 
@@ -115,17 +114,14 @@ wh_split_analyze(void *arg)
 {
 	WhSplit *split = arg;
 	WhRewrite *rewrite = step_of(split, "analyze");
-	WhSet staging;
 	List *pieces;
 	WhUser saved;
 
 	if (rewrite == NULL)
 		return;
-	staging = *wh_set_of(split->parent, false);
-	staging.parent = rewrite->staging;
-	pieces = wh_members_ranges(&staging);
+	pieces = wh_groups_pieces(rewrite);
 	wh_user_become(rewrite->owner, &saved);
-	RUN("ANALYZE %T", ((WhRange *) list_nth(pieces, rewrite->source))->relid);
+	RUN("ANALYZE %T", list_nth_oid(pieces, rewrite->source));
 	wh_user_restore(&saved);
 	wh_catalog_execute("UPDATE walhouse.partition_rewrite SET source = CASE WHEN source + 1 = $2"
 					   " THEN 0 ELSE source + 1 END, state = CASE WHEN source + 1 = $2 THEN 'apply'"
@@ -186,6 +182,7 @@ wh_split_swap(void *arg)
 	targets = targets_of(set, pieces);
 	/* Also so that all that it reads of the catalog is at hand under the lock. */
 	(void) wh_copy_apply(rewrite, LAST_KEYS, sources, targets);
+	wh_groups_register(rewrite, set, pieces);
 	wh_toplevel_point("split: locking");
 	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_LOCAL, true, 0, false);
@@ -201,6 +198,7 @@ wh_split_swap(void *arg)
 						errmsg("too many rows are written to partitions of \"%s\"",
 							   get_rel_name(split->parent))));
 	exchange(rewrite, set, pieces);
+	split->longest_ms = wh_rewrite_ms(split->locked);
 	split->is_exchanged = true;
 	wh_toplevel_point("split: swapped");
 }
@@ -276,7 +274,7 @@ exchange(const WhRewrite *rewrite, const WhSet *set, List *pieces)
 			wh_axis_literal(&set->axis, piece->hi));
 	}
 	wh_user_restore(&saved);
-	wh_rewrite_set_state(rewrite->relid, "note");
+	wh_rewrite_set_state(rewrite->relid, rewrite->groups == NIL ? "note" : "dissolve");
 }
 
 /* drop_check drops the constraint of one new partition, whose bounds say the same; false: there is
@@ -340,16 +338,16 @@ wh_split_clean(void *arg)
 		return;
 	wh_rewrite_lock_timeout(wh_partition_lock_timeout);
 	foreach(cell, rewrite->sources)
-		drop_helper(lfirst_oid(cell));
-	drop_helper(rewrite->staging);
-	drop_helper(rewrite->queue);
+		wh_split_drop_helper(lfirst_oid(cell));
+	wh_groups_drop(rewrite);
+	wh_split_drop_helper(rewrite->staging);
+	wh_split_drop_helper(rewrite->queue);
 	wh_rewrite_forget(split->parent);
 }
 
-/* drop_helper drops what a table needed, where it is there, as its own owner: the table may have
- * been given to somebody else meanwhile. */
-static void
-drop_helper(Oid relid)
+/* wh_split_drop_helper: the table may have been given to somebody else meanwhile. */
+void
+wh_split_drop_helper(Oid relid)
 {
 	WhUser saved;
 
@@ -386,7 +384,8 @@ start_cancel(void *arg)
 	WhRewrite *rewrite = wh_rewrite_read(cancelling->relid);
 
 	if (rewrite != NULL &&
-		(strcmp(rewrite->state, "note") == 0 || strcmp(rewrite->state, "clean") == 0))
+		(strcmp(rewrite->state, "dissolve") == 0 || strcmp(rewrite->state, "note") == 0 ||
+		 strcmp(rewrite->state, "clean") == 0))
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("partitions of \"%s\" are exchanged already",
 							   get_rel_name(cancelling->relid)),
@@ -428,7 +427,7 @@ finish_cancel(void *arg)
 	set = wh_set_of(cancelling->relid, true);
 	if (set != NULL)
 		wh_split_hold(set, wh_split_ids(sources), NULL);
-	drop_helper(rewrite->staging);
-	drop_helper(rewrite->queue);
+	wh_split_drop_helper(rewrite->staging);
+	wh_split_drop_helper(rewrite->queue);
 	wh_rewrite_forget(cancelling->relid);
 }

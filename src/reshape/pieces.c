@@ -25,7 +25,8 @@ static int64 least_position(const WhSet *set, Oid relid);
 static char *merged_name(const WhSet *set, int64 lo, int64 hi);
 static void check(const WhSplit *split, const WhSet *set, const char *ids);
 static char *key_of(Oid parent);
-static Oid make_staging(const WhSet *set, List *pieces);
+static char *oids_text(List *oids);
+static Oid make_staging(const WhSet *set);
 static Oid make_queue(const WhSet *set, const char *key);
 
 #define RUN(...) wh_spi_execute(wh_sql(__VA_ARGS__), 0, NULL)
@@ -36,36 +37,40 @@ wh_split_begin(void *arg)
 	WhSplit *split = arg;
 	WhSet *set = wh_set_own(split->parent);
 	List *sources;
-	List *pieces;
+	List *groups;
 	char *ids;
 	char *key;
-	WhArg args[12];
+	Oid staging;
+	WhArg args[11];
 
 	wh_rewrite_lock_ddl(split->parent);
 	wh_members_reconcile(set, wh_members_ranges(set));
 	sources = find_sources(split, set);
 	ids = wh_split_ids(sources);
 	check(split, set, ids);
-	pieces = plan_pieces(split, set, sources);
+	staging = make_staging(set);
+	groups = wh_groups_make(set, staging, plan_pieces(split, set, sources));
 	key = key_of(split->parent);
 	args[0] = WH_ARG_OID(split->parent);
 	args[1] = wh_arg_text(split->kind);
 	args[2] = WH_ARG_INT8(((WhRange *) linitial(sources))->lo);
 	args[3] = WH_ARG_INT8(((WhRange *) llast(sources))->hi);
 	args[4] = wh_arg_text(ids);
-	args[5] = WH_ARG_OID(make_staging(set, pieces));
+	args[5] = WH_ARG_OID(staging);
 	args[6] = WH_ARG_OID(make_queue(set, key));
 	args[7] = wh_arg_text(key);
 	args[8] = wh_arg_text(wh_split_signature(split->parent));
 	args[9] = wh_arg_text(split->every);
+	args[10] = wh_arg_text(groups == NIL ? NULL : oids_text(groups));
 	wh_split_hold(set, ids, split->kind);
 	wh_catalog_execute(
 		"INSERT INTO walhouse.partition_rewrite (relid, kind, state, options, lo, hi, sources,"
-		" staging, queue, key, signature, total) SELECT $1, $2, 'capture', pg_catalog."
+		" staging, queue, key, signature, groups, total) SELECT $1, $2, 'capture', pg_catalog."
 		"jsonb_build_object('every', $10), $3, $4, $5::pg_catalog.oid[]::pg_catalog.regclass[], $6,"
-		" $7, pg_catalog.string_to_array($8, pg_catalog.chr(1)), $9, (SELECT pg_catalog.sum("
+		" $7, pg_catalog.string_to_array($8, pg_catalog.chr(1)), $9, $11::pg_catalog.oid[]"
+		"::pg_catalog.regclass[], (SELECT pg_catalog.sum("
 		"GREATEST(reltuples, 0)) FROM pg_catalog.pg_class WHERE oid = ANY ($5::pg_catalog.oid[]))",
-		10, args);
+		lengthof(args), args);
 }
 
 /* find_sources lists what is to go, as WhRange. */
@@ -258,14 +263,23 @@ check(const WhSplit *split, const WhSet *set, const char *ids)
 char *
 wh_split_ids(List *sources)
 {
-	StringInfoData ids;
-	ListCell *cell;
+	List *oids = NIL;
 
-	initStringInfo(&ids);
-	foreach(cell, sources)
-		appendStringInfo(&ids, "%s%u", ids.len > 0 ? "," : "{", ((WhRange *) lfirst(cell))->relid);
-	appendStringInfoChar(&ids, '}');
-	return ids.data;
+	foreach_ptr(WhRange, range, sources)
+		oids = lappend_oid(oids, range->relid);
+	return oids_text(oids);
+}
+
+static char *
+oids_text(List *oids)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	foreach_oid(oid, oids)
+		appendStringInfo(&text, "%s%u", text.len > 0 ? "," : "{", oid);
+	appendStringInfoChar(&text, '}');
+	return text.data;
 }
 
 /* key_of gives the columns that identify a row, with \1 in between; NULL: there are none.  Their
@@ -307,33 +321,28 @@ wh_split_signature(Oid parent)
 
 /* make_staging makes a partitioned table that has the new partitions until the swap. */
 static Oid
-make_staging(const WhSet *set, List *pieces)
+make_staging(const WhSet *set)
 {
 	Oid schema = get_rel_namespace(set->parent);
 	char *name = wh_make_free_name(schema, get_rel_name(set->parent), "_staging");
-	Oid staging;
-	ListCell *cell;
 	WhUser saved;
 
 	wh_user_become(set->owner, &saved);
 	RUN("CREATE TABLE %I.%I (LIKE %T INCLUDING GENERATED) PARTITION BY RANGE (%I)",
 		get_namespace_name(schema), name, set->parent, set->axis.column);
 	wh_user_restore(&saved);
-	staging = get_relname_relid(name, schema);
-	foreach(cell, pieces)
-	{
-		WhNewPartition *piece = lfirst(cell);
-		char *attach;
-		Oid relid = wh_make_table(set, piece, &attach);
+	return get_relname_relid(name, schema);
+}
 
-		wh_user_become(set->owner, &saved);
-		RUN("ALTER TABLE %T ADD CONSTRAINT walhouse_range CHECK (%s)", relid,
-			wh_split_bounds(set, piece->lo, piece->hi));
-		RUN("ALTER TABLE %T ATTACH PARTITION %T FOR VALUES FROM (%s) TO (%s)", staging, relid,
-			wh_axis_literal(&set->axis, piece->lo), wh_axis_literal(&set->axis, piece->hi));
-		wh_user_restore(&saved);
-	}
-	return staging;
+void
+wh_split_add_check(const WhSet *set, Oid relid, int64 lo, int64 hi)
+{
+	WhUser saved;
+
+	wh_user_become(set->owner, &saved);
+	RUN("ALTER TABLE %T ADD CONSTRAINT walhouse_range CHECK (%s)", relid,
+		wh_split_bounds(set, lo, hi));
+	wh_user_restore(&saved);
 }
 
 /* wh_split_bounds is the condition of rows that lie in a range. */

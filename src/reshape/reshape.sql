@@ -9,6 +9,7 @@ CREATE TABLE walhouse.partition_rewrite (
     hi        bigint,
     sources   regclass[],
     staging   regclass,
+    groups    regclass[],
     queue     regclass,
     key       text[],
     source    integer NOT NULL DEFAULT 0,
@@ -23,9 +24,9 @@ CREATE TABLE walhouse.partition_rewrite (
     CONSTRAINT partition_rewrite_kind_check CHECK (kind IN ('convert', 'split', 'merge'))
 );
 COMMENT ON TABLE walhouse.partition_rewrite IS
-    'Online changes that are under way or were cut off, one of a table. kind: convert (convert_to_partitions), split, merge. state: the step that is next. options: what was asked for. lo, hi: bounds as positions of the key. sources: partitions that are split or merged; staging: the table that has the new ones until they are swapped; queue: keys of rows that were written meanwhile; key: the columns that identify a row. source, position: how far copying has come; total: rows, estimated; copied, applied: rows that were copied, keys that were looked at again. signature: of the table at the beginning.';
+    'Online changes that are under way or were cut off, one of a table. kind: convert (convert_to_partitions), split, merge. state: the step that is next. options: what was asked for. lo, hi: bounds as positions of the key. sources: partitions that are split or merged; staging: the table that has the new ones until they are swapped; groups: tables between, where they are many; queue: keys of rows that were written meanwhile; key: the columns that identify a row. source, position: how far copying has come; total: rows, estimated; copied, applied: rows that were copied, keys that were looked at again. signature: of the table at the beginning.';
 
-GRANT SELECT (relid, kind, state, options, lo, hi, sources, staging, queue, key, source, signature, total, copied, applied, started, updated) ON walhouse.partition_rewrite TO PUBLIC;
+GRANT SELECT (relid, kind, state, options, lo, hi, sources, staging, groups, queue, key, source, signature, total, copied, applied, started, updated) ON walhouse.partition_rewrite TO PUBLIC;
 GRANT SELECT ON walhouse.partition_rewrite TO pg_read_all_stats;
 SELECT pg_catalog.pg_extension_config_dump('walhouse.partition_rewrite', '');
 
@@ -37,7 +38,7 @@ COMMENT ON PROCEDURE walhouse.convert_to_partitions(regclass, name, text, jsonb)
 CREATE PROCEDURE walhouse.split_partition(partition regclass, every text DEFAULT NULL, chunk integer DEFAULT 10000, pause interval DEFAULT '0')
     LANGUAGE c AS 'MODULE_PATHNAME', 'walhouse_split_partition';
 COMMENT ON PROCEDURE walhouse.split_partition(regclass, text, integer, interval) IS
-    'Splits a partition of a set into those of its grid, or of the grid every, while it is used: copies its rows, chunk rows at a time with a pause in between, then those that were written meanwhile, and puts the new partitions in its place under a short lock. Needs a primary key, or a unique index of columns that are not null. Can be called again when it was cut off, and given up with cancel_rewrite. Commits: refused in a transaction block. Only the table''s owner may.';
+    'Splits a partition of a set into those of its grid, or of the grid every, while it is used: copies its rows, chunk rows at a time with a pause in between, then those that were written meanwhile, and puts the new partitions in its place under a short lock, or, where they are more than eight, a few at a time under several. Needs a primary key, or a unique index of columns that are not null. Can be called again when it was cut off, and given up with cancel_rewrite. Commits: refused in a transaction block. Only the table''s owner may.';
 
 CREATE PROCEDURE walhouse.merge_partitions(parent regclass, "from" text, "to" text, chunk integer DEFAULT 10000, pause interval DEFAULT '0')
     LANGUAGE c AS 'MODULE_PATHNAME', 'walhouse_merge_partitions';

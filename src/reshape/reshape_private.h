@@ -27,6 +27,7 @@ typedef struct WhRewrite
 	/* Of splits and merges: */
 	List *sources; /* OIDs of the partitions that go */
 	Oid staging; /* the table that has the new ones until the swap */
+	List *groups; /* OIDs of tables between, where they are many (groups.c) */
 	Oid queue; /* the keys of rows that were written meanwhile */
 	List *key; /* names of the columns that identify a row */
 	int source; /* which one is being copied, from 0 */
@@ -97,6 +98,7 @@ typedef struct WhSplit
 	int chunk;
 	long pause_ms;
 	instr_time locked; /* since when nobody else gets at the table */
+	double longest_ms; /* how long that was at most */
 	bool is_exchanged;
 } WhSplit;
 
@@ -105,12 +107,22 @@ typedef struct WhSplit
 extern void wh_split_begin(void *arg);
 /* wh_split_bounds is the condition of rows that lie in a range. */
 extern char *wh_split_bounds(const WhSet *set, int64 lo, int64 hi);
+/* wh_split_add_check has a table say so of itself. */
+extern void wh_split_add_check(const WhSet *set, Oid relid, int64 lo, int64 hi);
 /* wh_split_signature is another one when a table was altered. */
 extern char *wh_split_signature(Oid parent);
 /* wh_split_ids gives the OIDs of partitions (WhRange) as an array in text; wh_split_hold has those
  * held for a reason, or, with NULL, no more. */
 extern char *wh_split_ids(List *sources);
 extern void wh_split_hold(const WhSet *set, const char *ids, const char *reason);
+
+/* -------- groups.c: many new partitions, a few at a time -------- */
+
+extern List *wh_groups_make(const WhSet *set, Oid parent, List *pieces);
+extern List *wh_groups_pieces(const WhRewrite *rewrite);
+extern void wh_groups_register(const WhRewrite *rewrite, const WhSet *set, List *ranges);
+extern void wh_groups_dissolve(void *arg); /* a step, of a WhSplit * */
+extern void wh_groups_drop(const WhRewrite *rewrite);
 
 /* -------- exchange.c: the steps (of a WhSplit *) -------- */
 
@@ -122,6 +134,8 @@ extern void wh_split_swap(void *arg);
 extern void wh_split_clean(void *arg);
 /* wh_split_cancel gives up a split or merge that was not swapped yet; in several transactions. */
 extern void wh_split_cancel(Oid relid);
+/* wh_split_drop_helper drops what was made for a change, where it is there, as its own owner. */
+extern void wh_split_drop_helper(Oid relid);
 
 /* -------- likeness.c: one table made like another -------- */
 

@@ -82,7 +82,8 @@ wh_rewrite_read(Oid relid)
 	rows = wh_catalog_query(
 		"SELECT kind, state, options, COALESCE(lo, 0), COALESCE(hi, 0),"
 		" pg_catalog.array_to_string(sources::pg_catalog.oid[], ' '), COALESCE(staging::"
-		"pg_catalog.oid, 0), COALESCE(queue::pg_catalog.oid, 0), key, source, position, signature"
+		"pg_catalog.oid, 0), COALESCE(queue::pg_catalog.oid, 0), key, source, position, signature,"
+		" pg_catalog.array_to_string(groups::pg_catalog.oid[], ' ')"
 		" FROM walhouse.partition_rewrite WHERE relid = $1 FOR UPDATE",
 		1, (WhArg[]){WH_ARG_OID(relid)});
 	if (rows->count == 0)
@@ -99,6 +100,7 @@ wh_rewrite_read(Oid relid)
 	rewrite->source = wh_rows_int4(rows, 0, 10);
 	rewrite->position = read_texts(rows, 11);
 	rewrite->signature = wh_rows_text(rows, 0, 12);
+	rewrite->groups = read_oids(wh_rows_text(rows, 0, 13));
 	return rewrite;
 }
 

@@ -11,6 +11,8 @@
  *	- apply: the rows that were written since, until few are left;
  *	- swap: under a lock that keeps all others out, the last of them; the old ones are detached,
  * the new ones attached, whose bounds a CHECK constraint proves;
+ *	- dissolve: where the new ones are many, they were attached by groups, and take the place of
+ * these, a few under each lock (groups.c);
  *	- clean: what nobody needs any more is dropped.
  *
  * The new partitions have together exactly the range of the old ones: no row that has a place
@@ -149,6 +151,11 @@ do_next(WhSplit *split, int *attempt)
 
 	if (rewrite == NULL)
 		return false;
+	if (split->is_exchanged && strcmp(rewrite->state, "note") == 0)
+		ereport(NOTICE,
+				(errmsg("partitions of \"%s\" are exchanged; the table was locked for %.0f ms%s",
+						get_rel_name(split->parent), split->longest_ms,
+						rewrite->groups == NIL ? "" : " at most")));
 	if (strcmp(rewrite->kind, split->kind) != 0 || strcmp(rewrite->state, "cancel") == 0)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("partitions of \"%s\" are being changed already",
@@ -173,11 +180,10 @@ do_next(WhSplit *split, int *attempt)
 	{
 		/* What is written while it waits for its locks is applied before the next attempt. */
 		wh_rewrite_try(wh_split_apply, split);
-		if (wh_rewrite_once(wh_split_swap, split, (*attempt)++) && split->is_exchanged)
-			ereport(NOTICE,
-					(errmsg("partitions of \"%s\" are exchanged; the table was locked for %.0f ms",
-							get_rel_name(split->parent), wh_rewrite_ms(split->locked))));
+		(void) wh_rewrite_once(wh_split_swap, split, (*attempt)++);
 	}
+	else if (strcmp(rewrite->state, "dissolve") == 0)
+		wh_rewrite_try(wh_groups_dissolve, split);
 	else
 		wh_rewrite_try(wh_split_clean, split);
 	return true;

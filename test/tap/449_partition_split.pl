@@ -45,7 +45,7 @@ my $written = 0;
 sub write_some
 {
 	$written++;
-	sql($house, qq{SET ROLE clerk; INSERT INTO "S"."Event ""log" ("The time", n, tag) VALUES ('2026-01-0$written 12:00+00', $written, 'w');
+	sql($house, qq{SET ROLE clerk; INSERT INTO "S"."Event ""log" ("The time", n, tag) VALUES (timestamptz '2026-01-01 12:00+00' + $written * interval '1 day', $written, 'w');
 		UPDATE "S"."Event ""log" SET n = 50 + $written, big = repeat('b', 5000) WHERE id = $written * 17; DELETE FROM "S"."Event ""log" WHERE id = $written * 19;
 		UPDATE "S"."Event ""log" SET "The time" = "The time" + interval '9 days', tag = tag || '-' WHERE id = $written * 23;});
 	return;
@@ -81,6 +81,11 @@ write_some();
 cut_off($house, $split, 'split: swap');
 write_some();
 cut_off($house, $split, 'split: swapped');
+write_some();
+cut_off($house, $split, 'split: dissolve');
+write_some();
+cut_off($house, $split, 'split: dissolving');
+cut_off($house, $split, 'split: dissolved');
 write_some();
 isnt(sql($house, $rows), $content, 'meanwhile rows were written');
 $content = sql($house, $rows);
@@ -146,6 +151,24 @@ stand_beside($house, "CALL walhouse.split_partition('$whole', '250')", 'split: l
 		BEGIN; UPDATE t SET w = 4 WHERE id = 301; ROLLBACK});
 });
 is(value($house, q{SELECT count(*) || ' ' || sum(w) || ' ' || count(DISTINCT tableoid) || ' ' || string_agg(id::text, ',' ORDER BY id) FILTER (WHERE id IN (0, 5, 600, 999)) FROM t}), '990 993 4 0,999', 'from the beginning it is, with what was written last');
+
+# Many come a few at a time: by groups that the set holds, of groups again.
+sql($house, q{CREATE TABLE many (id int PRIMARY KEY, v text) PARTITION BY RANGE (id);
+	SELECT walhouse.create_partition_set('many', '1000', lead_count => 0, retire_after => '100'); CREATE TABLE many_p0 PARTITION OF many FOR VALUES FROM (0) TO (1000); INSERT INTO many SELECT i, 'v' FROM generate_series(0, 999) i; CALL walhouse.maintain_partitions('many')});
+my $split_many = q{CALL walhouse.split_partition('many_p0', '10')};
+cut_off($house, $split_many, 'split: dissolve');
+my $partitions = q{SELECT count(*) || ' ' || (SELECT count(*) FROM walhouse.partitions WHERE parent = 'many'::regclass AND hold = 'split' AND partition <> to_regclass('many_p0')) FROM pg_inherits WHERE inhparent = 'many'::regclass};
+is(sql($house, $partitions), '2 2', 'a hundred partitions are two groups at first');
+sql($house, q{CALL walhouse.maintain_partitions('many')});
+is(value($house, 'SELECT count(*) FROM many'), '1000', 'which are not retired');
+fails_with($house, 'nor given up', q{CALL walhouse.cancel_rewrite('many')}, qr/exchanged already/);
+stand_beside($house, $split_many, 'split: dissolving', sub { sql($house, q{UPDATE many SET v = 'w' WHERE id % 10 = 3}) });
+is(sql($house, $partitions), '100 0', 'then they are there');
+is(value($house, q{SELECT count(*) || ' ' || count(DISTINCT tableoid) || ' ' || count(*) FILTER (WHERE v = 'w') FROM many}), '1000 100 100', 'with all rows');
+is(value($house, q{SELECT count(*) FROM pg_class WHERE relname ~ '^many_(group|p0$|staging|queue)'}), '0', 'and nothing else');
+is(value($house, q{SELECT count(*) FROM pg_index x JOIN pg_class c ON c.oid = x.indrelid LEFT JOIN pg_inherits i ON i.inhrelid = x.indexrelid WHERE c.relname ~ '^many_' AND (NOT x.indisvalid OR i.inhparent IS DISTINCT FROM 'many_pkey'::regclass)}), '0', 'their indexes are the table\'s');
+sql($house, q{CALL walhouse.maintain_partitions('many')});
+is(value($house, 'SELECT min(id) FROM many'), '890', 'and they are retired in their time');
 
 # Dropped meanwhile: it is forgotten.
 cut_off($house, q{CALL walhouse.split_partition('t_p250', '50')}, 'split: copied');
