@@ -99,6 +99,7 @@ static int fill_in(WhTree *tree, Buffer buffer, IndexTuple *entries, int count);
 static int count_belonging(WhTree *tree, Page page, IndexTuple *entries, int count);
 static bool belongs_on(WhTree *tree, Page page, IndexTuple entry);
 static OffsetNumber find_place(WhTree *tree, Page page, OffsetNumber low, IndexTuple entry);
+static bool ends_before(WhTree *tree, Page page, OffsetNumber place, IndexTuple entry);
 static bool has_room(Page page, IndexTuple entry);
 static void sort_entries(WhTree *tree, IndexTuple *entries, int count);
 static int compare_entries(const void *a, const void *b, void *arg);
@@ -272,8 +273,9 @@ fill_in(WhTree *tree, Buffer buffer, IndexTuple *entries, int count)
 		if (PageAddItem(page, (Item) entry, IndexTupleSize(entry), place, false, false) != place)
 			elog(ERROR, "could not add an entry to index \"%s\"",
 				 RelationGetRelationName(tree->index));
-		if (!tree->by_key)
-			place++; /* by key, the next one may be its like */
+		/* By key, the next one may be its like; behind a list, it may lie among its TIDs. */
+		if (!tree->by_key && !BTreeTupleIsPosting(entry))
+			place++;
 	}
 	if (done > 0)
 		GenericXLogFinish(change);
@@ -331,7 +333,7 @@ belongs_on(WhTree *tree, Page page, IndexTuple entry)
 /*
  * find_place finds where an entry belongs, from an offset on, near which that is mostly: two places
  * on, behind the version that the next row had.  InvalidOffsetNumber when there is one like it, or
- * one whose many TIDs are before and behind it.
+ * when of one of the two the many TIDs are before and behind the other.
  */
 static OffsetNumber
 find_place(WhTree *tree, Page page, OffsetNumber low, IndexTuple entry)
@@ -354,7 +356,21 @@ find_place(WhTree *tree, Page page, OffsetNumber low, IndexTuple entry)
 		else
 			low = OffsetNumberNext(middle);
 	}
-	return low;
+	return ends_before(tree, page, low, entry) ? low : InvalidOffsetNumber;
+}
+
+/* ends_before says whether the last TID of an entry, too, is before what comes at a place: rows
+ * that one list has may lie around those of others. */
+static bool
+ends_before(WhTree *tree, Page page, OffsetNumber place, IndexTuple entry)
+{
+	if (!BTreeTupleIsPosting(entry))
+		return true;
+	tree->key->scantid = BTreeTupleGetMaxHeapTID(entry);
+	if (place <= PageGetMaxOffsetNumber(page))
+		return _bt_compare(tree->index, tree->key, page, place) < 0;
+	return P_RIGHTMOST(BTPageGetOpaque(page)) ||
+		   _bt_compare(tree->index, tree->key, page, P_HIKEY) <= 0;
 }
 
 /* append_run puts entries at the right end as far as they belong there and have room; *is_full

@@ -20,6 +20,7 @@ sql($source, q{
 	CREATE TABLE public.full (id numeric NOT NULL, v int, w int);
 	CREATE UNIQUE INDEX full_key ON public.full (id);
 	ALTER TABLE public.full REPLICA IDENTITY FULL;
+	CREATE TABLE public.same (id int PRIMARY KEY, kind int);
 	CREATE PUBLICATION p FOR ALL TABLES;
 });
 sql($house, 'CREATE SERVER s FOREIGN DATA WRAPPER walhouse OPTIONS (' . server_options($source) . ');
@@ -34,7 +35,7 @@ $standby->start;
 sub whole
 {
 	my ($name) = @_;
-	for my $table (qw(up pair random wide full))
+	for my $table (qw(up pair random wide full same))
 	{
 		my $rows = "SELECT count(*), md5(string_agg(t::text, ';' ORDER BY t::text)) FROM";
 		is(sql($house, "$rows f.\"$table\" t"), sql($source, "$rows public.\"$table\" t"), "$name: the rows of $table");
@@ -138,6 +139,16 @@ whole('with indexes of other kinds');
 is(sql($house, q{SET enable_seqscan = off; SELECT count(*) FROM f.random WHERE v = 30001}), '1', 'the hash index has the new rows');
 is(sql($house, q{SET enable_seqscan = off; SELECT count(*) FROM f.wide WHERE left(v, 10) = left(repeat(md5('30001'), 1), 10) AND v <> ''}),
 	sql($source, q{SELECT count(*) FROM public.wide WHERE left(v, 10) = left(repeat(md5('30001'), 1), 10) AND v <> ''}), 'and so has the partial one');
+
+# ---- new rows of one key between others of it: the rows of a list stand in order with those around it
+sql($source, q{INSERT INTO public.same SELECT g, 1 FROM generate_series(1, 3000) g; INSERT INTO public.same VALUES (0, 2)});
+ingest();
+sql($source, q{DELETE FROM public.same WHERE id % 2 = 1});
+ingest();
+sql($house, $_) for 'VACUUM f.same', 'CREATE INDEX ON f.same (kind) WITH (fillfactor = 50, deduplicate_items = off)', 'CHECKPOINT';
+sql($source, q{INSERT INTO public.same SELECT g, 1 FROM generate_series(4001, 5000) g});
+ingest();
+whole('rows of one key between others');
 
 # ---- a row that is there already is refused, wherever its key stands
 sql($house, q{SET session_replication_role = 'replica'; INSERT INTO f.up VALUES (60000, 'mine'); INSERT INTO f.pair VALUES (60000, 'c', 0);
