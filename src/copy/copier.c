@@ -380,7 +380,6 @@ read_chunk(WhCopier *copier, WhCopy *copy)
 	Oid relid = copy->table->source_relid;
 	WhChunkRead read = {0};
 	WhSourceTable *source;
-	int64 blocks;
 
 	wh_lock_ingest(copier->feed->id);
 	copy = next_copy(copier->feed, relid);
@@ -397,11 +396,7 @@ read_chunk(WhCopier *copier, WhCopy *copy)
 		return;
 	}
 	wh_chunk_read(copier, copier->feed, copy, source, &read);
-	if (source_file(copier, relid, &blocks) != copier->file)
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("table \"%s\" was emptied or written anew at the source while it was read",
-						copy->table->source_name)));
+	wh_snapshot_check(copier->plain, relid);
 	wh_source_query(copier->plain, "COMMIT");
 	wh_copier_store(copy->table, &read, copier->lsn);
 	copier->relid = InvalidOid;

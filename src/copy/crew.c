@@ -99,7 +99,6 @@ static void work(Board *board, const WhFeed *feed, const char *name);
 static bool take_range(Reader *reader);
 static void read_range(void *arg);
 static void join_snapshot(Reader *reader);
-static void check_file(const Reader *reader, Oid relid);
 static WhFeedTable *find_table(const WhFeed *feed, Oid relid);
 static void leave_table(Reader *reader, const ErrorData *error);
 static void finish(const WhFeed *feed, const Board *board);
@@ -360,7 +359,7 @@ read_range(void *arg)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("the table is gone at the source")));
 	read.rows = wh_snapshot_copy(feed, reader->plain, table, linitial(sources),
 								 wh_range_condition(read.first, read.end), &read.bytes);
-	check_file(reader, relid);
+	wh_snapshot_check(reader->plain, relid);
 	wh_source_query(reader->plain, "COMMIT");
 	reader->took = Max(GetCurrentTimestamp() - start, 1);
 	wh_copier_point(psprintf("%s range %d", reader->name, ++reader->ranges));
@@ -383,23 +382,6 @@ join_snapshot(Reader *reader)
 									  wh_feed_slot_timeout));
 	}
 	wh_snapshot_use(reader->plain, reader->board->snapshot);
-}
-
-/* check_file raises where the snapshot may not have shown the rows that it has: as long as this
- * transaction lasts, and its lock, nobody can change that. */
-static void
-check_file(const Reader *reader, Oid relid)
-{
-	WhResult *same = wh_source_query(
-		reader->plain,
-		wh_sql("SELECT FROM pg_catalog.pg_class WHERE oid = %u AND relfilenode ="
-			   " pg_catalog.pg_relation_filenode(oid)",
-			   relid));
-
-	if (same->rows == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("the table was emptied or written anew at the source while it was read")));
 }
 
 static WhFeedTable *

@@ -151,6 +151,30 @@ wh_snapshot_end(CopyFromState copy)
 	return copy_source.bytes;
 }
 
+/* Names say what is read, and the definition is the snapshot's, so it is to have them still: those
+ * of pg_class and pg_attribute are the snapshot's, pg_identify_object has them as they are now.  As
+ * long as this transaction lasts, and its lock, nobody can change them or the file. */
+void
+wh_snapshot_check(PGconn *plain, Oid relid)
+{
+	WhResult *same = wh_source_query(
+		plain,
+		wh_sql("SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid ="
+			   " c.relnamespace WHERE c.oid = %u AND c.relfilenode ="
+			   " pg_catalog.pg_relation_filenode(c.oid) AND NOT EXISTS (SELECT FROM"
+			   " pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT"
+			   " a.attisdropped AND (pg_catalog.pg_identify_object("
+			   "'pg_catalog.pg_class'::pg_catalog.regclass, c.oid, a.attnum)).identity IS DISTINCT"
+			   " FROM pg_catalog.concat_ws('.', pg_catalog.quote_ident(n.nspname),"
+			   " pg_catalog.quote_ident(c.relname), pg_catalog.quote_ident(a.attname)))",
+			   relid));
+
+	if (same->rows == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("the table was emptied or written anew, or has other names, at the source since its snapshot was taken")));
+}
+
 /*
  * snapshot_query is the one place that builds what is read of a source table: what may not leave
  * the source is kept back here, and in the plugin: columns and rows that the publication does not
