@@ -98,11 +98,12 @@ static bool can_log_in(Oid role);
 static void work(Board *board, const WhFeed *feed, const char *name);
 static bool take_range(Reader *reader);
 static void read_range(void *arg);
-static void join_snapshot(Reader *reader);
+static bool has_connection(Reader *reader);
+static void connect_source(void *arg);
 static WhFeedTable *find_table(const WhFeed *feed, Oid relid);
 static void leave_table(Reader *reader, const ErrorData *error);
 static void finish(const WhFeed *feed, const Board *board);
-static void tell_of_rest(const WhFeed *feed);
+static void tell_of_rest(const WhFeed *feed, const Board *board);
 
 void
 wh_crew_enlist(const WhFeed *feed, uint64 xid)
@@ -275,7 +276,7 @@ wh_worker_copy_main(Datum arg)
 	proc_exit(0);
 }
 
-/* work reads ranges until there are none. */
+/* work reads ranges until there are none.  Who gets no connection leaves them to the others. */
 static void
 work(Board *board, const WhFeed *feed, const char *name)
 {
@@ -285,7 +286,7 @@ work(Board *board, const WhFeed *feed, const char *name)
 
 	reader.context = AllocSetContextCreate(old, "walhouse range", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(reader.context);
-	while (take_range(&reader))
+	while (has_connection(&reader) && take_range(&reader))
 	{
 		if (!wh_txn_try(read_range, &reader, &error))
 			leave_table(&reader, error);
@@ -342,18 +343,19 @@ read_range(void *arg)
 	Reader *reader = arg;
 	const WhFeed *feed = reader->feed;
 	Oid relid = reader->board->parts[reader->part].relid;
-	WhFeedTable *table = find_table(feed, relid);
+	WhFeedTable *table;
 	WhChunkRead read = {.first = reader->first, .end = reader->end};
 	TimestampTz start = GetCurrentTimestamp();
 	List *sources;
 
 	wh_lock_copy(feed->id);
+	table = find_table(feed, relid);
 	if (table == NULL || strcmp(table->state, "copy") != 0 ||
 		wh_changelog_position(feed->id, NULL) != reader->board->lsn)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("feed \"%s\" has gone on without its first copy", feed->name)));
-	join_snapshot(reader);
+	wh_snapshot_use(reader->plain, reader->board->snapshot);
 	sources = wh_source_tables(feed, reader->plain, reader->is_own_database, relid);
 	if (sources == NIL)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("the table is gone at the source")));
@@ -367,21 +369,31 @@ read_range(void *arg)
 	wh_copier_store(table, &read, reader->board->lsn);
 }
 
-/* join_snapshot begins a transaction at the source that sees the caller's snapshot. */
-static void
-join_snapshot(Reader *reader)
+static bool
+has_connection(Reader *reader)
 {
-	if (reader->plain == NULL)
-	{
-		PGconn *plain = wh_connect(reader->feed, false);
+	ErrorData *error;
 
-		reader->plain = plain;
-		reader->is_own_database = wh_source_is_own_database(plain);
-		wh_source_query(plain, wh_sql("SET enable_seqscan = off; SET enable_tidscan = on; SET"
-									  " max_parallel_workers_per_gather = 0; SET lock_timeout = %d",
-									  wh_feed_slot_timeout));
-	}
-	wh_snapshot_use(reader->plain, reader->board->snapshot);
+	if (reader->plain != NULL || wh_txn_try(connect_source, reader, &error))
+		return true;
+	ereport(WARNING,
+			(errmsg("a process of the first copy of feed \"%s\" has no connection to the source",
+					reader->feed->name),
+			 errdetail_internal("%s", error->detail != NULL ? error->detail : error->message)));
+	return false;
+}
+
+static void
+connect_source(void *arg)
+{
+	Reader *reader = arg;
+	PGconn *plain = wh_connect(reader->feed, false);
+
+	reader->is_own_database = wh_source_is_own_database(plain);
+	wh_source_query(plain, wh_sql("SET enable_seqscan = off; SET enable_tidscan = on; SET"
+								  " max_parallel_workers_per_gather = 0; SET lock_timeout = %d",
+								  wh_feed_slot_timeout));
+	reader->plain = plain;
 }
 
 static WhFeedTable *
@@ -445,19 +457,21 @@ finish(const WhFeed *feed, const Board *board)
 		wh_user_restore(&saved);
 		wh_txn_commit();
 	}
-	tell_of_rest(feed);
+	tell_of_rest(feed, board);
 }
 
 static void
-tell_of_rest(const WhFeed *feed)
+tell_of_rest(const WhFeed *feed, const Board *board)
 {
-	WhArg arg = WH_ARG_INT4(feed->id);
+	WhArg args[] = {WH_ARG_INT4(feed->id),
+					WH_ARG_TEXT(GetCurrentTimestamp() >= board->until ?
+									"Its snapshot was given up." :
+									"Not all of it was read in the first snapshot.")};
 	WhRows *rows = wh_catalog_query(
-		"SELECT t.source_schema, t.source_name, COALESCE(c.error, 'Its snapshot was given up.') "
-		"FROM"
+		"SELECT t.source_schema, t.source_name, COALESCE(c.error, $2) FROM"
 		" walhouse.feed_copy c JOIN walhouse.feed_table t USING (feed_id, source_relid) WHERE"
 		" c.feed_id = $1 ORDER BY 1, 2",
-		1, &arg);
+		lengthof(args), args);
 
 	for (uint64 i = 0; i < rows->count; i++)
 		ereport(WARNING,

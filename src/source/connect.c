@@ -47,6 +47,7 @@ static void add_option(Options *options, const char *keyword, const char *value)
 static void check_password_given(const WhFeed *feed, const Options *options);
 static void check_password_used(const WhFeed *feed, const Options *options, PGconn *conn);
 static void finish_connecting(const WhFeed *feed, PGconn *conn);
+static void set_session(PGconn *conn);
 static int wait_socket(PGconn *conn, int events, long timeout_ms);
 static PGresult *next_result(PGconn *conn, TimestampTz deadline, bool *timed_out);
 static WhResult *copy_result(const PGresult *from);
@@ -87,18 +88,33 @@ wh_connect(const WhFeed *feed, bool for_replication)
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
 	}
 	linitial(connections) = conn;
-	finish_connecting(feed, conn);
-	check_password_used(feed, &options, conn);
-	if (!for_replication)
-		wh_source_query(
-			conn,
-			"SET datestyle = 'ISO, YMD'; SET intervalstyle = 'postgres'; SET extra_float_digits "
-			"= 1;"
-			" SET search_path = pg_catalog, pg_temp; SET statement_timeout = 0; SET lock_timeout "
-			"= 0;"
-			" SET idle_in_transaction_session_timeout = 0; SET TimeZone = 'UTC'; SET "
-			"row_security = off");
+	PG_TRY();
+	{
+		finish_connecting(feed, conn);
+		check_password_used(feed, &options, conn);
+		if (!for_replication)
+			set_session(conn);
+	}
+	PG_CATCH();
+	{
+		/* the transaction may go on, and try again and again */
+		wh_disconnect(conn);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 	return conn;
+}
+
+static void
+set_session(PGconn *conn)
+{
+	wh_source_query(
+		conn, "SET datestyle = 'ISO, YMD'; SET intervalstyle = 'postgres'; SET extra_float_digits "
+			  "= 1;"
+			  " SET search_path = pg_catalog, pg_temp; SET statement_timeout = 0; SET lock_timeout "
+			  "= 0;"
+			  " SET idle_in_transaction_session_timeout = 0; SET TimeZone = 'UTC'; SET "
+			  "row_security = off");
 }
 
 void
@@ -411,6 +427,9 @@ wh_source_error(PGconn *conn, PGresult *result, const char *sql)
 
 	if (message[0] == '\0')
 		message = pstrdup("the connection was closed");
+	/* Somebody has ended what went on there, and not this session: wh_txn_try tells them apart. */
+	if (ERRCODE_TO_CATEGORY(code) == ERRCODE_OPERATOR_INTERVENTION)
+		code = ERRCODE_CONNECTION_EXCEPTION;
 	detail = detail != NULL ? pstrdup(detail) : NULL;
 	hint = hint != NULL ? pstrdup(hint) : NULL;
 	PQclear(result);

@@ -1,4 +1,5 @@
-# A first copy, and what others do at the source: names are exchanged, so that what has a table's or a column's name is another one.
+# A first copy, and what others do at the source: names are exchanged, so that what has a table's or a column's name is another one;
+# connections are refused to one process; the connection of one is ended.
 use strict;
 use warnings;
 use PostgreSQL::Test::Utils;
@@ -73,6 +74,29 @@ is(digest($house, (value($house, q{SELECT mirror FROM walhouse.feed_table WHERE 
 is(value($house, q{SELECT string_agg("the a" || b, ',' ORDER BY id) FROM f.c}), value($source, q{SELECT string_agg("the a" || b, ',' ORDER BY id) FROM c}), 'and a column its own values');
 sql($house, q{CALL walhouse.drop_feed('f')});
 
+# -------- a helper that gets no connection --------
+sql($house, q{ALTER USER MAPPING FOR CURRENT_USER SERVER s OPTIONS (SET user 'few')});
+$error = '';
+$session = create('first: range 1', \$error);
+ok(until_true(sub { slurp_file($house->logfile) =~ /too many connections for role/ }, 120), 'a helper is refused');
+point('nowhere');
+$session->finish;
+is(states(), 'big ready, t_was ready, c ready', 'the others have read all');
+is($error, '', 'and nothing is to be said');
+mirrors_equal($house, $source, 'f', 'big', 'c');
+sql($house, q{CALL walhouse.drop_feed('f')});
+sql($source, 'ALTER ROLE few CONNECTION LIMIT -1');
+
+# -------- a reader whose connection is ended --------
+sql($house, q{ALTER SYSTEM SET walhouse.feed_copy_processes = 1});
+$error = '';
+$session = create('first: range 2', \$error);
+sql($source, q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'walhouse f' AND state = 'idle'});
+point('nowhere');
+$session->finish;
+is(states(), 'big copy, t_was ready, c ready', 'one table is left');
+like($error, qr/^WARNING:  table "public\.big" of feed "f" is not copied yet\nDETAIL:  the source says: terminating connection/, 'and that is all');
+goes_on();
 $house->stop;
 $source->stop;
 done_testing();
