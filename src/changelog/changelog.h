@@ -90,6 +90,7 @@ typedef struct WhFeedColumn
 extern WhFeed *wh_changelog_feed(const char *name, bool missing_ok);
 extern WhFeed *wh_changelog_feed_by_id(int32 feed_id, bool missing_ok);
 extern List *wh_changelog_tables(int32 feed_id); /* of WhFeedTable * */
+extern WhFeedTable *wh_changelog_table(int32 feed_id, Oid source_relid); /* NULL: there is none */
 /* The table whose mirror this is; NULL when the relation is no mirror. */
 extern WhFeedTable *wh_changelog_table_of_mirror(Oid mirror);
 

@@ -25,7 +25,7 @@
 	"walhouse.feed "
 
 static WhFeed *read_feed(const WhRows *rows);
-static List *read_tables(const char *condition, WhArg arg);
+static List *read_tables(const char *condition, int nargs, const WhArg *args);
 static void read_columns(WhFeedTable *table);
 static List *read_key(const WhRows *rows, uint64 row, int column);
 
@@ -88,20 +88,32 @@ read_feed(const WhRows *rows)
 List *
 wh_changelog_tables(int32 feed_id)
 {
-	return read_tables("feed_id = $1", WH_ARG_INT4(feed_id));
+	WhArg arg = WH_ARG_INT4(feed_id);
+
+	return read_tables("feed_id = $1", 1, &arg);
+}
+
+WhFeedTable *
+wh_changelog_table(int32 feed_id, Oid source_relid)
+{
+	WhArg args[] = {WH_ARG_INT4(feed_id), WH_ARG_OID(source_relid)};
+	List *tables = read_tables("feed_id = $1 AND source_relid = $2", 2, args);
+
+	return tables == NIL ? NULL : linitial(tables);
 }
 
 WhFeedTable *
 wh_changelog_table_of_mirror(Oid mirror)
 {
-	List *tables = read_tables("mirror = $1", WH_ARG_REGCLASS(mirror));
+	WhArg arg = WH_ARG_REGCLASS(mirror);
+	List *tables = read_tables("mirror = $1", 1, &arg);
 
 	return tables == NIL ? NULL : linitial(tables);
 }
 
-/* read_tables reads the tables that meet a condition over $1, with their columns. */
+/* read_tables reads the tables that meet a condition over its arguments, with their columns. */
 static List *
-read_tables(const char *condition, WhArg arg)
+read_tables(const char *condition, int nargs, const WhArg *args)
 {
 	WhRows *rows = wh_spi_query_kept(
 		wh_sql("SELECT feed_id, source_relid, source_schema, source_name, mirror::pg_catalog.oid,"
@@ -112,7 +124,7 @@ read_tables(const char *condition, WhArg arg)
 			   " FROM walhouse.feed_table"
 			   " WHERE %s ORDER BY feed_id, source_relid",
 			   condition),
-		1, &arg);
+		nargs, args);
 	List *tables = NIL;
 
 	for (uint64 i = 0; i < rows->count; i++)

@@ -168,11 +168,7 @@ next_copy(const WhFeed *feed, Oid relid)
 
 	if (rows->count == 0)
 		return NULL;
-	foreach_ptr(WhFeedTable, table, wh_changelog_tables(feed->id))
-	{
-		if (table->source_relid == wh_rows_oid(rows, 0, 1))
-			copy->table = table;
-	}
+	copy->table = wh_changelog_table(feed->id, wh_rows_oid(rows, 0, 1));
 	if (copy->table == NULL)
 		return NULL;
 	copy->begun = wh_rows_bool(rows, 0, 2);

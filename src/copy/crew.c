@@ -100,7 +100,6 @@ static bool take_range(Reader *reader);
 static void read_range(void *arg);
 static bool has_connection(Reader *reader);
 static void connect_source(void *arg);
-static WhFeedTable *find_table(const WhFeed *feed, Oid relid);
 static void leave_table(Reader *reader, const ErrorData *error);
 static void finish(const WhFeed *feed, const Board *board);
 static void tell_of_rest(const WhFeed *feed, const Board *board);
@@ -349,7 +348,7 @@ read_range(void *arg)
 	List *sources;
 
 	wh_lock_copy(feed->id);
-	table = find_table(feed, relid);
+	table = wh_changelog_table(feed->id, relid);
 	if (table == NULL || strcmp(table->state, "copy") != 0 ||
 		wh_changelog_position(feed->id, NULL) != reader->board->lsn)
 		ereport(ERROR,
@@ -396,17 +395,6 @@ connect_source(void *arg)
 	reader->plain = plain;
 }
 
-static WhFeedTable *
-find_table(const WhFeed *feed, Oid relid)
-{
-	foreach_ptr(WhFeedTable, table, wh_changelog_tables(feed->id))
-	{
-		if (table->source_relid == relid)
-			return table;
-	}
-	return NULL;
-}
-
 /* leave_table leaves it to those who read the stream.  The connection may be in any state. */
 static void
 leave_table(Reader *reader, const ErrorData *error)
@@ -440,7 +428,7 @@ finish(const WhFeed *feed, const Board *board)
 
 	for (uint64 i = 0; i < rows->count; i++)
 	{
-		WhFeedTable *table = find_table(feed, wh_rows_oid(rows, i, 1));
+		WhFeedTable *table = wh_changelog_table(feed->id, wh_rows_oid(rows, i, 1));
 
 		tables = lappend(tables, table);
 		wh_changelog_set_table_state(table, "ready", board->lsn, NULL);

@@ -1,5 +1,5 @@
 # A first copy, and what others do at the source: names are exchanged, so that what has a table's or a column's name is another one;
-# connections are refused to one process; the connection of one is ended.
+# connections are refused to one process; the connection of one is ended. And that many tables take no more than each of them does.
 use strict;
 use warnings;
 use PostgreSQL::Test::Utils;
@@ -97,6 +97,22 @@ $session->finish;
 is(states(), 'big copy, t_was ready, c ready', 'one table is left');
 like($error, qr/^WARNING:  table "public\.big" of feed "f" is not copied yet\nDETAIL:  the source says: terminating connection/, 'and that is all');
 goes_on();
+
+# -------- many tables --------
+sql($source, q{CREATE SCHEMA many;
+	DO $$ BEGIN FOR i IN 1 .. 100 LOOP
+		EXECUTE format('CREATE TABLE many.t%s (id int PRIMARY KEY, v text)', i);
+		EXECUTE format('INSERT INTO many.t%s VALUES (1, %L)', i, i);
+	END LOOP; END $$;
+	CREATE PUBLICATION many FOR TABLES IN SCHEMA many;
+	GRANT USAGE ON SCHEMA many TO few;
+	GRANT SELECT ON ALL TABLES IN SCHEMA many TO few});
+my $scans = q{SELECT coalesce(seq_scan, 0) + coalesce(idx_scan, 0) FROM pg_stat_all_tables WHERE relid = 'walhouse.feed_column'::regclass};
+my $before = value($house, $scans);
+sql($house, q{CALL walhouse.create_feed('m', 's', publication => 'many')});
+is(value($house, q{SELECT count(*) FROM walhouse.feed_table JOIN walhouse.feed USING (feed_id) WHERE name = 'm' AND feed_table.state = 'ready'}), '100', 'all are copied');
+ok(poll($house, 'postgres', "SELECT ($scans) > $before"), 'what that took is counted');
+cmp_ok(value($house, $scans) - $before, '<', 100 * 20, 'columns are read as often as there are tables, a few times over');
 $house->stop;
 $source->stop;
 done_testing();
