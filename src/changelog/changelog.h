@@ -143,6 +143,8 @@ typedef struct WhSourceTable
 	/* of the publication, known in the snapshot alone: */
 	char *row_filter;
 	bool has_column_list;
+	/* of the feed's role at the source: */
+	bool may_read_ctid;
 } WhSourceTable;
 
 /* types.c */

@@ -48,6 +48,7 @@ typedef struct Part
 	Oid relid; /* at the source */
 	int64 blocks;
 	int64 next; /* those before were taken */
+	bool is_whole; /* one range: nobody may ask where a row lies */
 	bool is_left; /* to those who read the stream */
 } Part;
 
@@ -155,7 +156,8 @@ post_board(const WhFeed *feed, PGconn *plain)
 		plain,
 		wh_sql("SELECT c.oid, c.relfilenode, pg_catalog.pg_relation_size(c.oid) /"
 			   " pg_catalog.current_setting('block_size')::pg_catalog.int8,"
-			   " pg_catalog.pg_table_size(c.oid), NULLIF(c.reltuples::pg_catalog.int8, -1)"
+			   " pg_catalog.pg_table_size(c.oid), NULLIF(c.reltuples::pg_catalog.int8,"
+			   " -1), " WH_SOURCE_MAY_READ_CTID
 			   " FROM pg_catalog.pg_class c WHERE c.oid = ANY (%L::pg_catalog.oid[]) AND"
 			   " c.relfilenode = pg_catalog.pg_relation_filenode(c.oid) ORDER BY 1",
 			   list != NULL ? list : "{}"));
@@ -196,6 +198,7 @@ post_part(Board *board, const WhResult *facts, int row)
 	}
 	part->relid = (Oid) numbers[0];
 	part->blocks = numbers[2];
+	part->is_whole = strcmp(wh_result_value(facts, row, 5), "t") != 0;
 	args[0] = WH_ARG_INT4(board->feed_id);
 	wh_catalog_execute(
 		"UPDATE walhouse.feed_copy SET file = $3, blocks = $4, all_read = $4 = 0, bytes_total ="
@@ -325,6 +328,8 @@ take_range(Reader *reader)
 		if (part != reader->part)
 			blocks = FIRST_RANGE;
 		blocks = Min(Max(Min(blocks, rest / (2 * board->processes)), FIRST_RANGE), rest);
+		if (one->is_whole)
+			blocks = rest;
 		reader->first = one->next;
 		reader->end = one->next += blocks;
 	}
@@ -341,7 +346,8 @@ read_range(void *arg)
 {
 	Reader *reader = arg;
 	const WhFeed *feed = reader->feed;
-	Oid relid = reader->board->parts[reader->part].relid;
+	const Part *part = &reader->board->parts[reader->part];
+	Oid relid = part->relid;
 	WhFeedTable *table;
 	WhChunkRead read = {.first = reader->first, .end = reader->end};
 	TimestampTz start = GetCurrentTimestamp();
@@ -359,7 +365,8 @@ read_range(void *arg)
 	if (sources == NIL)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("the table is gone at the source")));
 	read.rows = wh_snapshot_copy(feed, reader->plain, table, linitial(sources),
-								 wh_range_condition(read.first, read.end), &read.bytes);
+								 part->is_whole ? NULL : wh_range_condition(read.first, read.end),
+								 &read.bytes);
 	wh_snapshot_check(reader->plain, relid);
 	wh_source_query(reader->plain, "COMMIT");
 	reader->took = Max(GetCurrentTimestamp() - start, 1);

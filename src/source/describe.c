@@ -48,7 +48,7 @@ wh_source_tables(const WhFeed *feed, PGconn *plain, bool is_own_database, Oid re
 		" t.typtype, CASE WHEN t.typtype = 'd' THEN " BASE_TYPE " END,"
 		" p.rowfilter, r.prattrs IS NOT NULL,"
 		" pg_catalog.format_type(a.atttypid, a.atttypmod), " TYPE_DETAIL ","
-		" a.attnotnull, a.attgenerated <> '', c.relreplident"
+		" a.attnotnull, a.attgenerated <> '', c.relreplident, " WH_SOURCE_MAY_READ_CTID
 		" FROM pg_catalog.pg_publication_tables p JOIN pg_catalog.pg_namespace n ON n.nspname = "
 		"p.schemaname"
 		" JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename"
@@ -81,6 +81,7 @@ wh_source_tables(const WhFeed *feed, PGconn *plain, bool is_own_database, Oid re
 			table->name = wh_result_value(result, i, 2);
 			table->row_filter = wh_result_value(result, i, 11);
 			table->has_column_list = strcmp(wh_result_value(result, i, 12), "t") == 0;
+			table->may_read_ctid = strcmp(wh_result_value(result, i, 18), "t") == 0;
 			table->identity = identity_name(wh_result_value(result, i, 17)[0]);
 			tables = lappend(tables, table);
 			appendStringInfo(&oids, "%s%u", oids.len > 0 ? ", " : "", oid);

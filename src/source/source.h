@@ -15,6 +15,9 @@
 
 extern int wh_feed_slot_timeout; /* ms */
 
+/* Whether the feed's role may read rows of table c by their place. */
+#define WH_SOURCE_MAY_READ_CTID "pg_catalog.has_column_privilege(c.oid, 'ctid', 'SELECT')"
+
 extern void wh_source_init(void);
 
 /* -------- connect.c: connections to sources; all are closed when the transaction aborts --------
