@@ -85,6 +85,7 @@ static bool note(WhProbe *probe, Page page, OffsetNumber offset);
 static void begin_scan(WhProbe *probe);
 static bool fetch_next(WhProbe *probe, TupleTableSlot *slot);
 static void visit_page(WhProbe *probe, BlockNumber block);
+static Size average_size(Page page);
 static void note_size(WhProbe *probe, TupleTableSlot *slot);
 
 WhProbe *
@@ -212,8 +213,19 @@ visit_page(WhProbe *probe, BlockNumber block)
 	if (fetch->xs_cbuf == before)
 		return;
 	page = BufferGetPage(fetch->xs_cbuf);
+	probe->largest = Max(probe->largest, average_size(page));
 	if (PageIsFull(page) || PageGetHeapFreeSpace(page) < probe->largest * SPARE_ROWS)
 		heap_page_prune_opt(probe->heap, fetch->xs_cbuf);
+}
+
+/* average_size guesses what a row takes, for when none has been met; without a lock, as free space
+ * is asked for. */
+static Size
+average_size(Page page)
+{
+	OffsetNumber count = PageGetMaxOffsetNumber(page);
+
+	return count == 0 ? 0 : (BLCKSZ - ((PageHeader) page)->pd_upper) / count + sizeof(ItemIdData);
 }
 
 static void

@@ -122,6 +122,18 @@ my $up = sql($house, q{SELECT pg_relation_filepath('f.up')}) =~ s/.*\///r;
 cmp_ok(sql($house, qq{SELECT count(*) FROM pg_get_wal_records_info('$from', pg_current_wal_flush_lsn())
 	WHERE resource_manager = 'Heap2' AND record_type LIKE 'PRUNE%' AND block_ref LIKE '%/$up %'}), '<', 4, 'twelve updates of neighbours, one by one');
 
+# ---- … and before an update finds no room there, also where each ingest has one row
+sql($source, q{INSERT INTO public.up SELECT g, repeat('v', 250) FROM generate_series(80001, 80100) g});
+ingest();
+$from = sql($house, 'SELECT pg_current_wal_insert_lsn()');
+for my $id (80041 .. 80052)
+{
+	sql($source, "UPDATE public.up SET v = repeat('w', 250) WHERE id = $id");
+	ingest();
+}
+is(sql($house, qq{SELECT count(*) FROM pg_get_wal_records_info('$from', pg_current_wal_flush_lsn())
+	WHERE resource_manager = 'Heap' AND record_type LIKE 'UPDATE%' AND block_ref LIKE '%/$up %'}), '0', 'twelve updates of wide neighbours stay on their page');
+
 # ---- indexes that somebody made on mirrors
 sql($house, q{
 	CREATE INDEX ON f.up (v DESC NULLS FIRST, id);
