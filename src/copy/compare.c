@@ -230,7 +230,6 @@ static void
 tune(const Comparison *comparison)
 {
 	const char *settings[][2] = {{"work_mem", WORK_MEM},
-								 {"bytea_output", "hex"},
 								 {"enable_sort", "off"},
 								 {"parallel_tuple_cost", "0"},
 								 {"jit", looks_up(comparison->there.parts) ? "off" : "on"},

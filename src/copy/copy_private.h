@@ -107,6 +107,8 @@ extern const char *wh_side_name(const WhSide *side, const WhSourceColumn *column
 /* Expressions over a side's columns: a row's number, and its hash, both int8. */
 extern char *wh_row_number_sql(const WhSide *side);
 extern char *wh_row_hash_sql(const WhSide *side);
+/* A column as its type's output function writes it: what a cast to text leaves out is anybody's. */
+extern char *wh_row_output_sql(const char *name);
 
 /* The same in C, of rows of the mirror; in the current context. NULL: SQL alone can do it. */
 typedef struct WhRowHasher WhRowHasher;

@@ -305,23 +305,34 @@ bytes_sql(const WhSide *side, const WhSourceColumn *column)
 				  GetDatabaseEncodingName());
 }
 
-/* text_sql is what a type's output function writes: casts to text drop what they do not need. */
+/* text_sql: where a type of the source is text here, its text is what the mirror has of it. */
 static char *
 text_sql(const WhSide *side, const WhSourceColumn *column)
 {
 	const char *name = wh_side_name(side, column);
+	bool is_text;
+	Oid type = wh_changelog_local_type(column, &is_text);
 
-	if (casts_by_output(type_of(column)))
-		return wh_sql("%I::pg_catalog.text", name);
-	return wh_sql("CASE WHEN %I IS NOT NULL THEN pg_catalog.concat(%I) END", name, name);
+	if (is_text && side->table == NULL)
+		return wh_row_output_sql(name);
+	return casts_by_output(type) ? wh_sql("%I::pg_catalog.text", name) : wh_row_output_sql(name);
 }
 
+char *
+wh_row_output_sql(const char *name)
+{
+	/* IS NOT NULL would look into a composite value */
+	return wh_sql("CASE WHEN %I IS DISTINCT FROM NULL THEN pg_catalog.concat(%I) END", name, name);
+}
+
+/* casts_by_output: casts of an extension's type are anybody's, and that of xml leaves its
+ * declaration in. */
 static bool
 casts_by_output(Oid type)
 {
 	Oid function;
 
-	return type >= FirstNormalObjectId ||
+	return type < FirstNormalObjectId && type != XMLOID &&
 		   find_coercion_pathway(TEXTOID, type, COERCION_EXPLICIT, &function) !=
 			   COERCION_PATH_FUNC;
 }

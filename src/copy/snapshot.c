@@ -197,8 +197,9 @@ snapshot_query(const WhFeedTable *table, const WhSourceTable *source, List *cond
 		bool is_text;
 		Oid type = wh_changelog_local_type(column, &is_text);
 
-		wh_sql_append(&select, is_text ? "%s%I::pg_catalog.text" : "%s%I",
-					  *columns == NIL ? "SELECT " : ", ", column->name);
+		appendStringInfo(&select, "%s%s", *columns == NIL ? "SELECT " : ", ",
+						 is_text ? wh_row_output_sql(column->name) :
+								   wh_sql_identifier(column->name));
 		*columns = lappend(*columns, makeString(find_column(table, column->attnum)->mirror_column));
 		/* the vectors' receive functions refuse empty ones */
 		if (type >= FirstNormalObjectId || type == INT2VECTOROID || type == OIDVECTOROID)

@@ -159,6 +159,7 @@ wh_output_pin_settings(WhOutput *session)
 		{"IntervalStyle", "postgres"},
 		{"extra_float_digits", "1"},
 		{"bytea_output", "hex"},
+		{"quote_all_identifiers", "off"},
 		{"TimeZone", "UTC"},
 		{"lc_monetary", "C"},
 		{"search_path", "pg_catalog"},

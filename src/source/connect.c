@@ -110,7 +110,8 @@ set_session(PGconn *conn)
 {
 	wh_source_query(
 		conn, "SET datestyle = 'ISO, YMD'; SET intervalstyle = 'postgres'; SET extra_float_digits "
-			  "= 1;"
+			  "= 1; SET bytea_output = 'hex'; SET quote_all_identifiers = off;"
+			  " SET lc_monetary = 'C';"
 			  " SET search_path = pg_catalog, pg_temp; SET statement_timeout = 0; SET lock_timeout "
 			  "= 0;"
 			  " SET idle_in_transaction_session_timeout = 0; SET TimeZone = 'UTC'; SET "
