@@ -84,11 +84,19 @@ sub run_sql
 		or return fail("$where names database and role in its first line");
 	my $sql = $block->{text};
 	my ($host, $port) = ($node->host, $node->port);
-	my ($out, $err);
+	my ($out, $err) = ('', '');
 
 	$sql =~ s/host 'localhost'/host '$host', port '$port'/g;
-	IPC::Run::run([ 'psql', '-XqP', 'pager=off', '-v', 'ON_ERROR_STOP=1', '-h', $host, '-p', $port, '-U', $role, '-d', $database ],
-		'<', \$sql, '>', \$out, '2>', \$err, IPC::Run::timeout(120));
+	# A reader is not as quick as the signal that a reload sends.
+	for my $part (split /(?<=pg_reload_conf\(\);\n)/, $sql)
+	{
+		my $loaded = sql($node, 'SELECT pg_conf_load_time()');
+		IPC::Run::run([ 'psql', '-XqP', 'pager=off', '-v', 'ON_ERROR_STOP=1', '-h', $host, '-p', $port, '-U', $role, '-d', $database ],
+			'<', \$part, '>', \my $printed, '2>', \my $errors, IPC::Run::timeout(120));
+		$out .= $printed;
+		$err .= $errors;
+		$node->poll_query_until('postgres', "SELECT pg_conf_load_time() > '$loaded'") if $part =~ /pg_reload_conf/;
+	}
 	is($err =~ s/^NOTICE.*\n//mgr, '', "$where runs");
 	return $out;
 }
