@@ -172,7 +172,7 @@ CREATE TABLE walhouse.feed_copy (
     command          text NOT NULL,
     begun            boolean NOT NULL DEFAULT false,
     starts_after     bigint,
-    file             oid,
+    source_file      oid,
     blocks           bigint,
     read             int8multirange NOT NULL DEFAULT '{}',
     all_read         boolean NOT NULL DEFAULT false,
@@ -192,7 +192,7 @@ CREATE TABLE walhouse.feed_copy (
     CONSTRAINT feed_copy_command_check CHECK (command IN ('CREATE FEED', 'ADD TABLE'))
 );
 COMMENT ON TABLE walhouse.feed_copy IS
-    'Source tables that are copied by chunks while their feed goes on; walhouse.progress_snapshot shows them. begun: the mirror follows the stream, and the copy may read once all source transactions before starts_after have ended. file, blocks: what the table has at the source, as it was first looked at; read: those of its blocks that were read; all_read: there are no others. up_to: the position that the feed must have for all that was read to be exact. failures, next_try, error: of the last attempt.';
+    'Source tables that are copied by chunks while their feed goes on; walhouse.progress_snapshot shows them. begun: the mirror follows the stream, and the copy may read once all source transactions before starts_after have ended. source_file, blocks: what the table has at the source, as it was first looked at; read: those of its blocks that were read; all_read: there are no others. up_to: the position that the feed must have for all that was read to be exact. failures, next_try, error: of the last attempt.';
 
 -- Keys whose rows a chunk may not bring: the source transaction that took them away may be one that the chunk does not see.
 CREATE TABLE walhouse.feed_copy_key (
@@ -218,7 +218,7 @@ GRANT SELECT (feed_id, source_relid, source_schema, source_name, mirror, log, ke
               mirrored_from, compared_lsn, strayed, log_key_index, row_filter, column_list, definition, error_time)
     ON walhouse.feed_table TO PUBLIC;
 -- Keys and errors quote data.
-GRANT SELECT (feed_id, source_relid, command, begun, file, blocks, read, all_read, up_to, chunks, bytes_processed, bytes_total, tuples_processed,
+GRANT SELECT (feed_id, source_relid, command, begun, source_file, blocks, read, all_read, up_to, chunks, bytes_processed, bytes_total, tuples_processed,
               tuples_excluded, tuples_estimated, started, changed, failures, next_try)
     ON walhouse.feed_copy TO PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('walhouse.feed', '');

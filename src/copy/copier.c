@@ -152,7 +152,8 @@ next_copy(const WhFeed *feed, Oid relid)
 	WhRows *rows = wh_catalog_query(
 		"SELECT c.source_relid, c.begun, c.starts_after, c.all_read, c.up_to, c.failures,"
 		" EXISTS (SELECT FROM walhouse.feed_copy_key k WHERE k.feed_id = c.feed_id AND"
-		" k.source_relid = c.source_relid AND k.owed), c.chunks, COALESCE(c.file, 0), COALESCE("
+		" k.source_relid = c.source_relid AND k.owed), c.chunks, COALESCE(c.source_file, 0), "
+		"COALESCE("
 		"pg_catalog.lower(r.rest), 0), COALESCE(pg_catalog.upper(r.rest), 0) FROM"
 		" walhouse.feed_copy c LEFT JOIN LATERAL (SELECT rest FROM pg_catalog.unnest("
 		"pg_catalog.int8multirange(pg_catalog.int8range(0, c.blocks)) - c.read) rest WHERE"
@@ -244,7 +245,8 @@ begin(WhCopier *copier, WhCopy *copy)
 		args[2 + i] = WH_ARG_INT8(strtoll(wh_result_value(facts, 0, i), NULL, 10));
 	wh_catalog_execute(
 		"UPDATE walhouse.feed_copy SET begun = true, starts_after = $3, bytes_total = $4,"
-		" tuples_estimated = NULLIF($5, -1), file = NULL, blocks = NULL, read = '{}', all_read ="
+		" tuples_estimated = NULLIF($5, -1), source_file = NULL, blocks = NULL, read = '{}', "
+		"all_read ="
 		" false, up_to = NULL, chunks = 0,"
 		" bytes_processed = 0, tuples_processed = 0, tuples_excluded = 0, changed ="
 		" pg_catalog.clock_timestamp() WHERE feed_id = $1 AND source_relid = $2",
@@ -295,9 +297,10 @@ look_at_file(WhCopier *copier, const WhCopy *copy)
 		return;
 	args[2] = WH_ARG_OID(copier->file);
 	args[3] = WH_ARG_INT8(blocks);
-	wh_catalog_execute("UPDATE walhouse.feed_copy SET file = $3, blocks = $4, read = '{}' WHERE"
-					   " feed_id = $1 AND source_relid = $2",
-					   4, args);
+	wh_catalog_execute(
+		"UPDATE walhouse.feed_copy SET source_file = $3, blocks = $4, read = '{}' WHERE"
+		" feed_id = $1 AND source_relid = $2",
+		4, args);
 }
 
 /* check_begun_late raises when transactions that were there before the copy have not ended for too

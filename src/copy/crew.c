@@ -201,7 +201,8 @@ post_part(Board *board, const WhResult *facts, int row)
 	part->is_whole = strcmp(wh_result_value(facts, row, 5), "t") != 0;
 	args[0] = WH_ARG_INT4(board->feed_id);
 	wh_catalog_execute(
-		"UPDATE walhouse.feed_copy SET file = $3, blocks = $4, all_read = $4 = 0, bytes_total ="
+		"UPDATE walhouse.feed_copy SET source_file = $3, blocks = $4, all_read = $4 = 0, "
+		"bytes_total ="
 		" $5, tuples_estimated = $6 WHERE feed_id = $1 AND source_relid = $2",
 		6, args);
 }

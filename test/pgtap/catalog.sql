@@ -24,7 +24,7 @@ SELECT is_empty($$
     FROM pg_catalog.pg_attribute a
     JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
     WHERE c.relnamespace = 'walhouse'::regnamespace AND c.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped
-        AND a.atttypid = 'oid'::regtype AND a.attname NOT IN ('source_relid', 'source_database', 'house_database')
+        AND a.atttypid = 'oid'::regtype AND a.attname NOT IN ('source_relid', 'source_database', 'house_database', 'source_file')
 $$, 'no table keeps OIDs of this database as numbers');
 
 CREATE ROLE walhouse_nobody;
