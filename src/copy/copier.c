@@ -395,7 +395,7 @@ read_chunk(WhCopier *copier, WhCopy *copy)
 		return;
 	}
 	wh_chunk_read(copier, copier->feed, copy, source, &read);
-	wh_snapshot_check(copier->plain, relid);
+	wh_snapshot_check(copier->plain, source);
 	wh_source_query(copier->plain, "COMMIT");
 	wh_copier_store(copy->table, &read, copier->lsn);
 	copier->relid = InvalidOid;

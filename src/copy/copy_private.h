@@ -30,7 +30,7 @@ extern uint64 wh_snapshot_copy(const WhFeed *feed, PGconn *plain, const WhFeedTa
 							   const WhSourceTable *source, const char *condition, uint64 *bytes);
 /* Raises where what was read of a table in the transaction that is open may not be what its
  * snapshot has: it is in another file by now, or has other names. */
-extern void wh_snapshot_check(PGconn *plain, Oid relid);
+extern void wh_snapshot_check(PGconn *plain, const WhSourceTable *source);
 /* Whether a table is defined, and published, at the source as mirror and log know it. */
 extern bool wh_snapshot_is_defined_so(const WhFeedTable *table, const WhSourceTable *source);
 /*

@@ -368,7 +368,7 @@ read_range(void *arg)
 	read.rows = wh_snapshot_copy(feed, reader->plain, table, linitial(sources),
 								 part->is_whole ? NULL : wh_range_condition(read.first, read.end),
 								 &read.bytes);
-	wh_snapshot_check(reader->plain, relid);
+	wh_snapshot_check(reader->plain, linitial(sources));
 	wh_source_query(reader->plain, "COMMIT");
 	reader->took = Max(GetCurrentTimestamp() - start, 1);
 	wh_copier_point(psprintf("%s range %d", reader->name, ++reader->ranges));

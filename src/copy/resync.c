@@ -67,6 +67,8 @@ static void bring_tables(Resync *run);
 static void note_filter(const WhFeedTable *table, const WhSourceTable *source);
 static char *follow(Resync *run, const WhFeedTable *table, const WhSourceTable *source);
 static void stop_table(const Resync *run, const WhFeedTable *table, const char *reason);
+static WhParts *compare(const Resync *run, const WhFeedTable *table,
+						const WhSourceTable *source);
 static void bring_table(Resync *run, const WhFeedTable *table, const WhSourceTable *source);
 static bool make_partition(const Resync *run, const WhFeedTable *table);
 static void bring_slice(Resync *run, const WhFeedTable *table, const WhSourceTable *source,
@@ -315,6 +317,17 @@ stop_table(const Resync *run, const WhFeedTable *table, const char *reason)
 					 wh_sql_literal(table->source_name))));
 }
 
+/* compare raises where the source does not show what the snapshot has; from here on the table is
+ * locked there, until the snapshot's transaction ends. */
+static WhParts *
+compare(const Resync *run, const WhFeedTable *table, const WhSourceTable *source)
+{
+	WhParts *parts = wh_compare_table(run->feed, run->plain, table, source);
+
+	wh_snapshot_check(run->plain, source);
+	return parts;
+}
+
 /*
  * bring_table brings a mirror to the snapshot, by slices of the parts that differ; in one, where a
  * key may be in one part as the mirror has it, and in another as the source does.
@@ -322,7 +335,7 @@ stop_table(const Resync *run, const WhFeedTable *table, const char *reason)
 static void
 bring_table(Resync *run, const WhFeedTable *table, const WhSourceTable *source)
 {
-	WhParts *parts = wh_compare_table(run->feed, run->plain, table, source);
+	WhParts *parts = compare(run, table, source);
 	double slice_rows = SLICE_CHUNKS * wh_feed_chunk_rows;
 	int slices =
 		wh_compare_key_is_exact(table) ? (int) Min(parts->rows / slice_rows + 1, MAX_SLICES) : 1;
@@ -414,7 +427,7 @@ wh_resync_compare(const WhFeed *feed, PGconn *plain, const WhFeedTable *table,
 	wh_changelog_note_definition(table, source, &(WhSchemaChange){.lsn = lsn});
 	CommandCounterIncrement();
 	table = wh_changelog_table_of_mirror(table->mirror);
-	parts = wh_compare_table(feed, plain, table, source);
+	parts = compare(&run, table, source);
 	if (parts->count > 0)
 	{
 		(void) make_partition(&run, table);

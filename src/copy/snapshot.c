@@ -155,7 +155,7 @@ wh_snapshot_end(CopyFromState copy)
  * of pg_class and pg_attribute are the snapshot's, pg_identify_object has them as they are now.  As
  * long as this transaction lasts, and its lock, nobody can change them or the file. */
 void
-wh_snapshot_check(PGconn *plain, Oid relid)
+wh_snapshot_check(PGconn *plain, const WhSourceTable *source)
 {
 	WhResult *same = wh_source_query(
 		plain,
@@ -167,12 +167,13 @@ wh_snapshot_check(PGconn *plain, Oid relid)
 			   "'pg_catalog.pg_class'::pg_catalog.regclass, c.oid, a.attnum)).identity IS DISTINCT"
 			   " FROM pg_catalog.concat_ws('.', pg_catalog.quote_ident(n.nspname),"
 			   " pg_catalog.quote_ident(c.relname), pg_catalog.quote_ident(a.attname)))",
-			   relid));
+			   source->relid));
 
 	if (same->rows == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("the table was emptied or written anew, or has other names, at the source since its snapshot was taken")));
+				 errmsg("the table was emptied or written anew, or has other names, at the source since its snapshot was taken"),
+				 errdetail("In the snapshot it is \"%s.%s\".", source->schema, source->name)));
 }
 
 /*
@@ -323,7 +324,10 @@ copy_again(const WhFeed *feed, PGconn *plain, const WhFeedTable *table,
 	CommandCounterIncrement();
 	table = wh_changelog_table_of_mirror(table->mirror);
 	if (has_mirror)
+	{
 		wh_snapshot_copy(feed, plain, table, source, NULL, &bytes);
+		wh_snapshot_check(plain, source);
+	}
 	wh_changelog_set_table_state(table, "ready", lsn, NULL);
 	wh_changelog_set_mirror(table, has_mirror, goes_on ? lsn : InvalidXLogRecPtr);
 	wh_changelog_set_strayed(table, false);
