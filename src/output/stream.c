@@ -36,6 +36,7 @@ static void begin_segment(WhOutput *session);
 static void end_segment(LogicalDecodingContext *ctx, WhOutput *session, ReorderBufferTXN *txn);
 static void add_last_segment(LogicalDecodingContext *ctx, WhOutput *session,
 							 ReorderBufferTXN *txn);
+static void leave_catalog(ReorderBufferTXN *txn, bool is_inside, bool is_error);
 static void enter_transaction(WhOutput *session, ReorderBufferTXN *txn);
 static void leave_transaction(WhOutput *session, ReorderBufferTXN *txn);
 
@@ -173,18 +174,28 @@ add_last_segment(LogicalDecodingContext *ctx, WhOutput *session, ReorderBufferTX
 	}
 	PG_CATCH();
 	{
-		TeardownHistoricSnapshot(true);
+		MemoryContext error = CurrentMemoryContext;
+
+		MemoryContextSwitchTo(caller);
+		leave_catalog(txn, is_inside, true);
+		MemoryContextSwitchTo(error);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	TeardownHistoricSnapshot(false);
+	leave_catalog(txn, is_inside, false);
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
+}
+
+static void
+leave_catalog(ReorderBufferTXN *txn, bool is_inside, bool is_error)
+{
+	TeardownHistoricSnapshot(is_error);
 	AbortCurrentTransaction();
 	for (uint32 i = 0; i < txn->ninvalidations; i++)
 		LocalExecuteInvalidationMessage(&txn->invalidations[i]);
 	if (is_inside)
 		RollbackAndReleaseCurrentSubTransaction();
-	MemoryContextSwitchTo(caller);
-	CurrentResourceOwner = owner;
 }
 
 /* enter_transaction makes session->txn that of txn, from its first segment on. */
