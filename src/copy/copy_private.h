@@ -13,6 +13,9 @@ extern int wh_feed_snapshot_time; /* s; 0: no limit */
 
 /* -------- snapshot.c -------- */
 
+/* A column by its attnum at the source; one that the catalog does not have is an error. */
+extern WhFeedColumn *wh_snapshot_column(const WhFeedTable *table, int attnum);
+
 /*
  * wh_snapshot_begin reads rows of a source table in the form of its mirror, by NextCopyFrom():
  * those that meet each of the conditions, one after the other (of char *, SQL over the source's

@@ -48,7 +48,6 @@ static char *equality(Relation index, int i);
 static void log_changes(WhDifference *difference);
 static void append_image(StringInfo sql, const WhFeedTable *table, char prefix);
 static uint64 write_mirror(WhDifference *difference, char op);
-static WhFeedColumn *find_column(const WhFeedTable *table, int attnum);
 
 WhDifference *
 wh_difference_begin(const WhFeed *feed, const WhFeedTable *table, const WhSourceTable *source,
@@ -68,7 +67,7 @@ wh_difference_begin(const WhFeed *feed, const WhFeedTable *table, const WhSource
 	foreach_ptr(WhSourceColumn, column, source->columns)
 	{
 		wh_sql_append(&sql, "%s%I AS c%d", separator,
-					  find_column(table, column->attnum)->mirror_column, column->attnum);
+					  wh_snapshot_column(table, column->attnum)->mirror_column, column->attnum);
 		separator = ", ";
 	}
 	wh_sql_append(&sql, " FROM ONLY %T WHERE false", table->mirror);
@@ -273,18 +272,6 @@ int64
 wh_difference_seq(const WhDifference *difference)
 {
 	return difference->seq;
-}
-
-static WhFeedColumn *
-find_column(const WhFeedTable *table, int attnum)
-{
-	foreach_ptr(WhFeedColumn, column, table->columns)
-	{
-		if (column->attnum == attnum)
-			return column;
-	}
-	elog(ERROR, "column %d of table \"%s\" is not in the catalog", attnum, table->source_name);
-	return NULL;
 }
 
 void

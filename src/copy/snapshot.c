@@ -4,9 +4,9 @@
  *
  * The rows come from the snapshot that the slot's consistent point stands for, so that copy and
  * stream meet without a gap and without an overlap.  They go from COPY TO on the source into COPY
- * FROM here: binary where every column has a built-in type, else text.  Each table is a
- * transaction; one that a crash interrupts stays in state copy, and is copied again from its start
- * through a temporary slot.
+ * FROM here: binary where every column has a built-in type, else text.  Which rows, and by whom,
+ * say others: crew.c in a first copy, copychunk.c beside the stream.  A table that is to be copied
+ * anew, alone and whole, comes through a temporary slot, in one transaction.
  */
 #include "postgres.h"
 
@@ -41,7 +41,6 @@ static struct
 
 static char *snapshot_query(const WhFeedTable *table, const WhSourceTable *source,
 							List *conditions, List **columns, bool *is_binary);
-static WhFeedColumn *find_column(const WhFeedTable *table, int attnum);
 static int read_copy(void *out, int minread, int maxread);
 static void copy_again(const WhFeed *feed, PGconn *plain, const WhFeedTable *table,
 					   const WhSourceTable *source, XLogRecPtr lsn, bool mirror_on);
@@ -98,7 +97,7 @@ wh_snapshot_read(const WhFeed *feed, PGconn *plain, const WhFeedTable *table,
 		foreach_ptr(WhSourceColumn, column, source->columns)
 		{
 			int attno = get_attnum(table->mirror,
-								   find_column(table, column->attnum)->mirror_column) -
+								   wh_snapshot_column(table, column->attnum)->mirror_column) -
 						1;
 
 			row[i] = values[attno];
@@ -201,7 +200,8 @@ snapshot_query(const WhFeedTable *table, const WhSourceTable *source, List *cond
 		appendStringInfo(&select, "%s%s", *columns == NIL ? "SELECT " : ", ",
 						 is_text ? wh_row_output_sql(column->name) :
 								   wh_sql_identifier(column->name));
-		*columns = lappend(*columns, makeString(find_column(table, column->attnum)->mirror_column));
+		*columns = lappend(*columns,
+						   makeString(wh_snapshot_column(table, column->attnum)->mirror_column));
 		/* the vectors' receive functions refuse empty ones */
 		if (type >= FirstNormalObjectId || type == INT2VECTOROID || type == OIDVECTOROID)
 			*is_binary = false;
@@ -217,8 +217,8 @@ snapshot_query(const WhFeedTable *table, const WhSourceTable *source, List *cond
 	return sql.data;
 }
 
-static WhFeedColumn *
-find_column(const WhFeedTable *table, int attnum)
+WhFeedColumn *
+wh_snapshot_column(const WhFeedTable *table, int attnum)
 {
 	foreach_ptr(WhFeedColumn, column, table->columns)
 	{
