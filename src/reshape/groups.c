@@ -25,7 +25,6 @@
 /* So many partitions are attached, and as many detached, under one lock. */
 #define WH_GROUP 8
 
-static Oid make_group(const WhSet *set);
 static void attach(const WhSet *set, Oid parent, Oid relid, int64 lo, int64 hi);
 static Oid find_group(const WhRewrite *rewrite);
 static void lock_below(Oid group);
@@ -60,26 +59,12 @@ wh_groups_make(const WhSet *set, Oid parent, List *pieces)
 		}
 		else
 		{
-			relid = make_group(set);
+			relid = wh_split_make_parent(set, "_group", "INCLUDING ALL EXCLUDING IDENTITY");
 			groups = list_concat(lappend_oid(groups, relid), wh_groups_make(set, relid, below));
 		}
 		attach(set, parent, relid, first->lo, last->hi);
 	}
 	return groups;
-}
-
-static Oid
-make_group(const WhSet *set)
-{
-	Oid schema = get_rel_namespace(set->parent);
-	char *name = wh_make_free_name(schema, get_rel_name(set->parent), "_group");
-	WhUser saved;
-
-	wh_user_become(set->owner, &saved);
-	RUN("CREATE TABLE %I.%I (LIKE %T INCLUDING ALL EXCLUDING IDENTITY) PARTITION BY RANGE (%I)",
-		get_namespace_name(schema), name, set->parent, set->axis.column);
-	wh_user_restore(&saved);
-	return get_relname_relid(name, schema);
 }
 
 static void

@@ -26,7 +26,6 @@ static char *merged_name(const WhSet *set, int64 lo, int64 hi);
 static void check(const WhSplit *split, const WhSet *set, const char *ids);
 static char *key_of(Oid parent);
 static char *oids_text(List *oids);
-static Oid make_staging(const WhSet *set);
 static Oid make_queue(const WhSet *set, const char *key);
 
 #define RUN(...) wh_spi_execute(wh_sql(__VA_ARGS__), 0, NULL)
@@ -48,7 +47,7 @@ wh_split_begin(void *arg)
 	sources = find_sources(split, set);
 	ids = wh_split_ids(sources);
 	check(split, set, ids);
-	staging = make_staging(set);
+	staging = wh_split_make_parent(set, "_staging", "INCLUDING GENERATED");
 	groups = wh_groups_make(set, staging, plan_pieces(split, set, sources));
 	key = key_of(split->parent);
 	args[0] = WH_ARG_OID(split->parent);
@@ -319,17 +318,16 @@ wh_split_signature(Oid parent)
 	return wh_rows_text(rows, 0, 1);
 }
 
-/* make_staging makes a partitioned table that has the new partitions until the swap. */
-static Oid
-make_staging(const WhSet *set)
+Oid
+wh_split_make_parent(const WhSet *set, const char *suffix, const char *like)
 {
 	Oid schema = get_rel_namespace(set->parent);
-	char *name = wh_make_free_name(schema, get_rel_name(set->parent), "_staging");
+	char *name = wh_make_free_name(schema, get_rel_name(set->parent), suffix);
 	WhUser saved;
 
 	wh_user_become(set->owner, &saved);
-	RUN("CREATE TABLE %I.%I (LIKE %T INCLUDING GENERATED) PARTITION BY RANGE (%I)",
-		get_namespace_name(schema), name, set->parent, set->axis.column);
+	RUN("CREATE TABLE %I.%I (LIKE %T %s) PARTITION BY RANGE (%I)", get_namespace_name(schema), name,
+		set->parent, like, set->axis.column);
 	wh_user_restore(&saved);
 	return get_relname_relid(name, schema);
 }

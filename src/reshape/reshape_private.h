@@ -107,6 +107,9 @@ typedef struct WhSplit
 extern void wh_split_begin(void *arg);
 /* wh_split_bounds is the condition of rows that lie in a range. */
 extern char *wh_split_bounds(const WhSet *set, int64 lo, int64 hi);
+/* wh_split_make_parent makes a partitioned table for new partitions, by the set's owner: the
+ * staging that has them until the swap, or a group.  like: what of the set's table it gets. */
+extern Oid wh_split_make_parent(const WhSet *set, const char *suffix, const char *like);
 /* wh_split_add_check has a table say so of itself. */
 extern void wh_split_add_check(const WhSet *set, Oid relid, int64 lo, int64 hi);
 /* wh_split_signature is another one when a table was altered. */
